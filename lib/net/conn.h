@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One stream connection on the loop: non-blocking socket, input buffer, output buffer, deadline.
+ * Buffers take memory at the first byte and give it back when they are empty.  TCP_NODELAY is
+ * always set (FACTS 3).  Output is written when the callback that produced it returns (conn_flush,
+ * once a turn), so that many small adds make one write.  Back-pressure is explicit: conn_read_pause
+ * stops reading, and on_drained tells that the output has fallen below the low mark.
+ *
+ * Life: conn_close ends it at once: no callback runs after it, and the memory goes after the turn.
+ */
+#ifndef NET_CONN_H
+#define NET_CONN_H
+
+#include "base/buf.h"
+#include "base/inet.h"
+#include "net/loop.h"
+
+struct conn;
+
+enum conn_event {
+    CONN_CONNECTED, /* an outgoing connection stands */
+    CONN_INPUT,     /* bytes are in conn_input(); consume what you can, the rest stays */
+    CONN_DRAINED,   /* output fell to CONN_LOW_MARK or below after having been above CONN_HIGH_MARK,
+                       or is empty after conn_notify_empty */
+    CONN_EOF,       /* the peer has closed its side; all input has been offered */
+    CONN_FAILED,    /* connect or I/O error; conn_error() has errno */
+    CONN_TIMEOUT,   /* the deadline passed */
+};
+
+#define CONN_READ_BUDGET (64 * 1024) /* bytes a wake-up, then others get their turn */
+#define CONN_HIGH_MARK (256 * 1024)
+#define CONN_LOW_MARK (64 * 1024)
+
+typedef void (*conn_callback)(void *ctx, enum conn_event event);
+
+/* Takes over an accepted socket. */
+struct conn *conn_open_fd(struct loop *loop, int fd, conn_callback callback, void *ctx);
+/* Starts to connect; CONN_CONNECTED, CONN_FAILED or CONN_TIMEOUT (connect_timeout_ms) follows,
+ * never from inside this call. `source` may be NULL. A failure to create the socket is ERR_IO with
+ * errno. */
+MUST_USE int conn_connect(struct loop *loop, const struct inet_endpoint *to,
+                          const struct inet_endpoint *source, int64_t connect_timeout_ms,
+                          conn_callback callback, void *ctx, struct conn **conn);
+void conn_close(struct conn **conn); /* at once; unsent output is lost */
+void conn_close_after_output(
+    struct conn **conn); /* sends what is there (at most 10 s), then closes; no more callbacks */
+
+struct buf *conn_input(struct conn *conn);         /* unread bytes; consume from the front */
+struct buf *conn_output(struct conn *conn);        /* append here, then conn_flush; never consume */
+void conn_flush(struct conn *conn);                /* marks for writing at the end of the turn */
+void conn_flush_now(struct conn *conn);            /* writes at once what the socket takes */
+bool conn_output_is_full(const struct conn *conn); /* above CONN_HIGH_MARK */
+void conn_notify_empty(
+    struct conn *conn); /* one CONN_DRAINED when all output has been handed to the kernel */
+
+void conn_read_pause(struct conn *conn);
+void conn_read_resume(
+    struct conn *conn); /* offers again what is in the input buffer, at the end of the turn */
+
+/* One deadline; a new one replaces it; 0 takes it away. Cheap enough to set at every command. */
+void conn_deadline(struct conn *conn, int64_t timeout_ms);
+
+const struct inet_endpoint *conn_peer(const struct conn *conn);
+const struct inet_endpoint *conn_local(const struct conn *conn);
+int conn_error(const struct conn *conn);
+int conn_fd(const struct conn *conn);
+
+#endif

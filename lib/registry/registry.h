@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Customers, domains and backends as a node sees them: an immutable, checksummed constant database
+ * (cdb) that control writes anew and workers map read-only (DESIGN section 2).  All names are
+ * stored normalised.  Look-ups copy into plain values; nothing is borrowed.
+ */
+#ifndef REGISTRY_H
+#define REGISTRY_H
+
+#include "base/buf.h"
+#include "base/inet.h"
+
+#define REGISTRY_NAME_SIZE 64
+#define REGISTRY_UNLIMITED 0xffffffffu
+#define REGISTRY_BACKENDS_MAX 16
+#define REGISTRY_REFUSAL_SIZE 16
+
+enum registry_when_down {
+    REGISTRY_WHEN_DOWN_ACCEPT,
+    REGISTRY_WHEN_DOWN_DEFER,
+    REGISTRY_WHEN_DOWN_REJECT
+};
+enum registry_customer_state {
+    REGISTRY_CUSTOMER_ACTIVE,
+    REGISTRY_CUSTOMER_SUSPENDED,
+    REGISTRY_CUSTOMER_SUSPENDED_REFUSE
+};
+enum registry_tls {
+    REGISTRY_TLS_NONE,
+    REGISTRY_TLS_MAY,
+    REGISTRY_TLS_ENCRYPT,
+    REGISTRY_TLS_VERIFY
+};
+
+struct registry_customer {
+    uint32_t id;
+    char name[REGISTRY_NAME_SIZE];
+    enum registry_customer_state state;
+    uint32_t max_recipients_per_message, max_messages_per_connection,
+        max_connections_per_hour; /* REGISTRY_UNLIMITED: none */
+    uint64_t max_message_size_bytes;
+    uint32_t retention_days;
+};
+
+struct registry_domain {
+    char name[INET_DOMAIN_SIZE]; /* ".acme.example" takes its subdomains */
+    uint32_t customer_id;
+    enum registry_when_down when_down;
+    bool removed;             /* a tombstone: refused at once */
+    int64_t missing_since_ms; /* gone from the registry without a tombstone: 451 for a day; 0:
+                                 present */
+};
+
+struct registry_backend {
+    uint32_t customer_id, number; /* named CUSTOMER/NUMBER */
+    struct inet_endpoint endpoint;
+    uint32_t priority;        /* lower first */
+    uint32_t max_connections; /* 0: the node's backend-connections */
+    enum registry_tls tls;
+    bool held;
+};
+
+/* --- The replica file. */
+struct registry_version {
+    char database_id[40]; /* random, made by `relayctl db init` */
+    uint64_t version;     /* commit order */
+    uint64_t domain_count;
+    int64_t written_at_ms;
+};
+
+struct registry; /* a mapped replica */
+
+/* Maps and verifies it whole. ERR_CORRUPT, ERR_VERSION, ERR_IO. The descriptor stays the caller's.
+ */
+MUST_USE int registry_open(int fd, struct registry **registry);
+MUST_USE int registry_open_path(const char *path, struct registry **registry);
+void registry_close(struct registry **registry);
+const struct registry_version *registry_get_version(const struct registry *registry);
+
+/* Exact name first, then each parent as ".parent". ERR_NOT_FOUND: not registered. ERR_CORRUPT:
+ * answer 451, never 550. */
+MUST_USE int registry_find_domain(const struct registry *registry, const char *domain,
+                                  struct registry_domain *found);
+MUST_USE int registry_find_customer(const struct registry *registry, uint32_t id,
+                                    struct registry_customer *found);
+/* In order of priority, then number; *count at most REGISTRY_BACKENDS_MAX. */
+MUST_USE int registry_find_backends(const struct registry *registry, uint32_t customer_id,
+                                    struct registry_backend *found, unsigned *count);
+/* Every domain, for the shrink guard and for lists. */
+MUST_USE int registry_each_domain(const struct registry *registry,
+                                  void (*each)(void *ctx, const struct registry_domain *domain),
+                                  void *ctx);
+
+/* --- Writing (control). */
+struct registry_maker;
+MUST_USE int registry_maker_new(const char *path_tmp, struct registry_maker **maker);
+MUST_USE int registry_maker_customer(struct registry_maker *maker,
+                                     const struct registry_customer *customer);
+MUST_USE int registry_maker_domain(struct registry_maker *maker,
+                                   const struct registry_domain *domain);
+MUST_USE int registry_maker_backend(struct registry_maker *maker,
+                                    const struct registry_backend *backend);
+/* Syncs, renames to `path`, syncs the folder; frees the maker in every case. */
+MUST_USE int registry_maker_finish(struct registry_maker **maker,
+                                   const struct registry_version *version, const char *path);
+void registry_maker_abort(struct registry_maker **maker);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The client engine: the same machine serves the cut-through (recipient by recipient, while the
+ * sender waits) and the retry (all at once). Bytes and a clock in, bytes and events out; no sockets
+ * inside.  One row per state (name, timeout, send, on_reply) and two cursors, sent and answered,
+ * for pipelining (RFC 2920).
+ *
+ * A connection:   start -> on_ready -> transactions -> quit.
+ * A transaction:  mail, rcpt..., data, content..., dot; each reply is an event, in order.  reset
+ * ends it early. Failure at any moment is one last event, on_end, with the class of section 5 of
+ * the design: what is unanswered then is `away`, or `unknown` if the dot had been sent.
+ */
+#ifndef SMTP_CLIENT_H
+#define SMTP_CLIENT_H
+
+#include "smtp/smtp_path.h"
+#include "smtp/smtp_reply.h"
+
+struct smtp_client;
+
+/* The class of a backend's reply, or of its absence (DESIGN section 5). */
+enum smtp_class {
+    SMTP_CLASS_OK,
+    SMTP_CLASS_REFUSED,
+    SMTP_CLASS_LATER,
+    SMTP_CLASS_AWAY,
+    SMTP_CLASS_UNKNOWN,
+};
+
+enum smtp_phase {
+    SMTP_PHASE_CONNECT,
+    SMTP_PHASE_BANNER,
+    SMTP_PHASE_EHLO,
+    SMTP_PHASE_HELO,
+    SMTP_PHASE_MAIL,
+    SMTP_PHASE_RCPT,
+    SMTP_PHASE_DATA,
+    SMTP_PHASE_DOT,
+    SMTP_PHASE_RSET,
+    SMTP_PHASE_QUIT,
+    SMTP_PHASE_COUNT
+};
+
+/* The one function that maps a reply and its phase to a class; reply NULL or code 0: none came
+ * (lost, timed out, garbage). */
+enum smtp_class smtp_class_of(enum smtp_phase phase, const struct smtp_reply *reply);
+const char *smtp_class_word(enum smtp_class class);
+const char *smtp_phase_word(enum smtp_phase phase);
+/* 502, 504, 521, 530, 534, 535, 538, banner 5xx, ...: the backend itself is broken, whatever the
+ * message (part of `away`). */
+bool smtp_class_is_broken(enum smtp_phase phase, const struct smtp_reply *reply);
+
+struct smtp_capabilities { /* of the last EHLO */
+    bool esmtp, pipelining, eightbitmime, smtputf8, dsn, starttls, enhanced;
+    bool has_size;
+    uint64_t size_max_bytes; /* 0 with has_size: no fixed maximum (RFC 1870 4) */
+};
+
+struct smtp_client_ops {
+    void (*on_ready)(void *ctx, const struct smtp_capabilities *caps); /* EHLO or HELO is done */
+    /* The reply to MAIL (index 0), to the index-th RCPT of the transaction, to DATA, to the dot, to
+     * RSET. class is smtp_class_of. After a refused MAIL the RCPTs and DATA that were pipelined are
+     * still answered, in order. */
+    void (*on_reply)(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
+                     const struct smtp_reply *reply);
+    /* DATA was answered 354: the engine wants content. Call smtp_client_content, then
+     * smtp_client_dot. */
+    void (*on_want_content)(void *ctx);
+    /* The connection's last event: QUIT was answered, or it failed in `phase`.  reply is what the
+     * peer said last, if it matters (code 0 else); `dot_sent`: the outcome of a transaction is
+     * unknown. Free the engine after the turn. */
+    void (*on_end)(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply);
+};
+
+struct smtp_client_settings {
+    const char
+        *hostname; /* for EHLO; a banner with this very name is `broken` (a loop to ourselves) */
+    int64_t command_timeout_ms; /* banner, EHLO, MAIL, RCPT, RSET */
+    int64_t data_timeout_ms;    /* reply to DATA */
+    int64_t content_timeout_ms; /* no octet of content accepted by the peer for so long */
+    int64_t final_timeout_ms;   /* reply to the dot */
+};
+
+/* Borrowed for the engine's life: settings, ops, ctx, out. The connection stands already; the
+ * banner is awaited. */
+struct smtp_client *smtp_client_new(const struct smtp_client_settings *settings,
+                                    const struct smtp_client_ops *ops, void *ctx, struct buf *out);
+void smtp_client_free(struct smtp_client **client); /* no event is given */
+
+/* Events are given from inside these three; the engine may be called back from an event, but not
+ * freed there. */
+void smtp_client_input(struct smtp_client *client, struct buf *in); /* consumes all that it can */
+void smtp_client_lost(struct smtp_client *client);                  /* end of file, reset */
+void smtp_client_timeout(struct smtp_client *client); /* the deadline passed: as lost */
+/* The timeout of what is awaited now; 0: nothing is (idle). Ask again after every call. */
+int64_t smtp_client_timeout_ms(const struct smtp_client *client);
+
+/* MAIL with the parameters that the peer offers (SIZE when size_bytes > 0, BODY=8BITMIME).
+ * Permitted only when idle. */
+void smtp_client_mail(struct smtp_client *client, const struct smtp_path *from, uint64_t size_bytes,
+                      enum smtp_body body);
+/* Sent at once if the peer offers PIPELINING, else when its turn has come. At most 1,000 a
+ * transaction. */
+void smtp_client_rcpt(struct smtp_client *client, const struct smtp_path *to);
+/* May be pipelined behind the RCPTs (retry); if every RCPT is refused and DATA is answered 354 all
+ * the same, the engine sends an empty body itself (RFC 2920 3.1) and says on_reply(DATA, class
+ * refused). */
+void smtp_client_data(struct smtp_client *client);
+/* Content as content; dot-stuffing happens here, and nowhere else (P7).  Everything is taken; watch
+ * the output's size. */
+void smtp_client_content(struct smtp_client *client, struct slice piece);
+/* Ends the content with CR LF (if its last line lacks one) and the dot. From now on a loss is
+ * `unknown`. */
+void smtp_client_dot(struct smtp_client *client);
+void smtp_client_reset(
+    struct smtp_client *client); /* RSET when a transaction is open; then idle after its reply */
+void smtp_client_quit(struct smtp_client *client); /* when idle; on_end follows */
+
+bool
+smtp_client_is_idle(const struct smtp_client *client); /* ready, no transaction, nothing awaited */
+const struct smtp_capabilities *smtp_client_capabilities(const struct smtp_client *client);
+enum smtp_phase
+smtp_client_phase(const struct smtp_client *client);      /* of the oldest unanswered command */
+void smtp_client_check(const struct smtp_client *client); /* invariants, for tests and fuzzing */
+
+#endif

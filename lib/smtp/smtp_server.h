@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The server engine: bytes and a clock in, bytes and events out.  No sockets, no policy, no disk:
+ * those are operations handed in. It answers every 500, 501, 502, 503, 555 itself, keeps the order
+ * of replies under pipelining, undoes dot-stuffing, and knows exactly one end of data, CR LF . CR
+ * LF (P7).
+ *
+ *   GREETING -> HELO -> READY -> MAIL -> RCPT -> DATA -> (end of data) -> READY
+ *
+ * While an operation waits (SMTP_SERVER_WAIT), input is not consumed; smtp_server_answer gives the
+ * reply and goes on.
+ */
+#ifndef SMTP_SERVER_H
+#define SMTP_SERVER_H
+
+#include "smtp/smtp_path.h"
+#include "smtp/smtp_reply.h"
+
+struct smtp_server;
+
+enum smtp_step {
+    SMTP_SERVER_DONE, /* *reply is the answer */
+    SMTP_SERVER_WAIT, /* smtp_server_answer will be called later */
+};
+
+enum smtp_reset {                    /* why a transaction ends without, or after, its verdict */
+                  SMTP_RESET_RSET,   /* RSET, EHLO, HELO */
+                  SMTP_RESET_DONE,   /* end of data was answered */
+                  SMTP_RESET_CLOSED, /* connection ends: QUIT, lost, timeout, 421 */
+};
+
+/* Each may fill *reply and return DONE, or WAIT.  A reply of 2xx accepts (354 for data), anything
+ * else refuses; a 421 closes behind it. Nothing here may call back into the engine except
+ * smtp_server_answer after WAIT, and that never from inside the operation. */
+struct smtp_server_ops {
+    enum smtp_step (*helo)(void *ctx, struct slice name, bool is_ehlo,
+                           struct smtp_reply *reply); /* NONE-text replies get our greeting */
+    enum smtp_step (*mail)(void *ctx, const struct smtp_mail *mail, struct smtp_reply *reply);
+    enum smtp_step (*rcpt)(void *ctx, const struct smtp_rcpt *rcpt, struct smtp_reply *reply);
+    /* Only called with at least one accepted recipient. 354 to go on. */
+    enum smtp_step (*data)(void *ctx, struct smtp_reply *reply);
+    /* Decoded content, in pieces; the slice is borrowed.  size_bytes counts per RFC 1870. Once it
+     * has returned false the rest is read and thrown away, and `end` is called all the same. */
+    bool (*content)(void *ctx, struct slice piece);
+    /* The content is whole; `fault` is set if it held a bare CR, LF or NUL: then *reply is preset
+     * to BARE_LINE_END. The answer to the dot. */
+    enum smtp_step (*end)(void *ctx, bool fault, struct smtp_reply *reply);
+    /* The transaction is over; called once for each MAIL that was accepted. */
+    void (*reset)(void *ctx, enum smtp_reset why);
+};
+
+struct smtp_server_settings {
+    const char *hostname;    /* in greeting and EHLO */
+    uint64_t max_size_bytes; /* announced as SIZE and held: MAIL SIZE= above is 552; content above
+                                is read and answered by `end` */
+    unsigned max_errors; /* so many 5xx of the engine's own without a good command between: 421 */
+};
+
+/* `settings`, `ops`, `ctx` are borrowed for the engine's life. Output is appended to `out`. */
+struct smtp_server *smtp_server_new(const struct smtp_server_settings *settings,
+                                    const struct smtp_server_ops *ops, void *ctx, struct buf *out);
+void
+smtp_server_free(struct smtp_server **server); /* calls reset(CLOSED) if a transaction is open */
+
+void smtp_server_greet(struct smtp_server *server); /* writes 220 */
+/* Returns how many octets were consumed; fewer than given when an operation waits, the content was
+ * not wanted yet, or the end came. */
+size_t smtp_server_input(struct smtp_server *server, struct slice input);
+/* The reply of the operation that waits; then call smtp_server_input again with what is buffered.
+ */
+void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply);
+/* Says `reply` (a 421) as soon as order permits and ends: timeout, shutdown, limit.  After it input
+ * is ignored. */
+void smtp_server_close(struct smtp_server *server, const struct smtp_reply *reply);
+
+bool smtp_server_is_waiting(const struct smtp_server *server); /* an operation waits */
+bool smtp_server_is_finished(
+    const struct smtp_server *server); /* flush the output, then close the connection */
+bool smtp_server_in_data(const struct smtp_server *server);        /* for the choice of timeout */
+bool smtp_server_in_transaction(const struct smtp_server *server); /* MAIL was accepted */
+uint64_t smtp_server_content_size(
+    const struct smtp_server *server); /* octets of content so far (RFC 1870) */
+struct slice smtp_server_helo_name(
+    const struct smtp_server *server); /* as the client said it, printable ASCII; "" before */
+bool smtp_server_is_esmtp(const struct smtp_server *server);
+
+/* For tests and fuzzing: stops the process if an invariant does not hold. */
+void smtp_server_check(const struct smtp_server *server);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Our Received line (RFC 5321 4.4) and the look at the header of a message in passage: how many
+ * Received lines, is there a header at all.
+ */
+#ifndef SMTP_TRACE_H
+#define SMTP_TRACE_H
+
+#include "base/buf.h"
+#include "base/inet.h"
+#include "base/ref.h"
+
+struct smtp_trace {
+    const char *helo_name;   /* printable ASCII; from a peer, cleaned again here */
+    const char *client_name; /* from the PTR, or "" */
+    const struct inet_endpoint *client;
+    const char *hostname; /* ours */
+    bool is_esmtp;        /* "with ESMTP" or "with SMTP" */
+    struct ref ref;
+    const char *only_recipient; /* "for <...>", NULL when there are several */
+    int64_t received_at_ms;     /* wall clock */
+};
+
+/* "Received: from ...\r\n\tby ... with ESMTP id ...\r\n\tfor <...>;\r\n\tdate\r\n". Never a control
+ * octet other than those. */
+void smtp_trace_write(const struct smtp_trace *trace, struct buf *out);
+
+/* Fed with content in any cut; cheap after the header has ended. */
+struct smtp_header_scan {
+    unsigned received_count;
+    bool header_ended;
+    bool first_line_is_header; /* false: the content has no header; ours is followed by an empty
+                                  line then */
+    uint8_t state;
+    char name[16];
+    uint8_t name_length;
+};
+void smtp_header_scan_init(struct smtp_header_scan *scan);
+void smtp_header_scan_feed(struct smtp_header_scan *scan, struct slice piece);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the spool keeps of a message: the envelope, a plain value with an encoding of its own, and
+ * the content as content (no dot-stuffing, without our header lines; those stand in the envelope as
+ * `prepend` and go on top at delivery).
+ */
+#ifndef SPOOL_RECORD_H
+#define SPOOL_RECORD_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/inet.h"
+#include "base/ref.h"
+
+enum spool_side {
+    SPOOL_OURS, /* we answered for this recipient: it is to be delivered */
+    SPOOL_LIVE, /* the backend answers for it; only in prepared records */
+};
+
+struct spool_recipient {
+    const char *address; /* as on the wire, without brackets */
+    const char *domain;  /* normalised: the route is looked up by it at each attempt */
+    enum spool_side side;
+};
+
+enum spool_flag {
+    SPOOL_FLAG_VERIFIED = 1, /* the sender was verified at reception: a DSN may go to it (P4) */
+    SPOOL_FLAG_SPAM = 2,     /* marked by a scanner: no DSN */
+    SPOOL_FLAG_UNKNOWN =
+        4, /* the backend may have taken it already: lost after the dot (possible duplicate) */
+    SPOOL_FLAG_PREPARED = 8, /* outcome still open; a resolution record or the ledger decides */
+    SPOOL_FLAG_SMTPUTF8 = 16,
+};
+
+struct spool_envelope {
+    struct ref ref;
+    int64_t received_at_ms; /* wall clock */
+    int64_t expires_at_ms;
+    uint32_t customer_id;
+    const char *customer; /* its name, for people */
+    struct inet_endpoint client;
+    const char *client_name; /* PTR, "" if none */
+    const char *helo;
+    const char *reverse_path; /* "" is null */
+    uint8_t body;             /* enum smtp_body */
+    uint32_t flags;           /* enum spool_flag */
+    const char *reason;       /* why it was spooled, for people: "connection refused" */
+    struct slice prepend;     /* our header lines, each with CR LF */
+    struct spool_recipient *recipients;
+    unsigned recipient_count;
+};
+
+#define SPOOL_ENVELOPE_MAX (1024 * 1024)
+
+void spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out);
+/* Everything is copied into `arena`. ERR_CORRUPT, ERR_VERSION, ERR_LIMIT. */
+MUST_USE int spool_envelope_decode(struct slice encoded, struct arena *arena,
+                                   struct spool_envelope *envelope);
+
+#endif

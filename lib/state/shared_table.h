@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The shared table: memory that all processes of a node map (a file in run-dir, made by the relay's
+ * parent, also mapped by spoolmgr), of fixed size, changed by compare-and-swap.  No process ever
+ * takes a lock that another can hold (P8).  It survives the death of any process; a reboot begins
+ * it anew.  Two parts: what belongs to the node (backend health, the counter of references), and a
+ * column per worker that is cleared when the worker dies (what must not outlive a process).
+ */
+#ifndef STATE_SHARED_TABLE_H
+#define STATE_SHARED_TABLE_H
+
+#include "base/inet.h"
+#include "base/ref.h"
+
+#define SHARED_WORKERS_MAX 64
+#define SHARED_INFLIGHT_MAX 4096 /* messages a worker can have between commitment and reply */
+
+struct shared_table;
+
+/* Makes it, or takes over what is there if magic, version and boot id fit (a foreign or torn file
+ * is replaced). */
+MUST_USE int shared_table_create(const char *path, uint32_t epoch, struct shared_table **table);
+MUST_USE int
+shared_table_attach(const char *path,
+                    struct shared_table **table); /* ERR_NOT_FOUND, ERR_VERSION, ERR_CORRUPT */
+void shared_table_detach(struct shared_table **table);
+uint64_t shared_table_next_number(
+    struct shared_table *table); /* for ref_make; never the same twice in an epoch */
+uint32_t shared_table_epoch(const struct shared_table *table);
+
+/* --- Worker columns. A worker's column is its slot, 0 .. SHARED_WORKERS_MAX - 1. */
+void shared_worker_begin(struct shared_table *table, unsigned slot, int pid);
+void shared_worker_stamp(struct shared_table *table, unsigned slot,
+                         int64_t monotonic_ms); /* the heartbeat */
+int64_t shared_worker_stamped_at_ms(const struct shared_table *table, unsigned slot);
+int shared_worker_pid(const struct shared_table *table, unsigned slot);
+/* A message whose outcome the sender does not know yet: from just before the dot goes to the
+ * backend, or the commit begins, until the reply has been written.  If the worker dies in between,
+ * the message is a possible duplicate and is logged as such by whoever clears the column. */
+MUST_USE int shared_inflight_enter(struct shared_table *table, unsigned slot, struct ref ref,
+                                   unsigned *index); /* ERR_FULL */
+void shared_inflight_leave(struct shared_table *table, unsigned slot, unsigned index);
+/* Clears the column of a dead worker; `each` gets what was in flight. */
+void shared_worker_clear(struct shared_table *table, unsigned slot,
+                         void (*each)(void *ctx, struct ref ref), void *ctx);
+
+/* Counters, one column a worker so that nobody contends; sums are taken by who reads. */
+enum shared_counter {
+#define COUNTER(id, word, help) SHARED_COUNTER_##id,
+#include "state/shared_counter.def"
+#undef COUNTER
+    SHARED_COUNTER_COUNT
+};
+void shared_count(struct shared_table *table, unsigned slot, enum shared_counter counter);
+uint64_t shared_counter_sum(const struct shared_table *table, enum shared_counter counter);
+const char *shared_counter_word(enum shared_counter counter);
+
+/* --- Health of a backend, by endpoint (DESIGN section 5). */
+enum shared_health_state { SHARED_HEALTH_UNKNOWN, SHARED_HEALTH_UP, SHARED_HEALTH_DOWN };
+const char *shared_health_word(enum shared_health_state state);
+
+enum shared_health_reason {
+    SHARED_REASON_NONE,
+    SHARED_REASON_CONNECT,
+    SHARED_REASON_TIMEOUT,
+    SHARED_REASON_BANNER,
+    SHARED_REASON_EHLO,
+    SHARED_REASON_LOST,
+    SHARED_REASON_CLOSING
+};
+const char *
+shared_reason_text(enum shared_health_reason reason); /* "connection refused or impossible", ... */
+
+struct shared_health { /* a copy */
+    struct inet_endpoint endpoint;
+    enum shared_health_state state;
+    enum shared_health_reason reason;
+    int64_t since_ms, next_probe_at_ms; /* wall clock */
+    uint32_t failures;                  /* in a row */
+};
+
+/* May this backend be asked now?  true: up or unknown, or down with an overdue probe that the
+ * caller has just claimed (next_probe_at moved on by compare-and-swap, so that one asks and the
+ * others do not).  false: known to be down. */
+bool shared_health_may_ask(struct shared_table *table, const struct inet_endpoint *endpoint,
+                           int64_t wall_ms);
+void shared_health_succeeded(struct shared_table *table, const struct inet_endpoint *endpoint,
+                             int64_t wall_ms);
+/* A failure before MAIL on a fresh connection: down at once, next probe after a jittered pause that
+ * grows from min to max.  Returns true if this call changed the state (the caller logs it). */
+bool shared_health_failed(struct shared_table *table, const struct inet_endpoint *endpoint,
+                          enum shared_health_reason reason, int64_t wall_ms, int64_t probe_min_ms,
+                          int64_t probe_max_ms);
+/* ERR_NOT_FOUND: nothing known. */
+MUST_USE int shared_health_get(const struct shared_table *table,
+                               const struct inet_endpoint *endpoint, struct shared_health *health);
+void shared_health_each(const struct shared_table *table,
+                        void (*each)(void *ctx, const struct shared_health *health), void *ctx);
+
+/* --- Connection slots of a backend over all workers (backend-connections), held in the worker's
+ * column. */
+bool shared_slot_take(struct shared_table *table, unsigned slot,
+                      const struct inet_endpoint *endpoint, uint32_t limit);
+void shared_slot_give(struct shared_table *table, unsigned slot,
+                      const struct inet_endpoint *endpoint);
+
+#endif

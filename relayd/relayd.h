@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayd's processes and what they say to each other over channels (net/channel.h).  The parent
+ * forks all of them; each gets the configuration by inheritance and one channel to the parent.  A
+ * process's run function returns its exit status.
+ *
+ *   parent --- worker x N      segments, replica, event log out; wants and done segments in
+ *     |  \---- state           a channel per worker is handed over
+ *     \------- control         PostgreSQL <-> node
+ */
+#ifndef RELAYD_H
+#define RELAYD_H
+
+#include "base/config.h"
+#include "state/shared_table.h"
+
+enum relayd_message {
+    /* parent -> worker */
+    RELAYD_SEGMENT = 1, /* u32 ticket, u16 node, u32 epoch, u32 number, key[16] as bytes, u64 size;
+                           fd (none: refused) */
+    RELAYD_REPLICA,     /* fd of a new replica file, read-only */
+    RELAYD_STATE,       /* fd of a channel to the state process */
+    RELAYD_EVENT_LOG,   /* fd of the event log, append-only */
+    RELAYD_STOP,        /* stop accepting; finish what runs, at most 30 s; exit 0 */
+    /* worker -> parent */
+    RELAYD_WANT_SEGMENT, /* u32 ticket, u64 size */
+    RELAYD_DONE_SEGMENT, /* u16 node, u32 epoch, u32 number, u8 has_records */
+    /* parent -> state */
+    RELAYD_ADD_WORKER, /* fd of a channel to a worker */
+    /* control -> parent */
+    RELAYD_REPLICA_WRITTEN, /* a new replica has been renamed into place */
+    RELAYD_DATABASE,        /* u8 is_up, text: why not; for `status` */
+};
+
+/* state-dir/replica.cdb */
+#define RELAYD_REPLICA_FILE "replica.cdb"
+/* run-dir/shared */
+#define RELAYD_SHARED_FILE "shared"
+
+struct worker_args {
+    unsigned slot;
+    int parent_fd;         /* channel to the parent */
+    const int *listen_fds; /* listening sockets of this worker's slot */
+    size_t listen_count;
+    struct shared_table *table; /* mapped before the fork */
+};
+
+int worker_run(const struct config *config, const struct worker_args *args);
+int state_process_run(const struct config *config, int parent_fd);
+int control_process_run(const struct config *config, int parent_fd);
+
+#endif

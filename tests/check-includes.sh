@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# Holds every #include "..." against the table of folders: arrows point down only, and each include names its folder.
+cd "${top_srcdir:-$(dirname "$0")/..}" || exit 99
+
+allowed() {
+    case $1 in
+    lib/base) echo base ;;
+    lib/net) echo base net ;;
+    lib/smtp) echo base smtp ;;
+    lib/spool) echo base spool ;;
+    lib/registry) echo base registry ;;
+    lib/state) echo base net state ;;
+    lib/db) echo base net db ;;
+    relayd) echo base net smtp spool registry state db relayd ;;
+    spoolmgr) echo base net smtp spool registry state db spoolmgr ;;
+    admin) echo base net smtp spool registry state db admin ;;
+    esac
+}
+
+bad=0
+for folder in lib/base lib/net lib/smtp lib/spool lib/registry lib/state lib/db relayd spoolmgr admin; do
+    list=" $(allowed $folder) "
+    for file in "$folder"/*.[ch]; do
+        [ -e "$file" ] || continue
+        for name in $(sed -n 's/^[[:space:]]*#[[:space:]]*include[[:space:]]*"\([^"]*\)".*/\1/p' "$file"); do
+            [ "$name" = config.h ] && continue
+            case $name in
+            */*) from=${name%%/*} ;;
+            *) echo "$file: \"$name\" does not name its folder"; bad=1; continue ;;
+            esac
+            case $list in
+            *" $from "*) ;;
+            *) echo "$file: \"$name\": $folder may not include $from"; bad=1 ;;
+            esac
+        done
+    done
+done
+exit $bad
