@@ -12,6 +12,14 @@
 #include "base/inet.h"
 #include "base/ref.h"
 
+/* What a record of a segment is. */
+enum spool_record_type {
+    SPOOL_RECORD_MESSAGE = 1, /* envelope and body */
+    SPOOL_RECORD_CONFIRM =
+        2, /* reserved: a prepared record's recipients `ours` are to be delivered */
+    SPOOL_RECORD_CANCEL = 3, /* reserved: a prepared record never was */
+};
+
 enum spool_side {
     SPOOL_OURS, /* we answered for this recipient: it is to be delivered */
     SPOOL_LIVE, /* the backend answers for it; only in prepared records */
@@ -51,10 +59,13 @@ struct spool_envelope {
 };
 
 #define SPOOL_ENVELOPE_MAX (1024 * 1024)
+#define SPOOL_RECIPIENTS_MAX 1000
 
 void spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out);
 /* Everything is copied into `arena`. ERR_CORRUPT, ERR_VERSION, ERR_LIMIT. */
 MUST_USE int spool_envelope_decode(struct slice encoded, struct arena *arena,
                                    struct spool_envelope *envelope);
+/* The reference alone, without decoding the rest. ERR_CORRUPT, ERR_VERSION. */
+MUST_USE int spool_envelope_peek_ref(struct slice encoded, struct ref *ref);
 
 #endif
