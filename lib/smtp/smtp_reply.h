@@ -12,8 +12,9 @@
 #include "base/buf.h"
 #include "base/ref.h"
 
-#define SMTP_REPLY_TEXT_SIZE 400 /* of all lines together, joined by one space each, with the NUL \
-                                  */
+#define SMTP_REPLY_TEXT_SIZE                                             \
+    400 /* of all lines together, joined by one space each, with the NUL \
+         */
 #define SMTP_REPLY_LINE_MAX \
     2000 /* longer lines of a peer are cut, not refused (RFC 5321 4.5.3.1.5 says 512) */
 #define SMTP_REPLY_LINES_MAX 200 /* more is garbage */
@@ -24,7 +25,7 @@ struct smtp_enhanced {
 };
 
 struct smtp_reply {
-    uint16_t code; /* 200 .. 599; 0: no reply */
+    uint16_t code; /* 200 .. 599, or what a mad peer said; 0: none came, `text` may say why */
     struct smtp_enhanced enhanced;
     char text[SMTP_REPLY_TEXT_SIZE]; /* printable ASCII, without codes */
 };
@@ -43,15 +44,19 @@ const char *smtp_verdict_help(
     enum smtp_verdict verdict); /* a paragraph for the manual and `relayctl help CODE` */
 
 /* --- Making and writing. */
-struct smtp_reply smtp_reply_make(uint16_t code, const char *enhanced,
-                                  const char *text); /* enhanced "5.7.1" or NULL */
+/* enhanced "5.7.1" or NULL; one that is malformed or of another class than the code is left out.
+ * Text is cleaned and cut. */
+struct smtp_reply smtp_reply_make(uint16_t code, const char *enhanced, const char *text);
 /* Puts " [ref]" behind the text (P6), shortening the text if need be. */
 void smtp_reply_add_ref(struct smtp_reply *reply, struct ref ref);
 /* One line "550 5.7.1 text\r\n". */
 void smtp_reply_write(const struct smtp_reply *reply, struct buf *out);
-/* "550 5.7.1 text" for logs, envelopes and lists; dst gets at most dst_size octets with the NUL. */
+/* "550 5.7.1 text" for logs, envelopes and lists; with code 0 the text alone. dst gets at most
+ * dst_size octets with the NUL; SMTP_REPLY_LINE_SIZE holds any. */
+#define SMTP_REPLY_LINE_SIZE (SMTP_REPLY_TEXT_SIZE + 20)
 const char *smtp_reply_text(const struct smtp_reply *reply, char *dst, size_t dst_size);
-MUST_USE int smtp_reply_from_text(struct slice text, struct smtp_reply *reply); /* the inverse */
+/* The inverse. Text that does not begin with a digit is a reply of code 0. */
+MUST_USE int smtp_reply_from_text(struct slice text, struct smtp_reply *reply);
 
 /* --- Reading a peer's reply: lines are given one by one, in any cut.
  * Survived: bare LF, missing text, codes outside the RFC, mixed codes of a multi-line reply (the
@@ -61,8 +66,9 @@ struct smtp_reply_parser {
     struct smtp_reply reply;
     char line[SMTP_REPLY_LINE_MAX];
     uint16_t line_length;
-    uint16_t lines;
-    bool overlong;
+    uint16_t lines;  /* of this reply so far */
+    uint32_t octets; /* the same; bounded, for a peer that never ends a line */
+    bool overlong;   /* a line of the last reply was cut */
 };
 void smtp_reply_parser_init(struct smtp_reply_parser *p);
 /* Consumes up to and with the end of one reply; *consumed says how much.  ERR_OK: p->reply is
