@@ -6,6 +6,9 @@
 #ifndef BENCH_IO_H
 #define BENCH_IO_H
 
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
