@@ -13,7 +13,6 @@
 #define REGISTRY_NAME_SIZE 64
 #define REGISTRY_UNLIMITED 0xffffffffu
 #define REGISTRY_BACKENDS_MAX 16
-#define REGISTRY_REFUSAL_SIZE 16
 
 enum registry_when_down {
     REGISTRY_WHEN_DOWN_ACCEPT,
@@ -49,6 +48,8 @@ struct registry_domain {
     bool removed;             /* a tombstone: refused at once */
     int64_t missing_since_ms; /* gone from the registry without a tombstone: 451 for a day; 0:
                                  present */
+    bool missing_accepted; /* an operator has accepted that it is gone; counts no more for the guard
+                            */
 };
 
 struct registry_backend {
@@ -73,6 +74,7 @@ struct registry; /* a mapped replica */
 /* Maps and verifies it whole. ERR_CORRUPT, ERR_VERSION, ERR_IO. The descriptor stays the caller's.
  */
 MUST_USE int registry_open(int fd, struct registry **registry);
+/* And ERR_NOT_FOUND: there is no such file. */
 MUST_USE int registry_open_path(const char *path, struct registry **registry);
 void registry_close(struct registry **registry);
 const struct registry_version *registry_get_version(const struct registry *registry);
@@ -100,7 +102,8 @@ MUST_USE int registry_maker_domain(struct registry_maker *maker,
                                    const struct registry_domain *domain);
 MUST_USE int registry_maker_backend(struct registry_maker *maker,
                                     const struct registry_backend *backend);
-/* Syncs, renames to `path`, syncs the folder; frees the maker in every case. */
+/* Syncs, renames to `path`, syncs the folder; frees the maker in every case. The domains are
+ * counted here, version->domain_count is not read. */
 MUST_USE int registry_maker_finish(struct registry_maker **maker,
                                    const struct registry_version *version, const char *path);
 void registry_maker_abort(struct registry_maker **maker);

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The replica file's layout, shared by its reader and its maker and by nobody else: a cdb, and
+ * behind it a trailer of fixed size.
+ *
+ *   key              value (base/codec.h)
+ *   'd' name         u32 customer, u8 when_down, u8 flags, u64 missing_since_ms
+ *   'c' u32          name, u8 state, u32 x 3 limits, u64 size, u32 days
+ *   'b' u32          u32 number, u8 family, addr[16], u16 port, u32 priority, u32 connections, u8
+ * tls, u8 held; one record a backend, several under one key
+ */
+#ifndef REGISTRY_FORMAT_H
+#define REGISTRY_FORMAT_H
+
+#include "registry/registry.h"
+
+#define REGISTRY_FORMAT_VERSION 1
+#define REGISTRY_MAGIC "PSTNREPL"
+#define REGISTRY_CDB_MIN 2048 /* the table of tables that every cdb begins with */
+
+enum registry_trailer {
+    REGISTRY_TRAILER_MAGIC = 0,
+    REGISTRY_TRAILER_FORMAT = 8,    /* u32, u32 reserved */
+    REGISTRY_TRAILER_DATABASE = 16, /* text, filled with NUL */
+    REGISTRY_TRAILER_VERSION = 56,  /* u64, as all below */
+    REGISTRY_TRAILER_DOMAINS = 64,
+    REGISTRY_TRAILER_WRITTEN = 72,
+    REGISTRY_TRAILER_SIZE = 80,  /* of the whole file */
+    REGISTRY_TRAILER_CHECK = 88, /* XXH3 over every octet of the file before this one */
+    REGISTRY_TRAILER_LENGTH = 96,
+};
+
+enum registry_domain_flag {
+    REGISTRY_DOMAIN_REMOVED = 1,
+    REGISTRY_DOMAIN_MISSING_ACCEPTED = 2,
+};
+
+#define REGISTRY_KEY_SIZE (1 + INET_DOMAIN_SIZE)
+
+static inline size_t
+registry_key_number(char key[REGISTRY_KEY_SIZE], char kind, uint32_t number)
+{
+    key[0] = kind;
+    for (unsigned i = 0; i < 4; i++)
+        key[1 + i] = (char)(number >> (24 - 8 * i));
+    return 5;
+}
+
+static inline size_t
+registry_key_name(char key[REGISTRY_KEY_SIZE], const char *name)
+{
+    size_t n = strnlen(name, INET_DOMAIN_SIZE - 1);
+
+    key[0] = 'd';
+    memcpy(key + 1, name, n);
+    return 1 + n;
+}
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Writes a replica file: a cdb, then the trailer that vouches for it, then sync, rename and sync of
+ * the folder, in that order, so that a reader finds the old file or the whole new one and nothing
+ * between.  What is added is trusted to be normalised and unique: the database's keys see to that,
+ * and a second record of one name would simply never be found.
+ */
+#include <cdb.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/codec.h"
+#include "registry/registry_format.h"
+
+struct registry_maker {
+    int fd;
+    char *path_tmp;
+    struct cdb_make cdb;
+    bool cdb_is_open; /* holds memory that only cdb_make_finish gives back */
+    uint64_t domain_count;
+    struct buf value;
+};
+
+static void
+maker_free(struct registry_maker **maker)
+{
+    struct registry_maker *m = *maker;
+
+    if (m == NULL)
+        return;
+    if (m->cdb_is_open)
+        (void)cdb_make_finish(&m->cdb);
+    if (m->fd >= 0)
+        close(m->fd);
+    buf_fini(&m->value);
+    free(m->path_tmp);
+    free(m);
+    *maker = NULL;
+}
+
+int
+registry_maker_new(const char *path_tmp, struct registry_maker **maker)
+{
+    struct registry_maker *m = mem_alloc(sizeof *m);
+
+    *maker = NULL;
+    m->path_tmp = mem_strdup(path_tmp);
+    buf_init(&m->value, 0);
+    (void)unlink(
+        path_tmp); /* one left behind by a crash may be mapped by nobody, but is not ours */
+    m->fd = open(path_tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (m->fd < 0 || cdb_make_start(&m->cdb, m->fd) != 0) {
+        maker_free(&m);
+        return ERR_IO;
+    }
+    m->cdb_is_open = true;
+    *maker = m;
+    return ERR_OK;
+}
+
+static int
+add(struct registry_maker *m, const char *key, size_t key_size)
+{
+    struct slice value = buf_slice(&m->value);
+    int rc = cdb_make_add(&m->cdb, key, (unsigned)key_size, value.p, (unsigned)value.n);
+
+    buf_clear(&m->value);
+    return rc == 0 ? ERR_OK : ERR_IO;
+}
+
+int
+registry_maker_customer(struct registry_maker *m, const struct registry_customer *customer)
+{
+    char key[REGISTRY_KEY_SIZE];
+
+    put_text(&m->value, customer->name);
+    put_u8(&m->value, (uint8_t)customer->state);
+    put_u32(&m->value, customer->max_recipients_per_message);
+    put_u32(&m->value, customer->max_messages_per_connection);
+    put_u32(&m->value, customer->max_connections_per_hour);
+    put_u64(&m->value, customer->max_message_size_bytes);
+    put_u32(&m->value, customer->retention_days);
+    return add(m, key, registry_key_number(key, 'c', customer->id));
+}
+
+int
+registry_maker_domain(struct registry_maker *m, const struct registry_domain *domain)
+{
+    char key[REGISTRY_KEY_SIZE];
+    unsigned flags = (domain->removed ? REGISTRY_DOMAIN_REMOVED : 0u) |
+                     (domain->missing_accepted ? REGISTRY_DOMAIN_MISSING_ACCEPTED : 0u);
+
+    put_u32(&m->value, domain->customer_id);
+    put_u8(&m->value, (uint8_t)domain->when_down);
+    put_u8(&m->value, (uint8_t)flags);
+    put_u64(&m->value, (uint64_t)domain->missing_since_ms);
+    m->domain_count++;
+    return add(m, key, registry_key_name(key, domain->name));
+}
+
+int
+registry_maker_backend(struct registry_maker *m, const struct registry_backend *backend)
+{
+    char key[REGISTRY_KEY_SIZE];
+
+    put_u32(&m->value, backend->number);
+    put_u8(&m->value, backend->endpoint.family);
+    buf_add(&m->value, backend->endpoint.addr, sizeof backend->endpoint.addr);
+    put_u16(&m->value, backend->endpoint.port);
+    put_u32(&m->value, backend->priority);
+    put_u32(&m->value, backend->max_connections);
+    put_u8(&m->value, (uint8_t)backend->tls);
+    put_u8(&m->value, backend->held);
+    return add(m, key, registry_key_number(key, 'b', backend->customer_id));
+}
+
+/* The file is read back for its checksum: what is vouched for is what is there. */
+static int
+hash_file(int fd, uint64_t size, XXH3_state_t *hash)
+{
+    static const size_t chunk_size = 1 << 18;
+    char *chunk = mem_alloc(chunk_size);
+    uint64_t at = 0;
+
+    while (at < size) {
+        ssize_t n = pread(fd, chunk, chunk_size, (off_t)at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        XXH3_64bits_update(hash, chunk, (size_t)n);
+        at += (uint64_t)n;
+    }
+    free(chunk);
+    return at == size ? ERR_OK : ERR_IO;
+}
+
+static int
+write_trailer(int fd, const struct registry_version *version, uint64_t domain_count)
+{
+    char t[REGISTRY_TRAILER_LENGTH] = {0};
+    XXH3_state_t *hash = XXH3_createState();
+    struct stat st;
+    int rc = ERR_IO;
+
+    CHECK(hash != NULL);
+    XXH3_64bits_reset(hash);
+    if (fstat(fd, &st) != 0 || hash_file(fd, (uint64_t)st.st_size, hash) != ERR_OK)
+        goto out;
+    memcpy(t + REGISTRY_TRAILER_MAGIC, REGISTRY_MAGIC, 8);
+    store_u32(t + REGISTRY_TRAILER_FORMAT, REGISTRY_FORMAT_VERSION);
+    snprintf(t + REGISTRY_TRAILER_DATABASE, sizeof version->database_id, "%s",
+             version->database_id);
+    store_u64(t + REGISTRY_TRAILER_VERSION, version->version);
+    store_u64(t + REGISTRY_TRAILER_DOMAINS, domain_count);
+    store_u64(t + REGISTRY_TRAILER_WRITTEN, (uint64_t)version->written_at_ms);
+    store_u64(t + REGISTRY_TRAILER_SIZE, (uint64_t)st.st_size + sizeof t);
+    XXH3_64bits_update(hash, t, REGISTRY_TRAILER_CHECK);
+    store_u64(t + REGISTRY_TRAILER_CHECK, XXH3_64bits_digest(hash));
+    if (pwrite(fd, t, sizeof t, st.st_size) == (ssize_t)sizeof t)
+        rc = ERR_OK;
+out:
+    XXH3_freeState(hash);
+    return rc;
+}
+
+static int
+sync_folder_of(const char *path)
+{
+    char copy[PATH_MAX];
+    int fd, rc;
+
+    snprintf(copy, sizeof copy, "%s", path);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return ERR_IO;
+    rc = fsync(fd) == 0 ? ERR_OK : ERR_IO;
+    close(fd);
+    return rc;
+}
+
+int
+registry_maker_finish(struct registry_maker **maker, const struct registry_version *version,
+                      const char *path)
+{
+    struct registry_maker *m = *maker;
+    int rc = ERR_IO, saved_errno;
+
+    m->cdb_is_open = false;
+    if (cdb_make_finish(&m->cdb) == 0 && write_trailer(m->fd, version, m->domain_count) == ERR_OK &&
+        fsync(m->fd) == 0 && rename(m->path_tmp, path) == 0)
+        rc = sync_folder_of(path);
+    saved_errno = errno;
+    if (rc != ERR_OK)
+        (void)unlink(m->path_tmp);
+    maker_free(maker);
+    errno = saved_errno;
+    return rc;
+}
+
+void
+registry_maker_abort(struct registry_maker **maker)
+{
+    if (*maker == NULL)
+        return;
+    (void)unlink((*maker)->path_tmp);
+    maker_free(maker);
+}

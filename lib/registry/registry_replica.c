@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Reads a replica file.  It is believed only whole: size, magic, format and the checksum over every
+ * octet are verified before the first look-up.  Behind that, a look-up still trusts nothing:
+ * tinycdb checks its offsets against the file, values go through the decoder, and numbers that name
+ * no enum value are ERR_CORRUPT, which the caller answers with 451.
+ *
+ * The file is never changed in place (its maker renames a new one over it), so that a mapping stays
+ * good for as long as it is held.
+ */
+#include <cdb.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/codec.h"
+#include "registry/registry_format.h"
+
+struct registry {
+    struct cdb cdb;
+    struct registry_version version;
+};
+
+/* --- Opening. */
+
+static int
+verify(struct registry *r, uint64_t size)
+{
+    const char *mem = (const char *)r->cdb.cdb_mem;
+    const char *t = mem + size - REGISTRY_TRAILER_LENGTH;
+
+    if (memcmp(t + REGISTRY_TRAILER_MAGIC, REGISTRY_MAGIC, 8) != 0 ||
+        load_u64(t + REGISTRY_TRAILER_SIZE) != size ||
+        load_u64(t + REGISTRY_TRAILER_CHECK) !=
+            XXH3_64bits(mem, size - REGISTRY_TRAILER_LENGTH + REGISTRY_TRAILER_CHECK))
+        return ERR_CORRUPT;
+    if (load_u32(t + REGISTRY_TRAILER_FORMAT) != REGISTRY_FORMAT_VERSION)
+        return ERR_VERSION;
+    memcpy(r->version.database_id, t + REGISTRY_TRAILER_DATABASE,
+           sizeof r->version.database_id - 1);
+    r->version.version = load_u64(t + REGISTRY_TRAILER_VERSION);
+    r->version.domain_count = load_u64(t + REGISTRY_TRAILER_DOMAINS);
+    r->version.written_at_ms = (int64_t)load_u64(t + REGISTRY_TRAILER_WRITTEN);
+    return ERR_OK;
+}
+
+int
+registry_open(int fd, struct registry **registry)
+{
+    struct registry *r;
+    struct stat st;
+    int rc;
+
+    *registry = NULL;
+    if (fstat(fd, &st) != 0)
+        return ERR_IO;
+    if (!S_ISREG(st.st_mode) || st.st_size < REGISTRY_CDB_MIN + REGISTRY_TRAILER_LENGTH ||
+        st.st_size > UINT32_MAX)
+        return ERR_CORRUPT;
+    r = mem_alloc(sizeof *r);
+    if (cdb_init(&r->cdb, fd) != 0) {
+        free(r);
+        return errno == EPROTO ? ERR_CORRUPT : ERR_IO;
+    }
+    /* cdb_init looks at the file's size again; a file that changes in between is not ours. */
+    rc = r->cdb.cdb_fsize == (unsigned)st.st_size ? verify(r, (uint64_t)st.st_size) : ERR_CORRUPT;
+    if (rc != ERR_OK)
+        registry_close(&r);
+    *registry = r;
+    return rc;
+}
+
+int
+registry_open_path(const char *path, struct registry **registry)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
+
+    *registry = NULL;
+    if (fd < 0)
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    rc = registry_open(fd, registry);
+    close(fd);
+    return rc;
+}
+
+void
+registry_close(struct registry **registry)
+{
+    if (*registry == NULL)
+        return;
+    cdb_free(&(*registry)->cdb);
+    free(*registry);
+    *registry = NULL;
+}
+
+const struct registry_version *
+registry_get_version(const struct registry *registry)
+{
+    return &registry->version;
+}
+
+/* --- Values. */
+
+static int
+decode_domain(struct slice value, const char *name, struct registry_domain *domain)
+{
+    struct decoder d = decoder_of(value);
+    unsigned when_down, flags;
+
+    *domain = (struct registry_domain){.customer_id = get_u32(&d)};
+    when_down = get_u8(&d);
+    flags = get_u8(&d);
+    domain->missing_since_ms = (int64_t)get_u64(&d);
+    if (!decoder_done(&d) || when_down > REGISTRY_WHEN_DOWN_REJECT ||
+        flags > (REGISTRY_DOMAIN_REMOVED | REGISTRY_DOMAIN_MISSING_ACCEPTED) ||
+        !slice_to_text(slice_of(name), domain->name, sizeof domain->name))
+        return ERR_CORRUPT;
+    domain->when_down = (enum registry_when_down)when_down;
+    domain->removed = (flags & REGISTRY_DOMAIN_REMOVED) != 0;
+    domain->missing_accepted = (flags & REGISTRY_DOMAIN_MISSING_ACCEPTED) != 0;
+    return ERR_OK;
+}
+
+static int
+decode_customer(struct slice value, uint32_t id, struct registry_customer *customer)
+{
+    struct decoder d = decoder_of(value);
+    unsigned state;
+
+    *customer = (struct registry_customer){.id = id};
+    get_text(&d, customer->name, sizeof customer->name);
+    state = get_u8(&d);
+    customer->max_recipients_per_message = get_u32(&d);
+    customer->max_messages_per_connection = get_u32(&d);
+    customer->max_connections_per_hour = get_u32(&d);
+    customer->max_message_size_bytes = get_u64(&d);
+    customer->retention_days = get_u32(&d);
+    if (!decoder_done(&d) || state > REGISTRY_CUSTOMER_SUSPENDED_REFUSE)
+        return ERR_CORRUPT;
+    customer->state = (enum registry_customer_state)state;
+    return ERR_OK;
+}
+
+static int
+decode_backend(struct slice value, uint32_t customer_id, struct registry_backend *backend)
+{
+    struct decoder d = decoder_of(value);
+    unsigned tls, held;
+
+    *backend = (struct registry_backend){.customer_id = customer_id, .number = get_u32(&d)};
+    backend->endpoint.family = get_u8(&d);
+    for (size_t i = 0; i < sizeof backend->endpoint.addr; i++)
+        backend->endpoint.addr[i] = get_u8(&d);
+    backend->endpoint.port = get_u16(&d);
+    backend->priority = get_u32(&d);
+    backend->max_connections = get_u32(&d);
+    tls = get_u8(&d);
+    held = get_u8(&d);
+    if (!decoder_done(&d) || tls > REGISTRY_TLS_VERIFY || held > 1 ||
+        (backend->endpoint.family != 4 && backend->endpoint.family != 6))
+        return ERR_CORRUPT;
+    backend->tls = (enum registry_tls)tls;
+    backend->held = held != 0;
+    return ERR_OK;
+}
+
+/* --- Look-ups. A copy of the cdb handle is used up by each, so that the registry stays const. */
+
+static int
+value_found(struct cdb *cdb, int found, struct slice *value)
+{
+    if (found == 0)
+        return ERR_NOT_FOUND;
+    value->p = found < 0 ? NULL : cdb_getdata(cdb);
+    value->n = cdb_datalen(cdb);
+    return value->p == NULL ? ERR_CORRUPT : ERR_OK;
+}
+
+static int
+find(const struct registry *registry, const char *key, size_t key_size, struct slice *value)
+{
+    struct cdb cdb = registry->cdb;
+
+    return value_found(&cdb, cdb_find(&cdb, key, (unsigned)key_size), value);
+}
+
+static int
+find_name(const struct registry *registry, const char *name, struct registry_domain *found)
+{
+    char key[REGISTRY_KEY_SIZE];
+    struct slice value;
+    int rc = find(registry, key, registry_key_name(key, name), &value);
+
+    return rc == ERR_OK ? decode_domain(value, name, found) : rc;
+}
+
+int
+registry_find_domain(const struct registry *registry, const char *domain,
+                     struct registry_domain *found)
+{
+    int rc;
+
+    if (domain[0] == '\0' || domain[0] == '.' || strlen(domain) >= INET_DOMAIN_SIZE)
+        return ERR_NOT_FOUND;
+    rc = find_name(registry, domain, found);
+    for (const char *dot = strchr(domain, '.'); rc == ERR_NOT_FOUND && dot != NULL;
+         dot = strchr(dot + 1, '.'))
+        rc = find_name(registry, dot, found);
+    return rc;
+}
+
+int
+registry_find_customer(const struct registry *registry, uint32_t id,
+                       struct registry_customer *found)
+{
+    char key[REGISTRY_KEY_SIZE];
+    struct slice value;
+    int rc = find(registry, key, registry_key_number(key, 'c', id), &value);
+
+    return rc == ERR_OK ? decode_customer(value, id, found) : rc;
+}
+
+static bool
+comes_before(const struct registry_backend *a, const struct registry_backend *b)
+{
+    return a->priority != b->priority ? a->priority < b->priority : a->number < b->number;
+}
+
+/* Keeps the best REGISTRY_BACKENDS_MAX in order. */
+static void
+insert_backend(struct registry_backend *list, unsigned *count, const struct registry_backend *b)
+{
+    unsigned at = *count;
+
+    if (at == REGISTRY_BACKENDS_MAX && !comes_before(b, &list[--at]))
+        return;
+    for (; at > 0 && comes_before(b, &list[at - 1]); at--)
+        list[at] = list[at - 1];
+    list[at] = *b;
+    if (*count < REGISTRY_BACKENDS_MAX)
+        (*count)++;
+}
+
+int
+registry_find_backends(const struct registry *registry, uint32_t customer_id,
+                       struct registry_backend *found, unsigned *count)
+{
+    struct cdb cdb = registry->cdb;
+    struct cdb_find search;
+    struct registry_backend one;
+    struct slice value;
+    char key[REGISTRY_KEY_SIZE];
+    size_t n = registry_key_number(key, 'b', customer_id);
+    int rc = cdb_findinit(&search, &cdb, key, (unsigned)n);
+
+    *count = 0;
+    if (rc <= 0)
+        return rc == 0 ? ERR_NOT_FOUND : ERR_CORRUPT;
+    while ((rc = value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK &&
+           (rc = decode_backend(value, customer_id, &one)) == ERR_OK)
+        insert_backend(found, count, &one);
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    return *count > 0 ? ERR_OK : ERR_NOT_FOUND;
+}
+
+int
+registry_each_domain(const struct registry *registry,
+                     void (*each)(void *ctx, const struct registry_domain *domain), void *ctx)
+{
+    struct cdb cdb = registry->cdb;
+    struct registry_domain domain;
+    char name[INET_DOMAIN_SIZE];
+    unsigned at;
+    int found, rc;
+
+    cdb_seqinit(&at, &cdb);
+    while ((found = cdb_seqnext(&at, &cdb)) > 0) {
+        struct slice key = {cdb_getkey(&cdb), cdb_keylen(&cdb)}, value;
+
+        rc = value_found(&cdb, found, &value);
+        if (rc != ERR_OK || key.p == NULL)
+            return ERR_CORRUPT;
+        if (key.n == 0 || key.p[0] != 'd')
+            continue;
+        if (!slice_to_text((struct slice){key.p + 1, key.n - 1}, name, sizeof name))
+            return ERR_CORRUPT;
+        rc = decode_domain(value, name, &domain);
+        if (rc != ERR_OK)
+            return rc;
+        each(ctx, &domain);
+    }
+    return found == 0 ? ERR_OK : ERR_CORRUPT;
+}
