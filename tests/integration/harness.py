@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The harness of the integration tests: real programs, private everything.
+
+    with Node() as node:                    # PostgreSQL, schema, relayd and spoolmgr in a folder of their own
+        backend = Backend().start()
+        node.add_customer("acme", "acme.example", backend.endpoint)
+        reply = send_message(node.port)
+        assert reply.code == 250 and backend.taken
+
+See README.md in this folder for the classes. Tests import everything from here.
+"""
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from peers import (DROP, SILENT, Backend, Client, Delay, Reply, SinkBackend, below_our_received, make_message, our_received,
+                   read_saved, reference_in, send_message, split_top_field)
+from postfix import Postfix
+from postgres import Postgres
+from world import (ADDRESS, IS_ROOT, LOADGEN, QUICK, RELAYCTL, RELAYD, SOURCE, SPOOLMGR, Process, build_dir, children_of,
+                   free_port, keep_folder, make_folder, own, process_gone, program, remove_folder, unprivileged_user,
+                   wait_until)
+
+__all__ = ["ADDRESS", "DROP", "IS_ROOT", "LOADGEN", "QUICK", "RELAYCTL", "RELAYD", "SILENT", "SOURCE", "SPOOLMGR", "Backend",
+           "Client", "Delay", "Node", "Postfix", "Postgres", "Process", "Relayd", "Reply", "SinkBackend", "Spoolmgr",
+           "below_our_received", "build_dir", "children_of", "free_port", "keep_folder", "make_folder", "make_message",
+           "our_received", "process_gone", "program", "read_saved", "reference_in", "remove_folder", "send_message",
+           "split_top_field", "wait_until"]
+
+# Fast clocks for tests; everything else is the default of config.def.
+TEST_SETTINGS = {"workers": 2, "deliverers": 2, "probe-interval-min": "1s", "probe-interval-max": "2s",
+                 "backend-connect-timeout": "3s", "message-retry-min": "1s", "message-retry-max": "4s"}
+
+
+def write_config(path, settings):
+    lines = []
+    for name, value in settings.items():
+        if value is None:
+            continue
+        if isinstance(value, (list, tuple)):
+            lines.append(f"{name} = {{" + ", ".join(f'"{v}"' for v in value) + "}")
+        else:
+            lines.append(f'{name} = "{value}"')
+    Path(path).write_text("\n".join(lines) + "\n")
+
+
+class Daemon(Process):
+    """relayd or spoolmgr of a node; its children are named by their role in the process title or the log."""
+
+    def __init__(self, node, which, log):
+        super().__init__([program(which), "-c", node.config_file], log, env=node.env)
+        self.node = node
+
+    def children(self):
+        return children_of(self.pid) if self.alive else []
+
+    def kill_all(self):
+        """SIGKILL of the parent and of every child, at once."""
+        pids = self.tree() if self.alive else []
+        self.kill()
+        for pid in pids[1:]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def kill(self):
+        """SIGKILL of the parent; its children must end by themselves."""
+        pids = self.tree()[1:] if self.alive else []
+        super().kill()
+        self.orphans = pids
+
+    def log_lines(self, event=None):
+        lines = self.text().splitlines()
+        return [line for line in lines if event is None or f" {event} " in line + " "]
+
+
+class Relayd(Daemon):
+    def __init__(self, node):
+        super().__init__(node, RELAYD, node.folder / "relayd.log")
+
+    def start(self, timeout=30):
+        super().start()
+        wait_until(self._greets, timeout, "relayd greets")
+        return self
+
+    def _greets(self):
+        assert self.alive, f"relayd has ended with status {self.popen.returncode}"
+        with Client(self.node.port, timeout=5) as client:
+            return client.banner.code == 220
+
+    def workers(self):
+        """The pids of the workers, oldest first, by the names that they give themselves."""
+        return [pid for pid in self.children() if "worker" in process_name(pid)]
+
+    def child(self, name):
+        found = [pid for pid in self.children() if name in process_name(pid)]
+        assert found, f"relayd has no child {name}: {[process_name(p) for p in self.children()]}"
+        return found[0]
+
+
+class Spoolmgr(Daemon):
+    def __init__(self, node):
+        super().__init__(node, SPOOLMGR, node.folder / "spoolmgr.log")
+
+    def start(self, timeout=30):
+        super().start()
+        wait_until(self._ready, timeout, "spoolmgr runs")
+        return self
+
+    def _ready(self):
+        assert self.alive, f"spoolmgr has ended with status {self.popen.returncode}"
+        return bool(self.children()) and any(self.node.dirs["run-dir"].glob("spoolmgr*"))
+
+    def once(self, timeout=120):
+        """spoolmgr --once: one pass; the finished process with its output."""
+        return self.node.run(SPOOLMGR, "--once", timeout=timeout)
+
+
+def process_name(pid):
+    """The command line with its title, and the short name of the kernel."""
+    try:
+        return (Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("latin-1") + " " +
+                Path(f"/proc/{pid}/comm").read_text().strip())
+    except OSError:
+        return ""
+
+
+class Node:
+    """One node: folder, configuration, PostgreSQL, the two daemons and relayctl."""
+
+    live = []
+
+    def __init__(self, settings=None, postgres=None, start=True):
+        self.folder = make_folder("postern-node-")
+        self.user = unprivileged_user("nobody") if IS_ROOT else None
+        self.port = free_port()
+        self.dirs = {name: self.folder / name.partition("-")[0] for name in ("state-dir", "spool-dir", "run-dir", "log-dir")}
+        for path in self.dirs.values():
+            path.mkdir()
+            own(path, self.user)
+        self.reports = self.folder / "reports"
+        self.reports.mkdir()
+        self.reports.chmod(0o777)
+        self.env = {"POSTERN_SQL_DIR": str(SOURCE / "sql"), "NO_COLOR": "1", "TZ": "UTC",
+                    "ASAN_OPTIONS": f"log_path={self.reports}/asan:detect_leaks=1",
+                    "UBSAN_OPTIONS": f"log_path={self.reports}/ubsan:print_stacktrace=1"}
+        self.postgres = postgres or Postgres(self.folder / "pg")
+        self.owns_postgres = postgres is None
+        self.config_file = self.folder / "postern.conf"
+        self.settings = dict(TEST_SETTINGS, hostname="relay.example", listen=[f"{ADDRESS}:{self.port}"],
+                             database=self.postgres.conninfo(), user=self.user.pw_name if self.user else None,
+                             **{name: str(path) for name, path in self.dirs.items()})
+        self.settings.update(settings or {})
+        self.write_config()
+        self.relayd, self.spoolmgr = Relayd(self), Spoolmgr(self)
+        Node.live.append(self)
+        if start:
+            self.start()
+
+    def write_config(self, **changes):
+        self.settings.update({name.replace("_", "-"): value for name, value in changes.items()})
+        write_config(self.config_file, self.settings)
+
+    # --- Its life.
+
+    def start(self):
+        self.start_database()
+        self.relayd.start()
+        self.spoolmgr.start()
+        return self
+
+    def start_database(self):
+        if not (self.postgres.process and self.postgres.process.alive):
+            self.postgres.start()
+        if not self.postgres.sql("SELECT 1 FROM pg_database WHERE datname = 'postern'", database="postgres"):
+            self.postgres.create_database()
+        self.relayctl("db", "init")
+        return self
+
+    def stop(self):
+        for daemon in (self.relayd, self.spoolmgr):
+            daemon.stop()
+
+    def close(self, keep=False):
+        """Ends everything. Sanitizer reports fail the test that made them; `keep` leaves the folder."""
+        if self in Node.live:
+            Node.live.remove(self)
+        trouble = []
+        for part in [self.relayd, self.spoolmgr] + ([self.postgres] if self.owns_postgres else []):
+            try:
+                part.stop()
+            except AssertionError as e:
+                trouble.append(str(e))
+        trouble += [f"{r.name}:\n{r.read_text(errors='replace')}" for r in sorted(self.reports.iterdir())]
+        if keep or trouble:
+            keep_folder(self.folder)
+        else:
+            remove_folder(self.folder)
+        assert not trouble, "\n".join(trouble) + f"\nkept: {self.folder}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.close(keep=kind is not None)
+
+    # --- What people do with it.
+
+    def run(self, which, *args, timeout=60, input=None):
+        return subprocess.run([program(which), "-c", str(self.config_file), *map(str, args)], capture_output=True, text=True,
+                              timeout=timeout, input=input, env=dict(os.environ, **self.env))
+
+    def relayctl(self, *args, check=True, **kwargs):
+        done = self.run(RELAYCTL, *args, **kwargs)
+        if check and done.returncode:
+            raise AssertionError(f"relayctl {' '.join(map(str, args))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def relayctl_json(self, *args, **kwargs):
+        """The objects of --json, one a line (or one object over several lines)."""
+        out = self.relayctl(*args, "--json", **kwargs).stdout
+        try:
+            return [json.loads(line) for line in out.splitlines() if line.strip()]
+        except ValueError:
+            return [json.loads(out)]
+
+    def add_customer(self, name="acme", domain="acme.example", backend=None):
+        """Registers, and waits until relayd serves the domain."""
+        self.relayctl("customer", "add", name, "--contact", f"ops@{domain}")
+        self.relayctl("domain", "add", domain, "--customer", name)
+        if backend:
+            self.relayctl("backend", "add", backend, "--customer", name)
+        if self.relayd.alive:
+            wait_until(lambda: self.serves(domain), 10, f"relayd serves {domain}")
+
+    def serves(self, domain, local="postmaster"):
+        """Does relayd take a recipient of the domain for registered?"""
+        with Client(self.port, timeout=20) as client:
+            client.ehlo()
+            client.cmd("MAIL FROM:<>")
+            reply = client.cmd(f"RCPT TO:<{local}@{domain}>")
+            client.cmd("QUIT")
+        return not (reply.code == 550 and reply.enhanced == "5.7.1") and "registered" not in reply.text
+
+    def send(self, content=None, **kwargs):
+        return send_message(self.port, content, **kwargs)
+
+    def spool(self, *args):
+        """The spool list as objects."""
+        return self.relayctl_json("spool", "list", *args)
+
+    # --- What it says.
+
+    def log_text(self):
+        return "".join(d.text() for d in (self.relayd, self.spoolmgr))
+
+    def possible_duplicates(self):
+        """The references that relayd and spoolmgr have logged as possible duplicates."""
+        return set(re.findall(r"\bpossible-duplicate\b.*?\bref=(\S+)", self.log_text()))

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The other sides of a conversation: a client, a backend that does as it is told, and the C sink."""
+import asyncio
+import re
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+
+from world import ADDRESS, SINK, Process, free_port, make_folder, program, remove_folder, wait_until
+
+REFERENCE = re.compile(r"\bP[0-9A-HJKMNP-TV-Z]{3}-[0-9A-HJKMNP-TV-Z]{5}-[0-9A-HJKMNP-TV-Z]{7}\b")
+
+
+def reference_in(text):
+    found = REFERENCE.search(text if isinstance(text, str) else text.decode("latin-1"))
+    return found.group(0) if found else None
+
+
+@dataclass
+class Reply:
+    code: int
+    lines: list
+
+    @property
+    def text(self):
+        return " ".join(line[4:] for line in self.lines)
+
+    @property
+    def enhanced(self):
+        found = re.match(r"\d\.\d{1,3}\.\d{1,3}", self.text)
+        return found.group(0) if found else None
+
+    def __str__(self):
+        return f"{self.code} {self.text}"
+
+
+class Client:
+    """A sending server, one command at a time, on raw bytes."""
+
+    def __init__(self, port, address=ADDRESS, timeout=60, source=None):
+        self.socket = socket.create_connection((address, port), timeout, source and (source, 0))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb")
+        self.banner = self.reply()
+
+    def reply(self):
+        lines = []
+        while True:
+            line = self.file.readline()
+            if not line:
+                raise ConnectionError(f"the server has closed the connection (after {lines})")
+            line = line.decode("latin-1").rstrip("\r\n")
+            lines.append(line)
+            if len(line) < 4 or line[3] != "-":
+                return Reply(int(line[:3]), lines)
+
+    def write(self, data):
+        self.socket.sendall(data if isinstance(data, bytes) else data.encode("latin-1"))
+
+    def cmd(self, line):
+        self.write(line + "\r\n")
+        return self.reply()
+
+    def ehlo(self, name="origin.example"):
+        return self.cmd(f"EHLO {name}")
+
+    def content(self, content):
+        """The bytes after 354, dot-stuffed, with the final dot; content ends with CR LF or is empty."""
+        assert not content or content.endswith(b"\r\n"), "content must end with CR LF"
+        stuffed = content.replace(b"\r\n.", b"\r\n..")
+        self.write((b"." if stuffed.startswith(b".") else b"") + stuffed + b".\r\n")
+        return self.reply()
+
+    def send(self, content, mail_from="sender@origin.example", rcpts=("user@acme.example",)):
+        """One message after EHLO; the first reply that is no consent, or the final one."""
+        if isinstance(rcpts, str):
+            rcpts = (rcpts,)
+        for line in [f"MAIL FROM:<{mail_from}>"] + [f"RCPT TO:<{r}>" for r in rcpts]:
+            reply = self.cmd(line)
+            if reply.code // 100 != 2:
+                return reply
+        reply = self.cmd("DATA")
+        return self.content(content) if reply.code == 354 else reply
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def send_message(port, content=None, mail_from="sender@origin.example", rcpts=("user@acme.example",), address=ADDRESS,
+                 source=None):
+    """Connects, sends one message, quits. Returns the final (or first refusing) reply."""
+    if content is None:
+        content = make_message()
+    with Client(port, address, source=source) as client:
+        client.ehlo()
+        reply = client.send(content, mail_from, rcpts)
+        try:
+            client.cmd("QUIT")
+        except (ConnectionError, OSError):
+            pass
+        return reply
+
+
+def make_message(subject="a test", body=b"Hello.\r\n", test_id=None):
+    head = f"X-Test-Id: {test_id}\r\n" if test_id is not None else ""
+    head += f"From: <sender@origin.example>\r\nTo: <user@acme.example>\r\nSubject: {subject}\r\n\r\n"
+    return head.encode() + body
+
+
+# --- A scriptable backend.
+
+DROP = "DROP"      # close the connection instead of an answer
+SILENT = "SILENT"  # no answer at all, the connection stays open
+
+
+@dataclass
+class Delay:
+    """Answer after a while."""
+    seconds: float
+    answer: object = None
+
+
+@dataclass
+class Message:
+    mail_from: str
+    rcpts: list
+    content: bytes
+    session: int
+    taken: bool  # answered with 2xx
+    at: float = field(default_factory=time.time)
+
+
+class Backend:
+    """A customer's mail server in a thread. What it answers is scripted a phase: banner, ehlo, helo, mail, rcpt, data,
+    dot, rset, noop, quit. A script is an answer, or a list of answers (the last one stays), or a function of (session,
+    line or content) that returns an answer; an answer is None (the good one), a text, DROP, SILENT or a Delay.
+
+        backend.script["rcpt"] = lambda s, line: "550 5.1.1 no such user" if "nobody" in line else None
+        backend.script["dot"] = DROP       # the message arrives, its answer does not
+
+    Messages are recorded byte by byte, with the dot-stuffing undone; `transcript` has every line of both sides."""
+
+    GOOD = {"banner": "220 backend.example ESMTP",
+            "ehlo": "250-backend.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME",
+            "helo": "250 backend.example", "mail": "250 2.1.0 Ok", "rcpt": "250 2.1.5 Ok",
+            "data": "354 Go on", "dot": "250 2.0.0 Ok: taken", "rset": "250 2.0.0 Ok", "noop": "250 2.0.0 Ok",
+            "quit": "221 2.0.0 Bye"}
+
+    def __init__(self, port=None, address=ADDRESS):
+        self.address, self.port = address, port or free_port()
+        self.script, self.messages, self.transcript = {}, [], []
+        self.sessions = 0
+        self.connections_open = 0
+        self._loop = self._thread = self._server = None
+        self._writers = set()
+
+    @property
+    def endpoint(self):
+        return f"{self.address}:{self.port}"
+
+    @property
+    def taken(self):
+        return [m for m in self.messages if m.taken]
+
+    def start(self):
+        ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, args=(ready,), daemon=True)
+        self._thread.start()
+        assert ready.wait(10), "the backend does not start"
+        return self
+
+    def _run(self, ready):
+        asyncio.set_event_loop(self._loop)
+        self._server = self._loop.run_until_complete(
+            asyncio.start_server(self._session, self.address, self.port, limit=2 ** 26, reuse_address=True))
+        ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def stop(self):
+        """The listener and all connections are gone: "connection refused" from now on."""
+        if self._loop is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop = None
+
+    close = stop
+
+    async def _end(self):
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _scripted(self, phase, session, what):
+        script = self.script.get(phase)
+        if isinstance(script, list):
+            script = script.pop(0) if len(script) > 1 else script[0]
+        return script(session, what) if callable(script) else script
+
+    async def _answer(self, phase, session, what, writer):
+        """Returns the code that was sent, 0 for none."""
+        answer = self._scripted(phase, session, what)
+        if isinstance(answer, Delay):
+            await asyncio.sleep(answer.seconds)
+            answer = answer.answer
+        if answer is None:
+            answer = self.GOOD[phase]
+        if answer == DROP:
+            writer.transport.abort()
+            raise ConnectionError
+        if answer == SILENT:
+            await asyncio.sleep(3600)
+        self.transcript.append((session, "S", answer))
+        writer.write(answer.encode("latin-1") + b"\r\n")
+        await writer.drain()
+        return int(answer.rsplit("\r\n", 1)[-1][:3])
+
+    async def _session(self, reader, writer):
+        self.sessions += 1
+        self.connections_open += 1
+        self._writers.add(writer)
+        try:
+            await self._talk(self.sessions, reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
+            pass
+        finally:
+            self.connections_open -= 1
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _talk(self, session, reader, writer):
+        mail_from, rcpts = None, []
+        if await self._answer("banner", session, "", writer) // 100 != 2:
+            return
+        while True:
+            line = await reader.readline()
+            if not line:
+                return
+            line = line.decode("latin-1").rstrip("\r\n")
+            self.transcript.append((session, "C", line))
+            phase = line[:4].lower()
+            if phase not in self.GOOD:
+                writer.write(b"502 5.5.1 Unknown\r\n")
+                continue
+            code = await self._answer(phase, session, line, writer)
+            if code == 421 or phase == "quit":
+                return
+            if phase == "mail" and code // 100 == 2:
+                mail_from, rcpts = path_in(line), []
+            elif phase == "rcpt" and code // 100 == 2:
+                rcpts.append(path_in(line))
+            elif phase in ("rset", "ehlo", "helo"):
+                mail_from, rcpts = None, []
+            elif phase == "data" and code == 354:
+                content = await self._content(reader)
+                message = Message(mail_from, rcpts, content, session, False)
+                self.messages.append(message)
+                message.taken = await self._answer("dot", session, content, writer) // 100 == 2
+                mail_from, rcpts = None, []
+
+    @staticmethod
+    async def _content(reader):
+        content = bytearray()
+        while True:
+            line = await reader.readuntil(b"\n")
+            if line == b".\r\n" and (not content or content.endswith(b"\r\n")):
+                return bytes(content)
+            content += line[1:] if line.startswith(b".") else line
+
+
+def path_in(line):
+    found = re.search(r"<([^>]*)>", line)
+    return found.group(1) if found else line.partition(":")[2].strip()
+
+
+# --- The C sink.
+
+@dataclass
+class SavedMessage:
+    envelope: str
+    content: bytes
+
+    @property
+    def test_id(self):
+        found = re.search(rb"^X-Test-Id: (\d+)\r?$", self.content, re.M)
+        return int(found.group(1)) if found else None
+
+    @property
+    def reference(self):
+        return reference_in(our_received(self.content))
+
+
+class SinkBackend:
+    """tests/bench/sink: fast, and a message is in its file before its 250, whatever kills it."""
+
+    def __init__(self, port=None, save=True, delay_ms=0, address=ADDRESS):
+        self.folder = make_folder("postern-sink-")
+        self.address, self.port = address, port or free_port()
+        self.file, self.count_file = self.folder / "messages", self.folder / "count"
+        argv = [program(SINK), "--listen", self.endpoint, "--count", self.count_file]
+        argv += ["--save", self.file] if save else []
+        argv += ["--delay", delay_ms] if delay_ms else []
+        self.process = Process(argv, self.folder / "sink.log")
+
+    @property
+    def endpoint(self):
+        return f"{self.address}:{self.port}"
+
+    def start(self):
+        self.process.start()
+        wait_until(self._answers, 10, "the sink answers")
+        return self
+
+    def _answers(self):
+        with socket.create_connection((self.address, self.port), 2) as s:
+            return s.recv(4).startswith(b"220")
+
+    def stop(self):
+        self.process.stop()
+
+    def kill(self):
+        self.process.kill()
+
+    def close(self):
+        self.stop()
+        remove_folder(self.folder)
+
+    @property
+    def count(self):
+        """Messages since its start, at most 0.1 s old."""
+        text = self.count_file.read_text().split()
+        return int(text[0]) if text else 0
+
+    def messages(self):
+        return read_saved(self.file)
+
+
+def read_saved(path):
+    """The whole records of a file that sink --save writes; a cut one at the end has had no 250."""
+    data, at, found = path.read_bytes() if path.exists() else b"", 0, []
+    while True:
+        end = data.find(b"\n", at)
+        head = re.fullmatch(rb"@sink (\d+) (\d+)", data[at:end]) if end >= 0 else None
+        if not head:
+            assert end < 0 or at >= len(data), f"{path}: no record at offset {at}"
+            return found
+        envelope_at, envelope, content = end + 1, int(head.group(1)), int(head.group(2))
+        after = envelope_at + envelope + content
+        if after + 1 > len(data):
+            return found
+        found.append(SavedMessage(data[envelope_at:envelope_at + envelope].decode("latin-1"),
+                                  data[envelope_at + envelope:after]))
+        at = after + 1
+
+
+def split_top_field(content):
+    """The first header field with its folded lines, and the rest."""
+    end = content.find(b"\r\n")
+    while 0 <= end and content[end + 2:end + 3] in (b" ", b"\t"):
+        end = content.find(b"\r\n", end + 2)
+    return (content, b"") if end < 0 else (content[:end + 2], content[end + 2:])
+
+
+def our_received(content):
+    """The Received field that Postern put on top."""
+    return split_top_field(content)[0]
+
+
+def below_our_received(content):
+    """What the sender sent, as the backend got it; the top field must be our Received line."""
+    top, rest = split_top_field(content)
+    assert top.lower().startswith(b"received:"), f"no Received line on top: {top[:80]!r}"
+    assert reference_in(top), f"no reference in our Received line: {top!r}"
+    return rest

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A private Postfix: its own configuration, queue and ports. It must be started by root (its master wants it so).
+
+Three uses: a sending server (`relay_to`: everything goes on to that address), a customer's server that keeps mail in a
+Maildir (`maildir=True`), and the yardstick of the bench (relay_to, no log).
+"""
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from world import ADDRESS, IS_ROOT, Process, free_port, make_folder, process_gone, remove_folder, unprivileged_user, wait_until
+
+MASTER = """\
+{listen} inet n - n - {limit} smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+flush unix n - n 1000? 0 flush
+proxymap unix - - n - - proxymap
+proxywrite unix - - n - 1 proxymap
+smtp unix - - n - {limit} smtp
+relay unix - - n - {limit} smtp
+showq unix n - n - - showq
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+local unix - n n - - local
+virtual unix - n n - - virtual
+lmtp unix - - n - - lmtp
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+{log}
+"""
+
+
+class Postfix:
+    def __init__(self, relay_to=None, maildir=False, hostname="postfix.example", domains=("acme.example",), log=True,
+                 settings=None, limit=100):
+        self.folder = make_folder("postern-postfix-")
+        self.port = free_port()
+        self.endpoint = f"{ADDRESS}:{self.port}"
+        self.config, self.queue, self.data = (self.folder / n for n in ("etc", "queue", "data"))
+        self.maildir, self.log = self.folder / "mail", self.folder / "postfix.log"
+        self.keeps_log, self.process = log, None
+        self._write(relay_to, maildir, hostname, domains, settings or {}, limit)
+
+    @staticmethod
+    def missing():
+        """Why it cannot run here, or None."""
+        if not shutil.which("postfix"):
+            return "Postfix is not installed"
+        return None if IS_ROOT else "Postfix can be started by root only"
+
+    def _write(self, relay_to, maildir, hostname, domains, settings, limit):
+        postfix, nobody = unprivileged_user("postfix"), unprivileged_user("nobody")
+        for path in (self.config, self.queue, self.data, self.maildir):
+            path.mkdir()
+        os.chown(self.data, postfix.pw_uid, postfix.pw_gid)
+        os.chown(self.maildir, nobody.pw_uid, nobody.pw_gid)
+        host, _, port = (relay_to or "127.0.0.1:9").rpartition(":")
+        main = {"compatibility_level": "3.6", "queue_directory": self.queue, "data_directory": self.data,
+                "command_directory": "/usr/sbin", "daemon_directory": "/usr/lib/postfix/sbin", "mail_owner": "postfix",
+                "setgid_group": "postdrop", "myhostname": hostname, "mydestination": "", "inet_interfaces": "all",
+                "inet_protocols": "ipv4", "mynetworks": "127.0.0.0/8", "local_recipient_maps": "",
+                "smtp_dns_support_level": "disabled", "smtp_host_lookup": "native", "smtpd_peername_lookup": "no",
+                "smtpd_relay_restrictions": "permit_mynetworks,reject", "alias_maps": "", "alias_database": "",
+                "message_size_limit": "104857600", "mailbox_size_limit": "0", "virtual_mailbox_limit": "0",
+                "smtpd_client_connection_count_limit": "0", "smtpd_client_connection_rate_limit": "0",
+                "default_process_limit": limit, "in_flow_delay": "0", "default_destination_concurrency_limit": "50",
+                "initial_destination_concurrency": "50", "smtp_line_length_limit": "0",
+                "disable_mime_output_conversion": "yes", "local_header_rewrite_clients": "",
+                "always_add_missing_headers": "no", "disable_vrfy_command": "no", "smtp_tls_security_level": "none",
+                "smtpd_tls_security_level": "none", "minimal_backoff_time": "5s", "maximal_backoff_time": "10s",
+                "queue_run_delay": "5s", "smtputf8_enable": "no", "strict_8bitmime": "no", "header_size_limit": "1024000",
+                "empty_address_recipient": "MAILER-DAEMON", "notify_classes": "", "bounce_queue_lifetime": "1d"}
+        if self.keeps_log:
+            main.update({"maillog_file": self.log, "maillog_file_prefixes": f"{self.folder}, /var/log"})
+        if maildir:
+            main.update({"virtual_mailbox_domains": ", ".join(domains), "virtual_mailbox_base": self.maildir,
+                         "virtual_mailbox_maps": "static:box/", "virtual_uid_maps": f"static:{nobody.pw_uid}",
+                         "virtual_gid_maps": f"static:{nobody.pw_gid}"})
+        if relay_to:
+            main.update({"relayhost": f"[{host}]:{port}", "default_transport": "smtp"})
+        main.update(settings)
+        (self.config / "main.cf").write_text("".join(f"{k} = {v}\n" for k, v in main.items()))
+        log = "postlog unix-dgram n - n - 1 postlogd" if self.keeps_log else ""
+        (self.config / "master.cf").write_text(MASTER.format(listen=self.endpoint, limit=limit, log=log))
+
+    def start(self):
+        reason = self.missing()
+        assert not reason, reason
+        subprocess.run(["postfix", "-c", str(self.config), "check"], check=True, capture_output=True)
+        self.process = Process(["/usr/lib/postfix/sbin/master", "-c", self.config, "-d"], self.folder / "master.log",
+                               env={"MAIL_CONFIG": str(self.config)})
+        self.process.start()
+        wait_until(self._answers, 20, "Postfix greets")
+        return self
+
+    def _answers(self):
+        import socket
+        assert self.process.alive, "the master of Postfix has ended: " + self.process.text() + self.log_text()
+        with socket.create_connection((ADDRESS, self.port), 2) as s:
+            s.settimeout(5)
+            return s.recv(4).startswith(b"220")
+
+    def stop(self):
+        if not (self.process and self.process.alive):
+            return
+        children = self.process.tree()[1:]
+        self.process.stop()
+        wait_until(lambda: all(process_gone(p) for p in children), 20, "Postfix's processes have ended")
+
+    def close(self):
+        self.stop()
+        remove_folder(self.folder)
+
+    def flush(self):
+        subprocess.run(["postqueue", "-c", str(self.config), "-f"], check=False, capture_output=True)
+
+    def queue_length(self):
+        return sum(1 for name in ("incoming", "active", "deferred", "maildrop")
+                   for p in (self.queue / name).rglob("*") if p.is_file())
+
+    def log_text(self):
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def delivered(self):
+        """The files of the Maildir, as bytes with line ends as on the disk (LF)."""
+        box = self.maildir / "box" / "new"
+        return [p.read_bytes() for p in sorted(box.iterdir())] if box.exists() else []
+
+    def delivered_count(self):
+        box = self.maildir / "box" / "new"
+        return sum(1 for _ in os.scandir(box)) if box.exists() else 0

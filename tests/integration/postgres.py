@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A private PostgreSQL cluster: a unix socket in its own folder, no TCP, never run as root."""
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg2
+
+from world import IS_ROOT, Process, make_folder, own, remove_folder, unprivileged_user, wait_until
+
+
+def _bindir():
+    found = shutil.which("pg_config")
+    if found:
+        path = subprocess.run([found, "--bindir"], capture_output=True, text=True, check=True).stdout.strip()
+        if (Path(path) / "initdb").exists():
+            return Path(path)
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parent.parent.name))
+    if not versions:
+        raise RuntimeError("no PostgreSQL server is installed")
+    return versions[-1].parent
+
+
+class Postgres:
+    def __init__(self, folder=None):
+        self.folder = Path(folder) if folder else make_folder("postern-pg-")
+        self.own_folder = folder is None
+        self.folder.mkdir(exist_ok=True)
+        self.user = unprivileged_user("postgres", "nobody") if IS_ROOT else None
+        own(self.folder, self.user)
+        self.data, self.socket, self.log = self.folder / "data", self.folder / "socket", self.folder / "postgres.log"
+        self.bin = _bindir()
+        self.process = None
+
+    def _run(self, *argv):
+        drop = []
+        if self.user:
+            drop = ["setpriv", "--reuid", str(self.user.pw_uid), "--regid", str(self.user.pw_gid), "--clear-groups"]
+        done = subprocess.run(drop + [str(a) for a in argv], capture_output=True, text=True, cwd="/")
+        if done.returncode:
+            raise RuntimeError(f"{argv[0]}: {done.stdout}{done.stderr}")
+
+    def create(self):
+        self.socket.mkdir(exist_ok=True)
+        own(self.socket, self.user)
+        self.socket.chmod(0o755)
+        self._run(self.bin / "initdb", "-D", self.data, "-U", "postern", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        with open(self.data / "postgresql.conf", "a") as conf:
+            conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.socket}'\n"
+                       "unix_socket_permissions = 0777\nmax_connections = 60\nshared_buffers = 32MB\n"
+                       "log_line_prefix = '%m [%p] %q%a '\n")
+        return self
+
+    def start(self):
+        if not self.data.exists():
+            self.create()
+        self.process = Process([self.bin / "postgres", "-D", self.data], self.log, user=self.user, cwd="/")
+        self.process.start()
+        wait_until(self._ready, 60, "PostgreSQL answers")
+        return self
+
+    def _ready(self):
+        if not self.process.alive:  # after SIGKILL the old backends may still hold the shared memory
+            self.process.start()
+            return False
+        self.sql("SELECT 1", database="postgres")
+        return True
+
+    def stop(self):
+        if self.process and self.process.alive:
+            self.process.signal(signal.SIGINT)  # fast shutdown
+            wait_until(lambda: not self.process.alive, 60, "PostgreSQL has stopped")
+            self.process.stop()
+
+    def kill(self):
+        """SIGKILL of the postmaster and of everything it has started."""
+        if self.process and self.process.alive:
+            pids = self.process.tree()
+            self.process.kill()
+            for pid in pids[1:]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+    def close(self):
+        self.stop()
+        if self.own_folder:
+            remove_folder(self.folder)
+
+    def conninfo(self, database="postern"):
+        return f"host={self.socket} dbname={database} user=postern"
+
+    def connect(self, database="postern"):
+        connection = psycopg2.connect(self.conninfo(database) + " connect_timeout=5")
+        connection.autocommit = True
+        return connection
+
+    def sql(self, query, *args, database="postern"):
+        """Rows of the query; nothing for a statement without rows."""
+        connection = self.connect(database)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(query, args or None)
+                return cursor.fetchall() if cursor.description else None
+        finally:
+            connection.close()
+
+    def create_database(self, name="postern"):
+        self.sql(f'CREATE DATABASE "{name}"', database="postgres")
+
+    def drop_database(self, name="postern"):
+        self.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', database="postgres")
