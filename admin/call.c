@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * How relayctl speaks: complaints on standard error with the program's name in front, outcomes on
+ * standard output as a sentence or as JSON.
+ */
+#include "admin/call.h"
+
+#include <stdarg.h>
+
+static void
+complain(const char *fmt, va_list args)
+{
+    fflush(stdout);
+    fputs("relayctl: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+}
+
+void
+call_complain(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    complain(fmt, args);
+    va_end(args);
+}
+
+enum command_status
+call_usage(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    complain(fmt, args);
+    va_end(args);
+    return COMMAND_USAGE;
+}
+
+enum command_status
+call_need_reason(const struct call *call)
+{
+    const char *reason = call_value(call, "reason");
+
+    if (reason && reason[0])
+        return COMMAND_DONE;
+    return call_usage("%s %s needs --reason TEXT, which is kept in the audit, for example: %s",
+                      call->line.command->noun, call->line.command->verb,
+                      call->line.command->example);
+}
+
+void
+call_done(const struct call *call, const char *action, const char *what, const char *name)
+{
+    static const struct printer_column columns[] = {
+        {"action", "", PRINTER_LEFT},
+        {"what", "", PRINTER_LEFT},
+        {"name", "", PRINTER_LEFT},
+        {"dry_run", "", PRINTER_LEFT},
+    };
+    struct printer *p;
+
+    if (!call->printing.json) {
+        fprintf(call->printing.out, "%s%s %s %s%s\n", call->dry_run ? "dry run: would have " : "",
+                action, what, name, call->dry_run ? "; nothing is changed" : "");
+        return;
+    }
+    p = printer_new(&call->printing, PRINTER_ONE, columns, ARRAY_SIZE(columns));
+    printer_text(p, action);
+    printer_text(p, what);
+    printer_text(p, name);
+    printer_bool(p, call->dry_run);
+    printer_finish(&p);
+}
+
+const char *
+call_path(char dst[CALL_PATH_SIZE], const char *folder, const char *file)
+{
+    int n = snprintf(dst, CALL_PATH_SIZE, "%s/%s", folder, file);
+
+    if (n < 0 || n >= CALL_PATH_SIZE)
+        dst[0] = '\0';
+    return dst;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One run of relayctl: what was asked, the configuration, the database if the command needs it, and
+ * how results and complaints leave.  relayctl may block, so it uses libpq directly.
+ */
+#ifndef ADMIN_CALL_H
+#define ADMIN_CALL_H
+
+#include <libpq-fe.h>
+
+#include "admin/command.h"
+#include "admin/printer.h"
+#include "base/config.h"
+
+struct call {
+    struct command_line line;
+    struct config *config;
+    const char *config_path;
+    PGconn *pg;
+    struct printer_settings printing;
+    bool dry_run;
+};
+
+/* "relayctl: ..." on standard error. */
+void call_complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* As call_complain; returns COMMAND_USAGE. */
+enum command_status call_usage(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+static inline const char *
+call_value(const struct call *call, const char *option)
+{
+    return command_value(&call->line, option);
+}
+
+/* For hold, redirect, return and remove: COMMAND_USAGE with a sentence if --reason is missing. */
+enum command_status call_need_reason(const struct call *call);
+
+/* Says what a changing command has done, e.g. "added", "customer", "acme": a sentence for people,
+ * an object in JSON. */
+void call_done(const struct call *call, const char *action, const char *what, const char *name);
+
+/* The path of a file in one of the configured folders; "" if it is too long. */
+#define CALL_PATH_SIZE 1024
+const char *call_path(char dst[CALL_PATH_SIZE], const char *folder, const char *file);
+
+#endif

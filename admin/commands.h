@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the commands do: a function each, named NOUN_VERB, called with a parsed line and whatever
+ * the table says the command needs.  The table itself is in commands.c.
+ */
+#ifndef ADMIN_COMMANDS_H
+#define ADMIN_COMMANDS_H
+
+#include "admin/call.h"
+
+extern const struct command commands[];
+
+enum command_status schema_init(struct call *call);
+enum command_status schema_migrate(struct call *call);
+enum command_status schema_status(struct call *call);
+
+enum command_status customer_add(struct call *call);
+enum command_status customer_set(struct call *call);
+enum command_status customer_show(struct call *call);
+enum command_status customer_list(struct call *call);
+enum command_status customer_suspend(struct call *call);
+enum command_status customer_resume(struct call *call);
+enum command_status customer_remove(struct call *call);
+
+enum command_status domain_add(struct call *call);
+enum command_status domain_set(struct call *call);
+enum command_status domain_show(struct call *call);
+enum command_status domain_list(struct call *call);
+enum command_status domain_remove(struct call *call);
+
+enum command_status backend_add(struct call *call);
+enum command_status backend_set(struct call *call);
+enum command_status backend_show(struct call *call);
+enum command_status backend_list(struct call *call);
+enum command_status backend_hold(struct call *call);
+enum command_status backend_release(struct call *call);
+enum command_status backend_remove(struct call *call);
+
+enum command_status spool_list(struct call *call);
+enum command_status spool_show(struct call *call);
+enum command_status spool_summary(struct call *call);
+
+enum command_status node_show(struct call *call);
+enum command_status node_accept_registry(struct call *call);
+
+enum command_status status_show(struct call *call);
+
+#endif

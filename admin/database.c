@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Blocking libpq with good manners: deadlines for connecting and for locks, and sentences instead
+ * of SQL errors.  The reason of a change travels as the setting postern.reason, which the audit's
+ * triggers read; the operator's name is the session's own and can not be given.
+ */
+#include "admin/database.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "db/db_schema.h"
+
+/* What a class or state of SQLSTATE means for the operator. */
+static const struct {
+    const char *prefix; /* of the SQLSTATE */
+    enum command_status status;
+    const char *text; /* behind the server's message */
+} failures[] = {
+    {"08", COMMAND_LATER,
+     "the connection was lost; nothing of this change was kept unless a later look shows it"},
+    {"57P", COMMAND_LATER, "the database is stopping or starting; try again in a moment"},
+    {"53", COMMAND_LATER, "the database is out of a resource; try again later"},
+    {"55P03", COMMAND_LATER,
+     "another change of the registry is still running; try again in a moment"},
+    {"40", COMMAND_LATER, "another change came in between; try again"},
+    {"25006", COMMAND_LATER, "this database is read-only (a standby?); connect to the primary"},
+    {"42501", COMMAND_FAILED,
+     "your database role may not do this; let the schema's owner grant it postern_operator"},
+};
+
+bool
+database_failed_with(const PGresult *result, const char *sqlstate)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    return state && strncmp(state, sqlstate, strlen(sqlstate)) == 0;
+}
+
+/* libpq's messages end with a line end and may have several lines. */
+static void
+one_line(const char *message, char *dst, size_t dst_size)
+{
+    size_t n = 0;
+
+    for (; *message && n + 1 < dst_size; message++) {
+        char c = (unsigned char)*message < ' ' ? ' ' : *message;
+
+        if (c == ' ' && (n == 0 || dst[n - 1] == ' '))
+            continue;
+        dst[n++] = c;
+    }
+    while (n > 0 && (dst[n - 1] == ' ' || dst[n - 1] == '.'))
+        n--;
+    dst[n] = '\0';
+}
+
+enum command_status
+database_explain(struct call *call, const PGresult *result)
+{
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+    char text[512];
+
+    if (PQstatus(call->pg) == CONNECTION_BAD) {
+        one_line(PQerrorMessage(call->pg), text, sizeof text);
+        call_complain("the connection to the database was lost (%s); try again later", text);
+        return COMMAND_LATER;
+    }
+    one_line(message ? message : PQerrorMessage(call->pg), text, sizeof text);
+    for (size_t i = 0; i < ARRAY_SIZE(failures); i++)
+        if (database_failed_with(result, failures[i].prefix)) {
+            call_complain("%s: %s", text, hint ? hint : failures[i].text);
+            return failures[i].status;
+        }
+    call_complain("the database refused this: %s%s%s", text, hint ? "; " : "", hint ? hint : "");
+    return COMMAND_FAILED;
+}
+
+PGresult *
+database_try(struct call *call, const char *sql, int param_count, const char *const *params)
+{
+    CHECK(param_count <= DATABASE_PARAMS_MAX);
+    return PQexecParams(call->pg, sql, param_count, NULL, params, NULL, NULL, 0);
+}
+
+enum command_status
+database_query(struct call *call, const char *sql, int param_count, const char *const *params,
+               PGresult **result)
+{
+    PGresult *got = database_try(call, sql, param_count, params);
+    ExecStatusType type = PQresultStatus(got);
+
+    *result = got;
+    if (type == PGRES_TUPLES_OK || type == PGRES_COMMAND_OK)
+        return COMMAND_DONE;
+    *result = NULL;
+    enum command_status status = database_explain(call, got);
+
+    PQclear(got);
+    return status;
+}
+
+static enum command_status
+run(struct call *call, const char *sql)
+{
+    PGresult *result;
+    enum command_status status = database_query(call, sql, 0, NULL, &result);
+
+    PQclear(result);
+    return status;
+}
+
+static void
+ignore_notice(void *ctx, const PGresult *result)
+{
+    (void)ctx;
+    (void)result;
+}
+
+enum command_status
+database_connect(struct call *call)
+{
+    /* Later ones win, so an operator's own connect_timeout in the string does. */
+    const char *const keywords[] = {"connect_timeout", "application_name", "dbname", NULL};
+    const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "relayctl", call->config->database,
+                                  NULL};
+    PQconninfoOption *options;
+    char *why = NULL;
+    char text[512];
+
+    if (call->config->database[0] == '\0') {
+        call_complain("%s: the setting \"database\" is not set; write for example database = "
+                      "\"host=/run/postgresql dbname=postern\"",
+                      call->config_path);
+        return COMMAND_FAILED;
+    }
+    options = PQconninfoParse(call->config->database, &why);
+    if (options == NULL) {
+        one_line(why ? why : "not a connection string", text, sizeof text);
+        PQfreemem(why);
+        call_complain("%s: the setting \"database\" is wrong: %s; write for example "
+                      "\"host=/run/postgresql dbname=postern\"",
+                      call->config_path, text);
+        return COMMAND_FAILED;
+    }
+    PQconninfoFree(options);
+    call->pg = PQconnectdbParams(keywords, values, 1);
+    if (PQstatus(call->pg) != CONNECTION_OK) {
+        one_line(PQerrorMessage(call->pg), text, sizeof text);
+        call_complain(
+            "the database is away: %s. Mail goes on without it; try again later, or check "
+            "the setting \"database\" in %s",
+            text, call->config_path);
+        return COMMAND_LATER;
+    }
+    PQsetNoticeReceiver(call->pg, ignore_notice, NULL);
+    return run(call, "SELECT set_config('lock_timeout', '10s', false), "
+                     "set_config('search_path', 'pg_catalog', false)");
+}
+
+void
+database_disconnect(struct call *call)
+{
+    PQfinish(call->pg);
+    call->pg = NULL;
+}
+
+enum command_status
+database_check_schema(struct call *call)
+{
+    char sentence[DB_SCHEMA_SENTENCE_SIZE];
+    PGresult *result = database_try(call, DB_SCHEMA_QUERY, 0, NULL);
+    enum db_schema schema = db_schema_check(result, sentence);
+
+    if (schema == DB_SCHEMA_UNKNOWN && PQstatus(call->pg) == CONNECTION_BAD) {
+        enum command_status status = database_explain(call, result);
+
+        PQclear(result);
+        return status;
+    }
+    PQclear(result);
+    if (schema == DB_SCHEMA_FITS)
+        return COMMAND_DONE;
+    call_complain("%s", sentence);
+    return COMMAND_FAILED;
+}
+
+enum command_status
+database_begin_change(struct call *call)
+{
+    const char *reason = call_value(call, "reason");
+    const char *params[] = {reason ? reason : ""};
+    PGresult *result;
+    enum command_status status = run(call, "BEGIN");
+
+    if (status != COMMAND_DONE)
+        return status;
+    status = database_query(
+        call, "SELECT set_config('postern.reason', $1, true), postern.registry_bump()", 1, params,
+        &result);
+    PQclear(result);
+    if (status != COMMAND_DONE)
+        PQclear(PQexec(call->pg, "ROLLBACK"));
+    return status;
+}
+
+enum command_status
+database_end(struct call *call, enum command_status status)
+{
+    if (status == COMMAND_DONE && !call->dry_run)
+        return run(call, "COMMIT");
+    PQclear(PQexec(call->pg, "ROLLBACK"));
+    return status;
+}
+
+const char *
+database_text(const PGresult *result, int row, int column)
+{
+    return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+}
+
+int64_t
+database_number(const PGresult *result, int row, int column)
+{
+    return strtoll(PQgetvalue(result, row, column), NULL, 10);
+}
+
+bool
+database_bool(const PGresult *result, int row, int column)
+{
+    return PQgetvalue(result, row, column)[0] == 't';
+}

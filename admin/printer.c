@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A cell is a text for people and a JSON value; rows of text wait until the end, since columns are
+ * as wide as their widest cell, and JSON rows leave at once, so that a long list needs no memory.
+ * Bytes that a terminal would obey are escaped.
+ */
+#include "admin/printer.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/parse.h"
+
+struct cell {
+    char *text;
+    unsigned width;
+    const char *colour; /* an escape sequence, or NULL */
+};
+
+struct printer {
+    struct printer_settings settings;
+    enum printer_shape shape;
+    const struct printer_column *columns;
+    unsigned column_count, column; /* column: of the next cell */
+    struct cell *cells;
+    size_t cell_count, cell_room;
+    unsigned row_count;
+    json_t *object; /* of the row being made */
+};
+
+#define RESET "\033[0m"
+#define GREEN "\033[32m"
+#define YELLOW "\033[33m"
+#define RED "\033[31m"
+
+static const struct {
+    const char *word, *colour;
+} word_colours[] = {
+    {"up", GREEN},      {"active", GREEN},   {"running", GREEN},   {"ok", GREEN},
+    {"applied", GREEN}, {"fits", GREEN},     {"reachable", GREEN}, {"down", RED},
+    {"refused", RED},   {"damaged", RED},    {"missing", RED},     {"unreachable", RED},
+    {"stopped", RED},   {"newer", RED},      {"older", RED},       {"suspended", YELLOW},
+    {"held", YELLOW},   {"waiting", YELLOW}, {"pending", YELLOW},
+};
+
+struct printer *
+printer_new(const struct printer_settings *settings, enum printer_shape shape,
+            const struct printer_column *columns, unsigned column_count)
+{
+    struct printer *p = mem_alloc(sizeof *p);
+
+    p->settings = *settings;
+    p->shape = shape;
+    p->columns = columns;
+    p->column_count = column_count;
+    return p;
+}
+
+/* Copies text so that a terminal can only show it; *width counts characters. */
+static char *
+visible(const char *text, unsigned *width)
+{
+    struct buf b;
+    char *copy;
+
+    buf_init(&b, 0);
+    *width = 0;
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c < 0x20 || *c == 0x7f) {
+            buf_printf(&b, "\\x%02x", *c);
+            *width += 4;
+            continue;
+        }
+        buf_add(&b, c, 1);
+        *width += (*c & 0xc0) != 0x80; /* not a continuation octet of UTF-8 */
+    }
+    copy = mem_strdup(buf_text(&b));
+    buf_fini(&b);
+    return copy;
+}
+
+static void
+add_cell(struct printer *p, const char *text, const char *colour)
+{
+    struct cell *cell;
+
+    if (p->cell_count == p->cell_room) {
+        p->cell_room = p->cell_room ? p->cell_room * 2 : 64;
+        p->cells = mem_realloc(p->cells, p->cell_room * sizeof *p->cells);
+    }
+    cell = &p->cells[p->cell_count++];
+    cell->text = visible(text, &cell->width);
+    cell->colour = p->settings.colour ? colour : NULL;
+}
+
+static void
+print_object(struct printer *p)
+{
+    char *line = json_dumps(p->object, JSON_COMPACT | JSON_PRESERVE_ORDER);
+
+    CHECK(line != NULL);
+    fprintf(p->settings.out, "%s\n", line);
+    free(line);
+    json_decref(p->object);
+    p->object = NULL;
+}
+
+/* Takes over `value`. */
+static void
+next_cell(struct printer *p, json_t *value, const char *text, const char *colour)
+{
+    CHECK(p->column < p->column_count);
+    if (p->settings.json) {
+        if (p->object == NULL)
+            p->object = json_object();
+        CHECK(json_object_set_new(p->object, p->columns[p->column].name, value) == 0);
+    } else {
+        json_decref(value);
+        add_cell(p, text, colour);
+    }
+    if (++p->column < p->column_count)
+        return;
+    p->column = 0;
+    p->row_count++;
+    if (p->settings.json)
+        print_object(p);
+}
+
+/* Text that is no UTF-8 (bytes of a peer) is escaped, since JSON cannot hold it. */
+static json_t *
+json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    struct buf b;
+
+    if (value)
+        return value;
+    buf_init(&b, 0);
+    for (; *text; text++) {
+        if ((unsigned char)*text < 0x80)
+            buf_add(&b, text, 1);
+        else
+            buf_printf(&b, "\\x%02x", (unsigned char)*text);
+    }
+    value = json_string(buf_text(&b));
+    buf_fini(&b);
+    CHECK(value != NULL);
+    return value;
+}
+
+void
+printer_none(struct printer *p, const char *text_for_people)
+{
+    next_cell(p, json_null(), text_for_people, NULL);
+}
+
+void
+printer_text(struct printer *p, const char *text)
+{
+    if (text == NULL)
+        printer_none(p, "-");
+    else
+        next_cell(p, json_text(text), text[0] ? text : "-", NULL);
+}
+
+void
+printer_word(struct printer *p, const char *word)
+{
+    const char *colour = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(word_colours); i++)
+        if (strcmp(word, word_colours[i].word) == 0)
+            colour = word_colours[i].colour;
+    next_cell(p, json_text(word), word, colour);
+}
+
+void
+printer_number(struct printer *p, int64_t number)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%lld", (long long)number);
+    next_cell(p, json_integer(number), text, NULL);
+}
+
+void
+printer_size(struct printer *p, uint64_t bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    char text[32];
+    double value = (double)bytes;
+    unsigned unit = 0;
+
+    while (value >= 1024 && unit + 1 < ARRAY_SIZE(units)) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, sizeof text,
+             value < 10 && unit && value != (double)(int)value ? "%.1f %s" : "%.0f %s", value,
+             units[unit]);
+    next_cell(p, json_integer((json_int_t)bytes), text, NULL);
+}
+
+const char *
+printer_relative(int64_t at_ms, int64_t now_ms, char dst[PRINTER_RELATIVE_SIZE])
+{
+    static const struct {
+        int64_t ms;
+        const char *name, *plural;
+    } units[] = {
+        {86400000, "day", "days"}, {3600000, "h", "h"}, {60000, "min", "min"}, {1000, "s", "s"}};
+    int64_t distance = at_ms > now_ms ? at_ms - now_ms : now_ms - at_ms, n;
+    size_t i = 0;
+
+    if (distance < 1000) {
+        snprintf(dst, PRINTER_RELATIVE_SIZE, "now");
+        return dst;
+    }
+    while (i + 1 < ARRAY_SIZE(units) && distance < units[i].ms * (i == 0 ? 2 : 1))
+        i++;
+    n = distance / units[i].ms;
+    snprintf(dst, PRINTER_RELATIVE_SIZE, at_ms > now_ms ? "in %lld %s" : "%lld %s ago",
+             (long long)n, n == 1 ? units[i].name : units[i].plural);
+    return dst;
+}
+
+void
+printer_time(struct printer *p, int64_t wall_ms)
+{
+    char rfc3339[CLOCK_RFC3339_SIZE], local[CLOCK_LOCAL_SIZE], relative[PRINTER_RELATIVE_SIZE];
+    char text[CLOCK_LOCAL_SIZE + PRINTER_RELATIVE_SIZE + 4];
+
+    if (wall_ms == 0) {
+        printer_none(p, "-");
+        return;
+    }
+    snprintf(text, sizeof text, "%s (%s)", clock_local(wall_ms, local),
+             printer_relative(wall_ms, p->settings.now_ms, relative));
+    next_cell(p, json_text(clock_rfc3339(wall_ms, rfc3339)), text, NULL);
+}
+
+void
+printer_bool(struct printer *p, bool value)
+{
+    next_cell(p, json_boolean(value), value ? "yes" : "no", NULL);
+}
+
+void
+printer_words(struct printer *p, const char *const *words, size_t count)
+{
+    json_t *array = json_array();
+    struct buf text;
+
+    buf_init(&text, 0);
+    for (size_t i = 0; i < count; i++) {
+        CHECK(json_array_append_new(array, json_text(words[i])) == 0);
+        buf_printf(&text, "%s%s", i ? ", " : "", words[i]);
+    }
+    next_cell(p, array, count ? buf_text(&text) : "-", NULL);
+    buf_fini(&text);
+}
+
+unsigned
+printer_row_count(const struct printer *p)
+{
+    return p->row_count;
+}
+
+static void
+print_padded(const struct printer *p, const struct cell *cell, unsigned width,
+             enum printer_align align, bool last)
+{
+    int pad = (int)(width - cell->width);
+    const char *colour = cell->colour ? cell->colour : "", *reset = cell->colour ? RESET : "";
+    FILE *out = p->settings.out;
+
+    if (align == PRINTER_RIGHT)
+        fprintf(out, "%*s%s%s%s", pad, "", colour, cell->text, reset);
+    else
+        fprintf(out, "%s%s%s%*s", colour, cell->text, reset, last ? 0 : pad, "");
+    fputs(last ? "\n" : "  ", out);
+}
+
+static void
+print_table(struct printer *p)
+{
+    unsigned *widths = mem_alloc(p->column_count * sizeof *widths);
+
+    for (unsigned c = 0; c < p->column_count; c++)
+        widths[c] = (unsigned)strlen(p->columns[c].title);
+    for (size_t i = 0; i < p->cell_count; i++)
+        if (p->cells[i].width > widths[i % p->column_count])
+            widths[i % p->column_count] = p->cells[i].width;
+    for (unsigned c = 0; c < p->column_count && p->row_count; c++) {
+        char title[64];
+        struct cell cell = {title, (unsigned)strlen(p->columns[c].title), NULL};
+
+        snprintf(title, sizeof title, "%s", p->columns[c].title);
+        print_padded(p, &cell, widths[c], p->columns[c].align, c + 1 == p->column_count);
+    }
+    for (size_t i = 0; i < p->cell_count; i++) {
+        unsigned c = (unsigned)(i % p->column_count);
+
+        print_padded(p, &p->cells[i], widths[c], p->columns[c].align, c + 1 == p->column_count);
+    }
+    free(widths);
+}
+
+static void
+print_things(struct printer *p)
+{
+    unsigned width = 0;
+
+    for (unsigned c = 0; c < p->column_count; c++)
+        if (strlen(p->columns[c].title) > width)
+            width = (unsigned)strlen(p->columns[c].title);
+    for (size_t i = 0; i < p->cell_count; i++) {
+        const struct cell *cell = &p->cells[i];
+
+        fprintf(p->settings.out, "%-*s  %s%s%s\n", (int)width,
+                p->columns[i % p->column_count].title, cell->colour ? cell->colour : "", cell->text,
+                cell->colour ? RESET : "");
+    }
+}
+
+void
+printer_finish(struct printer **printer)
+{
+    struct printer *p = *printer;
+
+    if (p == NULL)
+        return;
+    CHECK(p->column == 0);
+    if (!p->settings.json && p->shape == PRINTER_LIST)
+        print_table(p);
+    else if (!p->settings.json)
+        print_things(p);
+    for (size_t i = 0; i < p->cell_count; i++)
+        free(p->cells[i].text);
+    free(p->cells);
+    free(p);
+    *printer = NULL;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The one way results leave relayctl: columns are declared once, cells are added in their order,
+ * and the same cells become an aligned table for people or JSON for programs.  JSON: a line an
+ * object for lists (JSON Lines), one object for one thing; times in RFC 3339, UTC.  Text: local
+ * time, with the distance from now; colour on a terminal only (NO_COLOR).
+ */
+#ifndef ADMIN_PRINTER_H
+#define ADMIN_PRINTER_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/slice.h"
+
+struct printer;
+
+enum printer_shape {
+    PRINTER_LIST, /* a table with a header */
+    PRINTER_ONE,  /* one thing: a line a column */
+};
+
+enum printer_align { PRINTER_LEFT, PRINTER_RIGHT };
+
+struct printer_column {
+    const char *name;  /* the JSON name, stable */
+    const char *title; /* for people */
+    enum printer_align align;
+};
+
+struct printer_settings {
+    bool json;
+    bool colour;
+    int64_t now_ms; /* for relative times */
+    FILE *out;
+};
+
+/* `columns` is borrowed until printer_finish. */
+struct printer *printer_new(const struct printer_settings *settings, enum printer_shape shape,
+                            const struct printer_column *columns, unsigned column_count);
+
+/* The next cell of the row; the row is complete when every column has its cell. Texts are copied.
+ */
+void printer_text(struct printer *printer, const char *text); /* NULL: none */
+/* As printer_text, coloured by what the word means: good (up, active), bad (down, held), else
+ * plain.
+ */
+void printer_word(struct printer *printer, const char *word);
+void printer_number(struct printer *printer, int64_t number);
+void printer_size(struct printer *printer, uint64_t bytes);              /* JSON: octets */
+void printer_time(struct printer *printer, int64_t wall_ms);             /* 0: none */
+void printer_bool(struct printer *printer, bool value);                  /* yes, no */
+void printer_none(struct printer *printer, const char *text_for_people); /* JSON null */
+void printer_words(struct printer *printer, const char *const *words, size_t count);
+
+unsigned printer_row_count(const struct printer *printer);
+/* Prints what is left and frees. */
+void printer_finish(struct printer **printer);
+
+/* "3 min ago", "in 2 days". */
+#define PRINTER_RELATIVE_SIZE 32
+const char *printer_relative(int64_t at_ms, int64_t now_ms, char dst[PRINTER_RELATIVE_SIZE]);
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayctl: the command line of operators and support.  Reads the line, provides what the command
+ * needs (configuration, database, a schema that fits), runs it, and exits with its status.  It does
+ * no work of its own, and it needs no running daemon.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/commands.h"
+#include "admin/database.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "config.h"
+
+static enum command_status
+show_help(const char *noun, const char *verb)
+{
+    struct buf out;
+    int rc;
+
+    buf_init(&out, 0);
+    rc = command_help(commands, noun, verb, &out);
+    fputs(buf_text(&out), stdout);
+    buf_fini(&out);
+    if (rc == ERR_OK)
+        return COMMAND_DONE;
+    return call_usage("there is no command \"%s%s%s\"; `relayctl help` lists all", noun,
+                      verb ? " " : "", verb ? verb : "");
+}
+
+static enum command_status
+load_config(struct call *call)
+{
+    struct buf problems;
+    int rc;
+
+    call->config_path = call_value(call, "config");
+    if (call->config_path == NULL)
+        call->config_path = CONFIG_DEFAULT_FILE;
+    buf_init(&problems, 0);
+    rc = config_load(call->config_path, &problems, &call->config);
+    if (rc < 0)
+        fputs(buf_text(&problems), stderr);
+    if (rc < 0 && buf_size(&problems) == 0)
+        call_complain("%s: %s", call->config_path, err_text(rc));
+    buf_fini(&problems);
+    if (rc == ERR_OK && clock_set_timezone(call->config->timezone) < 0) {
+        call_complain("%s: timezone: there is no zone \"%s\"; use a name such as Europe/Berlin",
+                      call->config_path, call->config->timezone);
+        rc = ERR_NOT_FOUND;
+    }
+    return rc < 0 ? COMMAND_FAILED : COMMAND_DONE;
+}
+
+static enum command_status
+provide(struct call *call)
+{
+    enum command_needs needs = call->line.command->needs;
+    enum command_status status = COMMAND_DONE;
+
+    if (needs >= COMMAND_NEEDS_CONFIG)
+        status = load_config(call);
+    if (status == COMMAND_DONE && needs >= COMMAND_NEEDS_DATABASE)
+        status = database_connect(call);
+    if (status == COMMAND_DONE && needs >= COMMAND_NEEDS_REGISTRY)
+        status = database_check_schema(call);
+    return status;
+}
+
+static enum command_status
+run(struct call *call)
+{
+    enum command_status status;
+
+    call->printing = (struct printer_settings){
+        .json = call_value(call, "json") != NULL,
+        .colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL,
+        .now_ms = clock_wall_ms(),
+        .out = stdout,
+    };
+    if (call->line.command->groups & COMMAND_CHANGES)
+        call->dry_run = call_value(call, "dry-run") != NULL;
+    status = provide(call);
+    if (status == COMMAND_DONE)
+        status = call->line.command->run(call);
+    database_disconnect(call);
+    config_free(&call->config);
+    return status;
+}
+
+static enum command_status
+start(struct call *call, int argc, char **argv)
+{
+    const char *noun = NULL;
+    struct buf problem;
+    int rc;
+
+    buf_init(&problem, 0);
+    rc = command_parse(commands, argc, argv, &call->line, &noun, &problem);
+    if (rc < 0)
+        call_complain("%s", buf_text(&problem));
+    buf_fini(&problem);
+    if (rc < 0)
+        return COMMAND_USAGE;
+    if (call->line.version) {
+        printf("relayctl %s\n", PACKAGE_VERSION);
+        return COMMAND_DONE;
+    }
+    if (call->line.help && call->line.operand_count > 0)
+        return show_help(call->line.operands[0],
+                         call->line.operand_count > 1 ? call->line.operands[1] : NULL);
+    if (call->line.help && call->line.command)
+        return show_help(call->line.command->noun, call->line.command->verb);
+    if (call->line.help)
+        return show_help(noun, NULL);
+    return run(call);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct call call = {0};
+    enum command_status status;
+
+    log_init("relayctl", STDERR_FILENO, LOG_LEVEL_WARN);
+    status = start(&call, argc, argv);
+    command_line_fini(&call.line);
+    if (fflush(stdout) != 0 && status == COMMAND_DONE)
+        status = COMMAND_FAILED;
+    return (int)status;
+}
