@@ -5,7 +5,7 @@
  * of replies under pipelining, undoes dot-stuffing, and knows exactly one end of data, CR LF . CR
  * LF (P7).
  *
- *   GREETING -> HELO -> READY -> MAIL -> RCPT -> DATA -> (end of data) -> READY
+ *   GREETING -> HELO -> READY -> MAIL -> RCPT -> CONTENT -> DOT -> READY
  *
  * While an operation waits (SMTP_SERVER_WAIT), input is not consumed; smtp_server_answer gives the
  * reply and goes on.
@@ -31,19 +31,24 @@ enum smtp_reset {                    /* why a transaction ends without, or after
 
 /* Each may fill *reply and return DONE, or WAIT.  A reply of 2xx accepts (354 for data), anything
  * else refuses; a 421 closes behind it. Nothing here may call back into the engine except
- * smtp_server_answer after WAIT, and that never from inside the operation. */
+ * smtp_server_answer after WAIT, and that never from inside the operation. An operation that
+ * returns DONE without touching *reply gives what it was preset to, which never takes mail: 250 for
+ * helo and mail, 354 for data, 451 for rcpt and end.  What an operation is given (name, mail, rcpt)
+ * is borrowed until it is answered. */
 struct smtp_server_ops {
     enum smtp_step (*helo)(void *ctx, struct slice name, bool is_ehlo,
-                           struct smtp_reply *reply); /* NONE-text replies get our greeting */
+                           struct smtp_reply *reply); /* a text of a 2xx stands behind our name */
     enum smtp_step (*mail)(void *ctx, const struct smtp_mail *mail, struct smtp_reply *reply);
     enum smtp_step (*rcpt)(void *ctx, const struct smtp_rcpt *rcpt, struct smtp_reply *reply);
     /* Only called with at least one accepted recipient. 354 to go on. */
     enum smtp_step (*data)(void *ctx, struct smtp_reply *reply);
-    /* Decoded content, in pieces; the slice is borrowed.  size_bytes counts per RFC 1870. Once it
-     * has returned false the rest is read and thrown away, and `end` is called all the same. */
+    /* Decoded content, in pieces, parts of the engine's input; the slice is borrowed. Once it has
+     * returned false the rest is read and thrown away, and `end` is called all the same. Nothing is
+     * handed on behind a bare CR, LF or NUL, nor beyond max_size_bytes. */
     bool (*content)(void *ctx, struct slice piece);
-    /* The content is whole; `fault` is set if it held a bare CR, LF or NUL: then *reply is preset
-     * to BARE_LINE_END. The answer to the dot. */
+    /* The content was read to its end. The answer to the dot.  `fault`: it must not be used, and
+     * only a 4xx or 5xx may answer it; *reply is preset to BARE_LINE_END (it held a bare CR, LF or
+     * NUL) or else TOO_BIG (larger than max_size_bytes), and returning DONE says just that. */
     enum smtp_step (*end)(void *ctx, bool fault, struct smtp_reply *reply);
     /* The transaction is over; called once for each MAIL that was accepted. */
     void (*reset)(void *ctx, enum smtp_reset why);
@@ -51,9 +56,12 @@ struct smtp_server_ops {
 
 struct smtp_server_settings {
     const char *hostname;    /* in greeting and EHLO */
-    uint64_t max_size_bytes; /* announced as SIZE and held: MAIL SIZE= above is 552; content above
-                                is read and answered by `end` */
-    unsigned max_errors; /* so many 5xx of the engine's own without a good command between: 421 */
+    uint64_t max_size_bytes; /* announced as SIZE and held: MAIL SIZE= above is 552, and so is
+                                content above, after it was read; 0: no limit (RFC 1870 4) */
+    unsigned
+        max_errors; /* so many 5xx of the engine's own without a good command between: the
+                       last is 421 instead; 0: no limit. RCPT and DATA behind a refused MAIL or
+                       without an accepted RCPT do not count: pipelining makes them (RFC 2920) */
 };
 
 /* `settings`, `ops`, `ctx` are borrowed for the engine's life. Output is appended to `out`. */
@@ -63,23 +71,26 @@ void
 smtp_server_free(struct smtp_server **server); /* calls reset(CLOSED) if a transaction is open */
 
 void smtp_server_greet(struct smtp_server *server); /* writes 220 */
-/* Returns how many octets were consumed; fewer than given when an operation waits, the content was
- * not wanted yet, or the end came. */
+/* Returns how many octets were consumed; fewer than given when an operation waits, the greeting was
+ * not said yet, or the session is finished. */
 size_t smtp_server_input(struct smtp_server *server, struct slice input);
 /* The reply of the operation that waits; then call smtp_server_input again with what is buffered.
  */
 void smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply);
-/* Says `reply` (a 421) as soon as order permits and ends: timeout, shutdown, limit.  After it input
- * is ignored. */
+/* Says `reply` (a 421) at once, or right behind the answer of the operation that waits, and ends:
+ * timeout, shutdown, limit. Before the greeting it stands in its place.  Input is not consumed any
+ * more. */
 void smtp_server_close(struct smtp_server *server, const struct smtp_reply *reply);
 
 bool smtp_server_is_waiting(const struct smtp_server *server); /* an operation waits */
 bool smtp_server_is_finished(
     const struct smtp_server *server); /* flush the output, then close the connection */
-bool smtp_server_in_data(const struct smtp_server *server);        /* for the choice of timeout */
+bool smtp_server_in_data(
+    const struct smtp_server *server); /* content is being read: for the choice of timeout */
 bool smtp_server_in_transaction(const struct smtp_server *server); /* MAIL was accepted */
 uint64_t smtp_server_content_size(
-    const struct smtp_server *server); /* octets of content so far (RFC 1870) */
+    const struct smtp_server *server); /* octets of content so far (RFC 1870), of the last
+                                          transaction when none is open */
 struct slice smtp_server_helo_name(
     const struct smtp_server *server); /* as the client said it, printable ASCII; "" before */
 bool smtp_server_is_esmtp(const struct smtp_server *server);

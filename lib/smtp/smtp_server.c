@@ -1,0 +1,684 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The server engine.  One table says when a command is permitted, what its arguments are, what runs
+ * it and what its acceptance changes; one dispatcher (run_line) answers everything that is wrong
+ * before an operation is asked.
+ *
+ * The one idea: at most one thing is unanswered.  While an operation waits, no octet is consumed,
+ * so replies leave in order whatever was pipelined (RFC 2920), and the parsed command stays where
+ * it is until it was answered.
+ *
+ * A line is used where it lies in the caller's input if it is there whole; only one that was cut is
+ * gathered here.  Lines end in CR LF and nothing else: a CR, LF or NUL inside one is refused with
+ * it, so that no two hosts can read different commands out of the same octets (P7).
+ *
+ * Not here: policy, limits of customers, timeouts, TLS.
+ */
+#include "smtp/smtp_server.h"
+
+#include <stdlib.h>
+
+#include "smtp/smtp_command.h"
+#include "smtp/smtp_data.h"
+
+/*              greet         EHLO, HELO        MAIL         RCPT         DATA: 354
+ *    GREETING ------> HELO -----------> READY ------> MAIL ------> RCPT ----------> CONTENT
+ *                                       ^ ^ ^          |            | ^              |
+ *                                       | | +---RSET---+            | +- RCPT        | CR LF . CR
+ * LF | |     EHLO                |                v | +---------RSET, EHLO------+               DOT
+ *                                       |                                            |
+ *                                       +------------- `end` was answered -----------+
+ *
+ * CLOSED is reached from all: QUIT, a 421, smtp_server_close. A transaction is open from MAIL to
+ * DOT; leaving that part is what ops->reset tells. EHLO in READY stays there.
+ */
+enum state {
+    STATE_GREETING, /* nothing was said yet; input waits for the greeting */
+    STATE_HELO,     /* greeted, no EHLO yet */
+    STATE_READY,    /* no transaction */
+    STATE_MAIL,     /* MAIL was accepted, no RCPT yet */
+    STATE_RCPT,     /* at least one RCPT was accepted */
+    STATE_CONTENT,  /* 354 was said; octets are content */
+    STATE_DOT,      /* the content is whole; ops->end is at work */
+    STATE_CLOSED,   /* the last reply is in `out` */
+    STATE_COUNT
+};
+
+#define BIT(state) (1u << (state))
+#define IN_SESSION                                                                                \
+    (BIT(STATE_HELO) | BIT(STATE_READY) | BIT(STATE_MAIL) | BIT(STATE_RCPT)) /* commands are read \
+                                                                              */
+#define IN_TRANSACTION (BIT(STATE_MAIL) | BIT(STATE_RCPT) | BIT(STATE_CONTENT) | BIT(STATE_DOT))
+
+static const unsigned predecessors[STATE_COUNT] = {
+    [STATE_HELO] = BIT(STATE_GREETING),
+    [STATE_READY] = BIT(STATE_HELO) | BIT(STATE_READY) | IN_TRANSACTION,
+    [STATE_MAIL] = BIT(STATE_READY),
+    [STATE_RCPT] = BIT(STATE_MAIL) | BIT(STATE_RCPT),
+    [STATE_CONTENT] = BIT(STATE_RCPT),
+    [STATE_DOT] = BIT(STATE_CONTENT),
+    [STATE_CLOSED] = BIT(STATE_GREETING) | BIT(STATE_HELO) | BIT(STATE_READY),
+};
+
+enum line_mode {
+    LINE_KEEP,    /* `line` holds the beginning of one, maybe nothing */
+    LINE_SKIP,    /* it was too long and has been answered: away with it */
+    LINE_SKIP_CR, /* the same, behind a CR */
+};
+
+struct smtp_server {
+    const struct smtp_server_settings *settings;
+    const struct smtp_server_ops *ops;
+    void *ctx;
+    struct buf *out;
+
+    enum state state;
+    const struct row *waiting;   /* whose operation waits; NULL: none */
+    struct smtp_command command; /* the one that runs or waits */
+    bool inside;                 /* an operation runs: the engine must not be called */
+
+    enum line_mode line_mode;
+    struct buf line; /* a line whose CR LF is still to come */
+
+    struct smtp_data data;
+    bool content_wanted; /* ops->content has not returned false, and the size is held */
+
+    char helo_name[SMTP_HELO_SIZE];
+    bool is_esmtp;
+    unsigned errors;               /* in a row */
+    struct smtp_reply close_reply; /* code 0: none; said as soon as the waiting one is answered */
+};
+
+struct row {
+    unsigned states; /* where it is permitted; elsewhere 503 */
+    enum smtp_verdict (*parse)(struct slice args, struct smtp_command *command);
+    enum smtp_step (*run)(struct smtp_server *server, struct smtp_reply *reply); /* NULL: none */
+    enum smtp_verdict verdict;                                                   /* then this */
+    void (*write)(struct smtp_server *server, const struct smtp_reply *reply); /* NULL: one line */
+    /* After its reply was written; NULL: nothing changes. */
+    void (*settle)(struct smtp_server *server, bool accepted);
+    uint16_t accept;         /* the reply code that accepts; 0: any 2xx */
+    bool may_follow_refusal; /* pipelined behind a refused MAIL: its 503 or 554 is no error */
+};
+
+/* --- States and the ends of things. */
+
+static bool
+in_states(const struct smtp_server *server, unsigned states)
+{
+    return (BIT(server->state) & states) != 0;
+}
+
+static void
+set_state(struct smtp_server *server, enum state state)
+{
+    CHECK(BIT(server->state) & predecessors[state]);
+    server->state = state;
+}
+
+static void
+end_transaction(struct smtp_server *server, enum smtp_reset why)
+{
+    if (!in_states(server, IN_TRANSACTION))
+        return;
+    set_state(server, STATE_READY);
+    server->inside = true;
+    server->ops->reset(server->ctx, why);
+    server->inside = false;
+}
+
+static void
+end_session(struct smtp_server *server)
+{
+    end_transaction(server, SMTP_RESET_CLOSED);
+    set_state(server, STATE_CLOSED);
+    buf_release(&server->line);
+}
+
+/* Every reply passes here; a 421 is always the last one (RFC 5321 3.8). */
+static void
+say(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    smtp_reply_write(reply, server->out);
+    if (reply->code == 421)
+        end_session(server);
+}
+
+static void
+say_verdict(struct smtp_server *server, enum smtp_verdict verdict)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+
+    say(server, &reply);
+}
+
+/* A refusal of the engine's own. */
+static void
+refuse(struct smtp_server *server, enum smtp_verdict verdict)
+{
+    unsigned max = server->settings->max_errors;
+
+    server->errors++;
+    if (max > 0 && server->errors >= max)
+        verdict = SMTP_VERDICT_TOO_MANY_ERRORS;
+    say_verdict(server, verdict);
+}
+
+/* --- The commands.  What *reply is preset to: see smtp_server.h. */
+
+static enum smtp_step
+run_helo(struct smtp_server *server, struct smtp_reply *reply)
+{
+    *reply = smtp_reply_make(250, NULL, "");
+    return server->ops->helo(server->ctx, slice_of(server->command.helo),
+                             server->command.verb == SMTP_VERB_EHLO, reply);
+}
+
+static void
+write_helo(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    const char *gap = reply->text[0] ? " " : "";
+
+    if (reply->code / 100 != 2) {
+        say(server, reply);
+        return;
+    }
+    if (server->command.verb == SMTP_VERB_HELO)
+        buf_printf(server->out, "250 %s%s%s\r\n", server->settings->hostname, gap, reply->text);
+    else
+        buf_printf(server->out,
+                   "250-%s%s%s\r\n"
+                   "250-SIZE %llu\r\n"
+                   "250-PIPELINING\r\n"
+                   "250-8BITMIME\r\n"
+                   "250 ENHANCEDSTATUSCODES\r\n",
+                   server->settings->hostname, gap, reply->text,
+                   (unsigned long long)server->settings->max_size_bytes);
+}
+
+static void
+settle_helo(struct smtp_server *server, bool accepted)
+{
+    if (!accepted)
+        return; /* the state is as if it had not been said (RFC 5321 4.1.4) */
+    end_transaction(server, SMTP_RESET_RSET);
+    set_state(server, STATE_READY);
+    memcpy(server->helo_name, server->command.helo, sizeof server->helo_name);
+    server->is_esmtp = server->command.verb == SMTP_VERB_EHLO;
+}
+
+static enum smtp_step
+run_mail(struct smtp_server *server, struct smtp_reply *reply)
+{
+    const struct smtp_mail *mail = &server->command.mail;
+    uint64_t max = server->settings->max_size_bytes;
+
+    if (mail->has_size && max > 0 && mail->size_bytes > max) { /* RFC 1870 6.1 */
+        *reply = smtp_verdict_reply(SMTP_VERDICT_TOO_BIG);
+        return SMTP_SERVER_DONE;
+    }
+    *reply = smtp_verdict_reply(SMTP_VERDICT_SENDER_OK);
+    return server->ops->mail(server->ctx, mail, reply);
+}
+
+static void
+settle_mail(struct smtp_server *server, bool accepted)
+{
+    if (accepted)
+        set_state(server, STATE_MAIL);
+}
+
+static enum smtp_step
+run_rcpt(struct smtp_server *server, struct smtp_reply *reply)
+{
+    *reply = smtp_verdict_reply(SMTP_VERDICT_LOCAL_PROBLEM);
+    return server->ops->rcpt(server->ctx, &server->command.rcpt, reply);
+}
+
+static void
+settle_rcpt(struct smtp_server *server, bool accepted)
+{
+    if (accepted)
+        set_state(server, STATE_RCPT);
+}
+
+static enum smtp_step
+run_data(struct smtp_server *server, struct smtp_reply *reply)
+{
+    *reply = smtp_verdict_reply(SMTP_VERDICT_START_MAIL);
+    return server->ops->data(server->ctx, reply);
+}
+
+static void
+settle_data(struct smtp_server *server, bool accepted)
+{
+    if (!accepted)
+        return; /* the transaction stays, RSET ends it (RFC 5321 4.1.4) */
+    set_state(server, STATE_CONTENT);
+    smtp_data_init(&server->data);
+    server->content_wanted = true;
+}
+
+static void
+settle_rset(struct smtp_server *server, bool accepted)
+{
+    (void)accepted;
+    end_transaction(server, SMTP_RESET_RSET);
+}
+
+static void
+settle_quit(struct smtp_server *server, bool accepted)
+{
+    (void)accepted;
+    end_session(server);
+}
+
+static const struct row rows[SMTP_VERB_COUNT] = {
+    [SMTP_VERB_EHLO] = {.states = IN_SESSION,
+                        .parse = smtp_parse_helo,
+                        .run = run_helo,
+                        .write = write_helo,
+                        .settle = settle_helo},
+    [SMTP_VERB_HELO] = {.states = IN_SESSION,
+                        .parse = smtp_parse_helo,
+                        .run = run_helo,
+                        .write = write_helo,
+                        .settle = settle_helo},
+    [SMTP_VERB_MAIL] = {.states = BIT(STATE_READY),
+                        .parse = smtp_parse_mail,
+                        .run = run_mail,
+                        .settle = settle_mail},
+    [SMTP_VERB_RCPT] = {.states = BIT(STATE_MAIL) | BIT(STATE_RCPT),
+                        .parse = smtp_parse_rcpt,
+                        .run = run_rcpt,
+                        .settle = settle_rcpt,
+                        .may_follow_refusal = true},
+    [SMTP_VERB_DATA] = {.states = BIT(STATE_RCPT),
+                        .parse = smtp_parse_nothing,
+                        .run = run_data,
+                        .settle = settle_data,
+                        .accept = 354,
+                        .may_follow_refusal = true},
+    [SMTP_VERB_RSET] = {.states = IN_SESSION, .parse = smtp_parse_nothing, .settle = settle_rset},
+    [SMTP_VERB_NOOP] = {.states = IN_SESSION, .parse = smtp_parse_anything},
+    [SMTP_VERB_VRFY] = {.states = IN_SESSION,
+                        .parse = smtp_parse_something,
+                        .verdict = SMTP_VERDICT_VRFY},
+    [SMTP_VERB_HELP] = {.states = IN_SESSION,
+                        .parse = smtp_parse_anything,
+                        .verdict = SMTP_VERDICT_HELP},
+    [SMTP_VERB_QUIT] = {.states = IN_SESSION,
+                        .parse = smtp_parse_nothing,
+                        .verdict = SMTP_VERDICT_BYE,
+                        .settle = settle_quit},
+};
+
+/* --- The end of data: no command, but answered as one. */
+
+static bool
+is_too_big(const struct smtp_server *server)
+{
+    uint64_t max = server->settings->max_size_bytes;
+
+    return max > 0 && server->data.size_bytes > max;
+}
+
+static enum smtp_step
+run_dot(struct smtp_server *server, struct smtp_reply *reply)
+{
+    enum smtp_verdict verdict = server->data.fault   ? SMTP_VERDICT_BARE_LINE_END
+                                : is_too_big(server) ? SMTP_VERDICT_TOO_BIG
+                                                     : SMTP_VERDICT_LOCAL_PROBLEM;
+
+    *reply = smtp_verdict_reply(verdict);
+    return server->ops->end(server->ctx, verdict != SMTP_VERDICT_LOCAL_PROBLEM, reply);
+}
+
+static void
+settle_dot(struct smtp_server *server, bool accepted)
+{
+    CHECK(!accepted || !(server->data.fault || is_too_big(server))); /* P7 */
+    end_transaction(server, SMTP_RESET_DONE);
+}
+
+static void
+write_dot(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    smtp_reply_write(reply, server->out); /* a 421 closes only after the transaction's end */
+}
+
+static const struct row dot = {.run = run_dot, .write = write_dot, .settle = settle_dot};
+
+/* --- The dispatcher. */
+
+static void
+finish(struct smtp_server *server, const struct row *row, const struct smtp_reply *reply)
+{
+    bool accepted = row->accept ? reply->code == row->accept : reply->code / 100 == 2;
+
+    CHECK(reply->code >= 200 && reply->code <= 599);
+    server->errors = 0;
+    (row->write ? row->write : say)(server, reply);
+    if (row->settle != NULL && server->state != STATE_CLOSED)
+        row->settle(server, accepted);
+    if (reply->code == 421 && server->state != STATE_CLOSED)
+        end_session(server);
+}
+
+static void
+run_row(struct smtp_server *server, const struct row *row)
+{
+    struct smtp_reply reply = smtp_verdict_reply(row->verdict);
+    enum smtp_step step = SMTP_SERVER_DONE;
+
+    server->inside = true;
+    if (row->run != NULL)
+        step = row->run(server, &reply);
+    server->inside = false;
+    if (step == SMTP_SERVER_WAIT)
+        server->waiting = row;
+    else
+        finish(server, row, &reply);
+}
+
+static void
+refuse_sequence(struct smtp_server *server, const struct row *row)
+{
+    bool no_recipients = row == &rows[SMTP_VERB_DATA] && server->state == STATE_MAIL;
+    enum smtp_verdict verdict =
+        no_recipients ? SMTP_VERDICT_NO_VALID_RECIPIENTS : SMTP_VERDICT_BAD_SEQUENCE;
+
+    if (row->may_follow_refusal)
+        say_verdict(server, verdict);
+    else
+        refuse(server, verdict);
+}
+
+static bool
+has_bare_octet(struct slice line)
+{
+    return line.n > 0 && (memchr(line.p, '\r', line.n) || memchr(line.p, '\n', line.n) ||
+                          memchr(line.p, '\0', line.n));
+}
+
+/* `line` is without its CR LF. */
+static void
+run_line(struct smtp_server *server, struct slice line)
+{
+    struct slice args;
+    enum smtp_verb verb = smtp_verb_parse(line, &args);
+    enum smtp_verdict verdict;
+
+    if (has_bare_octet(line) || verb == SMTP_VERB_UNKNOWN) {
+        refuse(server, SMTP_VERDICT_UNKNOWN_COMMAND);
+        return;
+    }
+    if (verb == SMTP_VERB_NOT_OFFERED) {
+        refuse(server, SMTP_VERDICT_NOT_IMPLEMENTED);
+        return;
+    }
+    if (!in_states(server, rows[verb].states)) {
+        refuse_sequence(server, &rows[verb]);
+        return;
+    }
+    server->command.verb = verb;
+    verdict = rows[verb].parse(args, &server->command);
+    if (verdict != SMTP_VERDICT_OK)
+        refuse(server, verdict);
+    else
+        run_row(server, &rows[verb]);
+}
+
+/* --- Octets to lines. */
+
+/* Behind the first CR LF in `input`; `after_cr`: the octet before it was a CR.  0: there is none.
+ */
+static size_t
+find_line_end(struct slice input, bool after_cr)
+{
+    const char *p = input.p, *end = input.p + input.n;
+
+    while (p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL) {
+        if (p > input.p ? p[-1] == '\r' : after_cr)
+            return (size_t)(p + 1 - input.p);
+        p++;
+    }
+    return 0;
+}
+
+static size_t
+skip_line(struct smtp_server *server, struct slice input)
+{
+    size_t n = find_line_end(input, server->line_mode == LINE_SKIP_CR);
+
+    if (n > 0)
+        server->line_mode = LINE_KEEP;
+    else
+        server->line_mode = input.p[input.n - 1] == '\r' ? LINE_SKIP_CR : LINE_SKIP;
+    return n > 0 ? n : input.n;
+}
+
+/* The line's end is not here yet. */
+static size_t
+keep_line(struct smtp_server *server, struct slice input)
+{
+    if (buf_size(&server->line) + input.n < SMTP_COMMAND_LINE_MAX) {
+        buf_add_slice(&server->line, input);
+        return input.n;
+    }
+    buf_release(&server->line);
+    skip_line(server, input);
+    refuse(server, SMTP_VERDICT_LINE_TOO_LONG);
+    return input.n;
+}
+
+static bool
+ends_in_cr(const struct buf *b)
+{
+    struct slice s = buf_slice(b);
+
+    return s.n > 0 && s.p[s.n - 1] == '\r';
+}
+
+static size_t
+take_line(struct smtp_server *server, struct slice input)
+{
+    struct slice line = input;
+
+    if (server->line_mode != LINE_KEEP)
+        return skip_line(server, input);
+    line.n = find_line_end(input, ends_in_cr(&server->line));
+    if (line.n == 0)
+        return keep_line(server, input);
+    if (buf_size(&server->line) + line.n > SMTP_COMMAND_LINE_MAX) {
+        buf_release(&server->line);
+        refuse(server, SMTP_VERDICT_LINE_TOO_LONG);
+    } else if (buf_size(&server->line) == 0)
+        run_line(server, (struct slice){line.p, line.n - 2});
+    else {
+        struct buf whole = server->line;
+
+        buf_init(&server->line, 0);
+        buf_add_slice(&whole, line);
+        run_line(server, (struct slice){buf_slice(&whole).p, buf_size(&whole) - 2});
+        buf_fini(&whole);
+    }
+    return line.n;
+}
+
+/* --- Octets to content. */
+
+/* Exactly max_size_bytes of a message that is too big are handed on, however it was cut. */
+static void
+on_piece(void *ctx, struct slice piece)
+{
+    struct smtp_server *server = ctx;
+
+    if (!server->content_wanted)
+        return;
+    if (is_too_big(server)) {
+        piece.n -= (size_t)(server->data.size_bytes - server->settings->max_size_bytes);
+        server->content_wanted = false;
+    }
+    if (piece.n > 0 && !server->ops->content(server->ctx, piece))
+        server->content_wanted = false;
+}
+
+static size_t
+take_content(struct smtp_server *server, struct slice input)
+{
+    size_t n;
+
+    server->inside = true;
+    n = smtp_data_feed(&server->data, input, on_piece, server);
+    server->inside = false;
+    if (smtp_data_ended(&server->data)) {
+        set_state(server, STATE_DOT);
+        run_row(server, &dot);
+    }
+    return n;
+}
+
+static bool
+wants_input(const struct smtp_server *server)
+{
+    return server->waiting == NULL && in_states(server, IN_SESSION | BIT(STATE_CONTENT));
+}
+
+size_t
+smtp_server_input(struct smtp_server *server, struct slice input)
+{
+    size_t used = 0;
+
+    CHECK(!server->inside);
+    while (used < input.n && wants_input(server)) {
+        struct slice rest = {input.p + used, input.n - used};
+
+        used +=
+            server->state == STATE_CONTENT ? take_content(server, rest) : take_line(server, rest);
+    }
+    return used;
+}
+
+/* --- Life. */
+
+struct smtp_server *
+smtp_server_new(const struct smtp_server_settings *settings, const struct smtp_server_ops *ops,
+                void *ctx, struct buf *out)
+{
+    struct smtp_server *server = mem_alloc(sizeof *server);
+
+    server->settings = settings;
+    server->ops = ops;
+    server->ctx = ctx;
+    server->out = out;
+    return server;
+}
+
+void
+smtp_server_free(struct smtp_server **handle)
+{
+    struct smtp_server *server = *handle;
+
+    if (server == NULL)
+        return;
+    CHECK(!server->inside);
+    *handle = NULL;
+    end_transaction(server, SMTP_RESET_CLOSED);
+    buf_fini(&server->line);
+    free(server);
+}
+
+void
+smtp_server_greet(struct smtp_server *server)
+{
+    set_state(server, STATE_HELO);
+    buf_printf(server->out, "220 %s ESMTP Postern\r\n", server->settings->hostname);
+}
+
+void
+smtp_server_answer(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    const struct row *row = server->waiting;
+
+    CHECK(row != NULL && !server->inside);
+    server->waiting = NULL;
+    finish(server, row, reply);
+    if (server->close_reply.code != 0 && server->state != STATE_CLOSED)
+        say(server, &server->close_reply);
+    server->close_reply.code = 0;
+}
+
+void
+smtp_server_close(struct smtp_server *server, const struct smtp_reply *reply)
+{
+    CHECK(reply->code == 421 && !server->inside);
+    if (server->waiting != NULL)
+        server->close_reply = *reply;
+    else if (server->state != STATE_CLOSED)
+        say(server, reply);
+}
+
+/* --- Questions. */
+
+bool
+smtp_server_is_waiting(const struct smtp_server *server)
+{
+    return server->waiting != NULL;
+}
+
+bool
+smtp_server_is_finished(const struct smtp_server *server)
+{
+    return server->state == STATE_CLOSED;
+}
+
+bool
+smtp_server_in_data(const struct smtp_server *server)
+{
+    return server->state == STATE_CONTENT;
+}
+
+bool
+smtp_server_in_transaction(const struct smtp_server *server)
+{
+    return in_states(server, IN_TRANSACTION);
+}
+
+uint64_t
+smtp_server_content_size(const struct smtp_server *server)
+{
+    return server->data.size_bytes;
+}
+
+struct slice
+smtp_server_helo_name(const struct smtp_server *server)
+{
+    return slice_of(server->helo_name);
+}
+
+bool
+smtp_server_is_esmtp(const struct smtp_server *server)
+{
+    return server->is_esmtp;
+}
+
+void
+smtp_server_check(const struct smtp_server *server)
+{
+    bool reads_lines = in_states(server, IN_SESSION) && server->waiting == NULL;
+    unsigned max = server->settings->max_errors;
+
+    CHECK(!server->inside);
+    CHECK(server->state < STATE_COUNT);
+    CHECK(server->waiting == NULL || in_states(server, IN_SESSION | BIT(STATE_DOT)));
+    CHECK((server->waiting == &dot) == (server->state == STATE_DOT));
+    CHECK(server->close_reply.code == 0 || server->waiting != NULL);
+    CHECK(buf_size(&server->line) < SMTP_COMMAND_LINE_MAX);
+    CHECK(buf_size(&server->line) == 0 || (reads_lines && server->line_mode == LINE_KEEP));
+    CHECK(server->line_mode == LINE_KEEP || reads_lines || server->state == STATE_CLOSED);
+    CHECK(server->state != STATE_CONTENT || !smtp_data_ended(&server->data));
+    CHECK(server->helo_name[0] != '\0' ||
+          in_states(server, BIT(STATE_GREETING) | BIT(STATE_HELO) | BIT(STATE_CLOSED)));
+    CHECK(max == 0 || server->errors < max || server->state == STATE_CLOSED);
+}
