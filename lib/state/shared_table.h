@@ -18,11 +18,11 @@
 struct shared_table;
 
 /* Makes it, or takes over what is there if magic, version and boot id fit (a foreign or torn file
- * is replaced). */
+ * is replaced).  What is taken over keeps health, counters and the columns of the workers before:
+ * clear each with shared_worker_clear, which tells what was in flight.  ERR_IO with errno. */
 MUST_USE int shared_table_create(const char *path, uint32_t epoch, struct shared_table **table);
-MUST_USE int
-shared_table_attach(const char *path,
-                    struct shared_table **table); /* ERR_NOT_FOUND, ERR_VERSION, ERR_CORRUPT */
+/* ERR_NOT_FOUND: there is none of this boot. ERR_VERSION, ERR_CORRUPT, ERR_IO. */
+MUST_USE int shared_table_attach(const char *path, struct shared_table **table);
 void shared_table_detach(struct shared_table **table);
 uint64_t shared_table_next_number(
     struct shared_table *table); /* for ref_make; never the same twice in an epoch */
@@ -84,10 +84,13 @@ struct shared_health { /* a copy */
  * others do not).  false: known to be down. */
 bool shared_health_may_ask(struct shared_table *table, const struct inet_endpoint *endpoint,
                            int64_t wall_ms);
-void shared_health_succeeded(struct shared_table *table, const struct inet_endpoint *endpoint,
+/* Returns true if this call brought it back from down (the caller logs it). */
+bool shared_health_succeeded(struct shared_table *table, const struct inet_endpoint *endpoint,
                              int64_t wall_ms);
 /* A failure before MAIL on a fresh connection: down at once, next probe after a jittered pause that
- * grows from min to max.  Returns true if this call changed the state (the caller logs it). */
+ * grows from min to max.  Returns true if this call changed the state (the caller logs it).  While
+ * it is down only the failure of a claimed probe counts, not those of sessions that were under way.
+ */
 bool shared_health_failed(struct shared_table *table, const struct inet_endpoint *endpoint,
                           enum shared_health_reason reason, int64_t wall_ms, int64_t probe_min_ms,
                           int64_t probe_max_ms);
@@ -96,12 +99,16 @@ MUST_USE int shared_health_get(const struct shared_table *table,
                                const struct inet_endpoint *endpoint, struct shared_health *health);
 void shared_health_each(const struct shared_table *table,
                         void (*each)(void *ctx, const struct shared_health *health), void *ctx);
+/* How many endpoints a full table has forgotten. */
+uint64_t shared_health_evictions(const struct shared_table *table);
 
 /* --- Connection slots of a backend over all workers (backend-connections), held in the worker's
- * column. */
+ * column.  Never more than `limit` are out; a column without a pid (shared_worker_begin) does not
+ * count. */
 bool shared_slot_take(struct shared_table *table, unsigned slot,
                       const struct inet_endpoint *endpoint, uint32_t limit);
 void shared_slot_give(struct shared_table *table, unsigned slot,
                       const struct inet_endpoint *endpoint);
+uint32_t shared_slot_count(const struct shared_table *table, const struct inet_endpoint *endpoint);
 
 #endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A worker's column: heartbeat, counters, messages in flight, connection slots.  Its owner writes
+ * it; others only read it, until the owner is dead and the parent clears it.
+ *
+ * Connection slots are exact without a common counter: a worker adds its own first and then sums
+ * all columns; of two that race for the last slot each sees the other, and at most one stays.  A
+ * common counter would be wrong for ever after a death between two steps.
+ */
+#include "state/shared_layout.h"
+
+static const char *const counter_words[SHARED_COUNTER_COUNT] = {
+#define COUNTER(id, word, help) word,
+#include "state/shared_counter.def"
+#undef COUNTER
+};
+
+void
+shared_worker_begin(struct shared_table *table, unsigned slot, int pid)
+{
+    struct shared_column *column = shared_column_of(table, slot);
+
+    atomic_store(&column->stamped_at_ms, 0);
+    atomic_store(&column->pid, pid);
+}
+
+void
+shared_worker_stamp(struct shared_table *table, unsigned slot, int64_t monotonic_ms)
+{
+    atomic_store_explicit(&shared_column_of(table, slot)->stamped_at_ms, monotonic_ms,
+                          memory_order_relaxed);
+}
+
+int64_t
+shared_worker_stamped_at_ms(const struct shared_table *table, unsigned slot)
+{
+    return atomic_load(&shared_column_of(table, slot)->stamped_at_ms);
+}
+
+int
+shared_worker_pid(const struct shared_table *table, unsigned slot)
+{
+    return atomic_load(&shared_column_of(table, slot)->pid);
+}
+
+/* --- Messages in flight. */
+
+int
+shared_inflight_enter(struct shared_table *table, unsigned slot, struct ref ref, unsigned *index)
+{
+    struct shared_column *column = shared_column_of(table, slot);
+    unsigned first = atomic_load_explicit(&column->inflight_next, memory_order_relaxed);
+
+    for (unsigned i = 0; i < SHARED_INFLIGHT_MAX; i++) {
+        unsigned at = (first + i) % SHARED_INFLIGHT_MAX;
+        struct shared_inflight *entry = &column->inflight[at];
+        uint32_t free_state = SHARED_INFLIGHT_FREE;
+
+        if (!atomic_compare_exchange_strong(&entry->state, &free_state, SHARED_INFLIGHT_CLAIMED))
+            continue;
+        atomic_store(&entry->node_number, (uint64_t)ref.node << 48 | ref.number);
+        atomic_store(&entry->minute, ref.minute);
+        atomic_store(&entry->state, SHARED_INFLIGHT_FULL);
+        atomic_store_explicit(&column->inflight_next, at + 1, memory_order_relaxed);
+        *index = at;
+        return ERR_OK;
+    }
+    return ERR_FULL;
+}
+
+void
+shared_inflight_leave(struct shared_table *table, unsigned slot, unsigned index)
+{
+    struct shared_column *column = shared_column_of(table, slot);
+
+    CHECK(index < SHARED_INFLIGHT_MAX);
+    CHECK(atomic_exchange(&column->inflight[index].state, SHARED_INFLIGHT_FREE) ==
+          SHARED_INFLIGHT_FULL);
+}
+
+/* An entry that is only claimed belongs to a message that had not gone anywhere yet. */
+static void
+clear_inflight(struct shared_inflight *entry, void (*each)(void *ctx, struct ref ref), void *ctx)
+{
+    uint64_t word = atomic_load(&entry->node_number);
+    struct ref ref = {.node = (uint16_t)(word >> 48),
+                      .minute = atomic_load(&entry->minute),
+                      .number = word & 0xffffffffffff};
+
+    if (atomic_exchange(&entry->state, SHARED_INFLIGHT_FREE) == SHARED_INFLIGHT_FULL &&
+        each != NULL)
+        each(ctx, ref);
+}
+
+void
+shared_worker_clear(struct shared_table *table, unsigned slot,
+                    void (*each)(void *ctx, struct ref ref), void *ctx)
+{
+    struct shared_column *column = shared_column_of(table, slot);
+
+    for (unsigned i = 0; i < SHARED_INFLIGHT_MAX; i++)
+        clear_inflight(&column->inflight[i], each, ctx);
+    for (unsigned i = 0; i < SHARED_SLOTS_MAX; i++) {
+        atomic_store(&column->slot_counts[i], 0);
+        atomic_store(&column->slot_keys[i], 0);
+    }
+    atomic_store(&column->stamped_at_ms, 0);
+    atomic_store(&column->pid, 0);
+}
+
+/* --- Counters. They outlive their worker: sums must not fall. */
+
+void
+shared_count(struct shared_table *table, unsigned slot, enum shared_counter counter)
+{
+    CHECK((unsigned)counter < SHARED_COUNTER_COUNT);
+    atomic_fetch_add_explicit(&shared_column_of(table, slot)->counters[counter], 1,
+                              memory_order_relaxed);
+}
+
+uint64_t
+shared_counter_sum(const struct shared_table *table, enum shared_counter counter)
+{
+    uint64_t sum = 0;
+
+    CHECK((unsigned)counter < SHARED_COUNTER_COUNT);
+    for (unsigned slot = 0; slot < SHARED_WORKERS_MAX; slot++)
+        sum += atomic_load_explicit(&shared_column_of(table, slot)->counters[counter],
+                                    memory_order_relaxed);
+    return sum;
+}
+
+const char *
+shared_counter_word(enum shared_counter counter)
+{
+    CHECK((unsigned)counter < SHARED_COUNTER_COUNT);
+    return counter_words[counter];
+}
+
+/* --- Connection slots. */
+
+/* The place of `key`; with `claim` (the owner only) a place for it if it has none, one that counts
+ * nothing.  NULL: none. */
+static _Atomic uint32_t *
+find_slot_count(struct shared_column *column, uint64_t key, bool claim)
+{
+    unsigned vacant = SHARED_SLOTS_MAX;
+
+    for (unsigned i = 0; i < SHARED_SLOTS_MAX; i++) {
+        unsigned at = (unsigned)(key + i) % SHARED_SLOTS_MAX;
+        uint64_t there = atomic_load(&column->slot_keys[at]);
+
+        if (there == key)
+            return &column->slot_counts[at];
+        if (vacant == SHARED_SLOTS_MAX && atomic_load(&column->slot_counts[at]) == 0)
+            vacant = at;
+        if (there == 0)
+            break;
+    }
+    if (!claim || vacant == SHARED_SLOTS_MAX)
+        return NULL;
+    atomic_store(&column->slot_keys[vacant], key);
+    return &column->slot_counts[vacant];
+}
+
+static uint64_t
+sum_slots(const struct shared_table *table, uint64_t key)
+{
+    uint64_t sum = 0;
+
+    for (unsigned slot = 0; slot < SHARED_WORKERS_MAX; slot++) {
+        struct shared_column *column = shared_column_of(table, slot);
+        _Atomic uint32_t *count;
+
+        if (atomic_load(&column->pid) == 0)
+            continue;
+        count = find_slot_count(column, key, false);
+        sum += count ? atomic_load(count) : 0;
+    }
+    return sum;
+}
+
+/* Two that race for the last slot can both step back; trying again a few times settles it. */
+#define SLOT_TRIES 4
+
+bool
+shared_slot_take(struct shared_table *table, unsigned slot, const struct inet_endpoint *endpoint,
+                 uint32_t limit)
+{
+    uint64_t key = shared_endpoint_key(table, endpoint);
+    _Atomic uint32_t *mine = find_slot_count(shared_column_of(table, slot), key, true);
+
+    for (unsigned i = 0; mine != NULL && i < SLOT_TRIES; i++) {
+        if (sum_slots(table, key) >= limit)
+            return false;
+        atomic_fetch_add(mine, 1);
+        if (sum_slots(table, key) <= limit)
+            return true;
+        atomic_fetch_sub(mine, 1);
+    }
+    return false;
+}
+
+void
+shared_slot_give(struct shared_table *table, unsigned slot, const struct inet_endpoint *endpoint)
+{
+    _Atomic uint32_t *mine =
+        find_slot_count(shared_column_of(table, slot), shared_endpoint_key(table, endpoint), false);
+
+    CHECK(mine != NULL && atomic_load(mine) > 0);
+    atomic_fetch_sub(mine, 1);
+}
+
+uint32_t
+shared_slot_count(const struct shared_table *table, const struct inet_endpoint *endpoint)
+{
+    return (uint32_t)sum_slots(table, shared_endpoint_key(table, endpoint));
+}
