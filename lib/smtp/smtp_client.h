@@ -42,7 +42,7 @@ enum smtp_phase {
 };
 
 /* The one function that maps a reply and its phase to a class; reply NULL or code 0: none came
- * (lost, timed out, garbage). */
+ * (lost, timed out, garbage). Total: any code, any phase. */
 enum smtp_class smtp_class_of(enum smtp_phase phase, const struct smtp_reply *reply);
 const char *smtp_class_word(enum smtp_class class);
 const char *smtp_phase_word(enum smtp_phase phase);
@@ -59,16 +59,19 @@ struct smtp_capabilities { /* of the last EHLO */
 struct smtp_client_ops {
     void (*on_ready)(void *ctx, const struct smtp_capabilities *caps); /* EHLO or HELO is done */
     /* The reply to MAIL (index 0), to the index-th RCPT of the transaction, to DATA, to the dot, to
-     * RSET. class is smtp_class_of. After a refused MAIL the RCPTs and DATA that were pipelined are
-     * still answered, in order. */
+     * RSET. class is smtp_class_of. After a refused MAIL the RCPTs and DATA that were given are
+     * still answered, in order, with the class and the reply of MAIL, whatever the peer said to
+     * them; DATA is answered `refused` if no RCPT was accepted. */
     void (*on_reply)(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
                      const struct smtp_reply *reply);
     /* DATA was answered 354: the engine wants content. Call smtp_client_content, then
      * smtp_client_dot. */
     void (*on_want_content)(void *ctx);
-    /* The connection's last event: QUIT was answered, or it failed in `phase`.  reply is what the
-     * peer said last, if it matters (code 0 else); `dot_sent`: the outcome of a transaction is
-     * unknown. Free the engine after the turn. */
+    /* The connection's last event: QUIT was answered, or it failed in `phase`.  reply is the one
+     * that ended it (421, a refused handshake or RSET; 554 5.4.6 for a banner with our own name);
+     * else its code is 0 and the text says why ("connection lost", "reply without a command: ...").
+     * `dot_sent`: the outcome of a transaction is unknown; else what is unanswered is `away`. A 421
+     * is first given to what it answers, by on_reply.  Free the engine after the turn. */
     void (*on_end)(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply);
 };
 
@@ -81,7 +84,8 @@ struct smtp_client_settings {
     int64_t final_timeout_ms;   /* reply to the dot */
 };
 
-/* Borrowed for the engine's life: settings, ops, ctx, out. The connection stands already; the
+/* After on_end every call is permitted and does nothing.
+ * Borrowed for the engine's life: settings, ops, ctx, out. The connection stands already; the
  * banner is awaited. */
 struct smtp_client *smtp_client_new(const struct smtp_client_settings *settings,
                                     const struct smtp_client_ops *ops, void *ctx, struct buf *out);
@@ -92,8 +96,12 @@ void smtp_client_free(struct smtp_client **client); /* no event is given */
 void smtp_client_input(struct smtp_client *client, struct buf *in); /* consumes all that it can */
 void smtp_client_lost(struct smtp_client *client);                  /* end of file, reset */
 void smtp_client_timeout(struct smtp_client *client); /* the deadline passed: as lost */
-/* The timeout of what is awaited now; 0: nothing is (idle). Ask again after every call. */
+/* The timeout of what is awaited now; 0: nothing is (idle). Ask again after every call, but let the
+ * deadline start anew only when smtp_client_progress has changed (a reply is complete, a command
+ * was sent), so that a peer that drips octets gains nothing by it. While content is wanted the
+ * deadline also starts anew when the peer accepts octets of output. */
 int64_t smtp_client_timeout_ms(const struct smtp_client *client);
+unsigned smtp_client_progress(const struct smtp_client *client);
 
 /* MAIL with the parameters that the peer offers (SIZE when size_bytes > 0, BODY=8BITMIME).
  * Permitted only when idle. */
@@ -104,7 +112,7 @@ void smtp_client_mail(struct smtp_client *client, const struct smtp_path *from, 
 void smtp_client_rcpt(struct smtp_client *client, const struct smtp_path *to);
 /* May be pipelined behind the RCPTs (retry); if every RCPT is refused and DATA is answered 354 all
  * the same, the engine sends an empty body itself (RFC 2920 3.1) and says on_reply(DATA, class
- * refused). */
+ * refused). After a refused MAIL or DATA the transaction is open until smtp_client_reset. */
 void smtp_client_data(struct smtp_client *client);
 /* Content as content; dot-stuffing happens here, and nowhere else (P7).  Everything is taken; watch
  * the output's size. */
@@ -112,15 +120,20 @@ void smtp_client_content(struct smtp_client *client, struct slice piece);
 /* Ends the content with CR LF (if its last line lacks one) and the dot. From now on a loss is
  * `unknown`. */
 void smtp_client_dot(struct smtp_client *client);
-void smtp_client_reset(
-    struct smtp_client *client); /* RSET when a transaction is open; then idle after its reply */
+/* RSET when a transaction is open (nothing happens else); then idle after its reply.  Commands that
+ * were not sent yet are dropped without an event; those sent are answered first.  Not permitted
+ * from on_want_content to the reply to the dot: a transaction is then left only by closing the
+ * connection. If DATA is in flight and answered 354, the connection ends. A refused RSET ends it
+ * too. */
+void smtp_client_reset(struct smtp_client *client);
 void smtp_client_quit(struct smtp_client *client); /* when idle; on_end follows */
 
 bool
 smtp_client_is_idle(const struct smtp_client *client); /* ready, no transaction, nothing awaited */
 const struct smtp_capabilities *smtp_client_capabilities(const struct smtp_client *client);
-enum smtp_phase
-smtp_client_phase(const struct smtp_client *client);      /* of the oldest unanswered command */
+/* Of the oldest unanswered command; with none: QUIT when idle, RCPT in a transaction, DOT in
+ * content. */
+enum smtp_phase smtp_client_phase(const struct smtp_client *client);
 void smtp_client_check(const struct smtp_client *client); /* invariants, for tests and fuzzing */
 
 #endif

@@ -1,0 +1,794 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The client engine.  Commands stand in one ring of phases with three cursors that only grow:
+ *
+ *     answered <= sent <= queued
+ *
+ * A command is queued when the caller gives it, sent when PIPELINING or its turn permits (`pump`),
+ * answered when its reply has come (`take_reply`).  What a phase sends, how long it may take and
+ * what its reply leads to is one row of `rows`.
+ *
+ * A reply counts only if its command had been sent before the input arrived; anything else (early,
+ * doubled, not SMTP) means that peer and engine no longer speak of the same thing, and the
+ * connection ends.  The state is changed before an event is given, since the caller may call back.
+ *
+ *   GREETING -ehlo/helo-> IDLE -mail-> OPEN -354-> CONTENT -dot-> FINAL -reply-> IDLE
+ *                          ^            |  \-354, nobody accepted-> EMPTY -reply-> OPEN
+ *                          \---RSET-----/                     any -> ENDED
+ */
+#include "smtp/smtp_client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/parse.h"
+#include "smtp/smtp_stuff.h"
+
+#define RCPT_MAX 1000
+#define RING 1024 /* more than a transaction can queue, and a power of two */
+_Static_assert(RING > RCPT_MAX + 8 && (RING & (RING - 1)) == 0, "the ring holds a transaction");
+
+enum client_state {
+    GREETING, /* until EHLO or HELO is answered */
+    IDLE,
+    OPEN,    /* from MAIL to the reply to DATA, or to RSET */
+    EMPTY,   /* a dot of our own was sent, RFC 2920 3.1 */
+    CONTENT, /* from 354 to the dot */
+    FINAL,   /* the dot was sent */
+    ENDED,   /* on_end was given */
+};
+
+struct smtp_client {
+    const struct smtp_client_settings *settings;
+    const struct smtp_client_ops *ops;
+    void *ctx;
+    struct buf *out;
+
+    enum client_state state;
+    uint8_t ring[RING]; /* enum smtp_phase */
+    unsigned queued, sent, answered;
+    unsigned due;     /* `sent` when the input at hand arrived */
+    bool early;       /* the reply at hand began before it was due */
+    struct buf lines; /* MAIL and RCPT that are queued and not sent */
+    unsigned progress;
+
+    struct smtp_capabilities caps;
+    unsigned ehlo_lines;
+
+    unsigned rcpt_queued, rcpt_answered;
+    unsigned rcpt_taken;        /* answered 2xx, whatever became of MAIL */
+    bool data_queued, is_reset; /* of this transaction */
+    bool mail_refused;          /* then `refusal` answers for RCPT and DATA too */
+    struct smtp_reply refusal;
+    enum smtp_class refusal_class;
+
+    enum smtp_phase end_phase;
+    struct smtp_stuff stuff;
+    struct smtp_reply_parser parser;
+};
+
+struct row {
+    size_t timeout;  /* offset in the settings */
+    bool ends_group; /* nothing is pipelined behind it (RFC 2920 3.1) */
+    void (*send)(struct smtp_client *client);
+    void (*on_reply)(struct smtp_client *client, enum smtp_class class,
+                     const struct smtp_reply *reply);
+};
+static const struct row rows[SMTP_PHASE_COUNT];
+
+/* --- State and cursors. */
+static void
+set_state(struct smtp_client *client, enum client_state state)
+{
+    CHECK(client->state != ENDED);
+    client->state = state;
+}
+
+static enum smtp_phase
+phase_at(const struct smtp_client *client, unsigned cursor)
+{
+    return (enum smtp_phase)client->ring[cursor % RING];
+}
+
+static void
+enqueue(struct smtp_client *client, enum smtp_phase phase)
+{
+    CHECK(client->queued - client->answered < RING);
+    client->ring[client->queued++ % RING] = (uint8_t)phase;
+}
+
+static bool
+may_send(const struct smtp_client *client)
+{
+    if (client->sent == client->queued)
+        return false;
+    if (client->sent == client->answered)
+        return true;
+    return client->caps.pipelining && !rows[phase_at(client, client->sent - 1)].ends_group;
+}
+
+static void
+pump(struct smtp_client *client)
+{
+    while (may_send(client)) {
+        client->progress++;
+        rows[phase_at(client, client->sent++)].send(client);
+    }
+}
+
+/* Forgets what was queued and not sent. */
+static void
+drop_unsent(struct smtp_client *client)
+{
+    client->queued = client->sent;
+    buf_clear(&client->lines);
+}
+
+enum smtp_phase
+smtp_client_phase(const struct smtp_client *client)
+{
+    static const enum smtp_phase next[] = {
+        [GREETING] = SMTP_PHASE_BANNER, [IDLE] = SMTP_PHASE_QUIT,   [OPEN] = SMTP_PHASE_RCPT,
+        [EMPTY] = SMTP_PHASE_DATA,      [CONTENT] = SMTP_PHASE_DOT, [FINAL] = SMTP_PHASE_DOT,
+    };
+
+    if (client->state == ENDED)
+        return client->end_phase;
+    if (client->answered == client->queued || client->state == EMPTY)
+        return next[client->state];
+    return phase_at(client, client->answered);
+}
+
+/* --- Events. */
+static void
+notify(struct smtp_client *client, enum smtp_phase phase, unsigned index, enum smtp_class class,
+       const struct smtp_reply *reply)
+{
+    client->ops->on_reply(client->ctx, phase, index, class, reply);
+}
+
+static void
+end_in(struct smtp_client *client, enum smtp_phase phase, const struct smtp_reply *reply)
+{
+    bool dot_sent = client->state == FINAL;
+
+    client->end_phase = phase;
+    set_state(client, ENDED);
+    buf_fini(&client->lines);
+    client->ops->on_end(client->ctx, phase, dot_sent, reply);
+}
+
+/* No reply of the peer ends it: code 0, and in the text why. */
+static void
+end_because(struct smtp_client *client, const char *why)
+{
+    struct smtp_reply none = smtp_reply_make(0, NULL, why);
+
+    end_in(client, smtp_client_phase(client), &none);
+}
+
+static void
+end_broken(struct smtp_client *client, const char *why, const struct smtp_reply *reply)
+{
+    char said[SMTP_REPLY_LINE_SIZE], text[SMTP_REPLY_LINE_SIZE + 40];
+
+    snprintf(text, sizeof text, "%s: %s", why, smtp_reply_text(reply, said, sizeof said));
+    end_because(client, text);
+}
+
+static void
+become_ready(struct smtp_client *client)
+{
+    set_state(client, IDLE);
+    client->ops->on_ready(client->ctx, &client->caps);
+}
+
+/* --- What each phase sends. */
+static void
+send_nothing(struct smtp_client *client)
+{
+    (void)client;
+}
+
+static void
+send_ehlo(struct smtp_client *client)
+{
+    client->ehlo_lines = 0;
+    buf_printf(client->out, "EHLO %s\r\n", client->settings->hostname);
+}
+
+static void
+send_helo(struct smtp_client *client)
+{
+    buf_printf(client->out, "HELO %s\r\n", client->settings->hostname);
+}
+
+static size_t
+first_line_size(const struct buf *lines)
+{
+    struct slice all = buf_slice(lines);
+    const char *end = memchr(all.p, '\n', all.n);
+
+    CHECK(end != NULL);
+    return (size_t)(end - all.p) + 1;
+}
+
+static void
+send_line(struct smtp_client *client)
+{
+    size_t n = first_line_size(&client->lines);
+
+    buf_add(client->out, buf_slice(&client->lines).p, n);
+    buf_consume(&client->lines, n);
+}
+
+static void
+send_data(struct smtp_client *client)
+{
+    buf_add_text(client->out, "DATA\r\n");
+}
+
+static void
+send_dot(struct smtp_client *client)
+{
+    smtp_stuff_end(&client->stuff, client->out);
+}
+
+static void
+send_rset(struct smtp_client *client)
+{
+    buf_add_text(client->out, "RSET\r\n");
+}
+
+static void
+send_quit(struct smtp_client *client)
+{
+    buf_add_text(client->out, "QUIT\r\n");
+}
+
+/* --- What each reply leads to. */
+static bool
+is_our_name(const struct smtp_client *client, const struct smtp_reply *banner)
+{
+    struct slice rest = slice_of(banner->text);
+
+    return slice_equal_nocase(slice_split(&rest, ' '), slice_of(client->settings->hostname));
+}
+
+static void
+on_banner(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    struct smtp_reply loop =
+        smtp_reply_make(554, "5.4.6", "The destination greets with our own name: a loop");
+
+    if (class == SMTP_CLASS_OK && is_our_name(client, reply))
+        end_in(client, SMTP_PHASE_BANNER, &loop);
+    else if (class == SMTP_CLASS_OK)
+        enqueue(client, SMTP_PHASE_EHLO);
+    else
+        end_in(client, SMTP_PHASE_BANNER, reply);
+}
+
+static bool
+wants_helo(uint16_t code) /* RFC 5321 3.2 */
+{
+    return code == 500 || code == 501 || code == 502 || code == 504 || code == 550;
+}
+
+static void
+on_ehlo(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    if (class == SMTP_CLASS_OK) {
+        client->caps.esmtp = true;
+        become_ready(client);
+        return;
+    }
+    client->caps = (struct smtp_capabilities){0};
+    if (wants_helo(reply->code))
+        enqueue(client, SMTP_PHASE_HELO);
+    else
+        end_in(client, SMTP_PHASE_EHLO, reply);
+}
+
+static void
+on_helo(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    if (class == SMTP_CLASS_OK)
+        become_ready(client);
+    else
+        end_in(client, SMTP_PHASE_HELO, reply);
+}
+
+static void
+on_mail(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    if (class != SMTP_CLASS_OK) {
+        client->mail_refused = true;
+        client->refusal = *reply;
+        client->refusal_class = class;
+    }
+    notify(client, SMTP_PHASE_MAIL, 0, class, reply);
+}
+
+static void
+on_rcpt(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    unsigned index = client->rcpt_answered++;
+
+    client->rcpt_taken += class == SMTP_CLASS_OK;
+    if (client->mail_refused)
+        notify(client, SMTP_PHASE_RCPT, index, client->refusal_class, &client->refusal);
+    else
+        notify(client, SMTP_PHASE_RCPT, index, class, reply);
+}
+
+/* DATA of a transaction without a recipient: what the peer said to it tells nothing. */
+static void
+notify_data_refused(struct smtp_client *client)
+{
+    struct smtp_reply nobody = smtp_verdict_reply(SMTP_VERDICT_NO_VALID_RECIPIENTS);
+
+    if (client->mail_refused)
+        notify(client, SMTP_PHASE_DATA, 0, client->refusal_class, &client->refusal);
+    else
+        notify(client, SMTP_PHASE_DATA, 0, SMTP_CLASS_REFUSED, &nobody);
+}
+
+/* 354 although nobody was accepted: a dot alone ends it (RFC 2920 3.1). */
+static void
+send_empty(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    unsigned waiting = client->queued - client->sent;
+
+    if (client->rcpt_taken > 0) { /* MAIL was refused: that dot might deliver */
+        end_broken(client, "content wanted for a refused sender", reply);
+        return;
+    }
+    CHECK(waiting <= 1); /* a RSET may wait: it goes behind the dot */
+    drop_unsent(client);
+    set_state(client, EMPTY);
+    smtp_stuff_init(&client->stuff);
+    enqueue(client, SMTP_PHASE_DOT);
+    if (waiting)
+        enqueue(client, SMTP_PHASE_RSET);
+}
+
+static void
+begin_content(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    if (client->is_reset) {
+        end_broken(client, "given up when content was wanted", reply);
+        return;
+    }
+    set_state(client, CONTENT);
+    smtp_stuff_init(&client->stuff);
+    notify(client, SMTP_PHASE_DATA, 0, SMTP_CLASS_OK, reply);
+    if (client->state == CONTENT)
+        client->ops->on_want_content(client->ctx);
+}
+
+static void
+on_data(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    bool nobody = client->mail_refused || client->rcpt_taken == 0;
+
+    if (class == SMTP_CLASS_OK && nobody)
+        send_empty(client, reply);
+    else if (class == SMTP_CLASS_OK)
+        begin_content(client, reply);
+    else if (nobody)
+        notify_data_refused(client);
+    else
+        notify(client, SMTP_PHASE_DATA, 0, class, reply);
+}
+
+static void
+on_dot(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    if (client->state == EMPTY) {
+        set_state(client, OPEN);
+        notify_data_refused(client);
+        return;
+    }
+    set_state(client, IDLE);
+    notify(client, SMTP_PHASE_DOT, 0, class, reply);
+}
+
+static void
+on_rset(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    if (class == SMTP_CLASS_OK) {
+        set_state(client, IDLE);
+        notify(client, SMTP_PHASE_RSET, 0, class, reply);
+    } else
+        end_in(client, SMTP_PHASE_RSET, reply);
+}
+
+static void
+on_quit(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    (void)class;
+    end_in(client, SMTP_PHASE_QUIT, reply);
+}
+
+#define TIMEOUT(field) offsetof(struct smtp_client_settings, field##_timeout_ms)
+
+/* The timeouts' lengths are the configuration's; RFC 5321 4.5.3.2 says five minutes for most, two
+ * for DATA, ten for the dot. */
+static const struct row rows[SMTP_PHASE_COUNT] = {
+    [SMTP_PHASE_CONNECT] = {TIMEOUT(command), true, send_nothing, on_quit}, /* never queued */
+    [SMTP_PHASE_BANNER] = {TIMEOUT(command), true, send_nothing, on_banner},
+    [SMTP_PHASE_EHLO] = {TIMEOUT(command), true, send_ehlo, on_ehlo},
+    [SMTP_PHASE_HELO] = {TIMEOUT(command), true, send_helo, on_helo},
+    [SMTP_PHASE_MAIL] = {TIMEOUT(command), false, send_line, on_mail},
+    [SMTP_PHASE_RCPT] = {TIMEOUT(command), false, send_line, on_rcpt},
+    [SMTP_PHASE_DATA] = {TIMEOUT(data), true, send_data, on_data},
+    [SMTP_PHASE_DOT] = {TIMEOUT(final), true, send_dot, on_dot},
+    [SMTP_PHASE_RSET] = {TIMEOUT(command), false, send_rset, on_rset},
+    [SMTP_PHASE_QUIT] = {TIMEOUT(command), true, send_quit, on_quit},
+};
+
+/* --- The EHLO keywords (RFC 5321 4.1.1.1). */
+static void
+take_size(struct smtp_capabilities *caps, struct slice parameter)
+{
+    caps->has_size = true;
+    if (parse_u64(parameter, &caps->size_max_bytes) < 0)
+        caps->size_max_bytes = 0; /* RFC 1870 4: none given, or nonsense: no fixed maximum */
+}
+
+static void
+on_ehlo_line(void *ctx, struct slice text)
+{
+    struct smtp_client *client = ctx;
+    struct smtp_capabilities *caps = &client->caps;
+    const struct {
+        const char *word;
+        bool *flag;
+    } words[] = {
+        {"PIPELINING", &caps->pipelining}, {"8BITMIME", &caps->eightbitmime},
+        {"SMTPUTF8", &caps->smtputf8},     {"DSN", &caps->dsn},
+        {"STARTTLS", &caps->starttls},     {"ENHANCEDSTATUSCODES", &caps->enhanced},
+    };
+    struct slice rest = text, word = slice_split(&rest, ' ');
+
+    if (client->ehlo_lines++ == 0)
+        return; /* the peer's name */
+    if (slice_equal_nocase(word, SLICE("SIZE")))
+        take_size(caps, slice_trim(rest));
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (slice_equal_nocase(word, slice_of(words[i].word)))
+            *words[i].flag = true;
+}
+
+/* --- Input. */
+static bool
+is_unanswered(const struct smtp_client *client)
+{
+    return client->sent != client->answered;
+}
+
+/* Signed distance, since the cursors wrap. */
+static bool
+is_due(const struct smtp_client *client)
+{
+    return (int)(client->due - client->answered) > 0;
+}
+
+/* A reply that is no answer to any command of its phase. */
+static bool
+is_senseless(enum smtp_phase phase, const struct smtp_reply *reply)
+{
+    unsigned first = reply->code / 100;
+
+    if (first == 4 || first == 5)
+        return false;
+    return first != (phase == SMTP_PHASE_DATA ? 3 : 2);
+}
+
+/* 421 may come at any time (RFC 5321 3.8): it answers what is awaited, and ends the connection. */
+static void
+take_421(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    enum smtp_phase phase = smtp_client_phase(client);
+    unsigned index = phase == SMTP_PHASE_RCPT ? client->rcpt_answered : 0;
+    bool is_awaited = is_unanswered(client);
+
+    client->end_phase = phase;
+    set_state(client, ENDED);
+    buf_fini(&client->lines);
+    if (is_awaited && phase >= SMTP_PHASE_MAIL && phase <= SMTP_PHASE_RSET)
+        notify(client, phase, index, SMTP_CLASS_AWAY, reply);
+    client->ops->on_end(client->ctx, phase, false, reply);
+}
+
+/* Without PIPELINING: what a refused MAIL, or recipients refused one and all, make pointless is not
+ * sent but answered here. */
+static void
+answer_pointless(struct smtp_client *client)
+{
+    while (client->state == OPEN && client->sent == client->answered &&
+           client->sent != client->queued) {
+        enum smtp_phase phase = phase_at(client, client->sent);
+        bool is_data = phase == SMTP_PHASE_DATA && client->rcpt_taken == 0;
+
+        if (!is_data && !(client->mail_refused && phase == SMTP_PHASE_RCPT))
+            return;
+        if (phase == SMTP_PHASE_RCPT)
+            buf_consume(&client->lines, first_line_size(&client->lines));
+        client->sent++;
+        client->answered++;
+        if (is_data)
+            notify_data_refused(client);
+        else
+            on_rcpt(client, client->refusal_class, &client->refusal);
+    }
+}
+
+static void
+take_reply(struct smtp_client *client, const struct smtp_reply *reply)
+{
+    enum smtp_phase phase = phase_at(client, client->answered);
+
+    client->progress++;
+    if (reply->code == 421) {
+        take_421(client, reply);
+        return;
+    }
+    if (client->early) {
+        end_broken(client, "reply without a command", reply);
+        return;
+    }
+    if (is_senseless(phase, reply)) {
+        end_broken(client, "reply that makes no sense", reply);
+        return;
+    }
+    client->answered++;
+    rows[phase].on_reply(client, smtp_class_of(phase, reply), reply);
+    answer_pointless(client);
+    if (client->state != ENDED)
+        pump(client);
+}
+
+/* Returns false when more input is needed, or none. */
+static bool
+take_input(struct smtp_client *client, struct buf *in)
+{
+    struct smtp_reply_parser *parser = &client->parser;
+    bool is_ehlo = is_due(client) && phase_at(client, client->answered) == SMTP_PHASE_EHLO;
+    size_t consumed;
+    int rc;
+
+    if (parser->octets == 0)
+        client->early = !is_due(client);
+    rc = smtp_reply_parse(parser, buf_slice(in), &consumed, is_ehlo ? on_ehlo_line : NULL, client);
+    buf_consume(in, consumed);
+    if (rc == ERR_OK)
+        take_reply(client, &parser->reply);
+    else if (rc != ERR_AGAIN)
+        end_because(client, "not an SMTP reply");
+    return rc == ERR_OK && client->state != ENDED;
+}
+
+void
+smtp_client_input(struct smtp_client *client, struct buf *in)
+{
+    client->due = client->sent;
+    while (client->state != ENDED && buf_size(in) > 0)
+        if (!take_input(client, in))
+            break;
+    if (client->state == ENDED)
+        buf_clear(in);
+}
+
+void
+smtp_client_lost(struct smtp_client *client)
+{
+    if (client->state != ENDED)
+        end_because(client, "connection lost");
+}
+
+void
+smtp_client_timeout(struct smtp_client *client)
+{
+    if (client->state != ENDED)
+        end_because(client, "timed out");
+}
+
+int64_t
+smtp_client_timeout_ms(const struct smtp_client *client)
+{
+    const char *settings = (const char *)client->settings;
+    int64_t timeout_ms = 0;
+
+    if (client->state == CONTENT)
+        return client->settings->content_timeout_ms;
+    if (client->state != ENDED && is_unanswered(client))
+        memcpy(&timeout_ms, settings + rows[phase_at(client, client->answered)].timeout,
+               sizeof timeout_ms);
+    return timeout_ms;
+}
+
+unsigned
+smtp_client_progress(const struct smtp_client *client)
+{
+    return client->progress;
+}
+
+/* --- Commands. */
+struct smtp_client *
+smtp_client_new(const struct smtp_client_settings *settings, const struct smtp_client_ops *ops,
+                void *ctx, struct buf *out)
+{
+    struct smtp_client *client = mem_alloc(sizeof *client);
+
+    client->settings = settings;
+    client->ops = ops;
+    client->ctx = ctx;
+    client->out = out;
+    buf_init(&client->lines, 0);
+    smtp_reply_parser_init(&client->parser);
+    enqueue(client, SMTP_PHASE_BANNER);
+    pump(client);
+    return client;
+}
+
+void
+smtp_client_free(struct smtp_client **client)
+{
+    if (*client == NULL)
+        return;
+    buf_fini(&(*client)->lines);
+    free(*client);
+    *client = NULL;
+}
+
+/* The last guard against a second command inside a path; the path's parser has seen to it. */
+static void
+check_path(const struct smtp_path *path)
+{
+    CHECK(path->text[strcspn(path->text, "\r\n")] == '\0');
+}
+
+void
+smtp_client_mail(struct smtp_client *client, const struct smtp_path *from, uint64_t size_bytes,
+                 enum smtp_body body)
+{
+    if (client->state == ENDED)
+        return;
+    CHECK(smtp_client_is_idle(client));
+    check_path(from);
+    client->rcpt_queued = client->rcpt_answered = client->rcpt_taken = 0;
+    client->data_queued = client->is_reset = client->mail_refused = false;
+    set_state(client, OPEN);
+    buf_printf(&client->lines, "MAIL FROM:<%s>", from->text);
+    if (client->caps.has_size && size_bytes > 0)
+        buf_printf(&client->lines, " SIZE=%" PRIu64, size_bytes);
+    if (client->caps.eightbitmime && body == SMTP_BODY_8BITMIME)
+        buf_add_text(&client->lines, " BODY=8BITMIME");
+    buf_add_text(&client->lines, "\r\n");
+    enqueue(client, SMTP_PHASE_MAIL);
+    pump(client);
+}
+
+void
+smtp_client_rcpt(struct smtp_client *client, const struct smtp_path *to)
+{
+    if (client->state == ENDED)
+        return;
+    CHECK(client->state == OPEN && !client->data_queued && !client->is_reset);
+    CHECK(client->rcpt_queued < RCPT_MAX);
+    check_path(to);
+    client->rcpt_queued++;
+    buf_printf(&client->lines, "RCPT TO:<%s>\r\n", to->text);
+    enqueue(client, SMTP_PHASE_RCPT);
+    pump(client);
+}
+
+void
+smtp_client_data(struct smtp_client *client)
+{
+    if (client->state == ENDED)
+        return;
+    CHECK(client->state == OPEN && !client->data_queued && !client->is_reset);
+    client->data_queued = true;
+    enqueue(client, SMTP_PHASE_DATA);
+    pump(client);
+}
+
+void
+smtp_client_content(struct smtp_client *client, struct slice piece)
+{
+    if (client->state == ENDED)
+        return;
+    CHECK(client->state == CONTENT);
+    smtp_stuff_write(&client->stuff, piece, client->out);
+}
+
+void
+smtp_client_dot(struct smtp_client *client)
+{
+    if (client->state == ENDED)
+        return;
+    CHECK(client->state == CONTENT);
+    set_state(client, FINAL);
+    enqueue(client, SMTP_PHASE_DOT);
+    pump(client);
+}
+
+void
+smtp_client_reset(struct smtp_client *client)
+{
+    if (client->state == ENDED || client->state == IDLE || client->is_reset)
+        return;
+    CHECK(client->state == OPEN || client->state == EMPTY);
+    client->is_reset = true;
+    drop_unsent(client);
+    enqueue(client, SMTP_PHASE_RSET);
+    pump(client);
+}
+
+void
+smtp_client_quit(struct smtp_client *client)
+{
+    if (client->state == ENDED)
+        return;
+    CHECK(smtp_client_is_idle(client));
+    enqueue(client, SMTP_PHASE_QUIT);
+    pump(client);
+}
+
+bool
+smtp_client_is_idle(const struct smtp_client *client)
+{
+    return client->state == IDLE && client->answered == client->queued;
+}
+
+const struct smtp_capabilities *
+smtp_client_capabilities(const struct smtp_client *client)
+{
+    return &client->caps;
+}
+
+/* --- Invariants. */
+static unsigned
+unsent_lines(const struct smtp_client *client)
+{
+    unsigned count = 0;
+
+    for (unsigned i = client->sent; i != client->queued; i++) {
+        enum smtp_phase phase = phase_at(client, i);
+
+        count += phase == SMTP_PHASE_MAIL || phase == SMTP_PHASE_RCPT;
+    }
+    return count;
+}
+
+static unsigned
+count_lines(struct slice lines)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < lines.n; i++)
+        count += lines.p[i] == '\n';
+    return count;
+}
+
+void
+smtp_client_check(const struct smtp_client *client)
+{
+    unsigned waiting = client->queued - client->answered;
+
+    CHECK(waiting <= RING && client->sent - client->answered <= waiting);
+    CHECK(client->rcpt_taken <= client->rcpt_answered);
+    CHECK(client->rcpt_answered <= client->rcpt_queued && client->rcpt_queued <= RCPT_MAX);
+    CHECK(client->caps.pipelining || client->sent - client->answered <= 1);
+    CHECK(client->state == ENDED || unsent_lines(client) == count_lines(buf_slice(&client->lines)));
+    CHECK(client->state == ENDED || waiting == 0 || is_unanswered(client));
+    CHECK(client->state != IDLE || waiting <= 1); /* QUIT */
+    CHECK(client->state != CONTENT || waiting == 0);
+    CHECK(client->state != FINAL ||
+          (waiting == 1 && phase_at(client, client->answered) == SMTP_PHASE_DOT));
+    CHECK(client->state != GREETING || waiting == 1);
+}
