@@ -20,17 +20,24 @@ struct channel;
 /* `payload` is borrowed for the call. Descriptors belong to the callee, which closes them. */
 typedef void (*channel_on_message)(void *ctx, uint16_t type, struct slice payload, const int *fds,
                                    size_t fd_count);
-typedef void (*channel_on_close)(
-    void *ctx); /* the other side is gone; the callback closes the channel */
+/* The other side is gone, or sends what is no message; the callback closes the channel. */
+typedef void (*channel_on_close)(void *ctx);
 
 MUST_USE int channel_pair(int fds[2]); /* close-on-exec, non-blocking */
+/* Owns `fd` from now on; makes it non-blocking. */
 struct channel *channel_open(struct loop *loop, int fd, channel_on_message on_message,
                              channel_on_close on_close, void *ctx);
 void channel_close(struct channel **channel); /* closes the descriptor; no callback after it */
 
-/* The descriptors stay the caller's (they are duplicated into the message). ERR_LIMIT, ERR_CLOSED.
- */
+/* The message leaves at the end of the turn, together with others; one with descriptors at once if
+ * nothing waits before it. The descriptors stay the caller's (they are duplicated into the
+ * message). ERR_LIMIT: the queue is full, the descriptors cannot be duplicated, or the payload is
+ * larger than CHANNEL_MAX_BYTES. ERR_CLOSED: the other side is gone; on_close follows. */
 MUST_USE int channel_send(struct channel *channel, uint16_t type, struct slice payload,
                           const int *fds, size_t fd_count);
+
+/* Sends now what the socket takes: before a process exits outside the loop. channel_close does it
+ * too. */
+void channel_flush(struct channel *channel);
 
 #endif

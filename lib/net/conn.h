@@ -2,9 +2,10 @@
  *
  * One stream connection on the loop: non-blocking socket, input buffer, output buffer, deadline.
  * Buffers take memory at the first byte and give it back when they are empty.  TCP_NODELAY is
- * always set (FACTS 3).  Output is written when the callback that produced it returns (conn_flush,
- * once a turn), so that many small adds make one write.  Back-pressure is explicit: conn_read_pause
- * stops reading, and on_drained tells that the output has fallen below the low mark.
+ * always set (FACTS section 3).  Output is written when the callback that produced it returns
+ * (conn_flush, once a turn), so that many small adds make one write.  Back-pressure is explicit:
+ * conn_read_pause stops reading, and on_drained tells that the output has fallen below the low
+ * mark.
  *
  * Life: conn_close ends it at once: no callback runs after it, and the memory goes after the turn.
  */
@@ -23,7 +24,8 @@ enum conn_event {
     CONN_DRAINED,   /* output fell to CONN_LOW_MARK or below after having been above CONN_HIGH_MARK,
                        or is empty after conn_notify_empty */
     CONN_EOF,       /* the peer has closed its side; all input has been offered */
-    CONN_FAILED,    /* connect or I/O error; conn_error() has errno */
+    CONN_FAILED,    /* connect or I/O error; conn_error() has errno; the last event. After a failed
+                       write it comes when all that the peer had sent has been offered */
     CONN_TIMEOUT,   /* the deadline passed */
 };
 
@@ -33,19 +35,29 @@ enum conn_event {
 
 typedef void (*conn_callback)(void *ctx, enum conn_event event);
 
-/* Takes over an accepted socket. */
+/* Takes over a connected stream socket; makes it non-blocking. */
 struct conn *conn_open_fd(struct loop *loop, int fd, conn_callback callback, void *ctx);
+/* The same for what a listener hands over (net/listener.h): the socket has its options already and
+ * the peer is known, which saves three system calls a connection. */
+struct conn *conn_open_accepted(struct loop *loop, int fd, const struct inet_endpoint *peer,
+                                conn_callback callback, void *ctx);
 /* Starts to connect; CONN_CONNECTED, CONN_FAILED or CONN_TIMEOUT (connect_timeout_ms) follows,
- * never from inside this call. `source` may be NULL. A failure to create the socket is ERR_IO with
- * errno. */
+ * never from inside this call. `source` may be NULL. A failure to create the socket or to bind it
+ * to `source` is ERR_IO with errno. */
 MUST_USE int conn_connect(struct loop *loop, const struct inet_endpoint *to,
                           const struct inet_endpoint *source, int64_t connect_timeout_ms,
                           conn_callback callback, void *ctx, struct conn **conn);
 void conn_close(struct conn **conn); /* at once; unsent output is lost */
-void conn_close_after_output(
-    struct conn **conn); /* sends what is there (at most 10 s), then closes; no more callbacks */
+/* Sends what is there (at most CONN_LINGER_MS), then closes; no more callbacks. Where the peer is
+ * known to have sent what nobody has read, it ends its own side first and reads on within that
+ * time, since closing over unread input would reset the connection and could lose the output. */
+#define CONN_LINGER_MS 10000
+void conn_close_after_output(struct conn **conn);
 
-struct buf *conn_input(struct conn *conn);         /* unread bytes; consume from the front */
+/* Unread bytes; consume from the front, never append. Slices of it hold until the callback returns
+ * or something is consumed. Reading stops by itself at CONN_READ_BUDGET unread bytes and goes on
+ * when some are consumed. */
+struct buf *conn_input(struct conn *conn);
 struct buf *conn_output(struct conn *conn);        /* append here, then conn_flush; never consume */
 void conn_flush(struct conn *conn);                /* marks for writing at the end of the turn */
 void conn_flush_now(struct conn *conn);            /* writes at once what the socket takes */
@@ -57,7 +69,8 @@ void conn_read_pause(struct conn *conn);
 void conn_read_resume(
     struct conn *conn); /* offers again what is in the input buffer, at the end of the turn */
 
-/* One deadline; a new one replaces it; 0 takes it away. Cheap enough to set at every command. */
+/* One deadline; a new one replaces it; 0 takes it away. Cheap enough to set at every command. The
+ * connect timeout is the first; CONN_CONNECTED takes it away. */
 void conn_deadline(struct conn *conn, int64_t timeout_ms);
 
 const struct inet_endpoint *conn_peer(const struct conn *conn);

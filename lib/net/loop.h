@@ -16,7 +16,9 @@
 struct loop;
 struct event_base;
 
-/* Create after fork; one a process. */
+#define LOOP_STALL_LIMIT_MS 200
+
+/* Create after fork; one a process. Ignores SIGPIPE for the process. */
 struct loop *loop_new(void);
 void loop_free(struct loop **loop);
 struct event_base *loop_event_base(struct loop *loop);
@@ -26,7 +28,8 @@ void loop_stop(struct loop *loop); /* after the current turn */
 
 int64_t loop_now_ms(struct loop *loop); /* monotonic time, read once a turn */
 
-/* Runs fn(ctx) after the current turn, in order of deferral. */
+/* Runs fn(ctx) after the current turn, in order of deferral; what it defers runs after it, in the
+ * same pause between turns as long as that does not go on for ever. Costs no system call. */
 void loop_defer(struct loop *loop, void (*fn)(void *ctx), void *ctx);
 
 /* One-shot timer, embedded in its owner: init once, start again at will, cancel before the owner
@@ -53,5 +56,10 @@ void loop_watch_cancel(struct loop_watch **watch); /* does not close the descrip
 /* Signals arrive as callbacks. One loop a process may own signals. */
 void loop_on_signal(struct loop *loop, int signo, void (*on_signal)(void *ctx, int signo),
                     void *ctx);
+
+/* A module that hangs events of its own on loop_event_base frames each callback with these, so that
+ * the stall watch can say what ran: `what` is a word, `fn` the function that was called. */
+int64_t loop_callback_begin(struct loop *loop);
+void loop_callback_end(struct loop *loop, int64_t began_us, const char *what, void (*fn)(void));
 
 #endif

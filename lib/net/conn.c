@@ -1,0 +1,686 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Connections, built for few system calls: a wake-up is one read into a scratch buffer that all
+ * connections share (lent to the connection for the callback; only what it leaves is copied), a
+ * turn is one send of all that was appended, EV_WRITE exists only while the socket is full, pausing
+ * removes EV_READ only when the peer sends on, and a deadline is a number that one lazy timer
+ * checks.
+ *
+ * Callbacks run from three places, never nested: a descriptor event, the timer, and on_turn_end,
+ * where flushes, second offers and notices collect (`work`).  A closed connection keeps its memory
+ * until the turn ends; `state` tells each of them that it has come too late.
+ *
+ *   CONNECTING --> OPEN --> ENDING (output, then end of file; no callbacks) --> CLOSED
+ */
+#include "net/conn.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SPARE_BUFFERS 16
+#define SPARE_MAX_BYTES (512 * 1024)
+
+enum conn_state {
+    CONN_STATE_CONNECTING,
+    CONN_STATE_OPEN,
+    CONN_STATE_ENDING,
+    CONN_STATE_CLOSED,
+};
+
+enum conn_work { /* for the end of the turn */
+                 WORK_FLUSH = 1,
+                 WORK_OFFER = 2,   /* input, again */
+                 WORK_WATCH = 4,   /* reading may go on */
+                 WORK_REPORT = 8,  /* what conn_flush_now found */
+                 WORK_CONNECT = 16 /* connect() ended at once */
+};
+
+struct conn {
+    struct loop *loop;
+    conn_callback callback;
+    void *ctx;
+    struct buf input, output;
+    struct event read_event;
+    struct event *write_event; /* made when the socket is full for the first time */
+    struct loop_timer timer;
+    int64_t deadline_at_ms; /* 0: none */
+    int64_t timer_at_ms;    /* when `timer` fires, at or before the deadline; 0: not running */
+    int fd;
+    int error;       /* of CONN_FAILED */
+    int write_error; /* the output is lost; reported when the input has ended */
+    enum conn_state state;
+    uint8_t work;                /* not 0: on_turn_end is deferred */
+    bool is_reading, is_writing; /* the event is added */
+    bool is_paused, is_at_eof, has_failed;
+    bool was_full, notify_empty, is_drained;
+    bool has_unread;    /* the kernel may hold input that nobody has read */
+    bool has_shut_down; /* ENDING: our side has ended */
+    struct inet_endpoint peer, local;
+};
+
+/* One loop a process, so one of each a process. */
+static struct buf scratch;                     /* CONN_READ_BUDGET bytes, while nobody has it */
+static struct buf spare_output[SPARE_BUFFERS]; /* memory of emptied output buffers */
+static size_t spare_count;
+
+static void on_turn_end(void *ctx);
+static void report(struct conn *c);
+
+/* --- the two places that touch the socket --- */
+
+static ssize_t
+read_some(struct conn *c, char *dst, size_t n)
+{
+    ssize_t got;
+
+    do
+        got = read(c->fd, dst, n);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static ssize_t
+write_some(struct conn *c, struct slice s)
+{
+    ssize_t put;
+
+    do
+        put = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
+    while (put < 0 && errno == EINTR);
+    return put;
+}
+
+/* --- small parts --- */
+
+static void
+schedule(struct conn *c, enum conn_work work)
+{
+    if (c->work == 0)
+        loop_defer(c->loop, on_turn_end, c);
+    c->work |= (uint8_t)work;
+}
+
+static void
+deliver(struct conn *c, enum conn_event event)
+{
+    int64_t began_us;
+
+    if (c->state == CONN_STATE_ENDING || c->state == CONN_STATE_CLOSED)
+        return;
+    began_us = loop_callback_begin(c->loop);
+    c->callback(c->ctx, event);
+    loop_callback_end(c->loop, began_us, "conn", (void (*)(void))c->callback);
+}
+
+static void
+set_reading(struct conn *c, bool on)
+{
+    int rc;
+
+    if (on == c->is_reading)
+        return;
+    c->is_reading = on;
+    rc = on ? event_add(&c->read_event, NULL) : event_del(&c->read_event);
+    CHECK(rc == 0);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *ctx);
+
+static void
+set_writing(struct conn *c, bool on)
+{
+    int rc;
+
+    if (on == c->is_writing)
+        return;
+    c->is_writing = on;
+    if (c->write_event == NULL) {
+        c->write_event =
+            event_new(loop_event_base(c->loop), c->fd, EV_WRITE | EV_PERSIST, on_writable, c);
+        CHECK(c->write_event != NULL);
+    }
+    rc = on ? event_add(c->write_event, NULL) : event_del(c->write_event);
+    CHECK(rc == 0);
+}
+
+static bool
+wants_input(const struct conn *c)
+{
+    return !c->is_paused && !c->is_at_eof && !c->has_failed &&
+           buf_size(&c->input) < CONN_READ_BUDGET &&
+           (c->state == CONN_STATE_OPEN || c->state == CONN_STATE_ENDING);
+}
+
+static void
+release_input(struct conn *c)
+{
+    if (c->input.mem && buf_size(&c->input) == 0)
+        buf_release(&c->input);
+}
+
+static void
+release_output(struct conn *c)
+{
+    if (c->output.mem == NULL)
+        return;
+    if (spare_count < SPARE_BUFFERS && c->output.cap <= SPARE_MAX_BYTES) {
+        buf_clear(&c->output);
+        spare_output[spare_count++] = c->output;
+        buf_init(&c->output, 0);
+    } else
+        buf_release(&c->output);
+}
+
+static void
+free_conn(void *ctx)
+{
+    struct conn *c = ctx;
+
+    buf_fini(&c->input);
+    release_output(c);
+    free(c);
+}
+
+static void
+destroy(struct conn *c)
+{
+    if (c->state == CONN_STATE_CLOSED)
+        return;
+    set_reading(c, false);
+    if (c->write_event)
+        event_free(c->write_event);
+    c->write_event = NULL;
+    loop_timer_cancel(&c->timer);
+    close(c->fd);
+    c->fd = -1;
+    c->state = CONN_STATE_CLOSED;
+    loop_defer(c->loop, free_conn, c);
+}
+
+static void
+fail(struct conn *c, int error)
+{
+    if (c->state == CONN_STATE_ENDING) {
+        destroy(c);
+        return;
+    }
+    if (c->has_failed || c->state == CONN_STATE_CLOSED)
+        return;
+    c->has_failed = true;
+    c->error = error;
+    set_reading(c, false);
+    set_writing(c, false);
+    deliver(c, CONN_FAILED);
+}
+
+/* --- reading --- */
+
+/* The bytes of `scratch` to the connection: lent whole if it has none waiting, else copied behind
+ * those. */
+static void
+offer_scratch(struct conn *c)
+{
+    struct buf lent;
+
+    if (buf_size(&c->input) > 0) {
+        buf_add_slice(&c->input, buf_slice(&scratch));
+        buf_clear(&scratch);
+        deliver(c, CONN_INPUT);
+        release_input(c);
+        return;
+    }
+    buf_release(&c->input);
+    c->input = scratch;
+    buf_init(&scratch, 0);
+    deliver(c, CONN_INPUT);
+    lent = c->input;
+    buf_init(&c->input, 0);
+    if (c->state == CONN_STATE_OPEN)
+        buf_add_slice(&c->input, buf_slice(&lent));
+    else
+        c->has_unread |= buf_size(&lent) > 0;
+    buf_clear(&lent);
+    scratch = lent;
+}
+
+static void
+end_of_input(struct conn *c)
+{
+    c->is_at_eof = true;
+    set_reading(c, false);
+    if (c->state == CONN_STATE_ENDING) {
+        if (buf_size(&c->output) == 0)
+            destroy(c);
+    } else if (c->write_error)
+        fail(c, c->write_error);
+    else
+        deliver(c, CONN_EOF);
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *ctx)
+{
+    struct conn *c = ctx;
+    char *room;
+    ssize_t n;
+    int rc;
+
+    (void)fd;
+    (void)what;
+    if (!wants_input(c)) {
+        set_reading(c, false);
+        report(c);
+        return;
+    }
+    rc = buf_room(&scratch, CONN_READ_BUDGET, &room);
+    CHECK(rc == ERR_OK);
+    n = read_some(c, room, CONN_READ_BUDGET);
+    c->has_unread = n == CONN_READ_BUDGET || (n > 0 && c->state == CONN_STATE_ENDING);
+    if (n > 0 && c->state == CONN_STATE_OPEN) {
+        buf_added(&scratch, (size_t)n);
+        offer_scratch(c);
+    } else if (n == 0)
+        end_of_input(c);
+    else if (n < 0 && errno != EAGAIN)
+        fail(c, errno);
+}
+
+struct buf *
+conn_input(struct conn *c)
+{
+    if (!c->is_reading && buf_size(&c->input) >= CONN_READ_BUDGET)
+        schedule(c, WORK_WATCH);
+    return &c->input;
+}
+
+void
+conn_read_pause(struct conn *c)
+{
+    c->is_paused = true; /* EV_READ goes when the peer sends on: a short pause costs nothing */
+    if (c->write_error)
+        schedule(c, WORK_REPORT);
+}
+
+void
+conn_read_resume(struct conn *c)
+{
+    c->is_paused = false;
+    schedule(c, WORK_OFFER | WORK_WATCH);
+}
+
+/* --- writing --- */
+
+static void
+lose_output(struct conn *c, int error)
+{
+    if (c->write_error == 0)
+        c->write_error = error;
+    buf_release(&c->output);
+    set_writing(c, false);
+}
+
+/* One send. Notes what report() has to say. */
+static void
+push(struct conn *c)
+{
+    size_t size = buf_size(&c->output);
+    ssize_t n;
+
+    if (c->write_error)
+        buf_release(&c->output);
+    else if (size > 0) {
+        c->was_full |= size > CONN_HIGH_MARK;
+        n = write_some(c, buf_slice(&c->output));
+        if (n < 0 && errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) {
+            lose_output(c, errno);
+            return;
+        }
+        if (n > 0)
+            buf_consume(&c->output, (size_t)n);
+        set_writing(c, buf_size(&c->output) > 0);
+    }
+    if (buf_size(&c->output) == 0)
+        release_output(c);
+    if ((c->was_full && buf_size(&c->output) <= CONN_LOW_MARK) ||
+        (c->notify_empty && buf_size(&c->output) == 0)) {
+        c->was_full = false;
+        c->notify_empty = c->notify_empty && buf_size(&c->output) > 0;
+        c->is_drained = true;
+    }
+}
+
+/* ENDING: once the output has gone, or cannot go. */
+static void
+finish_ending(struct conn *c)
+{
+    c->has_unread |= buf_size(&c->input) > 0;
+    buf_release(&c->input);
+    if (buf_size(&c->output) > 0 || c->has_shut_down)
+        return;
+    if (c->write_error || c->is_at_eof || !c->has_unread || shutdown(c->fd, SHUT_WR) < 0) {
+        destroy(c);
+        return;
+    }
+    c->has_shut_down = true;
+    set_reading(c, true);
+}
+
+static void
+report(struct conn *c)
+{
+    if (c->state == CONN_STATE_ENDING)
+        finish_ending(c);
+    if (c->state != CONN_STATE_OPEN)
+        return;
+    if (c->write_error && (!c->is_reading || !wants_input(c)))
+        fail(c, c->write_error); /* else the peer's last words are read first */
+    else if (c->is_drained && !c->write_error) {
+        c->is_drained = false;
+        deliver(c, CONN_DRAINED);
+    }
+}
+
+struct buf *
+conn_output(struct conn *c)
+{
+    if (c->output.mem == NULL && spare_count > 0)
+        c->output = spare_output[--spare_count];
+    return &c->output;
+}
+
+void
+conn_flush(struct conn *c)
+{
+    if (!c->is_writing || c->write_error)
+        schedule(c, WORK_FLUSH);
+}
+
+void
+conn_flush_now(struct conn *c)
+{
+    if (c->is_writing || c->state != CONN_STATE_OPEN)
+        return;
+    push(c);
+    if (c->write_error || c->is_drained)
+        schedule(c, WORK_REPORT);
+}
+
+bool
+conn_output_is_full(const struct conn *c)
+{
+    return buf_size(&c->output) > CONN_HIGH_MARK;
+}
+
+void
+conn_notify_empty(struct conn *c)
+{
+    c->notify_empty = true;
+    schedule(c, WORK_FLUSH);
+}
+
+/* --- connecting --- */
+
+static void
+finish_connect(struct conn *c)
+{
+    socklen_t size = sizeof c->error;
+    int error = c->error;
+
+    if (error == 0 && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+        error = errno;
+    c->deadline_at_ms = 0;
+    if (error) {
+        fail(c, error);
+        return;
+    }
+    c->state = CONN_STATE_OPEN;
+    set_reading(c, true);
+    set_writing(c, false);
+    schedule(c, WORK_FLUSH);
+    deliver(c, CONN_CONNECTED);
+}
+
+static void
+on_writable(evutil_socket_t fd, short what, void *ctx)
+{
+    struct conn *c = ctx;
+
+    (void)fd;
+    (void)what;
+    if (c->state == CONN_STATE_CONNECTING) {
+        finish_connect(c);
+        return;
+    }
+    push(c);
+    report(c);
+}
+
+static struct conn *make_conn(struct loop *loop, int fd, conn_callback callback, void *ctx,
+                              enum conn_state state);
+
+static int
+start_connect(int fd, const struct inet_endpoint *to, const struct inet_endpoint *source,
+              int *error)
+{
+    struct sockaddr_storage ss;
+    socklen_t size;
+    int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (source && source->family) {
+        if (source->port == 0)
+            setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        size = inet_endpoint_to_sockaddr(source, &ss);
+        if (bind(fd, (struct sockaddr *)&ss, size) < 0)
+            return ERR_IO;
+    }
+    size = inet_endpoint_to_sockaddr(to, &ss);
+    *error = connect(fd, (struct sockaddr *)&ss, size) < 0 ? errno : 0;
+    return ERR_OK;
+}
+
+int
+conn_connect(struct loop *loop, const struct inet_endpoint *to, const struct inet_endpoint *source,
+             int64_t connect_timeout_ms, conn_callback callback, void *ctx, struct conn **conn)
+{
+    int fd, error = 0;
+    struct conn *c;
+
+    *conn = NULL;
+    fd =
+        socket(to->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return ERR_IO;
+    if (start_connect(fd, to, source, &error) < 0) {
+        error = errno;
+        close(fd);
+        errno = error;
+        return ERR_IO;
+    }
+    c = make_conn(loop, fd, callback, ctx, CONN_STATE_CONNECTING);
+    c->peer = *to;
+    conn_deadline(c, connect_timeout_ms);
+    if (error == EINPROGRESS)
+        set_writing(c, true);
+    else {
+        c->error = error;
+        schedule(c, WORK_CONNECT);
+    }
+    *conn = c;
+    return ERR_OK;
+}
+
+/* --- the end of the turn --- */
+
+static void
+on_turn_end(void *ctx)
+{
+    struct conn *c = ctx;
+    unsigned work = c->work;
+
+    c->work = 0;
+    if (c->state == CONN_STATE_CLOSED)
+        return;
+    if (work & WORK_CONNECT)
+        finish_connect(c);
+    if ((work & WORK_OFFER) && c->state == CONN_STATE_OPEN && !c->is_paused && !c->has_failed &&
+        buf_size(&c->input) > 0)
+        deliver(c, CONN_INPUT);
+    if (c->state == CONN_STATE_CLOSED)
+        return;
+    release_input(c);
+    if ((work & WORK_WATCH) && wants_input(c))
+        set_reading(c, true);
+    if (c->state != CONN_STATE_CONNECTING && !c->is_writing && !c->has_failed)
+        push(c);
+    report(c);
+}
+
+/* --- deadlines --- */
+
+static void
+on_deadline_timer(void *ctx)
+{
+    struct conn *c = ctx;
+    int64_t left_ms = c->deadline_at_ms - loop_now_ms(c->loop);
+
+    c->timer_at_ms = 0;
+    if (c->deadline_at_ms == 0)
+        return;
+    if (left_ms > 0) {
+        c->timer_at_ms = c->deadline_at_ms;
+        loop_timer_start(&c->timer, left_ms);
+        return;
+    }
+    c->deadline_at_ms = 0;
+    if (c->state == CONN_STATE_ENDING)
+        destroy(c);
+    else if (!c->has_failed)
+        deliver(c, CONN_TIMEOUT);
+}
+
+void
+conn_deadline(struct conn *c, int64_t timeout_ms)
+{
+    c->deadline_at_ms = timeout_ms ? loop_now_ms(c->loop) + timeout_ms : 0;
+    if (c->deadline_at_ms == 0 || (c->timer_at_ms && c->timer_at_ms <= c->deadline_at_ms))
+        return;
+    c->timer_at_ms = c->deadline_at_ms;
+    loop_timer_start(&c->timer, timeout_ms);
+}
+
+/* --- life --- */
+
+static struct conn *
+make_conn(struct loop *loop, int fd, conn_callback callback, void *ctx, enum conn_state state)
+{
+    struct conn *c = mem_alloc(sizeof *c);
+    int rc;
+
+    c->loop = loop;
+    c->fd = fd;
+    c->callback = callback;
+    c->ctx = ctx;
+    c->state = state;
+    loop_timer_init(&c->timer, loop, on_deadline_timer, c);
+    rc = event_assign(&c->read_event, loop_event_base(loop), fd, EV_READ | EV_PERSIST, on_readable,
+                      c);
+    CHECK(rc == 0);
+    return c;
+}
+
+struct conn *
+conn_open_accepted(struct loop *loop, int fd, const struct inet_endpoint *peer,
+                   conn_callback callback, void *ctx)
+{
+    struct conn *c = make_conn(loop, fd, callback, ctx, CONN_STATE_OPEN);
+
+    c->peer = *peer;
+    set_reading(c, true);
+    return c;
+}
+
+struct conn *
+conn_open_fd(struct loop *loop, int fd, conn_callback callback, void *ctx)
+{
+    struct inet_endpoint unknown = {0};
+    int on = 1;
+
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* fails on a unix socket */
+    return conn_open_accepted(loop, fd, &unknown, callback, ctx);
+}
+
+void
+conn_close(struct conn **conn)
+{
+    struct conn *c = *conn;
+
+    *conn = NULL;
+    if (c)
+        destroy(c);
+}
+
+void
+conn_close_after_output(struct conn **conn)
+{
+    struct conn *c = *conn;
+
+    *conn = NULL;
+    if (c == NULL)
+        return;
+    if (c->state != CONN_STATE_OPEN || c->has_failed) {
+        destroy(c);
+        return;
+    }
+    c->state = CONN_STATE_ENDING;
+    c->has_unread |= c->is_paused || !c->is_reading;
+    c->is_paused = false;
+    conn_deadline(c, CONN_LINGER_MS);
+    schedule(c, WORK_FLUSH);
+}
+
+/* --- looking --- */
+
+typedef int (*socket_name)(int fd, struct sockaddr *sa, socklen_t *size);
+
+static const struct inet_endpoint *
+look_up(const struct conn *c, struct inet_endpoint *known, socket_name name)
+{
+    struct sockaddr_storage ss;
+    socklen_t size = sizeof ss;
+
+    if (known->family == 0 && c->fd >= 0 && name(c->fd, (struct sockaddr *)&ss, &size) == 0 &&
+        inet_endpoint_from_sockaddr((struct sockaddr *)&ss, known) < 0)
+        *known = (struct inet_endpoint){0};
+    return known;
+}
+
+const struct inet_endpoint *
+conn_peer(const struct conn *c)
+{
+    return look_up(c, (struct inet_endpoint *)&c->peer, getpeername);
+}
+
+const struct inet_endpoint *
+conn_local(const struct conn *c)
+{
+    return look_up(c, (struct inet_endpoint *)&c->local, getsockname);
+}
+
+int
+conn_error(const struct conn *c)
+{
+    return c->error;
+}
+
+int
+conn_fd(const struct conn *c)
+{
+    return c->fd;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Children and locks.  A child begins clean: no descriptor, handler or signal mask of its parent,
+ * and a SIGTERM when the parent dies, which process_become renews, since the kernel forgets it when
+ * a process changes its user.
+ */
+#define _GNU_SOURCE 1
+
+#include "net/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/parse.h"
+#include "net/channel.h"
+
+static int
+compare_fds(const void *a, const void *b)
+{
+    const int *x = a, *y = b;
+
+    return (*x > *y) - (*x < *y);
+}
+
+static void
+close_range_from(int first, int last)
+{
+    if (first <= last)
+        close_range((unsigned)first, (unsigned)last, 0);
+}
+
+/* Closes everything above 2 except the sorted `keep`. */
+static void
+close_others(int *keep, size_t count)
+{
+    int from = 3;
+
+    qsort(keep, count, sizeof *keep, compare_fds);
+    for (size_t i = 0; i < count; i++) {
+        close_range_from(from, keep[i] - 1);
+        if (keep[i] >= from)
+            from = keep[i] + 1;
+    }
+    close_range(from < 0 ? 3 : (unsigned)from, ~0U, 0);
+}
+
+static void
+reset_signals(void)
+{
+    sigset_t none;
+
+    for (int signo = 1; signo < NSIG; signo++)
+        signal(signo, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void
+become_child(const char *title, const int *keep_fds, size_t keep_count, int channel_fd,
+             pid_t parent)
+{
+    int *keep = mem_alloc((keep_count + 1) * sizeof *keep);
+
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(0); /* the parent died before it could be watched */
+    prctl(PR_SET_NAME, title);
+    if (keep_count > 0)
+        memcpy(keep, keep_fds, keep_count * sizeof *keep);
+    keep[keep_count] = channel_fd;
+    close_others(keep, keep_count + 1);
+    free(keep);
+    reset_signals();
+}
+
+int
+process_fork(const char *title, const int *keep_fds, size_t keep_count, pid_t *pid, int *channel_fd)
+{
+    pid_t parent = getpid();
+    sigset_t all, before;
+    int fds[2];
+
+    *channel_fd = -1;
+    if (channel_pair(fds) < 0)
+        return ERR_IO;
+    sigfillset(&all); /* no handler of the parent may run in the child */
+    sigprocmask(SIG_SETMASK, &all, &before);
+    fflush(NULL);
+    *pid = fork();
+    if (*pid == 0) {
+        become_child(title, keep_fds, keep_count, fds[1], parent);
+        *channel_fd = fds[1];
+        return ERR_OK;
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    close(fds[1]);
+    if (*pid < 0) {
+        close(fds[0]);
+        return ERR_IO;
+    }
+    *channel_fd = fds[0];
+    return ERR_OK;
+}
+
+static pid_t
+read_owner(int fd)
+{
+    char text[32];
+    ssize_t n = pread(fd, text, sizeof text, 0);
+    struct slice s = {text, n > 0 ? (size_t)n : 0};
+    uint64_t pid;
+
+    if (parse_u64(slice_split(&s, '\n'), &pid) < 0 || pid > INT32_MAX)
+        return 0;
+    return (pid_t)pid;
+}
+
+static int
+write_owner(int fd)
+{
+    char text[32];
+    int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
+        return ERR_IO;
+    return ERR_OK;
+}
+
+int
+process_lock(const char *path, int *fd, pid_t *owner)
+{
+    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    int rc = ERR_IO, saved;
+
+    *fd = -1;
+    *owner = 0;
+    if (lock < 0)
+        return ERR_IO;
+    if (flock(lock, LOCK_EX | LOCK_NB) == 0)
+        rc = write_owner(lock);
+    else if (errno == EWOULDBLOCK) {
+        rc = ERR_BUSY;
+        *owner = read_owner(lock);
+    }
+    if (rc < 0) {
+        saved = errno;
+        close(lock);
+        errno = saved;
+        return rc;
+    }
+    *fd = lock;
+    return ERR_OK;
+}
+
+int
+process_become(const char *user)
+{
+    struct passwd *pw;
+    int death_signal = 0;
+
+    if (user[0] == '\0' || geteuid() != 0)
+        return ERR_OK;
+    errno = 0;
+    pw = getpwnam(user);
+    if (pw == NULL)
+        return errno && errno != ENOENT ? ERR_IO : ERR_NOT_FOUND;
+    prctl(PR_GET_PDEATHSIG, &death_signal);
+    if (initgroups(user, pw->pw_gid) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
+        setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
+        return ERR_IO;
+    if (death_signal != 0)
+        prctl(PR_SET_PDEATHSIG, death_signal);
+    return ERR_OK;
+}
