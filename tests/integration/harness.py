@@ -48,7 +48,7 @@ def write_config(path, settings):
 
 
 class Daemon(Process):
-    """relayd or spoolmgr of a node; its children are named by their role in the process title or the log."""
+    """relayd or spoolmgr of a node. Its children's kernel names (comm) tell their roles: relayd-worker, ..."""
 
     def __init__(self, node, which, log):
         super().__init__([program(which), "-c", node.config_file], log, env=node.env)
@@ -56,6 +56,15 @@ class Daemon(Process):
 
     def children(self):
         return children_of(self.pid) if self.alive else []
+
+    def children_named(self, name):
+        """The pids of the children whose process name has `name` in it."""
+        return [pid for pid in self.children() if name in process_name(pid)]
+
+    def child(self, name):
+        found = self.children_named(name)
+        assert found, f"no child {name}: {[process_name(p) for p in self.children()]}"
+        return found[0]
 
     def kill_all(self):
         """SIGKILL of the parent and of every child, at once."""
@@ -93,13 +102,7 @@ class Relayd(Daemon):
             return client.banner.code == 220
 
     def workers(self):
-        """The pids of the workers, oldest first, by the names that they give themselves."""
-        return [pid for pid in self.children() if "worker" in process_name(pid)]
-
-    def child(self, name):
-        found = [pid for pid in self.children() if name in process_name(pid)]
-        assert found, f"relayd has no child {name}: {[process_name(p) for p in self.children()]}"
-        return found[0]
+        return self.children_named("worker")
 
 
 class Spoolmgr(Daemon):
