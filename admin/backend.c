@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayctl backend: the customers' own mail servers.  A backend is named CUSTOMER/N; its number
+ * stays as long as it is there.
+ */
+#include <string.h>
+
+#include "admin/commands.h"
+#include "admin/registry_row.h"
+
+static const char *const tls_words[] = {"none", "may", "encrypt", "verify", NULL};
+
+static const struct field fields[] = {
+    {"priority", "priority", "integer", field_check_number, 0, 65535, NULL},
+    {"tls", "tls", "text", field_check_word, 0, 0, tls_words},
+    {"max-connections", "max_connections", "integer", field_check_limit, 1, 10000, NULL},
+    {0},
+};
+
+static const struct field address_field = {"address", "address", "inet", NULL, 0, 0, NULL};
+static const struct field port_field = {"address", "port", "integer", NULL, 0, 0, NULL};
+
+static void
+add_value(struct field_values *values, const struct field *field, const char *text)
+{
+    unsigned n = values->count++;
+
+    CHECK(n < FIELDS_MAX);
+    values->fields[n] = field;
+    snprintf(values->texts[n], sizeof values->texts[n], "%s", text ? text : "");
+    values->params[n] = text ? values->texts[n] : NULL;
+}
+
+static enum command_status
+add_endpoint(struct field_values *values, const char *text)
+{
+    char address[INET_ENDPOINT_SIZE], port[8];
+    struct inet_endpoint endpoint;
+    enum command_status status = field_endpoint(text, &endpoint);
+
+    if (status != COMMAND_DONE)
+        return status;
+    snprintf(port, sizeof port, "%u", endpoint.port);
+    add_value(values, &address_field, inet_address_text(&endpoint, address));
+    add_value(values, &port_field, port);
+    return COMMAND_DONE;
+}
+
+static enum command_status
+insert(struct call *call, const char *customer, const char *id, const struct field_values *values,
+       char name[FIELD_NAME_SIZE + 16])
+{
+    const char *keys[] = {id};
+    enum command_status status = COMMAND_DONE;
+    PGresult *result = registry_row_insert(call, "backends", "customer_id, number",
+                                           "$1::integer, (SELECT coalesce(max(number), 0) + 1 FROM "
+                                           "postern.backends WHERE customer_id = "
+                                           "$1::integer)",
+                                           1, keys, values);
+
+    if (database_failed_with(result, "23505")) {
+        call_complain("customer %s has a backend with this address and port already; `relayctl "
+                      "backend list --customer %s` shows them",
+                      customer, customer);
+        status = COMMAND_FAILED;
+    } else if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        status = database_explain(call, result);
+    } else {
+        snprintf(name, FIELD_NAME_SIZE + 16, "%s/%s", customer,
+                 PQgetvalue(result, 0, PQfnumber(result, "number")));
+    }
+    PQclear(result);
+    return status;
+}
+
+enum command_status
+backend_add(struct call *call)
+{
+    const char *owner = call_value(call, "customer");
+    char customer[FIELD_NAME_SIZE], name[FIELD_NAME_SIZE + 16], id[16];
+    struct field_values values;
+    enum command_status status;
+
+    if (owner == NULL)
+        return call_usage("whose is it? Use --customer NAME, for example: %s",
+                          call->line.command->example);
+    status = field_customer_name(owner, customer);
+    if (status == COMMAND_DONE)
+        status = field_read(call, fields, &values);
+    if (status == COMMAND_DONE)
+        status = add_endpoint(&values, call->line.operands[0]);
+    if (status == COMMAND_DONE)
+        status = database_begin_change(call);
+    if (status != COMMAND_DONE)
+        return status;
+    status = registry_row_customer(call, customer, id);
+    if (status == COMMAND_DONE)
+        status = insert(call, customer, id, &values, name);
+    status = database_end(call, status);
+    if (status == COMMAND_DONE)
+        call_done(call, "added", "backend", name);
+    return status;
+}
+
+/* --- One backend, by its name. */
+
+struct target {
+    char customer[FIELD_NAME_SIZE], number[16], id[16]; /* id: the customer's */
+    char name[FIELD_NAME_SIZE + 16];
+};
+
+static enum command_status
+read_target(struct call *call, struct target *target)
+{
+    enum command_status status =
+        field_backend_name(call->line.operands[0], target->customer, target->number);
+
+    if (status == COMMAND_DONE)
+        snprintf(target->name, sizeof target->name, "%s/%s", target->customer, target->number);
+    return status;
+}
+
+static enum command_status
+complain_missing(const struct target *target)
+{
+    call_complain("there is no backend %s; `relayctl backend list --customer %s` shows them",
+                  target->name, target->customer);
+    return COMMAND_NOTHING;
+}
+
+static enum command_status
+change(struct call *call, const struct field_values *values, const char *action)
+{
+    struct target target = {.id = ""};
+    const char *keys[] = {target.id, target.number};
+    bool changed = true;
+    enum command_status status = read_target(call, &target);
+
+    if (status == COMMAND_DONE)
+        status = database_begin_change(call);
+    if (status != COMMAND_DONE)
+        return status;
+    status = registry_row_customer(call, target.customer, target.id);
+    if (status == COMMAND_DONE)
+        status = registry_row_update(call, "backends",
+                                     "customer_id = $1::integer AND number = $2::integer", 2, keys,
+                                     values, &changed);
+    if (status == COMMAND_DONE && !changed)
+        status = complain_missing(&target);
+    status = database_end(call, status);
+    if (status == COMMAND_DONE)
+        call_done(call, action, "backend", target.name);
+    return status;
+}
+
+enum command_status
+backend_set(struct call *call)
+{
+    const char *address = call_value(call, "address");
+    struct field_values values;
+    enum command_status status = field_read(call, fields, &values);
+
+    if (status == COMMAND_DONE && address)
+        status = add_endpoint(&values, address);
+    if (status != COMMAND_DONE)
+        return status;
+    if (values.count == 0)
+        return call_usage("nothing to set; for example: %s", call->line.command->example);
+    return change(call, &values, "changed");
+}
+
+static enum command_status
+set_held(struct call *call, bool held, const char *reason, const char *action)
+{
+    static const struct field held_field = {"", "held", "boolean", NULL, 0, 0, NULL};
+    static const struct field reason_field = {"", "held_reason", "text", NULL, 0, 0, NULL};
+    struct field_values values = {.fields = {&held_field, &reason_field},
+                                  .params = {held ? "true" : "false", reason},
+                                  .count = 2};
+
+    return change(call, &values, action);
+}
+
+enum command_status
+backend_hold(struct call *call)
+{
+    enum command_status status = call_need_reason(call);
+
+    return status == COMMAND_DONE ? set_held(call, true, call_value(call, "reason"), "held")
+                                  : status;
+}
+
+enum command_status
+backend_release(struct call *call)
+{
+    return set_held(call, false, NULL, "released");
+}
+
+/* --- Looking. */
+
+#define BACKEND_COLUMNS                                                                         \
+    "c.name, b.number, host(b.address), b.port, b.priority, b.max_connections, b.tls, b.held, " \
+    "b.held_reason, " DATABASE_MS("b.created_at")
+#define BACKEND_FROM " FROM postern.backends b JOIN postern.customers c ON c.id = b.customer_id "
+
+static const struct printer_column show_columns[] = {
+    {"name", "Backend", PRINTER_LEFT},
+    {"customer", "Customer", PRINTER_LEFT},
+    {"address", "Address", PRINTER_LEFT},
+    {"port", "Port", PRINTER_LEFT},
+    {"priority", "Priority", PRINTER_LEFT},
+    {"max_connections", "Connections", PRINTER_LEFT},
+    {"tls", "TLS", PRINTER_LEFT},
+    {"held", "Held", PRINTER_LEFT},
+    {"held_reason", "Reason", PRINTER_LEFT},
+    {"created_at", "Created", PRINTER_LEFT},
+};
+
+static void
+print_name(struct printer *p, const PGresult *r, int row)
+{
+    char name[FIELD_NAME_SIZE + 16];
+
+    snprintf(name, sizeof name, "%s/%s", PQgetvalue(r, row, 0), PQgetvalue(r, row, 1));
+    printer_text(p, name);
+}
+
+static void
+print_connections(struct printer *p, const PGresult *r, int row)
+{
+    if (PQgetisnull(r, row, 5))
+        printer_none(p, "as the node");
+    else
+        printer_number(p, database_number(r, row, 5));
+}
+
+enum command_status
+backend_show(struct call *call)
+{
+    struct target target;
+    const char *params[] = {target.customer, target.number};
+    PGresult *result;
+    struct printer *p;
+    enum command_status status = read_target(call, &target);
+
+    if (status == COMMAND_DONE)
+        status = database_query(call,
+                                "SELECT " BACKEND_COLUMNS BACKEND_FROM
+                                "WHERE c.name = $1 AND b.number = $2::integer",
+                                2, params, &result);
+    if (status != COMMAND_DONE)
+        return status;
+    p = printer_new(&call->printing, PRINTER_ONE, show_columns, ARRAY_SIZE(show_columns));
+    for (int row = 0; row < PQntuples(result); row++) {
+        print_name(p, result, row);
+        printer_text(p, database_text(result, row, 0));
+        printer_text(p, database_text(result, row, 2));
+        printer_number(p, database_number(result, row, 3));
+        printer_number(p, database_number(result, row, 4));
+        print_connections(p, result, row);
+        printer_text(p, database_text(result, row, 6));
+        printer_bool(p, database_bool(result, row, 7));
+        printer_text(p, database_text(result, row, 8));
+        printer_time(p, database_number(result, row, 9));
+    }
+    status = printer_row_count(p) ? COMMAND_DONE : COMMAND_NOTHING;
+    printer_finish(&p);
+    PQclear(result);
+    return status == COMMAND_DONE ? status : complain_missing(&target);
+}
+
+static const struct printer_column list_columns[] = {
+    {"name", "BACKEND", PRINTER_LEFT},
+    {"address", "ADDRESS", PRINTER_LEFT},
+    {"port", "PORT", PRINTER_RIGHT},
+    {"priority", "PRIORITY", PRINTER_RIGHT},
+    {"max_connections", "CONNECTIONS", PRINTER_RIGHT},
+    {"tls", "TLS", PRINTER_LEFT},
+    {"held", "HELD", PRINTER_LEFT},
+    {"held_reason", "REASON", PRINTER_LEFT},
+};
+
+static enum command_status
+print_list(const struct call *call, const PGresult *result)
+{
+    struct printer *p =
+        printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
+    unsigned count;
+
+    for (int row = 0; row < PQntuples(result); row++) {
+        print_name(p, result, row);
+        printer_text(p, database_text(result, row, 2));
+        printer_number(p, database_number(result, row, 3));
+        printer_number(p, database_number(result, row, 4));
+        print_connections(p, result, row);
+        printer_text(p, database_text(result, row, 6));
+        printer_bool(p, database_bool(result, row, 7));
+        printer_text(p, database_text(result, row, 8));
+    }
+    count = printer_row_count(p);
+    printer_finish(&p);
+    if (count > 0)
+        return COMMAND_DONE;
+    call_complain("no backend matches; for example: relayctl backend add 192.0.2.10:25 --customer "
+                  "acme");
+    return call_value(call, "customer") ? COMMAND_NOTHING : COMMAND_DONE;
+}
+
+enum command_status
+backend_list(struct call *call)
+{
+    const char *owner = call_value(call, "customer");
+    char customer[FIELD_NAME_SIZE] = "", id[16] = "";
+    const char *params[] = {customer};
+    PGresult *result;
+    enum command_status status = COMMAND_DONE;
+
+    if (owner)
+        status = field_customer_name(owner, customer);
+    if (status == COMMAND_DONE && owner)
+        status = registry_row_customer(call, customer, id);
+    if (status == COMMAND_DONE)
+        status =
+            database_query(call,
+                           "SELECT " BACKEND_COLUMNS BACKEND_FROM
+                           "WHERE $1 = '' OR c.name = $1 ORDER BY c.name, b.priority, b.number",
+                           1, params, &result);
+    if (status != COMMAND_DONE)
+        return status;
+    status = print_list(call, result);
+    PQclear(result);
+    return status;
+}
+
+/* --- Removing. */
+
+static enum command_status
+remove_row(struct call *call, const struct target *target)
+{
+    const char *params[] = {target->id, target->number};
+    PGresult *result;
+    bool there;
+    enum command_status status = database_query(
+        call,
+        "DELETE FROM postern.backends WHERE customer_id = $1::integer AND number = $2::integer", 2,
+        params, &result);
+
+    if (status != COMMAND_DONE)
+        return status;
+    there = strcmp(PQcmdTuples(result), "0") != 0;
+    PQclear(result);
+    return there ? COMMAND_DONE : complain_missing(target);
+}
+
+/* Waiting mail is left without a route only by the removal of the last backend. */
+#define WAITING_WITHOUT_ROUTE                                                                     \
+    "customer_id = $1::integer AND NOT EXISTS (SELECT FROM postern.backends WHERE customer_id = " \
+    "$1::integer AND number <> $2::integer)"
+
+enum command_status
+backend_remove(struct call *call)
+{
+    struct target target = {.id = ""};
+    const char *params[] = {target.id, target.number};
+    char what[FIELD_NAME_SIZE + 64];
+    enum command_status status = call_need_reason(call);
+
+    if (status == COMMAND_DONE)
+        status = read_target(call, &target);
+    if (status == COMMAND_DONE)
+        status = database_begin_change(call);
+    if (status != COMMAND_DONE)
+        return status;
+    snprintf(what, sizeof what, "backend %s is the customer's last and", target.name);
+    status = registry_row_customer(call, target.customer, target.id);
+    if (status == COMMAND_DONE)
+        status = registry_row_check_spool(call, what, WAITING_WITHOUT_ROUTE, 2, params);
+    if (status == COMMAND_DONE)
+        status = remove_row(call, &target);
+    status = database_end(call, status);
+    if (status == COMMAND_DONE)
+        call_done(call, "removed", "backend", target.name);
+    return status;
+}

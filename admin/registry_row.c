@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Builds statements from column names of our own tables; what an operator wrote travels as a
+ * parameter only.
+ */
+#include "admin/registry_row.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static enum command_status
+complain_missing(struct call *call, const char *name)
+{
+    struct command_guess guess = {0};
+    PGresult *result;
+    enum command_status status =
+        database_query(call, "SELECT name FROM postern.customers", 0, NULL, &result);
+
+    if (status != COMMAND_DONE)
+        return status;
+    for (int i = 0; i < PQntuples(result); i++)
+        command_guess_offer(&guess, name, PQgetvalue(result, i, 0));
+    if (guess.best)
+        call_complain("there is no customer \"%s\"; did you mean %s?", name, guess.best);
+    else
+        call_complain("there is no customer \"%s\"; `relayctl customer list` shows all, "
+                      "`relayctl customer add %s` makes it",
+                      name, name);
+    PQclear(result);
+    return COMMAND_NOTHING;
+}
+
+enum command_status
+registry_row_customer(struct call *call, const char *name, char id[16])
+{
+    const char *params[] = {name};
+    PGresult *result;
+    enum command_status status = database_query(
+        call, "SELECT id FROM postern.customers WHERE name = $1", 1, params, &result);
+
+    if (status != COMMAND_DONE)
+        return status;
+    if (PQntuples(result) == 1)
+        snprintf(id, 16, "%s", PQgetvalue(result, 0, 0));
+    else
+        status = complain_missing(call, name);
+    PQclear(result);
+    return status;
+}
+
+/* Keys first, then the values, as one parameter list. */
+static int
+join_params(int key_count, const char *const *keys, const struct field_values *values,
+            const char *params[DATABASE_PARAMS_MAX])
+{
+    CHECK(key_count + (int)values->count <= DATABASE_PARAMS_MAX);
+    for (int i = 0; i < key_count; i++)
+        params[i] = keys[i];
+    for (unsigned i = 0; i < values->count; i++)
+        params[key_count + (int)i] = values->params[i];
+    return key_count + (int)values->count;
+}
+
+enum command_status
+registry_row_update(struct call *call, const char *table, const char *where, int key_count,
+                    const char *const *keys, const struct field_values *values, bool *changed)
+{
+    const char *params[DATABASE_PARAMS_MAX];
+    int count = join_params(key_count, keys, values, params);
+    enum command_status status;
+    PGresult *result;
+    struct buf sql;
+
+    buf_init(&sql, 0);
+    buf_printf(&sql, "UPDATE postern.%s SET ", table);
+    for (unsigned i = 0; i < values->count; i++)
+        buf_printf(&sql, "%s%s = $%u::%s", i ? ", " : "", values->fields[i]->column,
+                   (unsigned)key_count + i + 1, values->fields[i]->type);
+    buf_printf(&sql, " WHERE %s", where);
+    status = database_query(call, buf_text(&sql), count, params, &result);
+    buf_fini(&sql);
+    *changed = status == COMMAND_DONE && strcmp(PQcmdTuples(result), "0") != 0;
+    PQclear(result);
+    return status;
+}
+
+PGresult *
+registry_row_insert(struct call *call, const char *table, const char *key_columns,
+                    const char *key_expressions, int key_count, const char *const *keys,
+                    const struct field_values *values)
+{
+    const char *params[DATABASE_PARAMS_MAX];
+    int count = join_params(key_count, keys, values, params);
+    PGresult *result;
+    struct buf sql;
+
+    buf_init(&sql, 0);
+    buf_printf(&sql, "INSERT INTO postern.%s (%s", table, key_columns);
+    for (unsigned i = 0; i < values->count; i++)
+        buf_printf(&sql, ", %s", values->fields[i]->column);
+    buf_printf(&sql, ") SELECT %s", key_expressions);
+    for (unsigned i = 0; i < values->count; i++)
+        buf_printf(&sql, ", $%u::%s", (unsigned)key_count + i + 1, values->fields[i]->type);
+    buf_add_text(&sql, " RETURNING *");
+    result = database_try(call, buf_text(&sql), count, params);
+    buf_fini(&sql);
+    return result;
+}
+
+enum command_status
+registry_row_check_spool(struct call *call, const char *what, const char *where, int param_count,
+                         const char *const *params)
+{
+    const char *choice = call_value(call, "spool");
+    long long waiting;
+    PGresult *result;
+    enum command_status status;
+    struct buf sql;
+
+    if (choice && strcmp(choice, "return") == 0)
+        return call_usage(
+            "--spool return is not available in this release: waiting mail can not be "
+            "returned to its senders yet. Use --spool keep: the mail stays, with its "
+            "deadline, and goes out as soon as there is a route again");
+    if (choice && strcmp(choice, "keep") != 0)
+        return call_usage("--spool: \"%s\" is unknown; use keep or return", choice);
+    buf_init(&sql, 0);
+    buf_printf(&sql, "SELECT count(*) FROM postern.spool_index WHERE open_recipients > 0 AND (%s)",
+               where);
+    status = database_query(call, buf_text(&sql), param_count, params, &result);
+    buf_fini(&sql);
+    if (status != COMMAND_DONE)
+        return status;
+    waiting = (long long)database_number(result, 0, 0);
+    PQclear(result);
+    if (waiting == 0 || choice)
+        return COMMAND_DONE;
+    call_complain(
+        "%s has %lld message%s waiting in the spool; say what becomes of %s: --spool keep "
+        "(%s stay%s until the deadline) or --spool return",
+        what, waiting, waiting == 1 ? "" : "s", waiting == 1 ? "it" : "them",
+        waiting == 1 ? "it" : "they", waiting == 1 ? "s" : "");
+    return COMMAND_FAILED;
+}
