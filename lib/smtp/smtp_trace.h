@@ -21,18 +21,23 @@ struct smtp_trace {
     int64_t received_at_ms;     /* wall clock */
 };
 
-/* "Received: from ...\r\n\tby ... with ESMTP id ...\r\n\tfor <...>;\r\n\tdate\r\n". Never a control
- * octet other than those. */
+/* RFC 5321 4.4, three lines:
+ *   "Received: from HELO (PTR [192.0.2.1])\r\n\tby HOST (Postern) with ESMTP id REF\r\n"
+ *   "\tfor <a@b.example>; DATE\r\n", or without a recipient "...id REF;\r\n\tDATE\r\n".
+ * Never a control octet other than those; octets that no host name has are written as '?', an empty
+ * name as "unknown"; a recipient that is no mailbox in ASCII is left out. */
 void smtp_trace_write(const struct smtp_trace *trace, struct buf *out);
 
 /* Fed with content in any cut; cheap after the header has ended. */
 struct smtp_header_scan {
     unsigned received_count;
     bool header_ended;
-    bool first_line_is_header; /* false: the content has no header; ours is followed by an empty
-                                  line then */
+    bool first_line_is_header; /* false: the content begins with something else, and ours is
+                                  followed by an empty line then; true as well for a header of no
+                                  line (the empty line comes first) and for no content at all */
+    bool in_first_line;
     uint8_t state;
-    char name[16];
+    char name[16]; /* as much of it as is needed */
     uint8_t name_length;
 };
 void smtp_header_scan_init(struct smtp_header_scan *scan);

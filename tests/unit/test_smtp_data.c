@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The decoder of content, P7: what goes in between DATA and the dot comes out, once, in any cut.
+ */
+#include <criterion/criterion.h>
+
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "smtp/smtp_data.h"
+
+struct sink {
+    struct buf content;
+    const char *from, *to; /* pieces must be parts of this */
+    size_t pieces;
+};
+
+static void
+on_piece(void *ctx, struct slice piece)
+{
+    struct sink *sink = ctx;
+
+    CHECK(piece.n > 0 && piece.p >= sink->from && piece.p + piece.n <= sink->to);
+    buf_add_slice(&sink->content, piece);
+    sink->pieces++;
+}
+
+static size_t
+feed(struct smtp_data *data, struct sink *sink, struct slice in)
+{
+    size_t n;
+
+    sink->from = in.p;
+    sink->to = in.p + in.n;
+    n = smtp_data_feed(data, in, on_piece, sink);
+    CHECK(n == in.n || smtp_data_ended(data));
+    return n;
+}
+
+#define T(text)                \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
+static const struct {
+    const char *name;
+    struct slice in, content;
+    bool fault;
+    size_t left; /* octets behind the end */
+} cases[] = {
+    {"empty", T(".\r\n"), T(""), false, 0},
+    {"one line", T("a\r\n.\r\n"), T("a\r\n"), false, 0},
+    {"an empty line", T("\r\n.\r\n"), T("\r\n"), false, 0},
+    {"octets behind", T("a\r\n.\r\nQUIT\r\n"), T("a\r\n"), false, 6},
+    {"NUL behind", T("a\r\n.\r\n\0"), T("a\r\n"), false, 1},
+    {"stuffed dot", T("..\r\n.\r\n"), T(".\r\n"), false, 0},
+    {"stuffed end", T("a\r\n..\r\n.\r\n"), T("a\r\n.\r\n"), false, 0},
+    {"two stuffed", T("..a\r\n...b\r\n.\r\n"), T(".a\r\n..b\r\n"), false, 0},
+    {"dot that was not stuffed", T(".a\r\n.\r\n"), T("a\r\n"), false, 0},
+    {"dot inside", T("a.\r\n.\r\n"), T("a.\r\n"), false, 0},
+    {"8-bit", T("\x80\xff\r\n.\r\n"), T("\x80\xff\r\n"), false, 0},
+    {"bare LF", T("a\nb\r\n.\r\n"), T("a"), true, 0},
+    {"bare LF first", T("\na\r\n.\r\n"), T(""), true, 0},
+    {"bare CR", T("a\rb\r\n.\r\n"), T("a\r"), true, 0},
+    {"CR CR LF", T("a\r\r\n.\r\n"), T("a\r"), true, 0},
+    {"NUL", T("a\0b\r\n.\r\n"), T("a"), true, 0},
+    {"NUL behind CR", T("a\r\0\n.\r\n\r\n.\r\n"), T("a\r"), true, 0},
+    {"LF behind dot", T("a\r\n.\nb\r\n.\r\n"), T("a\r\n"), true, 0},
+    {"CR behind dot", T("a\r\n.\rb\r\n.\r\n"), T("a\r\n"), true, 0},
+    {"CR CR behind dot", T("a\r\n.\r\r\n.\r\n"), T("a\r\n"), true, 0},
+    {"NUL behind dot", T("a\r\n.\0\r\n.\r\n"), T("a\r\n"), true, 0},
+    {"NUL behind dot CR", T("a\r\n.\r\0\n\r\n.\r\n"), T("a\r\n"), true, 0},
+    {"no content behind a fault", T("\n..a\r\nb\r\n.\r\nx"), T(""), true, 1},
+};
+
+static void
+expect(size_t i, size_t cut)
+{
+    struct smtp_data data;
+    struct sink sink = {.pieces = 0};
+    struct slice in = cases[i].in;
+    size_t used = 0;
+
+    smtp_data_init(&data);
+    buf_init(&sink.content, 0);
+    while (used < in.n && !smtp_data_ended(&data)) {
+        size_t n = cut == 0 ? 1 : used < cut ? cut - used : in.n - used;
+
+        used += feed(&data, &sink, (struct slice){in.p + used, n});
+    }
+    cr_expect(smtp_data_ended(&data), "%s, cut at %zu", cases[i].name, cut);
+    cr_expect_eq(in.n - used, cases[i].left, "%s, cut at %zu", cases[i].name, cut);
+    cr_expect_eq(data.fault, cases[i].fault, "%s, cut at %zu", cases[i].name, cut);
+    cr_expect(slice_equal(buf_slice(&sink.content), cases[i].content), "%s, cut at %zu: '%s'",
+              cases[i].name, cut, buf_text(&sink.content));
+    cr_expect_eq(data.size_bytes, cases[i].content.n, "%s, cut at %zu", cases[i].name, cut);
+    buf_fini(&sink.content);
+}
+
+Test(smtp_data, P7_decodes_in_any_cut)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        for (size_t cut = 0; cut <= cases[i].in.n; cut++)
+            expect(i, cut);
+}
+
+Test(smtp_data, pieces_are_as_large_as_the_input_permits)
+{
+    static const char in[] = "one\r\ntwo\r\n\r\nthree\r\n..four\r\nfive\r\n.\r\n";
+    struct smtp_data data;
+    struct sink sink = {.pieces = 0};
+
+    smtp_data_init(&data);
+    buf_init(&sink.content, 0);
+    cr_expect_eq(feed(&data, &sink, (struct slice){in, sizeof in - 1}), sizeof in - 1);
+    cr_expect_eq(sink.pieces, 2);
+    cr_expect_str_eq(buf_text(&sink.content), "one\r\ntwo\r\n\r\nthree\r\n.four\r\nfive\r\n");
+    buf_fini(&sink.content);
+}
+
+static void
+on_nothing(void *ctx, struct slice piece)
+{
+    (void)ctx, (void)piece;
+}
+
+/* P8: no content makes the decoder slow.  Quadratic cost would be minutes here. */
+Test(smtp_data, P8_cost_is_linear, .timeout = 60)
+{
+    static const struct slice patterns[] = {
+        T("\r"), T("\n"), T("\0"), T("."), T("x"), T("\r\n"), T("..\r\n"), T("\r\n\0"), T("\r.\n"),
+    };
+    size_t n = 8 * 1024 * 1024;
+    char *text = mem_alloc(n);
+
+    for (size_t i = 0; i < ARRAY_SIZE(patterns); i++) {
+        struct smtp_data data;
+        size_t used;
+
+        for (size_t k = 0; k < n; k++)
+            text[k] = patterns[i].p[k % patterns[i].n];
+        smtp_data_init(&data);
+        used = smtp_data_feed(&data, (struct slice){text, n}, on_nothing, NULL);
+        cr_expect_eq(used, n, "%zu", i);
+    }
+    free(text);
+}
