@@ -41,6 +41,7 @@ struct spool_scan_record {
     struct ref ref;
     uint64_t offset, end;  /* of the record; the next one begins at `end` or behind it */
     struct slice envelope; /* verified; for spool_envelope_decode; borrowed until the next call */
+    uint64_t envelope_offset;         /* in the file */
     uint64_t body_offset, body_bytes; /* in the file */
     uint64_t body_check;              /* XXH3; verified only behind the committed offset */
 };

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The real disk: the system calls as they are, repeated when a signal interrupted them.  An
+ * interrupted fsync is repeated as well; a failed one never is (the kernel forgets what it could
+ * not write, and the second call would lie).
+ */
+#include "config.h"
+
+#include "spool/spool_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define AGAIN_IF_INTERRUPTED(call)         \
+    __extension__({                        \
+        __typeof__(call) rc_;              \
+        do                                 \
+            rc_ = (call);                  \
+        while (rc_ < 0 && errno == EINTR); \
+        rc_;                               \
+    })
+
+static int
+disk_openat(int dir_fd, const char *name, int flags, mode_t mode)
+{
+    return AGAIN_IF_INTERRUPTED(openat(dir_fd, name, flags | O_CLOEXEC, mode));
+}
+
+static ssize_t
+disk_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
+{
+    return AGAIN_IF_INTERRUPTED(pwritev(fd, iov, count, offset));
+}
+
+static ssize_t
+disk_pread(int fd, void *buf, size_t n, off_t offset)
+{
+    return AGAIN_IF_INTERRUPTED(pread(fd, buf, n, offset));
+}
+
+static int
+disk_fdatasync(int fd)
+{
+    return AGAIN_IF_INTERRUPTED(fdatasync(fd));
+}
+
+static int
+disk_fsync(int fd)
+{
+    return AGAIN_IF_INTERRUPTED(fsync(fd));
+}
+
+static int
+disk_fallocate(int fd, int mode, off_t offset, off_t length)
+{
+    return AGAIN_IF_INTERRUPTED(fallocate(fd, mode, offset, length));
+}
+
+static int
+disk_ftruncate(int fd, off_t length)
+{
+    return AGAIN_IF_INTERRUPTED(ftruncate(fd, length));
+}
+
+static int
+disk_renameat(int dir_fd, const char *from, const char *to)
+{
+    return renameat(dir_fd, from, dir_fd, to);
+}
+
+static int
+disk_unlinkat(int dir_fd, const char *name)
+{
+    return unlinkat(dir_fd, name, 0);
+}
+
+const struct spool_io spool_io_disk = {
+    .openat = disk_openat,
+    .close = close, /* not repeated: after EINTR the descriptor is gone (Linux) */
+    .pwritev = disk_pwritev,
+    .pread = disk_pread,
+    .fdatasync = disk_fdatasync,
+    .fsync = disk_fsync,
+    .fallocate = disk_fallocate,
+    .ftruncate = disk_ftruncate,
+    .renameat = disk_renameat,
+    .unlinkat = disk_unlinkat,
+};

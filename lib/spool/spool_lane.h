@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Inside the writer: what its loop side and its two I/O threads share.  One mutex guards all of it;
+ * a thread gives it up for every system call, and what it then works on (`busy`, a taken batch, its
+ * current segment) is its own until it takes the mutex again.  The loop holds the mutex for a few
+ * instructions only.
+ */
+#ifndef SPOOL_LANE_H
+#define SPOOL_LANE_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include <xxhash.h>
+
+#include "spool/spool_format.h"
+#include "spool/spool_writer.h"
+
+/* A batch stops growing here, so that a sync does not become long while others wait for its end. */
+#define SPOOL_BATCH_BYTES (8u * 1024 * 1024)
+/* A commit that finds no segment waits this long for one, then fails with ERR_FULL: the client's
+ * patience at the final dot is 10 minutes (RFC 5321 4.5.3.2.6), ours with the parent is not. */
+#define SPOOL_SEGMENT_WAIT_MS 5000
+/* After "none can be had" the next request waits this long. */
+#define SPOOL_SEGMENT_RETRY_MS 1000
+/* A large message's queue: reading from the sender stops above, and goes on below. */
+#define SPOOL_LARGE_BEHIND_BYTES (1024u * 1024)
+#define SPOOL_LARGE_ROOM_BYTES (256u * 1024)
+/* So much is collected before the thread is woken. */
+#define SPOOL_LARGE_WRITE_BYTES (256u * 1024)
+#define SPOOL_LARGE_READ_BYTES (1024u * 1024)
+
+struct spool_open_segment {
+    bool open;
+    int fd;
+    struct spool_segment_id id;
+    uint8_t key[SIPHASH_KEY_SIZE];
+    uint64_t size_bytes;
+    uint64_t end; /* behind the last good record; the committed offset */
+};
+
+struct spool_commit {
+    STAILQ_ENTRY(spool_commit) link; /* in a lane's waiting list, a batch, or the done list */
+    struct spool_writer *writer;
+    enum { COMMIT_WAITING, COMMIT_TAKEN, COMMIT_DONE } state;
+    int lane;
+    int rc;
+    int64_t waits_until_ms;
+    struct buf record; /* room for the record header, then the envelope */
+    uint64_t body_bytes;
+    spool_on_commit on_done;
+    void *ctx;
+    bool cancelled; /* the loop's alone, as all below */
+    void (*release)(void *owner);
+    void *owner;
+    int body_count;
+    struct iovec body[];
+};
+STAILQ_HEAD(spool_commits, spool_commit);
+
+/* Something to be told on the loop: a segment is done with, or something failed. */
+struct spool_notice {
+    STAILQ_ENTRY(spool_notice) link;
+    bool segment_done, has_records;
+    struct spool_segment_id id;
+    char alarm[160]; /* "" none */
+};
+STAILQ_HEAD(spool_notices, spool_notice);
+
+struct spool_piece { /* of a large message, queued */
+    STAILQ_ENTRY(spool_piece) link;
+    size_t n;
+    char octets[];
+};
+STAILQ_HEAD(spool_pieces, spool_piece);
+
+enum spool_request { REQUEST_NONE, REQUEST_WANTED, REQUEST_DONE };
+
+struct spool_large {
+    LIST_ENTRY(spool_large) all;
+    STAILQ_ENTRY(spool_large) to_lane, to_loop;
+    bool at_lane, at_loop; /* is in that list */
+    struct spool_writer *writer;
+    uint32_t ticket;
+    uint64_t max_body_bytes, appended_bytes;
+    struct spool_open_segment segment;
+    int failed;
+    bool closing, closed; /* the owner is gone; the thread is done with it */
+    bool committed;
+
+    bool ready_due;
+    spool_on_commit on_ready;
+    void *ready_ctx;
+
+    struct spool_pieces pieces;
+    uint64_t queued_bytes; /* until written */
+    bool behind, room_due;
+    void (*on_room)(void *ctx);
+    void *room_ctx;
+
+    enum spool_request read;
+    uint64_t read_offset;
+    size_t read_bytes; /* wanted, then got */
+    char *read_octets;
+    int read_rc;
+    spool_on_read on_read;
+    void *read_ctx;
+
+    enum spool_request commit;
+    struct buf record;
+    int commit_rc;
+    spool_on_commit on_commit;
+    void *commit_ctx;
+
+    XXH3_state_t *body_state; /* the thread's, as below */
+    uint64_t written_bytes;
+};
+LIST_HEAD(spool_larges, spool_large);
+STAILQ_HEAD(spool_large_list, spool_large);
+
+enum { LANE_SMALL, LANE_LARGE, LANE_COUNT };
+
+struct spool_lane {
+    struct spool_writer *writer;
+    pthread_t thread;
+    pthread_cond_t cond;
+    struct spool_commits waiting;
+    struct spool_open_segment current, spare;
+    bool is_used; /* a commit has come: a segment is worth having; the loop's */
+    bool asked;   /* for `ticket` */
+    bool refused; /* the last request was answered "none" */
+    uint32_t ticket;
+    int64_t ask_again_at_ms;
+    struct spool_large_list larges; /* with work; the large lane's only */
+    struct iovec *iov;              /* the thread's */
+    size_t iov_size;
+};
+
+struct spool_writer {
+    const struct spool_io *io;
+    const struct spool_writer_ops *ops;
+    void *ctx;
+    int wake_fd;
+    bool in_turn;
+    uint32_t next_ticket;
+    struct spool_larges larges; /* all; the loop's */
+
+    pthread_mutex_t mutex; /* guards what follows, the lanes and the larges */
+    bool stop;
+    bool woken;
+    struct spool_commits done;
+    struct spool_notices notices;
+    struct spool_large_list done_larges;
+    struct spool_lane lanes[LANE_COUNT];
+};
+
+/* --- spool_lane.c */
+void *spool_lane_main(void *lane);
+/* With the mutex held. */
+void spool_writer_wake(struct spool_writer *writer);
+void spool_writer_notice(struct spool_writer *writer, const struct spool_open_segment *segment,
+                         bool segment_done, const char *alarm);
+uint64_t spool_commit_extent(const struct spool_commit *commit);
+/* Without it.  After a failure: nothing behind the last good offset is ever to count. */
+void spool_segment_close_at(const struct spool_io *io, const struct spool_open_segment *segment,
+                            const char *step, char *alarm, size_t alarm_size);
+MUST_USE int spool_segment_publish(const struct spool_io *io,
+                                   const struct spool_open_segment *segment);
+
+/* --- spool_large.c */
+/* With the mutex held; gives it up meanwhile. */
+void spool_large_step(struct spool_lane *lane, struct spool_large *large);
+void spool_large_turn(struct spool_writer *writer);
+bool spool_large_give(struct spool_writer *writer, uint32_t ticket,
+                      const struct spool_open_segment *segment);
+/* Without it, on the loop, when no thread has it. */
+void spool_large_destroy(struct spool_large *large);
+
+#endif

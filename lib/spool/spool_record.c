@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The envelope's encoding: format version, reference (both at a fixed place, so that an index can
+ * be built without the rest), then the fields in the order of the struct.  The decoder takes any
+ * bytes: what it returns has been bounded and holds no NUL inside a text.
+ */
+#include "config.h"
+
+#include "spool/spool_record.h"
+
+#include "base/codec.h"
+
+#define ENVELOPE_VERSION 1
+
+static void
+put_ref(struct buf *out, struct ref ref)
+{
+    put_u16(out, ref.node);
+    put_u32(out, ref.minute);
+    put_u64(out, ref.number);
+}
+
+static void
+put_endpoint(struct buf *out, const struct inet_endpoint *e)
+{
+    put_u8(out, e->family);
+    buf_add(out, e->addr, sizeof e->addr);
+    put_u16(out, e->port);
+}
+
+void
+spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out)
+{
+    CHECK(envelope->recipient_count <= SPOOL_RECIPIENTS_MAX);
+    put_u16(out, ENVELOPE_VERSION);
+    put_ref(out, envelope->ref);
+    put_u64(out, (uint64_t)envelope->received_at_ms);
+    put_u64(out, (uint64_t)envelope->expires_at_ms);
+    put_u32(out, envelope->customer_id);
+    put_text(out, envelope->customer);
+    put_endpoint(out, &envelope->client);
+    put_text(out, envelope->client_name);
+    put_text(out, envelope->helo);
+    put_text(out, envelope->reverse_path);
+    put_u8(out, envelope->body);
+    put_u32(out, envelope->flags);
+    put_text(out, envelope->reason);
+    put_bytes(out, envelope->prepend);
+    put_u32(out, envelope->recipient_count);
+    for (unsigned i = 0; i < envelope->recipient_count; i++) {
+        put_text(out, envelope->recipients[i].address);
+        put_text(out, envelope->recipients[i].domain);
+        put_u8(out, (uint8_t)envelope->recipients[i].side);
+    }
+}
+
+/* --- Decoding.  `full`: the arena's cap was reached, which is no fault of the bytes. */
+
+struct reading {
+    struct decoder d;
+    struct arena *arena;
+    bool full;
+};
+
+static struct ref
+get_ref(struct decoder *d)
+{
+    struct ref ref = {.node = get_u16(d)};
+
+    ref.minute = get_u32(d);
+    ref.number = get_u64(d);
+    return ref;
+}
+
+static char *
+keep(struct reading *r, struct slice s)
+{
+    char *copy = r->d.failed || r->full ? NULL : arena_copy(r->arena, s);
+
+    if (copy == NULL && !r->d.failed)
+        r->full = true;
+    return copy;
+}
+
+static const char *
+read_text(struct reading *r)
+{
+    struct slice s = get_bytes(&r->d);
+
+    if (s.n && memchr(s.p, 0, s.n) != NULL)
+        r->d.failed = true;
+    return keep(r, s);
+}
+
+static void
+read_endpoint(struct reading *r, struct inet_endpoint *e)
+{
+    e->family = get_u8(&r->d);
+    for (size_t i = 0; i < sizeof e->addr; i++)
+        e->addr[i] = get_u8(&r->d);
+    e->port = get_u16(&r->d);
+    if (e->family != 0 && e->family != 4 && e->family != 6)
+        r->d.failed = true;
+}
+
+static void
+read_recipient(struct reading *r, struct spool_recipient *recipient)
+{
+    uint8_t side;
+
+    recipient->address = read_text(r);
+    recipient->domain = read_text(r);
+    side = get_u8(&r->d);
+    if (side > SPOOL_LIVE)
+        r->d.failed = true;
+    recipient->side = side == SPOOL_LIVE ? SPOOL_LIVE : SPOOL_OURS;
+}
+
+static void
+read_recipients(struct reading *r, struct spool_envelope *envelope)
+{
+    uint32_t count = get_u32(&r->d);
+
+    if (count > SPOOL_RECIPIENTS_MAX)
+        r->d.failed = true;
+    if (r->d.failed || r->full)
+        return;
+    envelope->recipients = arena_alloc(r->arena, count * sizeof *envelope->recipients);
+    if (envelope->recipients == NULL) {
+        r->full = true;
+        return;
+    }
+    envelope->recipient_count = count;
+    for (uint32_t i = 0; i < count && !r->d.failed && !r->full; i++)
+        read_recipient(r, &envelope->recipients[i]);
+}
+
+static void
+read_fields(struct reading *r, struct spool_envelope *envelope)
+{
+    struct slice prepend;
+
+    envelope->received_at_ms = (int64_t)get_u64(&r->d);
+    envelope->expires_at_ms = (int64_t)get_u64(&r->d);
+    envelope->customer_id = get_u32(&r->d);
+    envelope->customer = read_text(r);
+    read_endpoint(r, &envelope->client);
+    envelope->client_name = read_text(r);
+    envelope->helo = read_text(r);
+    envelope->reverse_path = read_text(r);
+    envelope->body = get_u8(&r->d);
+    envelope->flags = get_u32(&r->d);
+    envelope->reason = read_text(r);
+    prepend = get_bytes(&r->d);
+    envelope->prepend = (struct slice){keep(r, prepend), prepend.n};
+    read_recipients(r, envelope);
+}
+
+static int
+read_start(struct decoder *d, struct ref *ref)
+{
+    uint16_t version = get_u16(d);
+
+    *ref = get_ref(d);
+    if (d->failed)
+        return ERR_CORRUPT;
+    return version == ENVELOPE_VERSION ? ERR_OK : ERR_VERSION;
+}
+
+int
+spool_envelope_peek_ref(struct slice encoded, struct ref *ref)
+{
+    struct decoder d = decoder_of(encoded);
+
+    return read_start(&d, ref);
+}
+
+int
+spool_envelope_decode(struct slice encoded, struct arena *arena, struct spool_envelope *envelope)
+{
+    struct reading r = {.d = decoder_of(encoded), .arena = arena};
+    int rc;
+
+    *envelope = (struct spool_envelope){.body = 0};
+    rc = read_start(&r.d, &envelope->ref);
+    if (rc < 0)
+        return rc;
+    read_fields(&r, envelope);
+    if (r.full)
+        return ERR_LIMIT;
+    return decoder_done(&r.d) ? ERR_OK : ERR_CORRUPT;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The envelope's encoding: what goes in comes out, and no bytes do harm.
+ */
+#include "config.h"
+
+#include <criterion/criterion.h>
+
+#include "base/codec.h"
+#include "spool/spool_format.h"
+#include "spool/spool_record.h"
+
+static struct spool_recipient two[] = {
+    {"Rita@Acme.Example", "acme.example", SPOOL_OURS},
+    {"\"odd one\"@acme.example", "acme.example", SPOOL_LIVE},
+};
+
+static struct spool_envelope
+sample(void)
+{
+    return (struct spool_envelope){
+        .ref = {.node = 7, .minute = 3600000, .number = 34359738367},
+        .received_at_ms = 1795000000123,
+        .expires_at_ms = 1795432000000,
+        .customer_id = 42,
+        .customer = "acme",
+        .client = {.family = 6, .addr = {0x20, 1, 0xd, 0xb8, [15] = 1}, .port = 40123},
+        .client_name = "mail.sender.example",
+        .helo = "mail.sender.example",
+        .reverse_path = "",
+        .body = 2,
+        .flags = SPOOL_FLAG_VERIFIED | SPOOL_FLAG_PREPARED,
+        .reason = "connection refused",
+        .prepend = SLICE("Received: from x\r\n\tby y\r\n"),
+        .recipients = two,
+        .recipient_count = 2,
+    };
+}
+
+static void
+expect_same(const struct spool_envelope *a, const struct spool_envelope *b, const char *name)
+{
+    cr_expect(ref_equal(a->ref, b->ref), "%s", name);
+    cr_expect_eq(a->received_at_ms, b->received_at_ms, "%s", name);
+    cr_expect_eq(a->expires_at_ms, b->expires_at_ms, "%s", name);
+    cr_expect_eq(a->customer_id, b->customer_id, "%s", name);
+    cr_expect_str_eq(a->customer, b->customer, "%s", name);
+    cr_expect(inet_endpoint_equal(&a->client, &b->client), "%s", name);
+    cr_expect_str_eq(a->client_name, b->client_name, "%s", name);
+    cr_expect_str_eq(a->helo, b->helo, "%s", name);
+    cr_expect_str_eq(a->reverse_path, b->reverse_path, "%s", name);
+    cr_expect_eq(a->body, b->body, "%s", name);
+    cr_expect_eq(a->flags, b->flags, "%s", name);
+    cr_expect_str_eq(a->reason, b->reason, "%s", name);
+    cr_expect(slice_equal(a->prepend, b->prepend), "%s", name);
+    cr_assert_eq(a->recipient_count, b->recipient_count, "%s", name);
+    for (unsigned i = 0; i < a->recipient_count; i++) {
+        cr_expect_str_eq(a->recipients[i].address, b->recipients[i].address, "%s", name);
+        cr_expect_str_eq(a->recipients[i].domain, b->recipients[i].domain, "%s", name);
+        cr_expect_eq(a->recipients[i].side, b->recipients[i].side, "%s", name);
+    }
+}
+
+static void
+there_and_back(const struct spool_envelope *envelope, const char *name)
+{
+    struct spool_envelope back;
+    struct arena arena;
+    struct buf out;
+    struct ref ref;
+
+    arena_init(&arena, 1024 * 1024);
+    buf_init(&out, 0);
+    spool_envelope_encode(envelope, &out);
+    cr_expect_eq(spool_envelope_peek_ref(buf_slice(&out), &ref), ERR_OK, "%s", name);
+    cr_expect(ref_equal(ref, envelope->ref), "%s", name);
+    cr_assert_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_OK, "%s", name);
+    expect_same(envelope, &back, name);
+    buf_fini(&out);
+    arena_clear(&arena);
+}
+
+Test(spool_record, an_envelope_comes_back_as_it_was)
+{
+    struct spool_recipient many[SPOOL_RECIPIENTS_MAX];
+    struct spool_envelope e = sample(), empty = {.customer = "",
+                                                 .client_name = "",
+                                                 .helo = "",
+                                                 .reverse_path = "",
+                                                 .reason = "",
+                                                 .prepend = {"", 0}};
+
+    there_and_back(&e, "sample");
+    there_and_back(&empty, "empty");
+    for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+        many[i] = two[i % 2];
+    e.recipients = many;
+    e.recipient_count = SPOOL_RECIPIENTS_MAX;
+    there_and_back(&e, "most recipients");
+}
+
+Test(spool_record, a_cut_envelope_is_damaged_wherever_it_is_cut)
+{
+    struct spool_envelope e = sample(), back;
+    struct arena arena;
+    struct buf out;
+
+    arena_init(&arena, 1024 * 1024);
+    buf_init(&out, 0);
+    spool_envelope_encode(&e, &out);
+    for (size_t n = 0; n < buf_size(&out); n++) {
+        struct slice cut = {buf_slice(&out).p, n};
+
+        cr_expect_eq(spool_envelope_decode(cut, &arena, &back), ERR_CORRUPT, "cut at %zu", n);
+        arena_clear(&arena);
+    }
+    buf_add(&out, "", 1);
+    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "one more");
+    arena_clear(&arena);
+    buf_fini(&out);
+}
+
+Test(spool_record, what_cannot_be_taken_is_named)
+{
+    struct spool_envelope e = sample(), back;
+    struct arena arena;
+    struct buf out;
+
+    buf_init(&out, 0);
+    spool_envelope_encode(&e, &out);
+    arena_init(&arena, 64);
+    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_LIMIT, "small arena");
+    arena_clear(&arena);
+    arena_init(&arena, 1024 * 1024);
+    out.mem[out.start] = 99;
+    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version");
+    out.mem[out.start] = 1;
+    out.mem[out.start + 2 + 14 + 8 + 8 + 4 + 4] = '\0'; /* inside the customer's name */
+    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "NUL");
+    arena_clear(&arena);
+    buf_fini(&out);
+}
+
+static const struct {
+    const char *name;
+    size_t at;
+    bool want;
+} touches[] = {
+    {"untouched", SPOOL_RECORD_HEADER_BYTES, true},
+    {"magic", 0, false},
+    {"version", 4, false},
+    {"type", 5, false},
+    {"envelope length", 8, false},
+    {"place of the body", 12, false},
+    {"body length", 16, false},
+    {"envelope check", 24, false},
+    {"body check", 32, false},
+    {"place of the envelope", 40, false},
+    {"reserved", 50, false},
+    {"check", 56, false},
+};
+
+Test(spool_record, P2_a_record_header_counts_in_its_place_and_segment_only)
+{
+    const uint8_t key[SIPHASH_KEY_SIZE] = {1, 2, 3}, other_key[SIPHASH_KEY_SIZE] = {1, 2, 4};
+    struct spool_record_header h = {.type = SPOOL_RECORD_MESSAGE,
+                                    .envelope_bytes = 100,
+                                    .body_bytes = 1000,
+                                    .envelope_at = 64,
+                                    .body_at = 164},
+                               back;
+    uint8_t block[SPOOL_RECORD_HEADER_BYTES + 1] = {0};
+
+    for (size_t i = 0; i < ARRAY_SIZE(touches); i++) {
+        spool_record_encode(&h, 4096, key, block);
+        block[touches[i].at] ^= 1;
+        cr_expect_eq(spool_record_decode(block, 4096, key, &back), touches[i].want, "%s",
+                     touches[i].name);
+    }
+    spool_record_encode(&h, 4096, key, block);
+    cr_expect(spool_record_decode(block, 4096, key, &back));
+    cr_expect_eq(spool_record_extent(&back), 1168);
+    cr_expect_not(spool_record_decode(block, 4104, key, &back), "another place");
+    cr_expect_not(spool_record_decode(block, 4096, other_key, &back), "another segment");
+    h.body_at = 128;
+    spool_record_encode(&h, 4096, key, block);
+    cr_expect_not(spool_record_decode(block, 4096, key, &back), "parts overlap");
+}

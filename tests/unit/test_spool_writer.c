@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Group commit on real files: what is answered is there, what fails is said, and nothing waits for
+ * what it need not wait for.
+ */
+#include "config.h"
+
+#include <criterion/criterion.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "spool/spool_lane.h"
+#include "spool_fixture.h"
+
+#define MESSAGES 200
+
+static struct spool_parent parent;
+static const struct spool_io *const io = &spool_io_counting;
+
+static void
+begin(void)
+{
+    spool_parent_begin(&parent, io, spool_fixture_dir());
+}
+
+static void
+end(void)
+{
+    spool_parent_end(&parent);
+    spool_fixture_clean(parent.dir_fd);
+}
+
+static struct spool_commit *
+commit_one(uint64_t number, const char *body, size_t n, struct spool_outcome *outcome)
+{
+    struct spool_envelope e = spool_fixture_envelope(number);
+    struct iovec pieces[3] = {{(void *)(uintptr_t)body, n / 3},
+                              {(void *)(uintptr_t)(body + n / 3), 0},
+                              {(void *)(uintptr_t)(body + n / 3), n - n / 3}};
+
+    *outcome = (struct spool_outcome){.done = false};
+    return spool_commit_start(parent.writer, &e, pieces, 3, spool_fixture_on_done, outcome);
+}
+
+struct found {
+    unsigned times[MESSAGES];
+    size_t body_bytes;
+};
+
+static void
+on_record(void *ctx, int fd, const struct spool_scan_record *record)
+{
+    struct found *found = ctx;
+    struct spool_envelope e, want = spool_fixture_envelope(record->ref.number);
+    struct arena arena;
+    char *body;
+
+    cr_assert_lt(record->ref.number, MESSAGES);
+    found->times[record->ref.number]++;
+    arena_init(&arena, SPOOL_ENVELOPE_MAX * 2);
+    cr_assert_eq(spool_envelope_decode(record->envelope, &arena, &e), ERR_OK);
+    cr_expect_str_eq(e.reverse_path, want.reverse_path);
+    arena_clear(&arena);
+    cr_expect_eq(
+        spool_scan_verify_body(io, fd, record->body_offset, record->body_bytes, record->body_check),
+        ERR_OK);
+    cr_assert_eq(record->body_bytes, found->body_bytes);
+    body = mem_alloc(record->body_bytes + 1);
+    cr_assert_eq(pread(fd, body, record->body_bytes, (off_t)record->body_offset),
+                 (ssize_t)record->body_bytes);
+    free(body);
+}
+
+static unsigned
+expect_all_once(unsigned count, size_t body_bytes, enum spool_scan_reach reach)
+{
+    struct found found = {.body_bytes = body_bytes};
+    unsigned n = spool_fixture_read_all(io, parent.dir_fd, reach, on_record, &found);
+
+    for (unsigned i = 0; i < count; i++)
+        cr_expect_eq(found.times[i], 1, "message %u: %u times", i, found.times[i]);
+    return n;
+}
+
+Test(spool_writer, a_worker_that_spools_nothing_touches_no_disk)
+{
+    begin();
+    spool_parent_turn_for(&parent, 20);
+    cr_expect_eq(parent.asked, 0);
+    end();
+}
+
+Test(spool_writer, P1_what_was_answered_is_there_and_one_sync_serves_many)
+{
+    struct spool_outcome outcomes[MESSAGES];
+    char *body = spool_fixture_body(1, 10240);
+
+    begin();
+    for (unsigned i = 0; i < MESSAGES; i++)
+        commit_one(i, body, 10240, &outcomes[i]);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        cr_assert(spool_parent_turn_until(&parent, &outcomes[i].done));
+        cr_expect_eq(outcomes[i].rc, ERR_OK);
+    }
+    cr_expect_eq(expect_all_once(MESSAGES, 10240, SPOOL_SCAN_COMMITTED), MESSAGES);
+    cr_expect_leq(spool_counts.fdatasyncs, 20, "%d syncs", spool_counts.fdatasyncs);
+    spool_parent_turn_for(&parent, 20);
+    cr_expect_eq(parent.asked, 2, "one, and one ahead");
+    free(body);
+    end();
+}
+
+Test(spool_writer, P1_a_full_segment_is_handed_in_and_the_next_one_used)
+{
+    struct spool_outcome outcomes[MESSAGES];
+    char *body = spool_fixture_body(1, 10240);
+
+    parent.segment_bytes = 256 * 1024;
+    parent.seal = true;
+    begin();
+    for (unsigned i = 0; i < MESSAGES; i++)
+        commit_one(i, body, 10240, &outcomes[i]);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        cr_assert(spool_parent_turn_until(&parent, &outcomes[i].done));
+        cr_expect_eq(outcomes[i].rc, ERR_OK);
+    }
+    spool_parent_turn_for(&parent, 50);
+    cr_expect_eq(parent.done, 8, "%u", parent.done);
+    cr_expect_eq(parent.done_empty, 0);
+    cr_expect_eq(expect_all_once(MESSAGES, 10240, SPOOL_SCAN_COMMITTED), MESSAGES);
+    free(body);
+    end();
+}
+
+static void
+one_failure(atomic_int *what, int at, const char *step)
+{
+    struct spool_outcome a, b, c;
+
+    begin();
+    commit_one(0, "aaaa", 4, &a);
+    cr_assert(spool_parent_turn_until(&parent, &a.done));
+    *what = at;
+    commit_one(1, "bbbb", 4, &b);
+    cr_assert(spool_parent_turn_until(&parent, &b.done));
+    commit_one(2, "cccc", 4, &c);
+    cr_assert(spool_parent_turn_until(&parent, &c.done));
+    cr_expect_eq(a.rc, ERR_OK);
+    cr_expect_eq(b.rc, ERR_IO);
+    cr_expect_eq(c.rc, ERR_OK, "the next takes a new segment");
+    cr_expect_eq(parent.done, 1);
+    cr_expect_eq(parent.alarms, 1);
+    cr_expect_not_null(strstr(parent.last_alarm, step), "%s", parent.last_alarm);
+}
+
+Test(spool_writer, P1_a_failed_sync_is_said_and_its_segment_never_trusted_again)
+{
+    struct spool_segment_id id = {1, 1, 0};
+    struct found found = {.body_bytes = 4};
+
+    one_failure(&spool_counts.fail_fdatasync_at, 2, "fdatasync");
+    cr_expect_eq(spool_segment_seal(io, parent.dir_fd, id), ERR_OK);
+    spool_fixture_read_all(io, parent.dir_fd, SPOOL_SCAN_ALL, on_record, &found);
+    cr_expect_eq(found.times[0], 1);
+    cr_expect_eq(found.times[1], 0, "it verifies, but it was refused");
+    cr_expect_eq(found.times[2], 1);
+    end();
+}
+
+Test(spool_writer, P1_a_failed_write_is_said)
+{
+    begin();
+    end();
+    parent = (struct spool_parent){.epoch = 1};
+    spool_counts.writes = 0;
+    /* header, record, committed offset, header of the spare; then the record */
+    one_failure(&spool_counts.fail_write_at, 5, "write");
+    end();
+}
+
+Test(spool_writer, no_segment_is_said_at_once)
+{
+    struct spool_outcome a, b;
+
+    parent.refuse = true;
+    begin();
+    commit_one(0, "aaaa", 4, &a);
+    cr_assert(spool_parent_turn_until(&parent, &a.done));
+    cr_expect_eq(a.rc, ERR_FULL);
+    parent.refuse = false;
+    usleep((SPOOL_SEGMENT_RETRY_MS + 50) * 1000);
+    commit_one(1, "bbbb", 4, &b);
+    cr_assert(spool_parent_turn_until(&parent, &b.done));
+    cr_expect_eq(b.rc, ERR_OK, "asked anew");
+    end();
+}
+
+Test(spool_writer, a_silent_parent_costs_five_seconds_at_most)
+{
+    int64_t start_ms = clock_monotonic_ms(), took_ms;
+    struct spool_outcome a;
+
+    parent.mute = true;
+    begin();
+    commit_one(0, "aaaa", 4, &a);
+    cr_assert(spool_parent_turn_until(&parent, &a.done));
+    took_ms = clock_monotonic_ms() - start_ms;
+    cr_expect_eq(a.rc, ERR_FULL);
+    cr_expect(took_ms >= 4900 && took_ms < 7000, "%d ms", (int)took_ms);
+    end();
+}
+
+static void
+on_release(void *owner)
+{
+    *(bool *)owner = true;
+}
+
+Test(spool_writer, a_cancelled_commit_gives_its_pieces_back)
+{
+    struct spool_outcome a, b;
+    struct spool_commit *commit;
+    bool released = false, released_late = false;
+
+    parent.mute = true;
+    begin();
+    commit = commit_one(0, "aaaa", 4, &a);
+    spool_commit_cancel(&commit, on_release, &released);
+    cr_expect_null(commit);
+    cr_expect_not(released, "never from inside");
+    cr_assert(spool_parent_turn_until(&parent, &released));
+    cr_expect_not(a.done);
+    commit = commit_one(1, "bbbb", 4, &b);
+    spool_commit_cancel(&commit, on_release, &released_late);
+    spool_commit_cancel(&commit, NULL, NULL);
+    end();
+    cr_expect(released_late, "at the latest when the writer goes");
+    cr_expect_not(b.done);
+}
+
+Test(spool_writer, P2_every_cancel_releases_once_whatever_the_lane_does)
+{
+    enum { ROUNDS = 300 };
+    bool released[ROUNDS] = {false};
+    struct spool_outcome outcomes[ROUNDS];
+
+    begin();
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        struct spool_commit *commit = commit_one(i % MESSAGES, "aaaa", 4, &outcomes[i]);
+
+        if (i % 7 == 0)
+            usleep(50);
+        if (i % 2)
+            spool_commit_cancel(&commit, on_release, &released[i]);
+    }
+    spool_parent_turn_for(&parent, 300);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        cr_expect_eq(released[i], i % 2 == 1, "%u", i);
+        cr_expect_eq(outcomes[i].done, i % 2 == 0, "%u", i);
+    }
+    end();
+}
+
+Test(spool_writer, what_is_too_large_is_said)
+{
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_outcome a = {.done = false};
+    char *prepend = spool_fixture_body(0, SPOOL_ENVELOPE_MAX);
+
+    begin();
+    e.prepend = (struct slice){prepend, SPOOL_ENVELOPE_MAX};
+    spool_commit_start(parent.writer, &e, NULL, 0, spool_fixture_on_done, &a);
+    cr_expect_not(a.done, "never from inside");
+    cr_assert(spool_parent_turn_until(&parent, &a.done));
+    cr_expect_eq(a.rc, ERR_LIMIT);
+    cr_expect_eq(parent.asked, 0);
+    free(prepend);
+    end();
+}
+
+Test(spool_writer, more_pieces_than_one_call_takes)
+{
+    enum { PIECES = 5000 };
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_outcome a = {.done = false};
+    struct iovec pieces[PIECES];
+    char *body = spool_fixture_body(0, PIECES);
+
+    begin();
+    for (size_t i = 0; i < PIECES; i++)
+        pieces[i] = (struct iovec){body + i, 1};
+    spool_commit_start(parent.writer, &e, pieces, PIECES, spool_fixture_on_done, &a);
+    cr_assert(spool_parent_turn_until(&parent, &a.done));
+    cr_expect_eq(a.rc, ERR_OK);
+    cr_expect_eq(expect_all_once(1, PIECES, SPOOL_SCAN_COMMITTED), 1);
+    free(body);
+    end();
+}
+
+/* --- Large messages. */
+
+static void
+on_read(void *ctx, int err, struct slice piece)
+{
+    struct spool_outcome *outcome = ctx;
+
+    outcome->done = true;
+    outcome->rc = err < 0 ? err : (int)piece.n;
+}
+
+static void
+on_room(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static struct spool_large *
+open_large(uint64_t max_body_bytes)
+{
+    struct spool_outcome ready = {.done = false};
+    struct spool_large *large =
+        spool_large_open(parent.writer, max_body_bytes, spool_fixture_on_done, &ready);
+
+    cr_assert(spool_parent_turn_until(&parent, &ready.done));
+    cr_assert_eq(ready.rc, ERR_OK);
+    return large;
+}
+
+static void
+append_all(struct spool_large *large, const char *body, size_t n)
+{
+    for (size_t at = 0; at < n;) {
+        size_t piece = n - at < 65536 ? n - at : 65536;
+        bool room = false;
+
+        if (spool_large_is_behind(large)) {
+            spool_large_on_room(large, on_room, &room);
+            cr_assert(spool_parent_turn_until(&parent, &room));
+            cr_assert_not(spool_large_is_behind(large));
+            continue;
+        }
+        cr_assert_eq(spool_large_append(large, (struct slice){body + at, piece}), ERR_OK);
+        at += piece;
+    }
+}
+
+static void
+large_there_and_back(size_t n, size_t prepend_bytes)
+{
+    char *body = spool_fixture_body(n, n), *prepend = spool_fixture_body(2, prepend_bytes);
+    struct spool_outcome committed = {.done = false}, read = {.done = false};
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_large *large = open_large(n + 10);
+
+    append_all(large, body, n);
+    cr_expect_eq(spool_large_size(large), n);
+    spool_large_read(large, n / 2, 100000, on_read, &read);
+    cr_assert(spool_parent_turn_until(&parent, &read.done));
+    cr_expect_eq(read.rc, (int)(n - n / 2 < 100000 ? n - n / 2 : 100000));
+    e.prepend = (struct slice){prepend, prepend_bytes};
+    spool_large_commit(large, &e, spool_fixture_on_done, &committed);
+    cr_assert(spool_parent_turn_until(&parent, &committed.done));
+    cr_expect_eq(committed.rc, ERR_OK);
+    cr_expect_eq(expect_all_once(1, n, SPOOL_SCAN_COMMITTED), 1);
+    spool_large_close(&large);
+    spool_parent_turn_for(&parent, 50);
+    cr_expect_eq(parent.done, 1);
+    cr_expect_eq(parent.done_empty, 0);
+    free(body);
+    free(prepend);
+}
+
+Test(spool_writer, P1_a_large_message_is_one_record_of_its_own)
+{
+    begin();
+    large_there_and_back(20 * 1024 * 1024, 100);
+    cr_expect_eq(spool_segment_seal(io, parent.dir_fd, (struct spool_segment_id){1, 1, 0}), ERR_OK);
+    cr_expect_eq(expect_all_once(1, 20 * 1024 * 1024, SPOOL_SCAN_COMMITTED), 1);
+    end();
+}
+
+Test(spool_writer, a_long_envelope_follows_the_body)
+{
+    begin();
+    large_there_and_back(3000001, 500000);
+    end();
+}
+
+Test(spool_writer, an_empty_large_message)
+{
+    begin();
+    large_there_and_back(0, 0);
+    end();
+}
+
+Test(spool_writer, a_large_message_that_is_not_kept_leaves_nothing)
+{
+    char *body = spool_fixture_body(1, 3000000);
+    struct spool_large *large;
+
+    begin();
+    large = open_large(3000000);
+    append_all(large, body, 3000000);
+    cr_expect_eq(spool_large_append(large, SLICE("x")), ERR_LIMIT);
+    spool_large_close(&large);
+    spool_parent_turn_for(&parent, 100);
+    cr_expect_eq(parent.done, 1);
+    cr_expect_eq(parent.done_empty, 1);
+    cr_expect_eq(spool_fixture_read_all(io, parent.dir_fd, SPOOL_SCAN_ALL, NULL, NULL), 0);
+    cr_expect_eq(spool_segment_seal(io, parent.dir_fd, (struct spool_segment_id){1, 1, 0}), ERR_OK);
+    cr_expect_neq(faccessat(parent.dir_fd, "00001-0000000001-0000000000.seg", F_OK, 0), 0);
+    free(body);
+    end();
+}
+
+Test(spool_writer, a_large_message_closed_before_its_segment_came)
+{
+    struct spool_outcome ready = {.done = false};
+    uint8_t key[SIPHASH_KEY_SIZE];
+    struct spool_segment_id id = {1, 1, 9};
+    struct spool_large *large;
+    int fd;
+
+    parent.mute = true;
+    begin();
+    large = spool_large_open(parent.writer, 1000, spool_fixture_on_done, &ready);
+    spool_large_close(&large);
+    spool_parent_turn_for(&parent, 20);
+    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, parent.last_asked_bytes, &fd, key),
+                 ERR_OK);
+    spool_writer_give(parent.writer, parent.last_ticket, fd, id, key, parent.last_asked_bytes);
+    spool_parent_turn_for(&parent, 20);
+    cr_expect_not(ready.done);
+    cr_expect_eq(parent.done_empty, 1);
+    end();
+}
+
+Test(spool_writer, P1_a_failed_sync_of_a_large_message_is_said)
+{
+    struct spool_outcome committed = {.done = false};
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_large *large;
+
+    begin();
+    large = open_large(1000);
+    cr_assert_eq(spool_large_append(large, SLICE("body")), ERR_OK);
+    spool_counts.fail_fdatasync_at = spool_counts.fdatasyncs + 1;
+    spool_large_commit(large, &e, spool_fixture_on_done, &committed);
+    cr_assert(spool_parent_turn_until(&parent, &committed.done));
+    cr_expect_eq(committed.rc, ERR_IO);
+    spool_large_close(&large);
+    spool_parent_turn_for(&parent, 20);
+    cr_expect_eq(parent.alarms, 1);
+    cr_expect_eq(spool_segment_seal(io, parent.dir_fd, (struct spool_segment_id){1, 1, 0}), ERR_OK);
+    cr_expect_eq(spool_fixture_read_all(io, parent.dir_fd, SPOOL_SCAN_ALL, NULL, NULL), 0);
+    end();
+}
+
+Test(spool_writer, P8_a_small_record_does_not_wait_for_a_large_ones_sync)
+{
+    struct spool_outcome large_done = {.done = false}, medium, small;
+    const size_t n = 20 * 1024 * 1024;
+    char *body = spool_fixture_body(1, n);
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_large *large;
+    int64_t start_ms, small_ms;
+
+    begin();
+    commit_one(1, "warm", 4, &small);
+    cr_assert(spool_parent_turn_until(&parent, &small.done));
+    large = open_large(n);
+    append_all(large, body, n);
+    spool_counts.slow_fdatasync_ms_above = 25; /* 20 MB: half a second */
+    start_ms = clock_monotonic_ms();
+    spool_large_commit(large, &e, spool_fixture_on_done, &large_done);
+    commit_one(2, body, SPOOL_SMALL_MAX + 1, &medium);
+    usleep(100000);
+    commit_one(3, "small", 5, &small);
+    cr_assert(spool_parent_turn_until(&parent, &small.done));
+    small_ms = clock_monotonic_ms() - start_ms;
+    cr_expect_not(large_done.done, "the small one is first, after %d ms", (int)small_ms);
+    cr_assert(spool_parent_turn_until(&parent, &large_done.done));
+    cr_assert(spool_parent_turn_until(&parent, &medium.done));
+    cr_expect_eq(medium.rc, ERR_OK);
+    spool_large_close(&large);
+    free(body);
+    end();
+}
