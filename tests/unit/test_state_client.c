@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Client and server joined by a channel: answers, deadlines, cancels, and a state process that dies
+ * or hangs (P8: nobody waits longer than STATE_DEADLINE_MS).
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "state/state.h"
+
+static char folder[64];
+static struct loop *loop;
+static struct state_store *store;
+static struct state_server *server;
+static struct state_client *client;
+static int far_end = -1;
+
+static unsigned answered, wanted;
+static enum state_recipient last_answer;
+static unsigned errors;
+
+static void
+on_error(void *ctx, int err)
+{
+    (void)ctx;
+    (void)err;
+    errors++;
+}
+
+static void
+on_answer(void *ctx, enum state_recipient recipient)
+{
+    unsigned *count = ctx;
+
+    last_answer = recipient;
+    if (count != NULL)
+        (*count)++;
+    if (++answered == wanted)
+        loop_stop(loop);
+}
+
+static void
+on_too_long(void *ctx)
+{
+    (void)ctx;
+    loop_stop(loop);
+}
+
+/* Runs until `count` more answers have come, or for limit_ms. */
+static void
+run(unsigned count, int64_t limit_ms)
+{
+    struct loop_timer timer;
+
+    answered = 0;
+    wanted = count;
+    loop_timer_init(&timer, loop, on_too_long, NULL);
+    loop_timer_start(&timer, limit_ms);
+    loop_run(loop);
+    loop_timer_cancel(&timer);
+}
+
+static void
+setup(void)
+{
+    struct state_store_settings settings = {folder, 1000000, 1000, 16 << 20};
+    bool set_aside;
+    int fds[2];
+
+    snprintf(folder, sizeof folder, "/tmp/test_state_client.XXXXXX");
+    cr_assert_not_null(mkdtemp(folder));
+    cr_assert_eq(state_store_open(&settings, &store, &set_aside), ERR_OK);
+    loop = loop_new();
+    server = state_server_new(loop, store, on_error, NULL);
+    cr_assert_eq(channel_pair(fds), ERR_OK);
+    state_server_add(server, fds[0]);
+    client = state_client_open(loop, fds[1]);
+}
+
+static void
+teardown(void)
+{
+    static const char *const names[] = {"state.mdb", "state.mdb-lock", "state.mdb.owner"};
+
+    state_client_close(&client);
+    state_server_free(&server);
+    run(1, 1); /* what was deferred */
+    loop_free(&loop);
+    state_store_close(&store);
+    if (far_end >= 0)
+        close(far_end);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        char path[128];
+
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        (void)unlink(path);
+    }
+    cr_expect_eq(rmdir(folder), 0);
+    cr_expect_eq(errors, 0);
+}
+
+TestSuite(state_client, .init = setup, .fini = teardown, .timeout = 30);
+
+Test(state_client, learns_and_asks_in_order)
+{
+    state_recipient_learn(client, 1, "good@x.example", true);
+    state_recipient_learn(client, 1, "bad@x.example", false);
+    state_recipient_ask(client, 1, "good@x.example", on_answer, NULL);
+    run(1, 5000);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_VALID);
+    state_recipient_ask(client, 1, "bad@x.example", on_answer, NULL);
+    run(1, 5000);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_INVALID);
+    state_recipient_ask(client, 2, "good@x.example", on_answer, NULL);
+    run(1, 5000);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
+    cr_expect_eq(state_client_timeouts(client), 0);
+}
+
+Test(state_client, commits_by_itself)
+{
+    state_recipient_learn(client, 1, "good@x.example", true);
+    for (int i = 0; i < 100 && !(i > 0 && state_store_is_idle(store)); i++)
+        run(1, 20);
+    cr_expect(state_store_is_idle(store));
+    cr_expect_eq(state_store_waiting(store), 0);
+}
+
+Test(state_client, thousands_in_one_turn)
+{
+    char key[STATE_KEY_MAX];
+
+    for (unsigned i = 0; i < 2000; i++) {
+        snprintf(key, sizeof key, "%0200u@x.example", i);
+        state_recipient_learn(client, 1, key, i % 2);
+    }
+    for (unsigned i = 0; i < 2000; i++) {
+        snprintf(key, sizeof key, "%0200u@x.example", i);
+        state_recipient_ask(client, 1, key, on_answer, NULL);
+    }
+    run(2000, 5000);
+    cr_expect_eq(answered, 2000);
+}
+
+Test(state_client, a_cancelled_question_never_calls)
+{
+    struct state_query *first, *second;
+    unsigned by_first = 0, by_second = 0;
+
+    first = state_recipient_ask(client, 1, "a", on_answer, &by_first);
+    second = state_recipient_ask(client, 1, "b", on_answer, &by_second);
+    state_query_cancel(&first);
+    cr_expect_null(first);
+    run(1, 5000);
+    cr_expect_eq(by_first, 0);
+    cr_expect_eq(by_second, 1);
+    (void)second;
+    first = state_recipient_ask(client, 1, "a", on_answer, &by_first);
+    run(1, 0);
+    if (by_first == 0)
+        state_query_cancel(&first);
+    run(1, 100);
+}
+
+Test(state_client, P8_no_state_process_is_unknown_and_not_from_inside)
+{
+    struct state_client *lonely = state_client_open(loop, -1);
+
+    answered = 0;
+    state_recipient_ask(lonely, 1, "a", on_answer, NULL);
+    state_recipient_learn(lonely, 1, "a", true);
+    cr_expect_eq(answered, 0);
+    run(1, 5000);
+    cr_expect_eq(answered, 1);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
+    state_client_close(&lonely);
+}
+
+Test(state_client, P8_a_state_process_that_hangs_costs_50_ms)
+{
+    int fds[2];
+    int64_t began_ms;
+
+    cr_assert_eq(channel_pair(fds), ERR_OK);
+    far_end = fds[0];
+    state_client_attach(client, fds[1]);
+    began_ms = clock_monotonic_ms();
+    for (unsigned i = 0; i < 100; i++)
+        state_recipient_ask(client, 1, "a", on_answer, NULL);
+    run(100, 5000);
+    cr_expect_eq(answered, 100);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
+    cr_expect_geq(clock_monotonic_ms() - began_ms, STATE_DEADLINE_MS - 5);
+    cr_expect_lt(clock_monotonic_ms() - began_ms, 20 * STATE_DEADLINE_MS);
+    cr_expect_eq(state_client_timeouts(client), 100);
+}
+
+Test(state_client, P8_a_state_process_that_dies_is_replaced)
+{
+    int fds[2];
+
+    cr_assert_eq(channel_pair(fds), ERR_OK);
+    state_client_attach(client, fds[1]);
+    state_recipient_ask(client, 1, "a", on_answer, NULL);
+    close(fds[0]);
+    run(1, 5000);
+    cr_expect_eq(answered, 1);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
+    cr_assert_eq(channel_pair(fds), ERR_OK);
+    state_server_add(server, fds[0]);
+    state_client_attach(client, fds[1]);
+    state_recipient_learn(client, 1, "a", true);
+    state_recipient_ask(client, 1, "a", on_answer, NULL);
+    run(1, 5000);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_VALID);
+}
+
+static void
+on_answer_close(void *ctx, enum state_recipient recipient)
+{
+    on_answer(ctx, recipient);
+    state_client_close(&client);
+}
+
+Test(state_client, the_owner_may_close_in_its_answer)
+{
+    state_recipient_ask(client, 1, "a", on_answer_close, NULL);
+    state_recipient_ask(client, 1, "b", on_answer, NULL);
+    run(2, 200);
+    cr_expect_eq(answered, 1);
+}
+
+static void
+on_answer_ask(void *ctx, enum state_recipient recipient)
+{
+    on_answer(ctx, recipient);
+    state_recipient_ask(client, 1, "again", on_answer, NULL);
+}
+
+Test(state_client, the_owner_may_ask_in_its_answer)
+{
+    state_recipient_ask(client, 1, "a", on_answer_ask, NULL);
+    run(2, 5000);
+    cr_expect_eq(answered, 2);
+}
+
+Test(state_client, a_key_that_is_too_long_is_unknown)
+{
+    char key[STATE_KEY_MAX + 2];
+
+    memset(key, 'a', sizeof key);
+    key[STATE_KEY_MAX + 1] = '\0';
+    state_recipient_ask(client, 1, key, on_answer, NULL);
+    run(1, 5000);
+    cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
+    cr_expect_eq(state_client_timeouts(client), 0);
+}
