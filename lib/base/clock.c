@@ -37,15 +37,23 @@ clock_monotonic_us(void)
     return read_us(CLOCK_MONOTONIC);
 }
 
-int
-clock_set_timezone(const char *zone)
+bool
+clock_has_timezone(const char *zone)
 {
     char path[256];
 
+    if (zone[0] == '\0' || zone[0] == '/' || strstr(zone, "..") || strlen(zone) > 200)
+        return false;
+    snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", zone);
+    return access(path, R_OK) == 0;
+}
+
+int
+clock_set_timezone(const char *zone)
+{
     if (zone[0] == '\0')
         return ERR_OK;
-    snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", zone);
-    if (strstr(zone, "..") || zone[0] == '/' || access(path, R_OK) < 0)
+    if (!clock_has_timezone(zone))
         return ERR_NOT_FOUND;
     setenv("TZ", zone, 1);
     tzset();

@@ -7,6 +7,7 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -18,6 +19,9 @@ int64_t clock_monotonic_us(void);
 /* Makes `zone` (a name of the zone database, e.g. "Europe/Berlin"; "" keeps the system's) the zone
  * of this process. ERR_NOT_FOUND if the database has no such zone. */
 MUST_USE int clock_set_timezone(const char *zone);
+
+/* Whether the zone database has `zone`. */
+bool clock_has_timezone(const char *zone);
 
 /* The end of the last of `days` full calendar days after the day of `arrived_ms`, in the process's
  * zone: a message of Monday 14:00 with five days is kept until Saturday 24:00 (DESIGN: retention).
