@@ -107,10 +107,14 @@ Test(process, a_lock_has_one_holder_and_goes_with_it)
             _exit(1);
         if (bystander == 0) {
             prctl(PR_SET_PDEATHSIG, 0);
+            if (send(channel, "!", 1, 0) != 1)
+                _exit(1);
             usleep(300000); /* outlives the holder, and must not hold its lock */
             _exit(0);
         }
-        if (write(ready[1], "!", 1) != 1 || read(go[0], &byte, 1) != 1)
+        fcntl(channel, F_SETFL, 0); /* wait: the bystander is clean when it speaks */
+        if (recv(channel, &byte, 1, 0) != 1 || write(ready[1], "!", 1) != 1 ||
+            read(go[0], &byte, 1) != 1)
             _exit(2);
         _exit(0);
     }
