@@ -5,7 +5,10 @@
  * beside a running keeper and with every daemon down.
  *
  * The order is law: outcome synced, segment unlinked or recycled, folder synced, only then may a
- * checkpoint forget.
+ * checkpoint forget.  A segment with damage in it is never removed.
+ *
+ * One thread owns the store; what blocks (syncing, removing, the checkpoint) is a job in three
+ * steps, of which the middle one may run in another thread.
  */
 #ifndef SPOOL_STORE_H
 #define SPOOL_STORE_H
@@ -33,31 +36,36 @@ struct spool_recipient_state {
     const char *reply; /* the backend's last answer, or why it could not be asked; "" */
 };
 
-struct spool_message { /* borrowed from the store; gone after spool_store_forget_ended */
+struct spool_message { /* borrowed from the store; gone after the clean job that removed it */
     struct spool_envelope envelope;
     struct spool_segment_id segment;
     uint64_t record_offset, body_offset, body_bytes;
+    uint64_t body_check;                  /* XXH3 of the body, as spool_scan_verify_body wants it */
     struct spool_recipient_state *states; /* one a recipient */
     unsigned open_count;                  /* recipients without an end */
     unsigned attempts;
+    unsigned unknowns;                              /* attempts whose dot was never answered */
     int64_t last_attempt_at_ms, next_attempt_at_ms; /* next: 0 as soon as its route permits */
     int64_t expires_at_ms;                          /* the envelope's, or as extended */
+    const char *last_reply; /* of the last attempt, whoever was asked; "" before */
     bool held, offered; /* offered: a dot was sent in an attempt whose outcome is not recorded */
-    const char *hold_reason;
-    bool damaged; /* the body does not match its checksum */
-    void *user;   /* the keeper's own */
+    bool prepared;      /* its worker has not said yet whether it counts: not to be attempted */
+    const char *hold_reason; /* "" unless held */
+    bool damaged;            /* the body does not match its checksum */
+    void *user;              /* the keeper's own */
 };
 
 enum spool_store_mode { SPOOL_STORE_READ, SPOOL_STORE_OWNER };
 
-/* Reads all; `dir` must exist. Damaged records are skipped, counted and logged; a scan goes on
- * behind them. ERR_BUSY: as owner, another owns it. */
+/* Reads all; `dir` must exist. Damaged records are skipped, counted and (as owner) logged; a scan
+ * goes on behind them.  The owner holds the lock of the folder (spool-dir/lock) before it calls. */
 MUST_USE int spool_store_open(const struct spool_io *io, const char *dir,
                               enum spool_store_mode mode, struct spool_store **store);
 void spool_store_close(struct spool_store **store);
 
 /* New records up to the committed offsets, new segments, newly sealed ones. Cheap when nothing is
- * new. on_new may be NULL. */
+ * new.  on_new may be NULL; it is not called for what spool_store_open has read.  Read-only: the
+ * ledger is not read again. */
 MUST_USE int spool_store_refresh(struct spool_store *store,
                                  void (*on_new)(void *ctx, struct spool_message *message),
                                  void *ctx);
@@ -79,29 +87,65 @@ MUST_USE int spool_store_dup_segment(struct spool_store *store, const struct spo
                                      int *fd);
 MUST_USE int spool_store_verify_body(struct spool_store *store,
                                      struct spool_message *message); /* ERR_CORRUPT */
+/* Somebody who read the body (a deliverer) found that it does not match: its segment is kept. */
+void spool_store_mark_damaged(struct spool_store *store, struct spool_message *message);
 
-/* --- Outcomes (owner). They change memory at once and are queued for the ledger; spool_store_sync
- * makes all queued ones durable. */
+/* --- Outcomes (owner). They change memory at once and are queued for the ledger; a sync job makes
+ * all queued ones durable. */
 void spool_store_offered(struct spool_store *store, struct spool_message *message);
+/* Ends the attempt: no longer offered.  `reply` becomes the reply of every open recipient;
+ * `unknown`: its dot was never answered. */
 void spool_store_attempt(struct spool_store *store, struct spool_message *message, int64_t at_ms,
-                         int64_t next_at_ms, const char *reply);
+                         int64_t next_at_ms, bool unknown, const char *reply);
 void spool_store_ended(struct spool_store *store, struct spool_message *message, unsigned recipient,
                        enum spool_end end, int64_t at_ms, const char *reply);
 void spool_store_extend(struct spool_store *store, struct spool_message *message,
                         int64_t expires_at_ms);
 void spool_store_hold(struct spool_store *store, struct spool_message *message,
-                      const char *reason);                /* NULL releases */
-MUST_USE int spool_store_sync(struct spool_store *store); /* blocks: one write, one fdatasync; for a
-                                                             thread, or between turns */
-/* Segments whose messages have all ended go; checkpoint when the ledger has grown. Call now and
- * then; on_forget before each message's memory goes. */
+                      const char *reason); /* NULL releases */
+/* A prepared record counts for its recipients `ours` (its worker is gone, or has said so). */
+void spool_store_confirm(struct spool_store *store, struct spool_message *message, int64_t at_ms);
+
+/* --- Work that blocks. One job at a time; begin and end belong to the store's thread, run touches
+ * nothing of the store and may run in another thread. */
+enum spool_work {
+    SPOOL_WORK_SYNC,  /* one write, one fdatasync */
+    SPOOL_WORK_CLEAN, /* segments whose messages have all ended go; a checkpoint when the ledger has
+                         grown */
+};
+struct spool_job;
+struct spool_job *spool_store_begin(struct spool_store *store, enum spool_work work); /* NULL:
+                                                                                         nothing to
+                                                                                         do */
+void spool_job_run(struct spool_job *job);
+/* The result of the job; on_forget (may be NULL) before each message's memory goes. */
+MUST_USE int spool_store_end(struct spool_store *store, struct spool_job **job,
+                             void (*on_forget)(void *ctx, struct spool_message *message),
+                             void *ctx);
+/* The three steps at once, blocking. */
+MUST_USE int spool_store_sync(struct spool_store *store);
 MUST_USE int spool_store_clean(struct spool_store *store,
                                void (*on_forget)(void *ctx, struct spool_message *message),
                                void *ctx);
+/* Counted up with every outcome: what was queued when it stood at n is durable once
+ * spool_store_synced(store) >= n. */
+uint64_t spool_store_queued(const struct spool_store *store);
+uint64_t spool_store_synced(const struct spool_store *store);
 
 struct spool_store_stats {
-    uint64_t segments, free_segments, records, damaged_records, ledger_bytes;
+    uint64_t segments, free_segments, unreadable_segments;
+    uint64_t records, damaged_records; /* found since open, in segments that are there */
+    uint64_t ledger_bytes, ledger_entries, ledger_damaged, ledger_cut_bytes;
 };
 void spool_store_get_stats(const struct spool_store *store, struct spool_store_stats *stats);
+
+struct spool_segment_report { /* for --fsck; a plain value */
+    struct spool_segment_id id;
+    bool sealed, unreadable;
+    uint64_t messages, open_messages, damaged;
+};
+void spool_store_each_segment(const struct spool_store *store,
+                              void (*each)(void *ctx, const struct spool_segment_report *segment),
+                              void *ctx);
 
 #endif

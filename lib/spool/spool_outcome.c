@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What has become of a message: the vocabulary of the ledger.  Each kind of entry is one row: how
+ * it is applied to a message.  Writing one and reading it back at the next start run the same row,
+ * so that memory after a restart is memory before it.
+ *
+ * Every entry names its message by place and by reference; one whose reference does not fit the
+ * record at the place is not applied (a folder may have been put together from two).  Entries are
+ * absolute: applying one twice changes nothing.
+ */
+#include "spool/spool_store_private.h"
+
+#include <stdlib.h>
+
+#include "base/codec.h"
+#include "base/log.h"
+
+#define TEXT_MAX 1000 /* of a reply or a reason; longer ones are cut */
+
+enum outcome_type { /* in files: numbers never change their meaning */
+                    OUTCOME_OFFERED = 1,
+                    OUTCOME_ATTEMPT = 2,
+                    OUTCOME_ENDED = 3,
+                    OUTCOME_EXPIRES = 4,
+                    OUTCOME_HOLD = 5,
+                    OUTCOME_CONFIRMED = 6,
+                    OUTCOME_TYPE_COUNT
+};
+
+const char *
+spool_end_word(enum spool_end end)
+{
+    static const char *const words[] = {
+        [SPOOL_END_NONE] = "open",           [SPOOL_END_DELIVERED] = "delivered",
+        [SPOOL_END_REFUSED] = "refused",     [SPOOL_END_EXPIRED] = "expired",
+        [SPOOL_END_RETURNED] = "returned",   [SPOOL_END_REMOVED] = "removed",
+        [SPOOL_END_CANCELLED] = "cancelled",
+    };
+
+    return (unsigned)end < ARRAY_SIZE(words) ? words[end] : "?";
+}
+
+/* --- Applying. */
+
+static void
+replace_text(char **owned, const char **shown, struct slice text)
+{
+    char *copy = NULL;
+
+    if (text.n > 0) {
+        copy = mem_alloc(text.n + 1);
+        memcpy(copy, text.p, text.n);
+    }
+    free(*owned);
+    *owned = copy;
+    *shown = copy ? copy : "";
+}
+
+static void
+apply_offered(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    (void)s;
+    (void)d;
+    e->message.offered = true;
+}
+
+static void
+apply_attempt(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    struct spool_message *m = &e->message;
+    struct slice reply;
+
+    (void)s;
+    m->attempts = get_u32(d);
+    m->unknowns = get_u32(d);
+    m->last_attempt_at_ms = (int64_t)get_u64(d);
+    m->next_attempt_at_ms = (int64_t)get_u64(d);
+    reply = get_bytes(d);
+    m->offered = false;
+    replace_text(&e->last_reply, &m->last_reply, reply);
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (m->states[i].end == SPOOL_END_NONE)
+            replace_text(&e->replies[i], &m->states[i].reply, reply);
+    }
+}
+
+static void
+apply_ended(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    struct spool_message *m = &e->message;
+    uint32_t i = get_u32(d);
+    uint8_t end = get_u8(d);
+    int64_t at_ms = (int64_t)get_u64(d);
+    struct slice reply = get_bytes(d);
+
+    if (d->failed || i >= m->envelope.recipient_count || end == SPOOL_END_NONE)
+        return;
+    if (m->states[i].end == SPOOL_END_NONE && --m->open_count == 0) {
+        s->open_count--;
+        e->segment->open_count--;
+    }
+    m->states[i].end = end;
+    m->states[i].ended_at_ms = at_ms;
+    replace_text(&e->replies[i], &m->states[i].reply, reply);
+    if (m->open_count == 0)
+        m->offered = false;
+}
+
+static void
+apply_expires(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    (void)s;
+    e->message.expires_at_ms = (int64_t)get_u64(d);
+}
+
+static void
+apply_hold(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    (void)s;
+    e->message.held = get_u8(d) != 0;
+    replace_text(&e->hold_reason, &e->message.hold_reason, get_bytes(d));
+}
+
+static void
+apply_confirmed(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    (void)s;
+    (void)d;
+    e->message.prepared = false;
+}
+
+static void (*const rows[OUTCOME_TYPE_COUNT])(struct spool_store *s, struct spool_store_entry *e,
+                                              struct decoder *d) = {
+    [OUTCOME_OFFERED] = apply_offered, [OUTCOME_ATTEMPT] = apply_attempt,
+    [OUTCOME_ENDED] = apply_ended,     [OUTCOME_EXPIRES] = apply_expires,
+    [OUTCOME_HOLD] = apply_hold,       [OUTCOME_CONFIRMED] = apply_confirmed,
+};
+
+static void
+apply(struct spool_store *s, struct spool_store_entry *e, uint16_t type, struct slice fields)
+{
+    struct decoder d = decoder_of(fields);
+
+    if (type < OUTCOME_TYPE_COUNT && rows[type] != NULL)
+        rows[type](s, e, &d);
+}
+
+/* --- What is pending: places whose record is not in memory. */
+
+struct place {
+    struct spool_segment_id segment;
+    uint64_t offset;
+    struct ref ref;
+};
+
+static void
+put_place(struct buf *b, const struct spool_message *m)
+{
+    put_u16(b, m->segment.node);
+    put_u32(b, m->segment.epoch);
+    put_u32(b, m->segment.number);
+    put_u64(b, m->record_offset);
+    put_u16(b, m->envelope.ref.node);
+    put_u32(b, m->envelope.ref.minute);
+    put_u64(b, m->envelope.ref.number);
+}
+
+static struct place
+get_place(struct decoder *d)
+{
+    struct place place;
+
+    place.segment.node = get_u16(d);
+    place.segment.epoch = get_u32(d);
+    place.segment.number = get_u32(d);
+    place.offset = get_u64(d);
+    place.ref.node = get_u16(d);
+    place.ref.minute = get_u32(d);
+    place.ref.number = get_u64(d);
+    return place;
+}
+
+static size_t
+pending_slot(const struct spool_store *s, struct spool_segment_id id, uint64_t offset)
+{
+    uint64_t x = ((uint64_t)id.epoch << 32 | id.number) ^ (uint64_t)id.node << 24;
+
+    x = (x * 0x9e3779b97f4a7c15ULL) ^ (offset >> 3);
+    x *= 0x9e3779b97f4a7c15ULL;
+    return (size_t)(x >> 32) & (s->pending_size - 1);
+}
+
+static void
+pending_grow(struct spool_store *s)
+{
+    size_t old_size = s->pending_size;
+    struct spool_store_pending **old = s->pending;
+
+    s->pending_size = old_size ? old_size * 2 : 256;
+    s->pending = mem_alloc(s->pending_size * sizeof(*s->pending));
+    for (size_t i = 0; i < old_size; i++) {
+        while (old[i] != NULL) {
+            struct spool_store_pending *p = old[i];
+            struct spool_store_pending **slot = &s->pending[pending_slot(s, p->segment, p->offset)];
+
+            old[i] = p->next;
+            p->next = *slot;
+            *slot = p;
+        }
+    }
+    free(old);
+}
+
+/* The link that leads to the place's entries, or to NULL. */
+static struct spool_store_pending **
+pending_find(struct spool_store *s, struct spool_segment_id id, uint64_t offset)
+{
+    struct spool_store_pending **at = &s->pending[pending_slot(s, id, offset)];
+
+    while (*at != NULL &&
+           ((*at)->offset != offset || spool_segment_compare((*at)->segment, id) != 0))
+        at = &(*at)->next;
+    return at;
+}
+
+static void
+pending_remove(struct spool_store *s, struct spool_store_pending **at)
+{
+    struct spool_store_pending *p = *at;
+
+    *at = p->next;
+    buf_fini(&p->entries);
+    free(p);
+    s->pending_count--;
+}
+
+void
+spool_outcome_read(void *store, uint16_t type, struct slice payload)
+{
+    struct spool_store *s = store;
+    struct decoder d = decoder_of(payload);
+    struct place place = get_place(&d);
+    struct spool_store_pending **at;
+
+    if (d.failed)
+        return;
+    if (s->pending_count >= s->pending_size)
+        pending_grow(s);
+    at = pending_find(s, place.segment, place.offset);
+    if (*at != NULL && !ref_equal((*at)->ref, place.ref))
+        pending_remove(s, at);
+    if (*at == NULL) {
+        *at = mem_alloc(sizeof **at);
+        **at = (struct spool_store_pending){
+            .segment = place.segment, .offset = place.offset, .ref = place.ref};
+        buf_init(&(*at)->entries, 0);
+        s->pending_count++;
+    }
+    put_u16(&(*at)->entries, type);
+    put_bytes(&(*at)->entries, payload);
+}
+
+static void
+pending_apply(struct spool_store *s, struct spool_store_entry *entry,
+              const struct spool_store_pending *p)
+{
+    struct decoder d = decoder_of(buf_slice(&p->entries));
+
+    while (d.p < d.end && !d.failed) {
+        uint16_t type = get_u16(&d);
+        struct slice payload = get_bytes(&d);
+        struct decoder fields = decoder_of(payload);
+
+        (void)get_place(&fields);
+        apply(s, entry, type, (struct slice){fields.p, (size_t)(fields.end - fields.p)});
+    }
+}
+
+void
+spool_outcome_clear(struct spool_store *s)
+{
+    for (size_t i = 0; i < s->pending_size; i++) {
+        while (s->pending[i] != NULL)
+            pending_remove(s, &s->pending[i]);
+    }
+    free(s->pending);
+    s->pending = NULL;
+    s->pending_size = 0;
+}
+
+/* --- Writing. */
+
+/* Begins an entry in the scratch buffer; fields follow, then send. */
+static struct buf *
+begin(struct spool_store *s, const struct spool_message *m)
+{
+    buf_clear(&s->scratch);
+    put_place(&s->scratch, m);
+    return &s->scratch;
+}
+
+static void
+put_short_text(struct buf *b, const char *text)
+{
+    struct slice s = slice_of(text ? text : "");
+
+    if (s.n > TEXT_MAX)
+        s.n = TEXT_MAX;
+    put_bytes(b, s);
+}
+
+static void
+queue_scratch(struct spool_store *s, enum outcome_type type)
+{
+    spool_ledger_add(s->ledger, (uint16_t)type, buf_slice(&s->scratch));
+}
+
+#define PLACE_BYTES 32
+
+/* Queues what stands in the scratch buffer and applies it. */
+static void
+record(struct spool_store *s, struct spool_message *m, enum outcome_type type)
+{
+    struct spool_store_entry *entry = (struct spool_store_entry *)m;
+    struct slice fields = buf_slice(&s->scratch);
+
+    CHECK(s->mode == SPOOL_STORE_OWNER && fields.n >= PLACE_BYTES);
+    queue_scratch(s, type);
+    s->queued_seq++;
+    entry->segment->last_seq = s->queued_seq;
+    apply(s, entry, (uint16_t)type, (struct slice){fields.p + PLACE_BYTES, fields.n - PLACE_BYTES});
+}
+
+static void
+put_attempt(struct buf *b, unsigned attempts, unsigned unknowns, int64_t at_ms, int64_t next_at_ms,
+            const char *reply)
+{
+    put_u32(b, attempts);
+    put_u32(b, unknowns);
+    put_u64(b, (uint64_t)at_ms);
+    put_u64(b, (uint64_t)next_at_ms);
+    put_short_text(b, reply);
+}
+
+static void
+put_ended(struct buf *b, unsigned recipient, enum spool_end end, int64_t at_ms, const char *reply)
+{
+    put_u32(b, recipient);
+    put_u8(b, (uint8_t)end);
+    put_u64(b, (uint64_t)at_ms);
+    put_short_text(b, reply);
+}
+
+void
+spool_store_offered(struct spool_store *s, struct spool_message *m)
+{
+    begin(s, m);
+    record(s, m, OUTCOME_OFFERED);
+}
+
+void
+spool_store_attempt(struct spool_store *s, struct spool_message *m, int64_t at_ms,
+                    int64_t next_at_ms, bool unknown, const char *reply)
+{
+    put_attempt(begin(s, m), m->attempts + 1, m->unknowns + unknown, at_ms, next_at_ms, reply);
+    record(s, m, OUTCOME_ATTEMPT);
+}
+
+void
+spool_store_ended(struct spool_store *s, struct spool_message *m, unsigned recipient,
+                  enum spool_end end, int64_t at_ms, const char *reply)
+{
+    CHECK(recipient < m->envelope.recipient_count && end != SPOOL_END_NONE);
+    put_ended(begin(s, m), recipient, end, at_ms, reply);
+    record(s, m, OUTCOME_ENDED);
+}
+
+void
+spool_store_extend(struct spool_store *s, struct spool_message *m, int64_t expires_at_ms)
+{
+    put_u64(begin(s, m), (uint64_t)expires_at_ms);
+    record(s, m, OUTCOME_EXPIRES);
+}
+
+void
+spool_store_hold(struct spool_store *s, struct spool_message *m, const char *reason)
+{
+    struct buf *b = begin(s, m);
+
+    put_u8(b, reason != NULL);
+    put_short_text(b, reason);
+    record(s, m, OUTCOME_HOLD);
+}
+
+/* --- Prepared records. */
+
+static void
+end_side(struct spool_store *s, struct spool_message *m, bool also_ours, int64_t at_ms)
+{
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (m->states[i].end != SPOOL_END_NONE)
+            continue;
+        if (also_ours || m->envelope.recipients[i].side == SPOOL_LIVE)
+            spool_store_ended(s, m, i, SPOOL_END_CANCELLED, at_ms, "");
+    }
+}
+
+void
+spool_store_confirm(struct spool_store *s, struct spool_message *m, int64_t at_ms)
+{
+    if (!m->prepared)
+        return;
+    end_side(s, m, false, at_ms);
+    begin(s, m);
+    record(s, m, OUTCOME_CONFIRMED);
+}
+
+/* In memory alone: a reader sees what the owner will write. */
+static void
+resolve_as_reader(struct spool_store *s, struct spool_store_entry *entry, bool confirm)
+{
+    struct spool_message *m = &entry->message;
+
+    m->prepared = false;
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (confirm && m->envelope.recipients[i].side == SPOOL_OURS)
+            continue;
+        put_ended(begin(s, m), i, SPOOL_END_CANCELLED, m->envelope.received_at_ms, "");
+        apply(s, entry, OUTCOME_ENDED,
+              (struct slice){buf_slice(&s->scratch).p + PLACE_BYTES,
+                             buf_size(&s->scratch) - PLACE_BYTES});
+    }
+}
+
+static void
+resolve(struct spool_store *s, struct spool_store_segment *said_in, struct spool_store_entry *entry,
+        bool confirm)
+{
+    struct spool_message *m = &entry->message;
+
+    if (!m->prepared || m->open_count == 0)
+        return;
+    if (s->mode != SPOOL_STORE_OWNER) {
+        resolve_as_reader(s, entry, confirm);
+        return;
+    }
+    if (confirm)
+        spool_store_confirm(s, m, m->envelope.received_at_ms);
+    else
+        end_side(s, m, true, m->envelope.received_at_ms);
+    said_in->last_seq = s->queued_seq; /* the ledger first, then either segment may go */
+}
+
+void
+spool_outcome_resolve(struct spool_store *s, struct spool_store_segment *segment, struct ref ref,
+                      bool confirm)
+{
+    struct spool_message *m = spool_store_find(s, ref);
+
+    if (m != NULL) {
+        resolve(s, segment, (struct spool_store_entry *)m, confirm);
+        return;
+    }
+    segment->resolutions = mem_realloc(segment->resolutions, (segment->resolution_count + 1) *
+                                                                 sizeof(*segment->resolutions));
+    segment->resolutions[segment->resolution_count++] =
+        (struct spool_store_resolution){.ref = ref, .confirm = confirm};
+}
+
+/* Its resolution may have been read before it: it stands in another segment. */
+static void
+adopt_resolution(struct spool_store *s, struct spool_store_entry *entry)
+{
+    for (size_t i = 0; i < s->segment_count; i++) {
+        struct spool_store_segment *segment = s->segments[i];
+
+        for (size_t j = 0; j < segment->resolution_count; j++) {
+            if (ref_equal(segment->resolutions[j].ref, entry->message.envelope.ref))
+                resolve(s, segment, entry, segment->resolutions[j].confirm);
+        }
+    }
+}
+
+void
+spool_outcome_adopt(struct spool_store *s, struct spool_store_entry *entry)
+{
+    const struct spool_message *m = &entry->message;
+    struct spool_store_pending **at;
+
+    if (s->pending_count > 0) {
+        at = pending_find(s, m->segment, m->record_offset);
+        if (*at != NULL) {
+            if (ref_equal((*at)->ref, m->envelope.ref))
+                pending_apply(s, entry, *at);
+            pending_remove(s, at);
+        }
+    }
+    if (m->prepared)
+        adopt_resolution(s, entry);
+}
+
+/* --- The whole live state. */
+
+static void
+write_message(struct spool_store *s, struct spool_message *m)
+{
+    if (m->attempts > 0) {
+        put_attempt(begin(s, m), m->attempts, m->unknowns, m->last_attempt_at_ms,
+                    m->next_attempt_at_ms, m->last_reply);
+        queue_scratch(s, OUTCOME_ATTEMPT);
+    }
+    if (m->offered) {
+        begin(s, m);
+        queue_scratch(s, OUTCOME_OFFERED);
+    }
+    if (m->expires_at_ms != m->envelope.expires_at_ms) {
+        put_u64(begin(s, m), (uint64_t)m->expires_at_ms);
+        queue_scratch(s, OUTCOME_EXPIRES);
+    }
+    if (m->held) {
+        put_u8(begin(s, m), 1);
+        put_short_text(&s->scratch, m->hold_reason);
+        queue_scratch(s, OUTCOME_HOLD);
+    }
+    if ((m->envelope.flags & SPOOL_FLAG_PREPARED) && !m->prepared) {
+        begin(s, m);
+        queue_scratch(s, OUTCOME_CONFIRMED);
+    }
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (m->states[i].end == SPOOL_END_NONE)
+            continue;
+        put_ended(begin(s, m), i, m->states[i].end, m->states[i].ended_at_ms, m->states[i].reply);
+        queue_scratch(s, OUTCOME_ENDED);
+    }
+}
+
+static void
+write_pending(struct spool_store *s, const struct spool_store_pending *p)
+{
+    struct decoder d = decoder_of(buf_slice(&p->entries));
+
+    while (d.p < d.end && !d.failed) {
+        uint16_t type = get_u16(&d);
+
+        spool_ledger_add(s->ledger, type, get_bytes(&d));
+    }
+}
+
+void
+spool_outcome_write_all(struct spool_store *s)
+{
+    for (struct spool_store_entry *e = s->first; e != NULL; e = e->next)
+        write_message(s, &e->message);
+    for (size_t i = 0; i < s->pending_size; i++) {
+        struct spool_store_pending **at = &s->pending[i];
+
+        while (*at != NULL) {
+            if (spool_store_has_segment(s, (*at)->segment)) {
+                write_pending(s, *at);
+                at = &(*at)->next;
+            } else {
+                pending_remove(s, at); /* the segment is gone, and the folder was synced since */
+            }
+        }
+    }
+}

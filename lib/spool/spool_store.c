@@ -1,0 +1,905 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The spool as a whole: which segments are there, which messages they hold, and what the ledger
+ * says has become of them.  Segments are read by spool_scan.c, the ledger's files by
+ * spool_ledger.c; what an entry of the ledger means stands in spool_outcome.c.
+ *
+ * Its one idea: a message is known by its place (segment and offset).  An outcome whose place is
+ * not in memory (its segment cannot be read, its record is damaged) is kept in the ledger until the
+ * segment is gone from the folder, so that no message comes back by the back door.
+ *
+ * Invariants: a segment goes only when it is sealed, read whole, without damage, and every outcome
+ * of its messages has been synced; a message's memory goes only with its segment.
+ */
+#include "spool/spool_store_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define ENVELOPE_ARENA_BYTES (8 * 1024 * 1024)
+#define CHECKPOINT_BYTES (4 * 1024 * 1024)
+
+/* --- Segments. */
+
+int
+spool_segment_compare(struct spool_segment_id a, struct spool_segment_id b)
+{
+    if (a.node != b.node)
+        return a.node < b.node ? -1 : 1;
+    if (a.epoch != b.epoch)
+        return a.epoch < b.epoch ? -1 : 1;
+    if (a.number != b.number)
+        return a.number < b.number ? -1 : 1;
+    return 0;
+}
+
+/* Where `id` stands, or would stand, in the sorted list. */
+static size_t
+segment_position(const struct spool_store *s, struct spool_segment_id id)
+{
+    size_t low = 0, high = s->segment_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (spool_segment_compare(s->segments[middle]->id, id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct spool_store_segment *
+segment_find(const struct spool_store *s, struct spool_segment_id id)
+{
+    size_t at = segment_position(s, id);
+
+    if (at < s->segment_count && spool_segment_compare(s->segments[at]->id, id) == 0)
+        return s->segments[at];
+    return NULL;
+}
+
+bool
+spool_store_has_segment(const struct spool_store *s, struct spool_segment_id id)
+{
+    return segment_find(s, id) != NULL;
+}
+
+static struct spool_store_segment *
+segment_add(struct spool_store *s, struct spool_segment_id id)
+{
+    size_t at = segment_position(s, id);
+    struct spool_store_segment *segment = mem_alloc(sizeof *segment);
+
+    *segment = (struct spool_store_segment){.id = id, .fd = -1};
+    s->segments = mem_realloc(s->segments, (s->segment_count + 1) * sizeof(*s->segments));
+    memmove(s->segments + at + 1, s->segments + at, (s->segment_count - at) * sizeof(*s->segments));
+    s->segments[at] = segment;
+    s->segment_count++;
+    return segment;
+}
+
+static void
+segment_stop_reading(struct spool_store *s, struct spool_store_segment *segment)
+{
+    spool_scan_close(&segment->scan);
+    if (segment->fd >= 0)
+        s->io->close(segment->fd);
+    segment->fd = -1;
+}
+
+static void
+segment_free(struct spool_store *s, struct spool_store_segment *segment)
+{
+    CHECK(segment->messages == NULL);
+    segment_stop_reading(s, segment);
+    free(segment->resolutions);
+    free(segment);
+}
+
+static void
+segment_remove(struct spool_store *s, struct spool_store_segment *segment)
+{
+    size_t at = segment_position(s, segment->id);
+
+    memmove(s->segments + at, s->segments + at + 1,
+            (s->segment_count - at - 1) * sizeof(*s->segments));
+    s->segment_count--;
+    segment_free(s, segment);
+}
+
+static int
+segment_open_fd(const struct spool_store *s, struct spool_segment_id id)
+{
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+
+    return s->io->openat(s->dir_fd, spool_segment_name(id, name), O_RDONLY | O_CLOEXEC, 0);
+}
+
+static void
+segment_log(const struct spool_store *s, struct spool_store_segment *segment, const char *event,
+            const char *why)
+{
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+
+    if (s->mode == SPOOL_STORE_OWNER)
+        log_line(LOG_LEVEL_ALARM, NULL, event, "segment=%s why=\"%s\"",
+                 spool_segment_name(segment->id, name), why);
+}
+
+/* --- Messages. */
+
+static void
+entry_free(struct spool_store_entry *entry)
+{
+    for (unsigned i = 0; i < entry->message.envelope.recipient_count; i++)
+        free(entry->replies[i]);
+    free(entry->last_reply);
+    free(entry->hold_reason);
+    arena_clear(&entry->arena);
+    free(entry);
+}
+
+/* In order of arrival: what is new is nearly always the newest. */
+static void
+list_insert(struct spool_store *s, struct spool_store_entry *entry)
+{
+    struct spool_store_entry *before = s->last;
+
+    while (before != NULL &&
+           before->message.envelope.received_at_ms > entry->message.envelope.received_at_ms)
+        before = before->prev;
+    entry->prev = before;
+    entry->next = before ? before->next : s->first;
+    if (entry->next)
+        entry->next->prev = entry;
+    else
+        s->last = entry;
+    if (before)
+        before->next = entry;
+    else
+        s->first = entry;
+}
+
+static void
+list_remove(struct spool_store *s, struct spool_store_entry *entry)
+{
+    if (entry->prev)
+        entry->prev->next = entry->next;
+    else
+        s->first = entry->next;
+    if (entry->next)
+        entry->next->prev = entry->prev;
+    else
+        s->last = entry->prev;
+}
+
+static size_t
+ref_slot(const struct spool_store *s, struct ref ref)
+{
+    uint64_t x = ref.number ^ ((uint64_t)ref.minute << 35) ^ ((uint64_t)ref.node << 48);
+
+    x *= 0x9e3779b97f4a7c15ULL; /* references are our own: no attacker chooses them */
+    return (size_t)(x >> 32) & (s->table_size - 1);
+}
+
+static void
+table_grow(struct spool_store *s)
+{
+    size_t old_size = s->table_size;
+    struct spool_store_entry **old = s->table;
+
+    s->table_size = old_size ? old_size * 2 : 1024;
+    s->table = mem_alloc(s->table_size * sizeof(*s->table));
+    for (size_t i = 0; i < old_size; i++) {
+        while (old[i] != NULL) {
+            struct spool_store_entry *entry = old[i];
+            struct spool_store_entry **slot = &s->table[ref_slot(s, entry->message.envelope.ref)];
+
+            old[i] = entry->ref_next;
+            entry->ref_next = *slot;
+            *slot = entry;
+        }
+    }
+    free(old);
+}
+
+static void
+table_insert(struct spool_store *s, struct spool_store_entry *entry)
+{
+    struct spool_store_entry **slot;
+
+    if (s->message_count >= s->table_size)
+        table_grow(s);
+    slot = &s->table[ref_slot(s, entry->message.envelope.ref)];
+    entry->ref_next = *slot;
+    *slot = entry;
+    s->message_count++;
+}
+
+static void
+table_remove(struct spool_store *s, struct spool_store_entry *entry)
+{
+    struct spool_store_entry **slot = &s->table[ref_slot(s, entry->message.envelope.ref)];
+
+    while (*slot != entry)
+        slot = &(*slot)->ref_next;
+    *slot = entry->ref_next;
+    s->message_count--;
+}
+
+static struct spool_store_entry *
+entry_new(const struct spool_scan_record *record, struct spool_store_segment *segment)
+{
+    struct spool_store_entry *entry = mem_alloc(sizeof *entry);
+    struct spool_message *m = &entry->message;
+
+    arena_init(&entry->arena, ENVELOPE_ARENA_BYTES);
+    if (spool_envelope_decode(record->envelope, &entry->arena, &m->envelope) != 0 ||
+        m->envelope.recipient_count == 0)
+        goto bad;
+    m->states = arena_alloc(&entry->arena, m->envelope.recipient_count * sizeof(*m->states));
+    entry->replies = arena_alloc(&entry->arena, m->envelope.recipient_count * sizeof(char *));
+    if (m->states == NULL || entry->replies == NULL)
+        goto bad;
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
+        m->states[i].reply = "";
+    entry->segment = segment;
+    m->segment = segment->id;
+    m->record_offset = record->offset;
+    m->body_offset = record->body_offset;
+    m->body_bytes = record->body_bytes;
+    m->body_check = record->body_check;
+    m->open_count = m->envelope.recipient_count;
+    m->expires_at_ms = m->envelope.expires_at_ms;
+    m->prepared = (m->envelope.flags & SPOOL_FLAG_PREPARED) != 0;
+    m->last_reply = m->hold_reason = "";
+    return entry;
+bad:
+    arena_clear(&entry->arena);
+    free(entry);
+    return NULL;
+}
+
+static void
+entry_link(struct spool_store *s, struct spool_store_entry *entry)
+{
+    struct spool_store_segment *segment = entry->segment;
+
+    entry->segment_next = segment->messages;
+    segment->messages = entry;
+    segment->message_count++;
+    list_insert(s, entry);
+    table_insert(s, entry);
+    s->open_count++;
+    segment->open_count++;
+}
+
+static void
+entry_forget(struct spool_store *s, struct spool_store_entry *entry)
+{
+    if (entry->message.open_count > 0)
+        s->open_count--;
+    list_remove(s, entry);
+    table_remove(s, entry);
+    entry_free(entry);
+}
+
+/* --- Reading segments. */
+
+static void
+read_message(struct spool_store *s, struct spool_store_segment *segment,
+             const struct spool_scan_record *record)
+{
+    struct spool_store_entry *entry = entry_new(record, segment);
+
+    if (entry == NULL) {
+        segment->bad_envelopes++;
+        segment_log(s, segment, "spool-damage", "an envelope cannot be decoded");
+        return;
+    }
+    s->records++;
+    entry_link(s, entry);
+    spool_outcome_adopt(s, entry);
+    if (s->on_new != NULL)
+        s->on_new(s->on_new_ctx, &entry->message);
+}
+
+static void
+read_record(struct spool_store *s, struct spool_store_segment *segment,
+            const struct spool_scan_record *record)
+{
+    switch (record->type) {
+    case SPOOL_RECORD_MESSAGE:
+        read_message(s, segment, record);
+        break;
+    case SPOOL_RECORD_CONFIRM:
+    case SPOOL_RECORD_CANCEL:
+        spool_outcome_resolve(s, segment, record->ref, record->type == SPOOL_RECORD_CONFIRM);
+        break;
+    }
+}
+
+/* A segment that cannot be read is tried again at each refresh: it may be in the making, the disk
+ * may recover.  It says so once. */
+static void
+segment_failed(struct spool_store *s, struct spool_store_segment *segment, int err)
+{
+    segment->tries++;
+    segment->unreadable = true;
+    if (segment->tries == (s->running ? 3 : 1))
+        segment_log(s, segment, "segment-unreadable", err_text(err));
+}
+
+static bool
+segment_start(struct spool_store *s, struct spool_store_segment *segment)
+{
+    int err;
+
+    segment->fd = segment_open_fd(s, segment->id);
+    if (segment->fd < 0)
+        return false;
+    err = spool_scan_open(s->io, segment->fd, &segment->scan);
+    if (err == 0 && spool_segment_compare(spool_scan_info(segment->scan)->id, segment->id) != 0)
+        err = ERR_CORRUPT;
+    if (err == 0)
+        return true;
+    segment_stop_reading(s, segment);
+    segment_failed(s, segment, err);
+    return false;
+}
+
+static void
+segment_note(struct spool_store *s, struct spool_store_segment *segment)
+{
+    const struct spool_scan_info *info = spool_scan_info(segment->scan);
+
+    if (info->damaged > segment->damaged)
+        segment_log(s, segment, "spool-damage", "records were stepped over; the segment is kept");
+    segment->damaged = info->damaged;
+    segment->sealed = info->sealed;
+}
+
+/* Everything that is new in one segment; trouble with one does not hide the others. */
+static void
+segment_read(struct spool_store *s, struct spool_store_segment *segment)
+{
+    struct spool_scan_record record;
+    int err = 0;
+
+    if (segment->complete)
+        return;
+    if (segment->scan == NULL && !segment_start(s, segment))
+        return;
+    err = spool_scan_refresh(segment->scan);
+    while (err == 0 && (err = spool_scan_next(segment->scan, SPOOL_SCAN_COMMITTED, &record)) == 0)
+        read_record(s, segment, &record);
+    segment_note(s, segment);
+    if (err != ERR_AGAIN) {
+        segment_failed(s, segment, err);
+        return;
+    }
+    segment->unreadable = false;
+    if (segment->sealed) {
+        segment->complete = true;
+        segment->read_at = s->pass;
+        segment_stop_reading(s, segment);
+    }
+}
+
+static void
+on_name(void *ctx, const char *name)
+{
+    struct spool_store *s = ctx;
+    struct spool_store_segment *segment;
+    struct spool_segment_id id;
+
+    if (spool_segment_parse_name(name, &id) != 0) {
+        s->free_seen += strncmp(name, "free-", 5) == 0;
+        return;
+    }
+    segment = segment_find(s, id);
+    if (segment == NULL)
+        segment = segment_add(s, id);
+    segment->seen = s->pass;
+}
+
+/* A segment that has gone without us: nothing if it was empty (the relay took it back), an alarm if
+ * mail was in it. */
+static void
+drop_vanished(struct spool_store *s)
+{
+    for (size_t i = s->segment_count; i-- > 0;) {
+        struct spool_store_segment *segment = s->segments[i];
+
+        if (segment->seen == s->pass || segment->removing)
+            continue;
+        if (segment->messages == NULL)
+            segment_remove(s, segment);
+        else if (!segment->vanished) {
+            segment->vanished = true;
+            segment_log(s, segment, "segment-vanished", "a segment with mail is gone");
+        }
+    }
+}
+
+int
+spool_store_refresh(struct spool_store *s, void (*on_new)(void *ctx, struct spool_message *message),
+                    void *ctx)
+{
+    int err;
+
+    s->pass++;
+    s->free_seen = 0;
+    err = spool_each_name(s->io, s->dir_fd, on_name, s);
+    if (err != 0)
+        return err;
+    drop_vanished(s);
+    s->on_new = on_new;
+    s->on_new_ctx = ctx;
+    for (size_t i = 0; i < s->segment_count; i++)
+        segment_read(s, s->segments[i]);
+    s->on_new = NULL;
+    return 0;
+}
+
+/* --- Life. */
+
+static int
+by_arrival(const void *a, const void *b)
+{
+    const struct spool_store_entry *x = *(struct spool_store_entry *const *)a;
+    const struct spool_store_entry *y = *(struct spool_store_entry *const *)b;
+    int64_t at = x->message.envelope.received_at_ms, bt = y->message.envelope.received_at_ms;
+    int segments = spool_segment_compare(x->message.segment, y->message.segment);
+
+    if (at != bt)
+        return at < bt ? -1 : 1;
+    if (segments != 0)
+        return segments;
+    return (x->message.record_offset > y->message.record_offset) -
+           (x->message.record_offset < y->message.record_offset);
+}
+
+/* Segments of several workers interleave: the first read collects, and sorts once. */
+static void
+sort_all(struct spool_store *s)
+{
+    struct spool_store_entry **all = mem_alloc((s->message_count + 1) * sizeof(*all));
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->segment_count; i++) {
+        for (struct spool_store_entry *e = s->segments[i]->messages; e != NULL; e = e->segment_next)
+            all[n++] = e;
+    }
+    CHECK(n == s->message_count);
+    qsort(all, n, sizeof(*all), by_arrival);
+    s->first = s->last = NULL;
+    for (size_t i = 0; i < n; i++) {
+        all[i]->prev = s->last;
+        all[i]->next = NULL;
+        if (s->last)
+            s->last->next = all[i];
+        else
+            s->first = all[i];
+        s->last = all[i];
+    }
+    free(all);
+}
+
+/* A reader beside a running keeper may list the folder just before a checkpoint changes it. */
+static int
+open_ledger(struct spool_store *s)
+{
+    int err = ERR_IO;
+
+    for (int tries = 0; tries < 3 && err != 0; tries++) {
+        spool_outcome_clear(s);
+        err = spool_ledger_open(s->io, s->dir_fd, s->mode == SPOOL_STORE_OWNER, spool_outcome_read,
+                                s, &s->ledger);
+        if (s->mode == SPOOL_STORE_OWNER)
+            break;
+    }
+    return err;
+}
+
+static void
+log_ledger(const struct spool_store *s)
+{
+    struct spool_ledger_stats stats;
+
+    spool_ledger_get_stats(s->ledger, &stats);
+    if (stats.cut_bytes > 0)
+        log_line(LOG_LEVEL_INFO, NULL, "ledger-cut", "bytes=%llu",
+                 (unsigned long long)stats.cut_bytes);
+    if (stats.damaged + stats.damaged_headers > 0)
+        log_line(LOG_LEVEL_ALARM, NULL, "ledger-damage", "places=%llu files=%llu",
+                 (unsigned long long)stats.damaged, (unsigned long long)stats.damaged_headers);
+}
+
+int
+spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mode mode,
+                 struct spool_store **store)
+{
+    struct spool_store *s = mem_alloc(sizeof *s);
+    int err = ERR_IO;
+
+    *s = (struct spool_store){.io = io, .mode = mode, .dir_fd = -1, .body_fd = -1};
+    buf_init(&s->scratch, 0);
+    *store = NULL;
+    s->dir_fd = io->openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (s->dir_fd >= 0)
+        err = open_ledger(s);
+    if (err == 0)
+        err = spool_store_refresh(s, NULL, NULL);
+    if (err != 0) {
+        spool_store_close(&s);
+        return err;
+    }
+    sort_all(s);
+    s->running = true;
+    if (mode == SPOOL_STORE_OWNER)
+        log_ledger(s);
+    *store = s;
+    return 0;
+}
+
+void
+spool_store_close(struct spool_store **store)
+{
+    struct spool_store *s = *store;
+
+    if (s == NULL)
+        return;
+    CHECK(s->job == NULL);
+    while (s->first != NULL) {
+        struct spool_store_entry *entry = s->first;
+
+        entry_forget(s, entry);
+    }
+    for (size_t i = 0; i < s->segment_count; i++) {
+        s->segments[i]->messages = NULL;
+        segment_free(s, s->segments[i]);
+    }
+    free(s->segments);
+    free(s->table);
+    spool_outcome_clear(s);
+    spool_ledger_close(&s->ledger);
+    buf_fini(&s->scratch);
+    if (s->body_fd >= 0)
+        s->io->close(s->body_fd);
+    if (s->dir_fd >= 0)
+        s->io->close(s->dir_fd);
+    free(s);
+    *store = NULL;
+}
+
+/* --- Looking. */
+
+struct spool_message *
+spool_store_next(struct spool_store *s, struct spool_message *cursor)
+{
+    struct spool_store_entry *e = cursor ? ((struct spool_store_entry *)cursor)->next : s->first;
+
+    return e ? &e->message : NULL;
+}
+
+struct spool_message *
+spool_store_find(struct spool_store *s, struct ref ref)
+{
+    struct spool_store_entry *e = s->table_size ? s->table[ref_slot(s, ref)] : NULL;
+
+    while (e != NULL && !ref_equal(e->message.envelope.ref, ref))
+        e = e->ref_next;
+    return e ? &e->message : NULL;
+}
+
+size_t
+spool_store_open_count(const struct spool_store *s)
+{
+    return s->open_count;
+}
+
+int
+spool_store_dup_segment(struct spool_store *s, const struct spool_message *m, int *fd)
+{
+    *fd = segment_open_fd(s, m->segment);
+    if (*fd >= 0)
+        return 0;
+    return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+}
+
+/* One descriptor is kept: a body is read in pieces. */
+static int
+body_fd(struct spool_store *s, const struct spool_message *m)
+{
+    if (s->body_fd >= 0 && spool_segment_compare(s->body_segment, m->segment) == 0)
+        return s->body_fd;
+    if (s->body_fd >= 0)
+        s->io->close(s->body_fd);
+    s->body_segment = m->segment;
+    s->body_fd = segment_open_fd(s, m->segment);
+    return s->body_fd;
+}
+
+int64_t
+spool_store_read_body(struct spool_store *s, const struct spool_message *m, uint64_t offset,
+                      void *dst, size_t n)
+{
+    int fd = body_fd(s, m);
+    ssize_t got;
+
+    if (fd < 0)
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    if (offset >= m->body_bytes)
+        return 0;
+    if (n > m->body_bytes - offset)
+        n = (size_t)(m->body_bytes - offset);
+    got = s->io->pread(fd, dst, n, (off_t)(m->body_offset + offset));
+    return got > 0 ? got : got == 0 ? ERR_CORRUPT : ERR_IO;
+}
+
+int
+spool_store_verify_body(struct spool_store *s, struct spool_message *m)
+{
+    int fd = body_fd(s, m);
+    int err;
+
+    if (fd < 0)
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    err = spool_scan_verify_body(s->io, fd, m->body_offset, m->body_bytes, m->body_check);
+    if (err == ERR_CORRUPT)
+        spool_store_mark_damaged(s, m);
+    return err;
+}
+
+void
+spool_store_mark_damaged(struct spool_store *s, struct spool_message *m)
+{
+    struct spool_store_entry *entry = (struct spool_store_entry *)m;
+
+    if (m->damaged)
+        return;
+    m->damaged = true;
+    entry->segment->bad_bodies++;
+    segment_log(s, entry->segment, "spool-damage", "a body does not match its checksum");
+}
+
+void
+spool_store_get_stats(const struct spool_store *s, struct spool_store_stats *stats)
+{
+    struct spool_ledger_stats ledger;
+
+    spool_ledger_get_stats(s->ledger, &ledger);
+    *stats = (struct spool_store_stats){
+        .segments = s->segment_count,
+        .free_segments = s->free_seen,
+        .records = s->records,
+        .ledger_bytes = ledger.bytes,
+        .ledger_entries = ledger.entries,
+        .ledger_damaged = ledger.damaged + ledger.damaged_headers,
+        .ledger_cut_bytes = ledger.cut_bytes,
+    };
+    for (size_t i = 0; i < s->segment_count; i++) {
+        stats->damaged_records += spool_segment_damage(s->segments[i]);
+        stats->unreadable_segments += s->segments[i]->unreadable;
+    }
+}
+
+uint64_t
+spool_segment_damage(const struct spool_store_segment *segment)
+{
+    return segment->damaged + segment->bad_envelopes + segment->bad_bodies;
+}
+
+void
+spool_store_each_segment(const struct spool_store *s,
+                         void (*each)(void *ctx, const struct spool_segment_report *segment),
+                         void *ctx)
+{
+    for (size_t i = 0; i < s->segment_count; i++) {
+        const struct spool_store_segment *segment = s->segments[i];
+
+        each(ctx, &(struct spool_segment_report){.id = segment->id,
+                                                 .sealed = segment->sealed,
+                                                 .unreadable = segment->unreadable,
+                                                 .messages = segment->message_count,
+                                                 .open_messages = segment->open_count,
+                                                 .damaged = spool_segment_damage(segment)});
+    }
+}
+
+/* --- Jobs. */
+
+struct spool_job {
+    const struct spool_io *io;
+    int dir_fd;
+    struct spool_ledger_job *ledger;
+    uint64_t seq; /* of the newest outcome that the ledger's job makes durable */
+    struct spool_removal {
+        struct spool_segment_id id;
+        int err;
+    } * removals;
+    size_t removal_count;
+};
+
+static bool
+may_go(const struct spool_store *s, const struct spool_store_segment *segment)
+{
+    if (segment->resolution_count > 0 && segment->read_at == s->pass)
+        return false; /* what it resolves may not have been read yet */
+    return segment->complete && segment->open_count == 0 && !segment->vanished &&
+           spool_segment_damage(segment) == 0 && segment->last_seq <= s->synced_seq;
+}
+
+static void
+collect_removals(struct spool_store *s, struct spool_job *job)
+{
+    for (size_t i = 0; i < s->segment_count; i++) {
+        struct spool_store_segment *segment = s->segments[i];
+
+        if (!may_go(s, segment))
+            continue;
+        segment->removing = true;
+        job->removals =
+            mem_realloc(job->removals, (job->removal_count + 1) * sizeof(*job->removals));
+        job->removals[job->removal_count++] = (struct spool_removal){.id = segment->id};
+    }
+}
+
+static bool
+ledger_has_grown(const struct spool_store *s)
+{
+    struct spool_ledger_stats stats;
+
+    spool_ledger_get_stats(s->ledger, &stats);
+    return stats.bytes - stats.checkpoint_end > CHECKPOINT_BYTES + stats.checkpoint_end;
+}
+
+static void
+write_state(void *ctx)
+{
+    spool_outcome_write_all(ctx);
+}
+
+/* What the ledger wants: a sync, or, after one has failed, a new file. */
+static void
+begin_ledger(struct spool_store *s, struct spool_job *job, enum spool_work work)
+{
+    job->seq = s->queued_seq;
+    if (spool_ledger_is_broken(s->ledger) ||
+        (work == SPOOL_WORK_CLEAN && job->removal_count == 0 && ledger_has_grown(s)))
+        job->ledger = spool_ledger_begin_checkpoint(s->ledger, write_state, s);
+    else if (work == SPOOL_WORK_SYNC)
+        job->ledger = spool_ledger_begin_sync(s->ledger);
+}
+
+struct spool_job *
+spool_store_begin(struct spool_store *s, enum spool_work work)
+{
+    struct spool_job *job = mem_alloc(sizeof *job);
+
+    CHECK(s->mode == SPOOL_STORE_OWNER && s->job == NULL);
+    *job = (struct spool_job){.io = s->io, .dir_fd = s->dir_fd};
+    if (work == SPOOL_WORK_CLEAN)
+        collect_removals(s, job);
+    begin_ledger(s, job, work);
+    if (job->ledger == NULL && job->removal_count == 0) {
+        free(job);
+        return NULL;
+    }
+    s->job = job;
+    return job;
+}
+
+/* One that is gone already was renamed by a try whose sync of the folder failed. */
+static int
+remove_segment(const struct spool_job *job, struct spool_segment_id id)
+{
+    int err = spool_segment_recycle(job->io, job->dir_fd, id);
+
+    if (err == ERR_NOT_FOUND)
+        err = job->io->fsync(job->dir_fd) == 0 ? 0 : ERR_IO;
+    return err;
+}
+
+void
+spool_job_run(struct spool_job *job)
+{
+    for (size_t i = 0; i < job->removal_count; i++)
+        job->removals[i].err = remove_segment(job, job->removals[i].id);
+    if (job->ledger != NULL)
+        spool_ledger_job_run(job->ledger);
+}
+
+static void
+forget_segment(struct spool_store *s, struct spool_store_segment *segment,
+               void (*on_forget)(void *ctx, struct spool_message *message), void *ctx)
+{
+    struct spool_store_entry *next;
+
+    for (struct spool_store_entry *e = segment->messages; e != NULL; e = next) {
+        next = e->segment_next;
+        if (on_forget != NULL)
+            on_forget(ctx, &e->message);
+        entry_forget(s, e);
+    }
+    segment->messages = NULL;
+    if (s->body_fd >= 0 && spool_segment_compare(s->body_segment, segment->id) == 0) {
+        s->io->close(s->body_fd);
+        s->body_fd = -1;
+    }
+    segment_remove(s, segment);
+}
+
+int
+spool_store_end(struct spool_store *s, struct spool_job **job,
+                void (*on_forget)(void *ctx, struct spool_message *message), void *ctx)
+{
+    struct spool_job *j = *job;
+    int err = 0;
+
+    CHECK(s->job == j);
+    if (j->ledger != NULL) {
+        err = spool_ledger_job_end(s->ledger, &j->ledger);
+        if (err == 0)
+            s->synced_seq = j->seq;
+    }
+    for (size_t i = 0; i < j->removal_count; i++) {
+        struct spool_store_segment *segment = segment_find(s, j->removals[i].id);
+
+        segment->removing = false;
+        if (j->removals[i].err == 0)
+            forget_segment(s, segment, on_forget, ctx);
+        else
+            err = j->removals[i].err;
+    }
+    free(j->removals);
+    free(j);
+    s->job = NULL;
+    *job = NULL;
+    return err;
+}
+
+int
+spool_store_sync(struct spool_store *s)
+{
+    struct spool_job *job = spool_store_begin(s, SPOOL_WORK_SYNC);
+
+    if (job == NULL)
+        return 0;
+    spool_job_run(job);
+    return spool_store_end(s, &job, NULL, NULL);
+}
+
+int
+spool_store_clean(struct spool_store *s,
+                  void (*on_forget)(void *ctx, struct spool_message *message), void *ctx)
+{
+    struct spool_job *job;
+    int err = 0;
+
+    while (err == 0 && (job = spool_store_begin(s, SPOOL_WORK_CLEAN)) != NULL) {
+        spool_job_run(job);
+        err = spool_store_end(s, &job, on_forget, ctx);
+    }
+    return err;
+}
+
+uint64_t
+spool_store_queued(const struct spool_store *s)
+{
+    return s->queued_seq;
+}
+
+uint64_t
+spool_store_synced(const struct spool_store *s)
+{
+    return s->synced_seq;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What spool_store.c (what is there) and spool_outcome.c (what became of it) share.  Nobody else
+ * includes it.
+ */
+#ifndef SPOOL_STORE_PRIVATE_H
+#define SPOOL_STORE_PRIVATE_H
+
+#include "spool/spool_ledger.h"
+#include "spool/spool_scan.h"
+#include "spool/spool_store.h"
+
+struct spool_store_entry {
+    struct spool_message message; /* first: a message is its entry */
+    struct spool_store_segment *segment;
+    struct spool_store_entry *prev, *next;     /* in order of arrival */
+    struct spool_store_entry *segment_next;    /* of the same segment */
+    struct spool_store_entry *ref_next;        /* of the same slot of the table */
+    char **replies, *last_reply, *hold_reason; /* what the message's pointers lead to */
+    struct arena arena;                        /* the envelope */
+};
+
+struct spool_store_resolution { /* a confirmation or cancellation whose record has not been read */
+    struct ref ref;
+    bool confirm;
+};
+
+struct spool_store_segment {
+    struct spool_segment_id id;
+    struct spool_scan *scan; /* while it is read */
+    int fd;
+    bool sealed, complete; /* complete: sealed and read to its end */
+    bool unreadable, vanished, removing;
+    unsigned tries;
+    uint64_t seen;    /* the pass that saw its name */
+    uint64_t read_at; /* the pass that completed it */
+    uint64_t damaged, bad_envelopes, bad_bodies;
+    uint64_t last_seq; /* of the newest outcome of its messages */
+    struct spool_store_entry *messages;
+    uint64_t message_count, open_count;
+    struct spool_store_resolution *resolutions;
+    size_t resolution_count;
+};
+
+struct spool_store_pending { /* entries of the ledger whose message is not in memory */
+    struct spool_segment_id segment;
+    uint64_t offset;
+    struct ref ref;
+    struct buf entries; /* u16 type, bytes payload, as often as there are */
+    struct spool_store_pending *next;
+};
+
+struct spool_store {
+    const struct spool_io *io;
+    enum spool_store_mode mode;
+    bool running; /* open has returned */
+    int dir_fd;
+    struct spool_ledger *ledger;
+    struct spool_store_segment **segments; /* sorted by id */
+    size_t segment_count;
+    struct spool_store_entry *first, *last;
+    struct spool_store_entry **table; /* by reference */
+    size_t table_size, message_count, open_count;
+    struct spool_store_pending **pending; /* by place */
+    size_t pending_size, pending_count;
+    uint64_t pass, free_seen, records;
+    uint64_t queued_seq, synced_seq;
+    struct spool_job *job;
+    struct buf scratch;
+    int body_fd;
+    struct spool_segment_id body_segment;
+    void (*on_new)(void *ctx, struct spool_message *message);
+    void *on_new_ctx;
+};
+
+int spool_segment_compare(struct spool_segment_id a, struct spool_segment_id b);
+uint64_t spool_segment_damage(const struct spool_store_segment *segment);
+bool spool_store_has_segment(const struct spool_store *s, struct spool_segment_id id);
+
+/* One entry of the ledger, at open. */
+void spool_outcome_read(void *store, uint16_t type, struct slice payload);
+/* Applies to a message that has just been read what the ledger and other records say of it. */
+void spool_outcome_adopt(struct spool_store *s, struct spool_store_entry *entry);
+void spool_outcome_resolve(struct spool_store *s, struct spool_store_segment *segment,
+                           struct ref ref, bool confirm);
+/* Queues the whole live state for a checkpoint. */
+void spool_outcome_write_all(struct spool_store *s);
+void spool_outcome_clear(struct spool_store *s); /* forgets what is pending */
+
+#endif

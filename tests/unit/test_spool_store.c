@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * P2: what the store says after a restart is what it said before; no message comes back after its
+ * end was synced, and none goes before.
+ */
+#include "config.h"
+
+#include <criterion/criterion.h>
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "spool/spool_store.h"
+#include "spool_fixture.h"
+
+struct spool_case {
+    int dir_fd;
+    struct spool_parent parent;
+    struct spool_store *store;
+};
+
+static void
+open_store(struct spool_case *c, enum spool_store_mode mode)
+{
+    cr_assert_eq(spool_store_open(&spool_io_disk, spool_fixture_path, mode, &c->store), 0);
+}
+
+static void
+reopen(struct spool_case *c, enum spool_store_mode mode)
+{
+    spool_store_close(&c->store);
+    open_store(c, mode);
+}
+
+static void
+write_envelope(struct spool_case *c, const struct spool_envelope *envelope)
+{
+    char *body = spool_fixture_body(envelope->ref.number, 500);
+    struct spool_outcome outcome = {0};
+    struct spool_commit *commit = spool_commit_start(
+        c->parent.writer, envelope, &(struct iovec){.iov_base = body, .iov_len = 500}, 1,
+        spool_fixture_on_done, &outcome);
+
+    (void)commit;
+    cr_assert(spool_parent_turn_until(&c->parent, &outcome.done));
+    cr_assert_eq(outcome.rc, 0);
+    free(body);
+}
+
+static void
+write_message(struct spool_case *c, uint64_t number)
+{
+    struct spool_envelope envelope = spool_fixture_envelope(number);
+
+    envelope.received_at_ms = (int64_t)number * 1000;
+    envelope.expires_at_ms = 1000000;
+    write_envelope(c, &envelope);
+}
+
+/* The writer ends, and all that it has written is sealed. */
+static void
+end_writer(struct spool_case *c)
+{
+    for (uint32_t number = 0; number < c->parent.next_number; number++)
+        (void)!spool_segment_seal(&spool_io_disk, c->dir_fd,
+                                  (struct spool_segment_id){1, c->parent.epoch, number});
+}
+
+static void
+begin_case(struct spool_case *c, unsigned messages)
+{
+    *c = (struct spool_case){.dir_fd = spool_fixture_dir()};
+    spool_parent_begin(&c->parent, &spool_io_disk, c->dir_fd);
+    for (unsigned i = 1; i <= messages; i++)
+        write_message(c, i);
+}
+
+static void
+seal_all(struct spool_case *c)
+{
+    spool_parent_end(&c->parent);
+    end_writer(c);
+}
+
+static void
+end_case(struct spool_case *c)
+{
+    spool_store_close(&c->store);
+    spool_fixture_clean(c->dir_fd);
+}
+
+static struct spool_message *
+message(struct spool_case *c, uint64_t number)
+{
+    return spool_store_find(c->store, spool_fixture_envelope(number).ref);
+}
+
+static void
+end_message(struct spool_case *c, uint64_t number)
+{
+    struct spool_message *m = message(c, number);
+
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
+        spool_store_ended(c->store, m, i, SPOOL_END_DELIVERED, 5000, "250 2.0.0 ok");
+}
+
+static unsigned new_count;
+
+static void
+on_new(void *ctx, struct spool_message *m)
+{
+    (void)ctx;
+    (void)m;
+    new_count++;
+}
+
+Test(spool_store, P1_reads_what_was_committed_and_what_comes_later)
+{
+    struct spool_case c;
+    struct spool_message *m = NULL;
+    char body[600];
+    char *want = spool_fixture_body(2, 500);
+
+    begin_case(&c, 2);
+    open_store(&c, SPOOL_STORE_OWNER);
+    cr_assert_eq(spool_store_open_count(c.store), 2);
+    write_message(&c, 3);
+    cr_assert_eq(spool_store_refresh(c.store, on_new, NULL), 0);
+    cr_assert_eq(new_count, 1);
+    cr_assert_eq(spool_store_refresh(c.store, on_new, NULL), 0);
+    cr_assert_eq(new_count, 1);
+    for (unsigned n = 1; n <= 3; n++) {
+        m = spool_store_next(c.store, m);
+        cr_assert_not_null(m);
+        cr_expect_eq(m->envelope.ref.number, n, "in order of arrival");
+    }
+    cr_assert_null(spool_store_next(c.store, m));
+    m = message(&c, 2);
+    cr_assert_eq(spool_store_read_body(c.store, m, 0, body, sizeof body), 500);
+    cr_assert_eq(memcmp(body, want, 500), 0);
+    cr_assert_eq(spool_store_read_body(c.store, m, 500, body, sizeof body), 0);
+    cr_assert_eq(spool_store_verify_body(c.store, m), 0);
+    free(want);
+    seal_all(&c);
+    end_case(&c);
+}
+
+/* --- Outcomes: what is done, and what must be seen after a restart. */
+
+static void
+do_offered(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_offered(c->store, m);
+}
+
+static void
+see_offered(const struct spool_message *m)
+{
+    cr_expect(m->offered);
+    cr_expect_eq(m->open_count, 1);
+}
+
+static void
+do_attempt(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_offered(c->store, m);
+    spool_store_attempt(c->store, m, 7000, 8000, false, "451 4.2.0 later");
+    spool_store_attempt(c->store, m, 9000, 9500, true, "lost");
+}
+
+static void
+see_attempt(const struct spool_message *m)
+{
+    cr_expect_not(m->offered);
+    cr_expect_eq(m->attempts, 2);
+    cr_expect_eq(m->unknowns, 1);
+    cr_expect_eq(m->last_attempt_at_ms, 9000);
+    cr_expect_eq(m->next_attempt_at_ms, 9500);
+    cr_expect_str_eq(m->last_reply, "lost");
+    cr_expect_str_eq(m->states[0].reply, "lost");
+}
+
+static void
+do_ended(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_ended(c->store, m, 0, SPOOL_END_REFUSED, 5000, "550 5.1.1 no");
+}
+
+static void
+see_ended(const struct spool_message *m)
+{
+    cr_expect_eq(m->open_count, 0);
+    cr_expect_eq(m->states[0].end, SPOOL_END_REFUSED);
+    cr_expect_eq(m->states[0].ended_at_ms, 5000);
+    cr_expect_str_eq(m->states[0].reply, "550 5.1.1 no");
+}
+
+static void
+do_extend(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_extend(c->store, m, 2000000);
+}
+
+static void
+see_extend(const struct spool_message *m)
+{
+    cr_expect_eq(m->expires_at_ms, 2000000);
+    cr_expect_eq(m->envelope.expires_at_ms, 1000000);
+}
+
+static void
+do_hold(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_hold(c->store, m, "as the customer asked");
+}
+
+static void
+see_hold(const struct spool_message *m)
+{
+    cr_expect(m->held);
+    cr_expect_str_eq(m->hold_reason, "as the customer asked");
+}
+
+static void
+do_release(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_hold(c->store, m, "x");
+    spool_store_hold(c->store, m, NULL);
+}
+
+static void
+see_release(const struct spool_message *m)
+{
+    cr_expect_not(m->held);
+    cr_expect_str_eq(m->hold_reason, "");
+}
+
+static const struct {
+    const char *name;
+    void (*act)(struct spool_case *c, struct spool_message *m);
+    void (*see)(const struct spool_message *m);
+} outcomes[] = {
+    {"offered", do_offered, see_offered}, {"attempts", do_attempt, see_attempt},
+    {"ended", do_ended, see_ended},       {"extended", do_extend, see_extend},
+    {"held", do_hold, see_hold},          {"released", do_release, see_release},
+};
+
+/* A sync of the ledger fails once; the next one then writes a whole new file. */
+static bool fail_next_sync;
+
+static int
+fdatasync_that_fails_once(int fd)
+{
+    if (fail_next_sync) {
+        fail_next_sync = false;
+        return -1;
+    }
+    return spool_io_disk.fdatasync(fd);
+}
+
+static void
+run_outcome(size_t i, bool through_checkpoint)
+{
+    struct spool_io io = spool_io_disk;
+    struct spool_case c;
+
+    begin_case(&c, 2);
+    io.fdatasync = fdatasync_that_fails_once;
+    cr_assert_eq(spool_store_open(&io, spool_fixture_path, SPOOL_STORE_OWNER, &c.store), 0);
+    outcomes[i].act(&c, message(&c, 1));
+    outcomes[i].see(message(&c, 1));
+    fail_next_sync = through_checkpoint;
+    cr_assert_eq(spool_store_sync(c.store), through_checkpoint ? ERR_IO : 0);
+    cr_assert_eq(spool_store_sync(c.store), 0, "%s", outcomes[i].name);
+    cr_assert_eq(spool_store_synced(c.store), spool_store_queued(c.store));
+    reopen(&c, SPOOL_STORE_READ);
+    outcomes[i].see(message(&c, 1));
+    cr_expect_eq(message(&c, 2)->attempts, 0);
+    cr_expect_eq(message(&c, 2)->open_count, 1);
+    seal_all(&c);
+    end_case(&c);
+}
+
+Test(spool_store, P2_every_kind_of_outcome_survives_a_restart)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(outcomes); i++)
+        run_outcome(i, false);
+}
+
+Test(spool_store, P2_every_kind_of_outcome_survives_a_checkpoint)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(outcomes); i++)
+        run_outcome(i, true);
+}
+
+Test(spool_store, P2_an_outcome_that_was_not_synced_is_not_there_after_a_restart)
+{
+    struct spool_case c;
+
+    begin_case(&c, 1);
+    open_store(&c, SPOOL_STORE_OWNER);
+    end_message(&c, 1);
+    cr_assert_eq(spool_store_open_count(c.store), 0);
+    reopen(&c, SPOOL_STORE_READ);
+    cr_assert_eq(spool_store_open_count(c.store), 1);
+    seal_all(&c);
+    end_case(&c);
+}
+
+static uint64_t
+segments_there(struct spool_case *c)
+{
+    struct spool_store_stats stats;
+
+    spool_store_get_stats(c->store, &stats);
+    return stats.segments;
+}
+
+static unsigned forgotten;
+
+static void
+on_forget(void *ctx, struct spool_message *m)
+{
+    (void)ctx;
+    (void)m;
+    forgotten++;
+}
+
+Test(spool_store, P2_a_segment_goes_only_when_every_end_was_synced)
+{
+    struct spool_case c;
+
+    begin_case(&c, 3);
+    seal_all(&c);
+    open_store(&c, SPOOL_STORE_OWNER);
+    end_message(&c, 1);
+    end_message(&c, 2);
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    cr_assert_eq(spool_store_clean(c.store, on_forget, NULL), 0);
+    cr_assert_eq(forgotten, 0, "one is still open");
+    end_message(&c, 3);
+    cr_assert_eq(spool_store_clean(c.store, on_forget, NULL), 0);
+    cr_assert_eq(forgotten, 0, "its end is not synced");
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    cr_assert_eq(spool_store_clean(c.store, on_forget, NULL), 0);
+    cr_assert_eq(forgotten, 3);
+    cr_assert_eq(segments_there(&c), 0);
+    cr_assert_null(spool_store_next(c.store, NULL));
+    reopen(&c, SPOOL_STORE_OWNER);
+    cr_assert_eq(segments_there(&c), 0);
+    end_case(&c);
+}
+
+static void
+overwrite(struct spool_case *c, const char *name, off_t offset, const void *bytes, size_t n)
+{
+    int fd = openat(c->dir_fd, name, O_RDWR);
+
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(pwrite(fd, bytes, n, offset), (ssize_t)n);
+    close(fd);
+}
+
+Test(spool_store, P2_a_segment_with_damage_in_it_is_kept)
+{
+    struct spool_case c;
+    struct spool_store_stats stats;
+    struct spool_segment_id id;
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+    uint64_t offset;
+
+    begin_case(&c, 3);
+    open_store(&c, SPOOL_STORE_READ);
+    offset = message(&c, 2)->record_offset;
+    id = message(&c, 2)->segment;
+    spool_store_close(&c.store);
+    overwrite(&c, spool_segment_name(id, name), (off_t)offset + 20, "\xff\xff\xff\xff", 4);
+    seal_all(&c);
+    open_store(&c, SPOOL_STORE_OWNER);
+    cr_expect_not_null(message(&c, 1));
+    cr_expect_null(message(&c, 2));
+    cr_expect_not_null(message(&c, 3), "a scan goes on behind damage");
+    end_message(&c, 1);
+    end_message(&c, 3);
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    cr_assert_eq(spool_store_clean(c.store, NULL, NULL), 0);
+    spool_store_get_stats(c.store, &stats);
+    cr_expect_eq(stats.segments, 1);
+    cr_expect_eq(stats.damaged_records, 1);
+    end_case(&c);
+}
+
+/* A segment cannot be read for a while, and a checkpoint is written meanwhile. */
+Test(spool_store, P2_an_ended_message_does_not_come_back_with_its_segment)
+{
+    struct spool_io io = spool_io_disk;
+    struct spool_case c;
+    struct spool_segment_id id;
+    char name[SPOOL_SEGMENT_NAME_SIZE], header[64];
+    int fd;
+
+    begin_case(&c, 2);
+    seal_all(&c);
+    open_store(&c, SPOOL_STORE_OWNER);
+    id = message(&c, 1)->segment;
+    end_message(&c, 1);
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    spool_store_close(&c.store);
+
+    fd = openat(c.dir_fd, spool_segment_name(id, name), O_RDONLY);
+    cr_assert_eq(pread(fd, header, sizeof header, 0), (ssize_t)sizeof header);
+    close(fd);
+    overwrite(&c, name, 0, "\0\0\0\0\0\0\0\0", 8);
+    io.fdatasync = fdatasync_that_fails_once;
+    cr_assert_eq(spool_store_open(&io, spool_fixture_path, SPOOL_STORE_OWNER, &c.store), 0);
+    cr_assert_eq(spool_store_open_count(c.store), 0);
+    spool_parent_begin(&c.parent, &spool_io_disk, c.dir_fd);
+    write_message(&c, 9);
+    cr_assert_eq(spool_store_refresh(c.store, NULL, NULL), 0);
+    spool_store_offered(c.store, message(&c, 9));
+    fail_next_sync = true;
+    cr_assert_eq(spool_store_sync(c.store), ERR_IO);
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    spool_store_close(&c.store);
+
+    overwrite(&c, name, 0, header, sizeof header);
+    open_store(&c, SPOOL_STORE_OWNER);
+    cr_assert_not_null(message(&c, 1));
+    cr_expect_eq(message(&c, 1)->open_count, 0);
+    cr_expect_eq(message(&c, 2)->open_count, 1);
+    cr_expect(message(&c, 9)->offered);
+    seal_all(&c);
+    end_case(&c);
+}
+
+Test(spool_store, a_prepared_record_waits_until_it_is_confirmed)
+{
+    static struct spool_recipient recipients[] = {
+        {"rita@acme.example", "acme.example", SPOOL_OURS},
+        {"ron@acme.example", "acme.example", SPOOL_LIVE},
+    };
+    struct spool_envelope envelope = spool_fixture_envelope(1);
+    struct spool_case c;
+
+    begin_case(&c, 0);
+    envelope.flags = SPOOL_FLAG_PREPARED;
+    envelope.recipients = recipients;
+    envelope.recipient_count = 2;
+    write_envelope(&c, &envelope);
+    open_store(&c, SPOOL_STORE_OWNER);
+    cr_expect(message(&c, 1)->prepared);
+    cr_expect_eq(message(&c, 1)->open_count, 2);
+    spool_store_confirm(c.store, message(&c, 1), 1);
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    reopen(&c, SPOOL_STORE_READ);
+    cr_expect_not(message(&c, 1)->prepared);
+    cr_expect_eq(message(&c, 1)->open_count, 1);
+    cr_expect_eq(message(&c, 1)->states[0].end, SPOOL_END_NONE);
+    cr_expect_eq(message(&c, 1)->states[1].end, SPOOL_END_CANCELLED);
+    seal_all(&c);
+    end_case(&c);
+}
