@@ -21,13 +21,13 @@
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_data.h"
 
-/*              greet         EHLO, HELO        MAIL         RCPT         DATA: 354
- *    GREETING ------> HELO -----------> READY ------> MAIL ------> RCPT ----------> CONTENT
- *                                       ^ ^ ^          |            | ^              |
- *                                       | | +---RSET---+            | +- RCPT        | CR LF . CR
- * LF | |     EHLO                |                v | +---------RSET, EHLO------+               DOT
- *                                       |                                            |
- *                                       +------------- `end` was answered -----------+
+/*           greet        EHLO, HELO         MAIL        RCPT        354 to DATA
+ *  GREETING -----> HELO -----------> READY -----> MAIL -----> RCPT -----------> CONTENT
+ *                                    ^ ^ ^         |          | |                  |
+ *                                    | | +--RSET---+     RCPT +-+                  | CR LF
+ *                                    | |    EHLO              |                    | . CR LF
+ *                                    | +-----RSET, EHLO-------+                    v
+ *                                    +----------- `end` was answered ------------ DOT
  *
  * CLOSED is reached from all: QUIT, a 421, smtp_server_close. A transaction is open from MAIL to
  * DOT; leaving that part is what ops->reset tells. EHLO in READY stays there.
@@ -45,9 +45,8 @@ enum state {
 };
 
 #define BIT(state) (1u << (state))
-#define IN_SESSION                                                                                \
-    (BIT(STATE_HELO) | BIT(STATE_READY) | BIT(STATE_MAIL) | BIT(STATE_RCPT)) /* commands are read \
-                                                                              */
+/* Commands are read; a transaction is open. */
+#define IN_SESSION (BIT(STATE_HELO) | BIT(STATE_READY) | BIT(STATE_MAIL) | BIT(STATE_RCPT))
 #define IN_TRANSACTION (BIT(STATE_MAIL) | BIT(STATE_RCPT) | BIT(STATE_CONTENT) | BIT(STATE_DOT))
 
 static const unsigned predecessors[STATE_COUNT] = {
