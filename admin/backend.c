@@ -367,6 +367,10 @@ backend_remove(struct call *call)
 
     if (status == COMMAND_DONE)
         status = read_target(call, &target);
+    if (status == COMMAND_DONE) {
+        snprintf(what, sizeof what, "Remove backend %s?", target.name);
+        status = call_confirm(call, what);
+    }
     if (status == COMMAND_DONE)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)

@@ -6,6 +6,8 @@
 #include "admin/call.h"
 
 #include <stdarg.h>
+#include <string.h>
+#include <unistd.h>
 
 static void
 complain(const char *fmt, va_list args)
@@ -47,6 +49,21 @@ call_need_reason(const struct call *call)
     return call_usage("%s %s needs --reason TEXT, which is kept in the audit, for example: %s",
                       call->line.command->noun, call->line.command->verb,
                       call->line.command->example);
+}
+
+enum command_status
+call_confirm(const struct call *call, const char *question)
+{
+    char answer[16] = "";
+
+    if (call->dry_run || call_value(call, "yes") || !isatty(STDIN_FILENO))
+        return COMMAND_DONE;
+    fprintf(stderr, "%s [yes/no] ", question);
+    if (fgets(answer, sizeof answer, stdin) &&
+        (strcmp(answer, "yes\n") == 0 || strcmp(answer, "y\n") == 0))
+        return COMMAND_DONE;
+    call_complain("nothing is changed");
+    return COMMAND_FAILED;
 }
 
 void

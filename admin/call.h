@@ -39,6 +39,10 @@ enum command_status call_need_reason(const struct call *call);
  * an object in JSON. */
 void call_done(const struct call *call, const char *action, const char *what, const char *name);
 
+/* On a terminal without --yes: asks, and is COMMAND_FAILED unless the answer is yes. Elsewhere, and
+ * in a dry run, nothing is asked. */
+enum command_status call_confirm(const struct call *call, const char *question);
+
 /* The path of a file in one of the configured folders; "" if it is too long. */
 #define CALL_PATH_SIZE 1024
 const char *call_path(char dst[CALL_PATH_SIZE], const char *folder, const char *file);

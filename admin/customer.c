@@ -301,12 +301,16 @@ remove_row(struct call *call, const char *id)
 enum command_status
 customer_remove(struct call *call)
 {
-    char name[FIELD_NAME_SIZE], what[FIELD_NAME_SIZE + 16], id[16] = "";
+    char name[FIELD_NAME_SIZE], what[FIELD_NAME_SIZE + 32], id[16] = "";
     const char *params[] = {id};
     enum command_status status = call_need_reason(call);
 
     if (status == COMMAND_DONE)
         status = field_customer_name(call->line.operands[0], name);
+    if (status == COMMAND_DONE) {
+        snprintf(what, sizeof what, "Remove customer %s?", name);
+        status = call_confirm(call, what);
+    }
     if (status == COMMAND_DONE)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)

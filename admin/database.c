@@ -118,43 +118,70 @@ ignore_notice(void *ctx, const PGresult *result)
     (void)result;
 }
 
+static enum command_status
+check_conninfo(const struct call *call, struct buf *why)
+{
+    PQconninfoOption *options;
+    char *problem = NULL;
+    char text[512];
+
+    if (call->config->database[0] == '\0') {
+        buf_printf(why,
+                   "%s: the setting \"database\" is not set; write for example database = "
+                   "\"host=/run/postgresql dbname=postern\"",
+                   call->config_path);
+        return COMMAND_FAILED;
+    }
+    options = PQconninfoParse(call->config->database, &problem);
+    PQconninfoFree(options);
+    if (options)
+        return COMMAND_DONE;
+    one_line(problem ? problem : "not a connection string", text, sizeof text);
+    PQfreemem(problem);
+    buf_printf(why,
+               "%s: the setting \"database\" is wrong: %s; write for example "
+               "\"host=/run/postgresql dbname=postern\"",
+               call->config_path, text);
+    return COMMAND_FAILED;
+}
+
 enum command_status
-database_connect(struct call *call)
+database_try_connect(struct call *call, struct buf *why)
 {
     /* Later ones win, so an operator's own connect_timeout in the string does. */
     const char *const keywords[] = {"connect_timeout", "application_name", "dbname", NULL};
     const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "relayctl", call->config->database,
                                   NULL};
-    PQconninfoOption *options;
-    char *why = NULL;
     char text[512];
 
-    if (call->config->database[0] == '\0') {
-        call_complain("%s: the setting \"database\" is not set; write for example database = "
-                      "\"host=/run/postgresql dbname=postern\"",
-                      call->config_path);
+    if (check_conninfo(call, why) != COMMAND_DONE)
         return COMMAND_FAILED;
-    }
-    options = PQconninfoParse(call->config->database, &why);
-    if (options == NULL) {
-        one_line(why ? why : "not a connection string", text, sizeof text);
-        PQfreemem(why);
-        call_complain("%s: the setting \"database\" is wrong: %s; write for example "
-                      "\"host=/run/postgresql dbname=postern\"",
-                      call->config_path, text);
-        return COMMAND_FAILED;
-    }
-    PQconninfoFree(options);
     call->pg = PQconnectdbParams(keywords, values, 1);
     if (PQstatus(call->pg) != CONNECTION_OK) {
         one_line(PQerrorMessage(call->pg), text, sizeof text);
-        call_complain(
-            "the database is away: %s. Mail goes on without it; try again later, or check "
-            "the setting \"database\" in %s",
-            text, call->config_path);
+        buf_printf(why,
+                   "the database is away: %s. Mail goes on without it; try again later, or check "
+                   "the setting \"database\" in %s",
+                   text, call->config_path);
         return COMMAND_LATER;
     }
     PQsetNoticeReceiver(call->pg, ignore_notice, NULL);
+    return COMMAND_DONE;
+}
+
+enum command_status
+database_connect(struct call *call)
+{
+    enum command_status status;
+    struct buf why;
+
+    buf_init(&why, 0);
+    status = database_try_connect(call, &why);
+    if (status != COMMAND_DONE)
+        call_complain("%s", buf_text(&why));
+    buf_fini(&why);
+    if (status != COMMAND_DONE)
+        return status;
     return run(call, "SELECT set_config('lock_timeout', '10s', false), "
                      "set_config('search_path', 'pg_catalog', false)");
 }

@@ -14,6 +14,8 @@
 
 /* Connects call->pg. Anything but COMMAND_DONE has been explained. */
 enum command_status database_connect(struct call *call);
+/* As database_connect, but the sentence goes into `why` instead of standard error. */
+enum command_status database_try_connect(struct call *call, struct buf *why);
 /* COMMAND_DONE if the schema fits. */
 enum command_status database_check_schema(struct call *call);
 void database_disconnect(struct call *call);

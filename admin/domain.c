@@ -266,12 +266,16 @@ bury(struct call *call, const char *name)
 enum command_status
 domain_remove(struct call *call)
 {
-    char name[FIELD_DOMAIN_SIZE], what[FIELD_DOMAIN_SIZE + 16];
+    char name[FIELD_DOMAIN_SIZE], what[FIELD_DOMAIN_SIZE + 64];
     const char *params[] = {name};
     enum command_status status = call_need_reason(call);
 
     if (status == COMMAND_DONE)
         status = field_domain_name(call->line.operands[0], name);
+    if (status == COMMAND_DONE) {
+        snprintf(what, sizeof what, "Remove domain %s and refuse its mail from now on?", name);
+        status = call_confirm(call, what);
+    }
     if (status == COMMAND_DONE)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)

@@ -130,8 +130,8 @@ next_cell(struct printer *p, json_t *value, const char *text, const char *colour
 }
 
 /* Text that is no UTF-8 (bytes of a peer) is escaped, since JSON cannot hold it. */
-static json_t *
-json_text(const char *text)
+json_t *
+printer_json_text(const char *text)
 {
     json_t *value = json_string(text);
     struct buf b;
@@ -163,7 +163,7 @@ printer_text(struct printer *p, const char *text)
     if (text == NULL)
         printer_none(p, "-");
     else
-        next_cell(p, json_text(text), text[0] ? text : "-", NULL);
+        next_cell(p, printer_json_text(text), text[0] ? text : "-", NULL);
 }
 
 void
@@ -174,7 +174,7 @@ printer_word(struct printer *p, const char *word)
     for (size_t i = 0; i < ARRAY_SIZE(word_colours); i++)
         if (strcmp(word, word_colours[i].word) == 0)
             colour = word_colours[i].colour;
-    next_cell(p, json_text(word), word, colour);
+    next_cell(p, printer_json_text(word), word, colour);
 }
 
 void
@@ -239,7 +239,31 @@ printer_time(struct printer *p, int64_t wall_ms)
     }
     snprintf(text, sizeof text, "%s (%s)", clock_local(wall_ms, local),
              printer_relative(wall_ms, p->settings.now_ms, relative));
-    next_cell(p, json_text(clock_rfc3339(wall_ms, rfc3339)), text, NULL);
+    next_cell(p, printer_json_text(clock_rfc3339(wall_ms, rfc3339)), text, NULL);
+}
+
+void
+printer_date(struct printer *p, int64_t wall_ms)
+{
+    char rfc3339[CLOCK_RFC3339_SIZE], local[CLOCK_LOCAL_SIZE];
+
+    if (wall_ms == 0)
+        printer_none(p, "-");
+    else
+        next_cell(p, printer_json_text(clock_rfc3339(wall_ms, rfc3339)),
+                  clock_local(wall_ms, local), NULL);
+}
+
+void
+printer_since(struct printer *p, int64_t wall_ms)
+{
+    char rfc3339[CLOCK_RFC3339_SIZE], relative[PRINTER_RELATIVE_SIZE];
+
+    if (wall_ms == 0)
+        printer_none(p, "-");
+    else
+        next_cell(p, printer_json_text(clock_rfc3339(wall_ms, rfc3339)),
+                  printer_relative(wall_ms, p->settings.now_ms, relative), NULL);
 }
 
 void
@@ -251,16 +275,25 @@ printer_bool(struct printer *p, bool value)
 void
 printer_words(struct printer *p, const char *const *words, size_t count)
 {
+    size_t shown = p->shape == PRINTER_LIST && count > 1 ? 1 : count;
     json_t *array = json_array();
     struct buf text;
 
     buf_init(&text, 0);
-    for (size_t i = 0; i < count; i++) {
-        CHECK(json_array_append_new(array, json_text(words[i])) == 0);
+    for (size_t i = 0; i < count; i++)
+        CHECK(json_array_append_new(array, printer_json_text(words[i])) == 0);
+    for (size_t i = 0; i < shown; i++)
         buf_printf(&text, "%s%s", i ? ", " : "", words[i]);
-    }
+    if (shown < count)
+        buf_printf(&text, " and %zu more", count - shown);
     next_cell(p, array, count ? buf_text(&text) : "-", NULL);
     buf_fini(&text);
+}
+
+void
+printer_value(struct printer *p, struct json_t *value, const char *text_for_people)
+{
+    next_cell(p, value, text_for_people, NULL);
 }
 
 unsigned

@@ -48,11 +48,21 @@ void printer_text(struct printer *printer, const char *text); /* NULL: none */
  */
 void printer_word(struct printer *printer, const char *word);
 void printer_number(struct printer *printer, int64_t number);
-void printer_size(struct printer *printer, uint64_t bytes);              /* JSON: octets */
-void printer_time(struct printer *printer, int64_t wall_ms);             /* 0: none */
+void printer_size(struct printer *printer, uint64_t bytes);  /* JSON: octets */
+void printer_time(struct printer *printer, int64_t wall_ms); /* 0: none */
+/* As printer_time, shorter for people: the local time alone, or the distance from now alone. */
+void printer_date(struct printer *printer, int64_t wall_ms);
+void printer_since(struct printer *printer, int64_t wall_ms);
 void printer_bool(struct printer *printer, bool value);                  /* yes, no */
 void printer_none(struct printer *printer, const char *text_for_people); /* JSON null */
+/* In a list people see the first word and how many more there are. */
 void printer_words(struct printer *printer, const char *const *words, size_t count);
+
+/* Any JSON value, taken over, with its own text. */
+struct json_t;
+/* Text as JSON; octets that are no UTF-8 are escaped. */
+struct json_t *printer_json_text(const char *text);
+void printer_value(struct printer *printer, struct json_t *value, const char *text_for_people);
 
 unsigned printer_row_count(const struct printer *printer);
 /* Prints what is left and frees. */

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayctl node: what this node remembers of the registry, and the operator's word that a registry
+ * which control has refused is right all the same (DESIGN section 2: the replica never shrinks by
+ * surprise).  Control writes state-dir/registry-offered (lines "database_id ...", "version ...",
+ * "why
+ * ..."); we answer with state-dir/accept-registry, which names exactly what was offered, so that
+ * nothing else is accepted by it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "admin/commands.h"
+#include "admin/node_registry.h"
+
+static void
+take_line(struct node_offer *offer, char *line)
+{
+    char *value = strchr(line, ' ');
+
+    line[strcspn(line, "\r\n")] = '\0';
+    if (value == NULL)
+        return;
+    *value++ = '\0';
+    if (strcmp(line, "database_id") == 0)
+        snprintf(offer->database_id, sizeof offer->database_id, "%s", value);
+    else if (strcmp(line, "version") == 0)
+        snprintf(offer->version, sizeof offer->version, "%s", value);
+    else if (strcmp(line, "why") == 0)
+        snprintf(offer->why, sizeof offer->why, "%s", value);
+}
+
+bool
+node_offer_read(const struct call *call, struct node_offer *offer)
+{
+    char path[CALL_PATH_SIZE], line[1024];
+    FILE *f;
+
+    *offer = (struct node_offer){.is_there = false};
+    f = fopen(call_path(path, call->config->state_dir, NODE_OFFERED_FILE), "re");
+    if (f == NULL)
+        return false;
+    while (fgets(line, sizeof line, f))
+        take_line(offer, line);
+    fclose(f);
+    offer->is_there = offer->database_id[0] && offer->version[0];
+    return offer->is_there;
+}
+
+/* --- show */
+
+static const char *
+replica_word(int rc)
+{
+    return rc == ERR_OK ? "ok" : rc == ERR_NOT_FOUND ? "missing" : "damaged";
+}
+
+enum command_status
+node_show(struct call *call)
+{
+    static const struct printer_column columns[] = {
+        {"node", "Node", PRINTER_LEFT},
+        {"replica", "Replica", PRINTER_LEFT},
+        {"database_id", "Of database", PRINTER_LEFT},
+        {"version", "Version", PRINTER_LEFT},
+        {"domains", "Domains", PRINTER_LEFT},
+        {"written_at", "Written", PRINTER_LEFT},
+        {"refused_database_id", "Refused database", PRINTER_LEFT},
+        {"refused_version", "Refused version", PRINTER_LEFT},
+        {"refused_because", "Refused because", PRINTER_LEFT},
+    };
+    struct registry_version none = {.version = 0};
+    struct registry *registry = NULL;
+    char path[CALL_PATH_SIZE];
+    struct node_offer offer;
+    int rc =
+        registry_open_path(call_path(path, call->config->state_dir, NODE_REPLICA_FILE), &registry);
+    const struct registry_version *v = rc == ERR_OK ? registry_get_version(registry) : &none;
+    struct printer *p = printer_new(&call->printing, PRINTER_ONE, columns,
+                                    ARRAY_SIZE(columns) - (node_offer_read(call, &offer) ? 0 : 3));
+
+    printer_number(p, call->config->node);
+    printer_word(p, replica_word(rc));
+    printer_text(p, v->database_id[0] ? v->database_id : NULL);
+    printer_number(p, (int64_t)v->version);
+    printer_number(p, (int64_t)v->domain_count);
+    printer_time(p, v->written_at_ms);
+    if (offer.is_there) {
+        printer_text(p, offer.database_id);
+        printer_text(p, offer.version);
+        printer_text(p, offer.why);
+    }
+    printer_finish(&p);
+    registry_close(&registry);
+    if (offer.is_there)
+        call_complain(
+            "the node has refused the registry and serves the last good one; if the new one "
+            "is right: relayctl node accept-registry --reason TEXT");
+    return offer.is_there || rc < 0 ? COMMAND_FAILED : COMMAND_DONE;
+}
+
+/* --- accept-registry */
+
+static enum command_status
+write_marker(const struct call *call, const struct node_offer *offer)
+{
+    char path[CALL_PATH_SIZE], path_new[CALL_PATH_SIZE], text[256];
+    int n = snprintf(text, sizeof text, "database_id %s\nversion %s\n", offer->database_id,
+                     offer->version);
+    bool ok = false;
+    int fd;
+
+    call_path(path, call->config->state_dir, NODE_ACCEPT_FILE);
+    call_path(path_new, call->config->state_dir, NODE_ACCEPT_FILE ".new");
+    fd = open(path_new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    if (fd >= 0) {
+        ok = write(fd, text, (size_t)n) == n && fsync(fd) == 0;
+        ok = close(fd) == 0 && ok && rename(path_new, path) == 0;
+    }
+    if (ok)
+        return COMMAND_DONE;
+    call_complain("%s can not be written: %s; run relayctl as the user of relayd or as root", path,
+                  strerror(errno));
+    return COMMAND_FAILED;
+}
+
+enum command_status
+node_accept_registry(struct call *call)
+{
+    struct node_offer offer;
+    enum command_status status = call_need_reason(call);
+
+    if (status != COMMAND_DONE)
+        return status;
+    if (!node_offer_read(call, &offer)) {
+        call_complain("this node has refused no registry; there is nothing to accept");
+        return COMMAND_NOTHING;
+    }
+    if (!call->printing.json)
+        fprintf(call->printing.out, "Refused: version %s of database %s, because %s.\n",
+                offer.version, offer.database_id,
+                offer.why[0] ? offer.why : "of no recorded reason");
+    status = call_confirm(call, "Serve by this registry from now on?");
+    if (status == COMMAND_DONE && !call->dry_run)
+        status = write_marker(call, &offer);
+    if (status == COMMAND_DONE)
+        call_done(call, "accepted", "registry", offer.database_id);
+    return status;
+}

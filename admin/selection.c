@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Selectors are joined by "and".  Addresses are compared without regard to case, since people type
+ * them.  An id is found in any pasted text.
+ */
+#include "admin/selection.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/parse.h"
+
+static const char *const state_words[] = {"waiting",  "held",    "offered",
+                                          "prepared", "damaged", "ended"};
+
+const char *
+selection_state_word(const struct spool_message *m)
+{
+    if (m->open_count == 0)
+        return "ended";
+    if (m->damaged)
+        return "damaged";
+    if (m->held)
+        return "held";
+    if (m->prepared)
+        return "prepared";
+    return m->offered ? "offered" : "waiting";
+}
+
+/* --- Reading. */
+
+static enum command_status
+read_state(struct selection *s)
+{
+    struct command_guess guess = {0};
+
+    for (size_t i = 0; s->state && i < ARRAY_SIZE(state_words); i++) {
+        if (strcmp(s->state, state_words[i]) == 0)
+            return COMMAND_DONE;
+        command_guess_offer(&guess, s->state, state_words[i]);
+    }
+    if (s->state == NULL)
+        return COMMAND_DONE;
+    return call_usage("--state: \"%s\" is unknown; %s%s", s->state,
+                      guess.best ? "did you mean "
+                                 : "use waiting, held, offered, prepared, damaged "
+                                   "or ended",
+                      guess.best ? guess.best : "");
+}
+
+static enum command_status
+read_domain(const char *text, struct selection *s)
+{
+    bool subdomains = text && text[0] == '.';
+    const char *why;
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    s->domain[0] = '.';
+    if (inet_domain_normalize(slice_of(text + subdomains), s->domain + subdomains, &why) == ERR_OK)
+        return COMMAND_DONE;
+    return call_usage("--domain: \"%s\" %s", text, why);
+}
+
+static enum command_status
+read_age(const struct call *call, const char *option, int64_t *moment_ms)
+{
+    const char *text = call_value(call, option);
+    int64_t age_ms;
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    if (parse_duration_ms(slice_of(text), &age_ms) < 0)
+        return call_usage("--%s: \"%s\" is not a time span; use for example 30m, 2h or 3d", option,
+                          text);
+    *moment_ms = call->printing.now_ms - age_ms;
+    return COMMAND_DONE;
+}
+
+static void
+add_ref(struct selection *s, struct ref ref)
+{
+    s->refs = mem_realloc(s->refs, (s->ref_count + 1) * sizeof *s->refs);
+    s->refs[s->ref_count++] = ref;
+}
+
+static enum command_status
+read_id(struct selection *s, const char *text)
+{
+    struct ref ref;
+
+    if (ref_find(slice_of(text), &ref) < 0)
+        return call_usage("\"%.100s\" is not an id; ids look like P001-4KX3T-0B7Q2CF and stand in "
+                          "replies, Received lines and `relayctl spool list`",
+                          text);
+    add_ref(s, ref);
+    return COMMAND_DONE;
+}
+
+static enum command_status
+read_ids_from_input(struct selection *s)
+{
+    enum command_status status = COMMAND_DONE;
+    char line[1024];
+
+    if (s->refs == NULL) /* an empty input selects nothing, not everything */
+        s->refs = mem_alloc(sizeof *s->refs);
+    while (status == COMMAND_DONE && fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0])
+            status = read_id(s, line);
+    }
+    return status;
+}
+
+static enum command_status
+read_ids(const struct call *call, struct selection *s)
+{
+    const char *id = call_value(call, "id");
+    enum command_status status = id ? read_id(s, id) : COMMAND_DONE;
+
+    for (unsigned i = 0; i < call->line.operand_count && status == COMMAND_DONE; i++) {
+        const char *text = call->line.operands[i];
+
+        status = strcmp(text, "-") == 0 ? read_ids_from_input(s) : read_id(s, text);
+    }
+    return status;
+}
+
+enum command_status
+selection_read(const struct call *call, struct selection *s)
+{
+    enum command_status status;
+
+    *s = (struct selection){
+        .customer = call_value(call, "customer"),
+        .rcpt = call_value(call, "rcpt"),
+        .from = call_value(call, "from"),
+        .state = call_value(call, "state"),
+    };
+    if (s->from && strcmp(s->from, "<>") == 0)
+        s->from = "";
+    status = read_state(s);
+    if (status == COMMAND_DONE)
+        status = read_domain(call_value(call, "domain"), s);
+    if (status == COMMAND_DONE)
+        status = read_age(call, "older", &s->received_before_ms);
+    if (status == COMMAND_DONE)
+        status = read_age(call, "newer", &s->received_after_ms);
+    if (status == COMMAND_DONE)
+        status = read_ids(call, s);
+    s->is_empty = !s->customer && !s->rcpt && !s->from && !s->state && !s->domain[0] &&
+                  !s->received_before_ms && !s->received_after_ms && !s->refs;
+    return status;
+}
+
+void
+selection_fini(struct selection *s)
+{
+    free(s->refs);
+    s->refs = NULL;
+}
+
+/* --- Matching. */
+
+static bool
+same_text(const char *a, const char *b)
+{
+    return slice_equal_nocase(slice_of(a), slice_of(b));
+}
+
+static bool
+domain_matches(const char *wanted, const char *domain)
+{
+    size_t n = strlen(wanted), m = strlen(domain);
+
+    return wanted[0] == '.' ? m > n && same_text(domain + m - n, wanted)
+                            : same_text(domain, wanted);
+}
+
+static bool
+any_recipient(const struct selection *s, const struct spool_message *m)
+{
+    if (s->rcpt == NULL && s->domain[0] == '\0')
+        return true;
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        const struct spool_recipient *r = &m->envelope.recipients[i];
+
+        if ((s->rcpt == NULL || same_text(s->rcpt, r->address)) &&
+            (s->domain[0] == '\0' || domain_matches(s->domain, r->domain)))
+            return true;
+    }
+    return false;
+}
+
+static bool
+any_ref(const struct selection *s, struct ref ref)
+{
+    if (s->refs == NULL)
+        return true;
+    for (unsigned i = 0; i < s->ref_count; i++)
+        if (ref_equal(s->refs[i], ref))
+            return true;
+    return false;
+}
+
+bool
+selection_matches(const struct selection *s, const struct spool_message *m)
+{
+    const struct spool_envelope *e = &m->envelope;
+
+    /* What has ended is shown only to who asks for it. */
+    if (s->state ? strcmp(s->state, selection_state_word(m)) != 0 : m->open_count == 0 && !s->refs)
+        return false;
+    if ((s->customer && strcmp(s->customer, e->customer) != 0) ||
+        (s->from && !same_text(s->from, e->reverse_path)) ||
+        (s->received_before_ms && e->received_at_ms > s->received_before_ms) ||
+        (s->received_after_ms && e->received_at_ms < s->received_after_ms))
+        return false;
+    return any_ref(s, e->ref) && any_recipient(s, m);
+}

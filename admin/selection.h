@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Which messages of the spool are meant: the selectors that all spool verbs share, and ids from
+ * operands or standard input.
+ */
+#ifndef ADMIN_SELECTION_H
+#define ADMIN_SELECTION_H
+
+#include "admin/call.h"
+#include "spool/spool_store.h"
+
+struct selection {
+    const char *customer, *rcpt, *from, *state;    /* NULL: any; from "" is the null sender */
+    char domain[INET_DOMAIN_SIZE + 1];             /* "": any; ".x" takes its subdomains */
+    int64_t received_before_ms, received_after_ms; /* 0: any */
+    struct ref *refs;                              /* NULL: any */
+    unsigned ref_count;
+    bool is_empty; /* nothing was selected: all are meant */
+};
+
+/* Reads options and operands; wrong ones are explained. COMMAND_DONE or COMMAND_USAGE. */
+enum command_status selection_read(const struct call *call, struct selection *selection);
+void selection_fini(struct selection *selection);
+bool selection_matches(const struct selection *selection, const struct spool_message *message);
+
+/* waiting, held, offered, prepared, damaged or ended. */
+const char *selection_state_word(const struct spool_message *message);
+
+#endif
