@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One attempt: where it goes, and what its outcome means.  The policy of DESIGN section 5 for mail
+ * that waits:
+ *
+ *   taken                    ends as delivered; the window of the endpoint grows
+ *   refused                  ends as refused, with the reply
+ *   later, or trouble behind MAIL   this message alone pauses, longer each time
+ *   no connection, no EHLO   nothing is the message's fault: it stays the oldest; the backend is
+ * down lost behind the dot      possible duplicate: 1 h, 4 h, then held
+ *
+ * `offered` is durable before a dot goes out, so that whatever dies afterwards, the possible
+ * duplicate is known by name (P2).
+ */
+#include "spoolmgr/keeper.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/siphash.h"
+
+#define SOON_MS 1000    /* after trouble of our own */
+#define CROWDED_MS 5000 /* after "too many connections" */
+#define HOLD_REASON "takes it and does not answer"
+
+/* --- Endpoints. */
+
+static struct endpoint **
+endpoint_slot(struct keeper *k, const struct inet_endpoint *address)
+{
+    uint32_t hash = address->port;
+
+    for (size_t i = 0; i < sizeof address->addr; i++)
+        hash = hash * 31 + address->addr[i];
+    return &k->endpoints[hash % ENDPOINT_SLOTS];
+}
+
+static struct endpoint *
+endpoint_of(struct keeper *k, const struct inet_endpoint *address)
+{
+    struct endpoint **slot = endpoint_slot(k, address);
+    struct endpoint *e = *slot;
+
+    while (e != NULL && !inet_endpoint_equal(&e->address, address))
+        e = e->next;
+    if (e != NULL)
+        return e;
+    e = mem_alloc(sizeof *e);
+    e->address = *address;
+    schedule_window_init(&e->window);
+    e->next = *slot;
+    *slot = e;
+    return e;
+}
+
+static bool
+is_down(struct keeper *k, const struct endpoint *e)
+{
+    struct shared_health health;
+
+    return shared_health_get(route_table(k->route), &e->address, &health) == 0 &&
+           health.state == SHARED_HEALTH_DOWN;
+}
+
+static bool
+may_probe(struct keeper *k, struct endpoint *e, const struct schedule_queue *queue)
+{
+    if (schedule_pass_has(&k->schedule, queue) && e->asked_in_pass != k->schedule.pass)
+        return true;
+    return shared_health_may_ask(route_table(k->route), &e->address, clock_wall_ms());
+}
+
+struct choice {
+    struct endpoint *endpoint; /* NULL: none now */
+    unsigned limit;
+    bool was_down;
+    bool is_busy; /* one is up, and has enough to do, or is being probed: ask again later */
+};
+
+static bool
+choose_backend(struct keeper *k, const struct schedule_queue *queue,
+               const struct registry_backend *backend, struct choice *choice)
+{
+    struct endpoint *e = endpoint_of(k, &backend->endpoint);
+    unsigned limit =
+        backend->max_connections ? backend->max_connections : k->config->backend_connections;
+    bool down = is_down(k, e);
+
+    if (down && e->window.active > 0) {
+        choice->is_busy = true;
+        return false; /* its probe runs; the next one may serve meanwhile */
+    }
+    if (down && !may_probe(k, e, queue))
+        return false;
+    choice->is_busy = !schedule_window_may_start(&e->window, limit, down) ||
+                      !shared_slot_take(route_table(k->route), ROUTE_SLOT, &e->address, limit);
+    if (choice->is_busy)
+        return true;
+    choice->endpoint = e;
+    choice->limit = limit;
+    choice->was_down = down;
+    return true;
+}
+
+/* The first backend by priority that may be asked now. */
+static struct choice
+choose(struct keeper *k, const struct schedule_queue *queue)
+{
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    struct choice choice = {0};
+    unsigned count = route_backends(k->route, queue->customer_id, backends);
+
+    for (unsigned i = 0; i < count; i++) {
+        if (!backends[i].held && choose_backend(k, queue, &backends[i], &choice))
+            break;
+    }
+    return choice;
+}
+
+/* --- Beginning. */
+
+struct attempt *
+attempt_find(struct keeper *k, uint32_t id)
+{
+    struct attempt *a = k->attempts;
+
+    while (a != NULL && a->id != id)
+        a = a->next;
+    return a;
+}
+
+static void
+collect_recipients(struct keeper *k, struct attempt *a)
+{
+    const struct spool_message *m = a->mail->message;
+
+    a->recipients = mem_alloc(m->envelope.recipient_count * sizeof(*a->recipients));
+    a->results = mem_alloc(m->envelope.recipient_count * sizeof(*a->results));
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (m->states[i].end == SPOOL_END_NONE &&
+            route_customer(k->route, m->envelope.recipients[i].domain) == a->task->customer_id)
+            a->recipients[a->recipient_count++] = i;
+    }
+}
+
+static struct attempt *
+attempt_new(struct keeper *k, struct task *task, const struct choice *choice)
+{
+    struct attempt *a = mem_alloc(sizeof *a);
+
+    a->id = ++k->next_attempt_id;
+    a->number = task->mail->message->attempts + 1;
+    a->task = task;
+    a->mail = task->mail;
+    a->endpoint = choice->endpoint;
+    a->limit = choice->limit;
+    a->was_down = choice->was_down;
+    a->started_at_ms = clock_wall_ms();
+    a->endpoint->window.active++;
+    a->endpoint->asked_in_pass = k->schedule.pass;
+    collect_recipients(k, a);
+    task->mail->attempt = a;
+    a->next = k->attempts;
+    k->attempts = a;
+    return a;
+}
+
+/* Out of all lists; what the outcome means has been said. */
+static void
+attempt_free(struct keeper *k, struct attempt *a)
+{
+    struct attempt **at = &k->attempts;
+    struct mail *mail = a->mail;
+
+    while (*at != a)
+        at = &(*at)->next;
+    *at = a->next;
+    a->endpoint->window.active--;
+    shared_slot_give(route_table(k->route), ROUTE_SLOT, &a->endpoint->address);
+    mail->attempt = NULL;
+    free(a->recipients);
+    free(a->results);
+    free(a);
+}
+
+/* Back into the queue, or, if nothing is left of it, out. */
+static void
+attempt_end(struct keeper *k, struct attempt *a, int64_t next_at_ms)
+{
+    struct mail *mail = a->mail;
+    struct task *task = a->task;
+
+    attempt_free(k, a);
+    schedule_done(&task->item);
+    plan_put(k, task, next_at_ms);
+    plan_message(k, mail->message);
+    keeper_touch(k, mail);
+    keeper_pump(k);
+}
+
+static int
+attempt_send(struct keeper *k, struct attempt *a)
+{
+    int fd;
+    int err = spool_store_dup_segment(k->store, a->mail->message, &fd);
+
+    if (err != 0)
+        return err;
+    err = fleet_send(k->fleet, a, fd);
+    close(fd);
+    return err;
+}
+
+static void
+start(struct keeper *k, struct schedule_queue *queue, const struct choice *choice)
+{
+    struct task *task = (struct task *)schedule_take(queue);
+    struct attempt *a = attempt_new(k, task, choice);
+    int err = a->recipient_count > 0 ? attempt_send(k, a) : ERR_NOT_FOUND;
+    char ref[REF_SIZE];
+
+    if (err == 0)
+        return;
+    if (a->recipient_count > 0)
+        log_line(LOG_LEVEL_WARN, ref_text(task->mail->message->envelope.ref, ref), "deferred",
+                 "why=\"cannot be handed to a deliverer: %s\"", err_text(err));
+    attempt_end(k, a, clock_wall_ms() + SOON_MS);
+}
+
+/* Another task of the same message runs: this one comes after it. */
+static bool
+must_wait(struct keeper *k, struct schedule_queue *queue)
+{
+    struct task *task = (struct task *)schedule_peek(queue);
+
+    if (task->mail->attempt == NULL)
+        return false;
+    plan_put(k, task, clock_wall_ms() + SOON_MS);
+    return true;
+}
+
+static void
+pump_queue(struct keeper *k, struct schedule_queue *queue)
+{
+    struct choice choice = {0};
+
+    while (schedule_peek(queue) != NULL && fleet_has_room(k->fleet)) {
+        if (must_wait(k, queue))
+            continue;
+        choice = choose(k, queue);
+        if (choice.endpoint == NULL)
+            break;
+        start(k, queue, &choice);
+    }
+    if (queue->running == 0 && !choice.is_busy && fleet_has_room(k->fleet))
+        schedule_pass_leave(&k->schedule, queue); /* nothing left, or nobody left to ask */
+}
+
+void
+attempt_pump(struct keeper *k)
+{
+    schedule_promote(&k->schedule, clock_wall_ms());
+    for (size_t i = 0; i < k->schedule.queue_count; i++) {
+        struct schedule_queue *queue = k->schedule.queues[i];
+
+        if (queue->customer_id == 0)
+            schedule_pass_leave(&k->schedule, queue);
+        else if (queue->ready.count > 0 || schedule_pass_has(&k->schedule, queue))
+            pump_queue(k, queue);
+    }
+}
+
+/* --- In passage. */
+
+void
+attempt_reached(struct keeper *k, struct attempt *a)
+{
+    struct shared_table *table = route_table(k->route);
+    char text[INET_ENDPOINT_SIZE];
+
+    a->reached = true;
+    a->task->item.queue->unreachable_at_ms = 0;
+    if (is_down(k, a->endpoint))
+        log_line(LOG_LEVEL_INFO, NULL, "backend-up", "backend=%s waiting=%zu",
+                 inet_endpoint_text(&a->endpoint->address, text),
+                 a->task->item.queue->ready.count + a->task->item.queue->waiting.count + 1);
+    shared_health_succeeded(table, &a->endpoint->address, clock_wall_ms());
+}
+
+void
+attempt_wants_dot(struct keeper *k, struct attempt *a)
+{
+    spool_store_offered(k->store, a->mail->message);
+    a->offered = true;
+    a->offered_seq = spool_store_queued(k->store);
+    committer_sync(k->committer);
+}
+
+void
+attempt_synced(struct keeper *k)
+{
+    uint64_t synced = spool_store_synced(k->store);
+
+    for (struct attempt *a = k->attempts; a != NULL; a = a->next) {
+        if (!a->offered || a->dot_sent || a->offered_seq > synced)
+            continue;
+        a->dot_sent = true;
+        fleet_send_dot(k->fleet, a);
+    }
+}
+
+void
+attempt_result(struct attempt *a, const struct courier_result *result)
+{
+    for (unsigned i = 0; i < a->recipient_count; i++) {
+        if (a->recipients[i] != result->recipient || a->result_count >= a->recipient_count)
+            continue;
+        a->results[a->result_count++] = *result;
+        return;
+    }
+}
+
+void
+attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const char *why)
+{
+    char ref[REF_SIZE];
+
+    ref_text(m->envelope.ref, ref);
+    log_line(LOG_LEVEL_WARN, ref, "possible-duplicate", "ref=%s why=\"%s\"", ref, why);
+    shared_count(route_table(k->route), ROUTE_SLOT, SHARED_COUNTER_POSSIBLE_DUPLICATES);
+}
+
+/* --- What an outcome means. */
+
+struct tally {
+    unsigned by_class[SMTP_CLASS_UNKNOWN + 1];
+    const char *reply; /* the one that says most: of the worst class */
+};
+
+static struct tally
+tally_of(const struct attempt *a, const struct courier_done *done)
+{
+    struct tally tally = {.reply = done->text};
+    enum smtp_class worst = SMTP_CLASS_OK;
+
+    for (unsigned i = 0; i < a->result_count; i++) {
+        const struct courier_result *result = &a->results[i];
+
+        tally.by_class[result->class]++;
+        if (result->class >= worst) {
+            worst = result->class;
+            tally.reply = result->text;
+        }
+    }
+    return tally;
+}
+
+static enum shared_health_reason
+health_reason(const struct courier_done *done)
+{
+    if (done->timed_out)
+        return SHARED_REASON_TIMEOUT;
+    switch (done->phase) {
+    case SMTP_PHASE_CONNECT:
+        return SHARED_REASON_CONNECT;
+    case SMTP_PHASE_BANNER:
+        return SHARED_REASON_BANNER;
+    case SMTP_PHASE_EHLO:
+    case SMTP_PHASE_HELO:
+        return SHARED_REASON_EHLO;
+    case SMTP_PHASE_MAIL:
+    case SMTP_PHASE_RCPT:
+    case SMTP_PHASE_DATA:
+    case SMTP_PHASE_DOT:
+    case SMTP_PHASE_RSET:
+    case SMTP_PHASE_QUIT:
+    case SMTP_PHASE_COUNT:
+        break;
+    }
+    return SHARED_REASON_LOST;
+}
+
+static void
+backend_down(struct keeper *k, struct attempt *a, enum shared_health_reason reason,
+             const char *said)
+{
+    char text[INET_ENDPOINT_SIZE], quoted[600];
+
+    a->endpoint->window.allowed = 1;
+    if (shared_health_failed(route_table(k->route), &a->endpoint->address, reason, clock_wall_ms(),
+                             k->config->probe_interval_min_ms, k->config->probe_interval_max_ms))
+        log_line(LOG_LEVEL_WARN, NULL, "backend-down", "backend=%s why=\"%s\" said=%s",
+                 inet_endpoint_text(&a->endpoint->address, text), shared_reason_text(reason),
+                 log_quote(slice_of(said), quoted, sizeof quoted));
+}
+
+/* No conversation came about, and that is nobody's fault but the backend's. */
+static bool
+is_unreached(const struct attempt *a, const struct courier_done *done)
+{
+    return done->lost && done->fresh && !a->reached;
+}
+
+static bool
+all_backends_are_down(struct keeper *k, uint32_t customer_id)
+{
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    unsigned count = route_backends(k->route, customer_id, backends);
+
+    for (unsigned i = 0; i < count; i++) {
+        if (!backends[i].held && !is_down(k, endpoint_of(k, &backends[i].endpoint)))
+            return false;
+    }
+    return count > 0;
+}
+
+/* The window and the health of the endpoint follow what happened. */
+static void
+judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *done,
+               const struct tally *tally)
+{
+    struct schedule_window *window = &a->endpoint->window;
+    uint32_t id = (uint32_t)a->mail->message->envelope.ref.number | 1u << 31;
+    bool broke = done->lost || tally->by_class[SMTP_CLASS_AWAY] > 0;
+
+    if (done->damaged)
+        return;
+    if (is_unreached(a, done) && window->active > 1 && !a->was_down) {
+        schedule_window_trouble(window); /* others are talking: it only is crowded */
+    } else if (is_unreached(a, done)) {
+        backend_down(k, a, health_reason(done), done->text);
+        if (all_backends_are_down(k, a->task->customer_id))
+            a->task->item.queue->unreachable_at_ms = a->started_at_ms;
+    } else if (broke) {
+        schedule_window_trouble(window);
+        if (schedule_window_broken(window, id))
+            backend_down(k, a, SHARED_REASON_LOST, done->text);
+    } else if (tally->by_class[SMTP_CLASS_OK] > 0) {
+        schedule_window_good(window, a->limit);
+    }
+}
+
+static void
+end_recipients(struct keeper *k, struct attempt *a, enum smtp_class class, enum spool_end end)
+{
+    int64_t now_ms = clock_wall_ms();
+
+    for (unsigned i = 0; i < a->result_count; i++) {
+        if (a->results[i].class == class)
+            spool_store_ended(k->store, a->mail->message, a->results[i].recipient, end, now_ms,
+                              a->results[i].text);
+    }
+}
+
+static void
+log_outcome(const struct attempt *a, const struct tally *tally, const char *event, unsigned expired,
+            int64_t next_at_ms)
+{
+    const struct spool_message *m = a->mail->message;
+    char ref[REF_SIZE], backend[INET_ENDPOINT_SIZE], quoted[600], when[CLOCK_RFC3339_SIZE];
+
+    log_line(LOG_LEVEL_INFO, ref_text(m->envelope.ref, ref), event,
+             "customer=%s backend=%s attempt=%u delivered=%u refused=%u deferred=%u expired=%u "
+             "open=%u next=%s reply=%s",
+             m->envelope.customer, inet_endpoint_text(&a->endpoint->address, backend), a->number,
+             tally->by_class[SMTP_CLASS_OK], tally->by_class[SMTP_CLASS_REFUSED],
+             tally->by_class[SMTP_CLASS_LATER] + tally->by_class[SMTP_CLASS_AWAY] +
+                 tally->by_class[SMTP_CLASS_UNKNOWN] - expired,
+             expired, m->open_count,
+             m->open_count == 0 ? "-"
+             : next_at_ms == 0  ? "when-its-backend-is-back"
+                                : clock_rfc3339(next_at_ms, when),
+             log_quote(slice_of(tally->reply), quoted, sizeof quoted));
+}
+
+/* When this message is asked for again; -1: held. */
+static int64_t
+next_attempt(struct keeper *k, const struct attempt *a, const struct courier_done *done,
+             const struct tally *tally)
+{
+    const struct spool_message *m = a->mail->message;
+    int64_t now_ms = clock_wall_ms(), pause_ms;
+    uint32_t random;
+
+    if (tally->by_class[SMTP_CLASS_UNKNOWN] > 0) {
+        pause_ms = schedule_unknown_pause_ms(m->unknowns + 1);
+        return pause_ms < 0 ? -1 : now_ms + pause_ms;
+    }
+    if (is_unreached(a, done))
+        return is_down(k, a->endpoint) ? 0 : now_ms + CROWDED_MS;
+    random_bytes(&random, sizeof random);
+    pause_ms = m->next_attempt_at_ms > m->last_attempt_at_ms && m->last_attempt_at_ms > 0
+                   ? m->next_attempt_at_ms - m->last_attempt_at_ms
+                   : 0;
+    return now_ms + schedule_backoff_ms(pause_ms, k->config->message_retry_min_ms,
+                                        k->config->message_retry_max_ms, random);
+}
+
+/* What failed behind its deadline, in an attempt that began behind it, ends. */
+static unsigned
+expire_recipients(struct keeper *k, struct attempt *a)
+{
+    struct spool_message *m = a->mail->message;
+    unsigned count = 0;
+
+    if (a->started_at_ms < m->expires_at_ms)
+        return 0;
+    for (unsigned i = 0; i < a->result_count; i++) {
+        enum smtp_class class = a->results[i].class;
+
+        if (class != SMTP_CLASS_LATER && class != SMTP_CLASS_AWAY)
+            continue;
+        spool_store_ended(k->store, m, a->results[i].recipient, SPOOL_END_EXPIRED, clock_wall_ms(),
+                          a->results[i].text);
+        count++;
+    }
+    return count;
+}
+
+static const char *
+outcome_word(const struct attempt *a, const struct tally *tally, unsigned expired)
+{
+    if (a->mail->message->open_count > 0 &&
+        tally->by_class[SMTP_CLASS_OK] + tally->by_class[SMTP_CLASS_REFUSED] < a->recipient_count)
+        return expired > 0 ? "expired" : "deferred";
+    if (expired > 0)
+        return "expired";
+    return tally->by_class[SMTP_CLASS_OK] > 0 ? "delivered" : "refused";
+}
+
+/* Holds a message whose stored body is no longer what it was. */
+static void
+hold_damaged(struct keeper *k, struct spool_message *m)
+{
+    char ref[REF_SIZE];
+
+    spool_store_mark_damaged(k->store, m);
+    spool_store_hold(k->store, m, "its stored body is damaged");
+    log_line(LOG_LEVEL_ALARM, ref_text(m->envelope.ref, ref), "spool-damage",
+             "effect=\"the message is held; nothing of it was delivered\"");
+}
+
+/* Records what is left open behind this attempt; returns when it is asked for again. */
+static int64_t
+record_open(struct keeper *k, struct attempt *a, const struct courier_done *done,
+            const struct tally *tally)
+{
+    struct spool_message *m = a->mail->message;
+    int64_t next_at_ms = next_attempt(k, a, done, tally);
+    bool unknown = tally->by_class[SMTP_CLASS_UNKNOWN] > 0;
+
+    spool_store_attempt(k->store, m, clock_wall_ms(), next_at_ms < 0 ? 0 : next_at_ms, unknown,
+                        tally->reply);
+    if (unknown)
+        attempt_possible_duplicate(k, m, "the backend did not answer the end of the message");
+    if (done->damaged)
+        hold_damaged(k, m);
+    else if (next_at_ms < 0)
+        spool_store_hold(k->store, m, HOLD_REASON);
+    return next_at_ms < 0 ? 0 : next_at_ms;
+}
+
+void
+attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *done)
+{
+    struct spool_message *m = a->mail->message;
+    struct tally tally = tally_of(a, done);
+    int64_t next_at_ms = 0;
+    unsigned expired;
+
+    judge_endpoint(k, a, done, &tally);
+    end_recipients(k, a, SMTP_CLASS_OK, SPOOL_END_DELIVERED);
+    end_recipients(k, a, SMTP_CLASS_REFUSED, SPOOL_END_REFUSED);
+    if (m->open_count > 0)
+        next_at_ms = record_open(k, a, done, &tally);
+    expired = done->damaged ? 0 : expire_recipients(k, a);
+    log_outcome(a, &tally, outcome_word(a, &tally, expired), expired, next_at_ms);
+    attempt_end(k, a, next_at_ms);
+}
+
+void
+attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const char *why)
+{
+    struct spool_message *m = mail->message;
+    int64_t now_ms = clock_wall_ms();
+    unsigned expired = 0;
+    char ref[REF_SIZE];
+
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (m->states[i].end != SPOOL_END_NONE ||
+            route_customer(k->route, m->envelope.recipients[i].domain) != customer_id)
+            continue;
+        spool_store_ended(k->store, m, i, SPOOL_END_EXPIRED, now_ms, why);
+        expired++;
+    }
+    log_line(LOG_LEVEL_INFO, ref_text(m->envelope.ref, ref), "expired",
+             "customer=%s attempt=%u expired=%u open=%u why=\"%s\"", m->envelope.customer,
+             m->attempts, expired, m->open_count, why);
+    plan_message(k, m);
+    keeper_touch(k, mail);
+}
+
+/* --- A deliverer has died. */
+
+static void
+crashed(struct keeper *k, struct attempt *a)
+{
+    struct mail *mail = a->mail;
+    struct spool_message *m = mail->message;
+    int64_t now_ms = clock_wall_ms(), next_at_ms = now_ms + SOON_MS;
+
+    if (a->dot_sent)
+        attempt_possible_duplicate(k, m, "its deliverer died after the end of the message");
+    if (a->dot_sent || mail->crashes++ > 0) /* it may be the message that kills them */
+        next_at_ms = now_ms + k->config->message_retry_min_ms;
+    if (a->offered)
+        spool_store_attempt(k->store, m, now_ms, next_at_ms, false, "the deliverer died");
+    attempt_end(k, a, next_at_ms);
+}
+
+void
+attempt_crashed(struct keeper *k, unsigned deliverer)
+{
+    struct attempt *next;
+
+    for (struct attempt *a = k->attempts; a != NULL; a = next) {
+        next = a->next;
+        if (a->deliverer == deliverer)
+            crashed(k, a);
+    }
+}
+
+void
+attempt_abandon_all(struct keeper *k)
+{
+    while (k->attempts != NULL) {
+        struct schedule_item *item = &k->attempts->task->item;
+
+        attempt_free(k, k->attempts);
+        schedule_done(item);
+    }
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One thread, one job at a time.  The store belongs to the loop; the thread touches the job alone.
+ */
+#include "spoolmgr/committer.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define RETRY_MS 1000 /* after a failure: the disk may be full for a while */
+
+struct committer {
+    struct loop *loop;
+    struct spool_store *store;
+    const struct committer_ops *ops;
+    void *ctx;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    struct spool_job *todo, *done; /* under the mutex */
+    bool stop;                     /* under the mutex */
+    int event_fd;
+    struct loop_watch *watch;
+    struct loop_timer retry;
+    bool is_busy, wants_sync, wants_clean, has_failed;
+};
+
+static void *
+run(void *arg)
+{
+    struct committer *c = arg;
+    const uint64_t one = 1;
+    ssize_t n;
+
+    pthread_mutex_lock(&c->mutex);
+    while (!c->stop || c->todo != NULL) {
+        struct spool_job *job = c->todo;
+
+        if (job == NULL) {
+            pthread_cond_wait(&c->wake, &c->mutex);
+            continue;
+        }
+        c->todo = NULL;
+        pthread_mutex_unlock(&c->mutex);
+        spool_job_run(job);
+        pthread_mutex_lock(&c->mutex);
+        c->done = job;
+        n = write(c->event_fd, &one, sizeof one);
+        CHECK(n == sizeof one);
+    }
+    pthread_mutex_unlock(&c->mutex);
+    return NULL;
+}
+
+static void
+hand_over(struct committer *c, struct spool_job *job)
+{
+    c->is_busy = true;
+    pthread_mutex_lock(&c->mutex);
+    c->todo = job;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+static void
+start_next(struct committer *c)
+{
+    struct spool_job *job = NULL;
+
+    if (c->is_busy || loop_timer_is_running(&c->retry))
+        return;
+    if (c->wants_sync) {
+        c->wants_sync = false;
+        job = spool_store_begin(c->store, SPOOL_WORK_SYNC);
+    }
+    if (job == NULL && c->wants_clean) {
+        c->wants_clean = false;
+        job = spool_store_begin(c->store, SPOOL_WORK_CLEAN);
+    }
+    if (job != NULL)
+        hand_over(c, job);
+}
+
+static void
+note(struct committer *c, int err)
+{
+    if (err != 0) {
+        if (!c->has_failed)
+            log_line(LOG_LEVEL_ALARM, NULL, "ledger-failed",
+                     "why=\"%s\" effect=\"no dot is sent until outcomes can be recorded again\"",
+                     err_text(err));
+        c->wants_sync = true;
+        loop_timer_start(&c->retry, RETRY_MS);
+    } else if (c->has_failed) {
+        log_line(LOG_LEVEL_INFO, NULL, "ledger-works", "outcomes are recorded again");
+    }
+    c->has_failed = err != 0;
+}
+
+static void
+finish(struct committer *c, struct spool_job *job)
+{
+    c->is_busy = false;
+    note(c, spool_store_end(c->store, &job, c->ops->on_forget, c->ctx));
+}
+
+static void
+on_event(void *ctx)
+{
+    struct committer *c = ctx;
+    struct spool_job *job;
+    uint64_t count;
+    ssize_t n = read(c->event_fd, &count, sizeof count);
+
+    (void)n;
+    pthread_mutex_lock(&c->mutex);
+    job = c->done;
+    c->done = NULL;
+    pthread_mutex_unlock(&c->mutex);
+    if (job == NULL)
+        return;
+    finish(c, job);
+    c->ops->on_synced(c->ctx);
+    start_next(c);
+}
+
+static void
+on_retry(void *ctx)
+{
+    start_next(ctx);
+}
+
+struct committer *
+committer_new(struct loop *loop, struct spool_store *store, const struct committer_ops *ops,
+              void *ctx)
+{
+    struct committer *c = mem_alloc(sizeof *c);
+    int rc;
+
+    *c = (struct committer){.loop = loop, .store = store, .ops = ops, .ctx = ctx};
+    c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    CHECK(c->event_fd >= 0);
+    pthread_mutex_init(&c->mutex, NULL);
+    pthread_cond_init(&c->wake, NULL);
+    loop_timer_init(&c->retry, loop, on_retry, c);
+    c->watch = loop_watch_start(loop, c->event_fd, on_event, c);
+    rc = pthread_create(&c->thread, NULL, run, c);
+    CHECK(rc == 0);
+    return c;
+}
+
+int
+committer_free(struct committer **committer)
+{
+    struct committer *c = *committer;
+    int err;
+
+    if (c == NULL)
+        return 0;
+    pthread_mutex_lock(&c->mutex);
+    c->stop = true;
+    pthread_cond_signal(&c->wake);
+    pthread_mutex_unlock(&c->mutex);
+    pthread_join(c->thread, NULL);
+    if (c->done != NULL)
+        finish(c, c->done);
+    err = spool_store_sync(c->store);
+    loop_timer_cancel(&c->retry);
+    loop_watch_cancel(&c->watch);
+    close(c->event_fd);
+    pthread_mutex_destroy(&c->mutex);
+    pthread_cond_destroy(&c->wake);
+    free(c);
+    *committer = NULL;
+    return err;
+}
+
+void
+committer_sync(struct committer *c)
+{
+    c->wants_sync = true;
+    start_next(c);
+}
+
+void
+committer_clean(struct committer *c)
+{
+    c->wants_clean = true;
+    start_next(c);
+}
+
+bool
+committer_is_idle(const struct committer *c)
+{
+    return !c->is_busy && !c->wants_sync;
+}
+
+bool
+committer_has_failed(const struct committer *c)
+{
+    return c->has_failed;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What keeper and deliverer say to each other over a channel (net/channel.h).  A job is one attempt
+ * of one message at one endpoint:
+ *
+ *   keeper                                 deliverer
+ *   COURIER_JOB (segment's fd) ----------->
+ *   COURIER_PREPEND, COURIER_RCPTS * ----->  (in pieces: a packet is small)
+ *   COURIER_GO --------------------------->  connects or reuses, MAIL, RCPT, DATA, content
+ *              <---------------------------  COURIER_READY   EHLO is done: the backend lives
+ *              <---------------------------  COURIER_ASK_DOT
+ *   COURIER_DOT (`offered` is durable) --->  dot
+ *              <---------------------------  COURIER_RESULTS *, COURIER_DONE
+ *
+ * A deliverer decides nothing: it says what was answered, and in which phase it ended.
+ */
+#ifndef SPOOLMGR_COURIER_H
+#define SPOOLMGR_COURIER_H
+
+#include "base/config.h"
+#include "base/codec.h"
+#include "smtp/smtp_client.h"
+
+enum courier_message {
+    COURIER_JOB = 1, /* struct courier_job; fd */
+    COURIER_PREPEND, /* u32 job, bytes */
+    COURIER_RCPTS,   /* u32 job, then until the end: u32 index, text address */
+    COURIER_GO,      /* u32 job */
+    COURIER_DOT,     /* u32 job */
+    COURIER_READY,   /* u32 job, u8 fresh */
+    COURIER_ASK_DOT, /* u32 job */
+    COURIER_RESULTS, /* u32 job, then until the end: struct courier_result */
+    COURIER_DONE,    /* struct courier_done */
+};
+
+#define COURIER_PIECE_MAX 32768 /* of what comes in pieces */
+
+struct courier_job { /* texts are borrowed */
+    uint32_t id;
+    struct inet_endpoint endpoint;
+    struct slice reverse_path;
+    uint64_t body_offset, body_bytes, body_check;
+    uint8_t body; /* enum smtp_body */
+};
+
+struct courier_result {
+    uint32_t recipient; /* its index in the envelope */
+    enum smtp_class class;
+    enum smtp_phase phase;
+    char text[SMTP_REPLY_TEXT_SIZE + 16];
+};
+
+struct courier_done {
+    uint32_t id;
+    enum smtp_phase phase; /* in which it ended; SMTP_PHASE_DOT: all was answered */
+    bool fresh;            /* on a connection made for it */
+    bool lost;             /* the connection is gone, or could not be made */
+    bool mail_done;        /* MAIL was answered with 2xx */
+    bool timed_out;
+    bool damaged; /* the body does not match its checksum, or cannot be read */
+    char text[SMTP_REPLY_TEXT_SIZE + 16]; /* why, for people */
+};
+
+void courier_put_endpoint(struct buf *b, const struct inet_endpoint *endpoint);
+struct inet_endpoint courier_get_endpoint(struct decoder *d);
+
+void courier_put_job(struct buf *b, const struct courier_job *job);
+bool courier_get_job(struct slice payload, struct courier_job *job);
+void courier_put_result(struct buf *b, const struct courier_result *result);
+bool courier_get_result(struct decoder *d, struct courier_result *result);
+void courier_put_done(struct buf *b, const struct courier_done *done);
+bool courier_get_done(struct slice payload, struct courier_done *done);
+
+/* The deliverer's process; returns its exit status. */
+int deliverer_run(const struct config *config, int keeper_fd);
+
+#endif

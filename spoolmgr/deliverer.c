@@ -1,0 +1,644 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A deliverer: runs the client engine for the keeper's jobs, many at once.  A job is one attempt; a
+ * link is one connection, kept for a moment when its job is done, for the next job of the same
+ * endpoint.  The body goes from the segment's descriptor to the socket in pieces, checked on the
+ * way; the dot goes only when the body was whole and the keeper has said that `offered` is durable.
+ *
+ * It decides nothing and remembers nothing: killed at any moment it loses nothing (P2).  A loss on
+ * a reused connection before MAIL is answered means nothing: the job goes to a fresh one.
+ *
+ *   job:   RECEIVING --GO--> RUNNING --all answered, or connection lost--> reported and freed
+ *   link:  connecting, greeting --on_ready--> idle <--> with a job --> dead, freed after the turn
+ */
+#include "spoolmgr/courier.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/channel.h"
+#include "net/conn.h"
+#include "net/process.h"
+#include "spool/spool_check.h"
+
+#define IDLE_MS 5000          /* how long a connection waits for another message */
+#define MESSAGES_PER_LINK 100 /* then a fresh one: some servers count */
+#define PIECE_BYTES (64 * 1024)
+
+struct rcpt {
+    uint32_t index;
+    char *address;
+    bool is_decided;
+    struct courier_result result;
+};
+
+struct job {
+    struct job *next;
+    struct deliverer *deliverer;
+    struct courier_job wanted;
+    char *reverse_path;
+    int fd; /* of the segment */
+    struct buf prepend;
+    struct rcpt *rcpts;
+    size_t rcpt_count;
+    struct link *link;
+    uint64_t sent_bytes; /* of the body */
+    struct spool_check *check;
+    bool is_running, has_asked, may_dot, has_dot, mail_done;
+    struct courier_done done;
+};
+
+struct link {
+    struct link *next;
+    struct deliverer *deliverer;
+    struct inet_endpoint endpoint;
+    struct conn *conn;
+    struct smtp_client *client;
+    struct job *job;
+    unsigned messages; /* begun on it */
+    unsigned progress;
+    bool is_ready, is_dead, is_timed_out;
+};
+
+struct deliverer {
+    struct loop *loop;
+    struct channel *channel;
+    struct smtp_client_settings settings;
+    int64_t connect_timeout_ms;
+    struct job *jobs;
+    struct link *links;
+    struct buf packet;
+};
+
+static void link_settle(struct link *link);
+static void job_run(struct job *job);
+
+/* --- To the keeper. */
+
+static struct buf *
+packet(struct deliverer *d)
+{
+    buf_clear(&d->packet);
+    return &d->packet;
+}
+
+static void
+tell(struct deliverer *d, enum courier_message type)
+{
+    if (channel_send(d->channel, (uint16_t)type, buf_slice(&d->packet), NULL, 0) != 0)
+        loop_stop(d->loop); /* the keeper is gone, or no longer reads: it will start over */
+}
+
+static void
+tell_job(struct job *job, enum courier_message type)
+{
+    put_u32(packet(job->deliverer), job->wanted.id);
+    tell(job->deliverer, type);
+}
+
+static void
+tell_results(struct job *job)
+{
+    struct deliverer *d = job->deliverer;
+
+    put_u32(packet(d), job->wanted.id);
+    for (size_t i = 0; i < job->rcpt_count; i++) {
+        if (buf_size(&d->packet) > COURIER_PIECE_MAX) {
+            tell(d, COURIER_RESULTS);
+            put_u32(packet(d), job->wanted.id);
+        }
+        courier_put_result(&d->packet, &job->rcpts[i].result);
+    }
+    tell(d, COURIER_RESULTS);
+}
+
+/* --- Jobs. */
+
+static struct job *
+job_find(struct deliverer *d, uint32_t id)
+{
+    struct job *job = d->jobs;
+
+    while (job != NULL && job->wanted.id != id)
+        job = job->next;
+    return job;
+}
+
+static void
+job_free(struct job *job)
+{
+    struct job **at = &job->deliverer->jobs;
+
+    while (*at != job)
+        at = &(*at)->next;
+    *at = job->next;
+    for (size_t i = 0; i < job->rcpt_count; i++)
+        free(job->rcpts[i].address);
+    free(job->rcpts);
+    free(job->reverse_path);
+    buf_fini(&job->prepend);
+    spool_check_free(&job->check);
+    close(job->fd);
+    free(job);
+}
+
+static void
+decide(struct rcpt *rcpt, enum smtp_class class, enum smtp_phase phase, const char *text)
+{
+    if (rcpt->is_decided)
+        return;
+    rcpt->is_decided = true;
+    rcpt->result.recipient = rcpt->index;
+    rcpt->result.class = class;
+    rcpt->result.phase = phase;
+    snprintf(rcpt->result.text, sizeof rcpt->result.text, "%s", text);
+}
+
+static void
+decide_rest(struct job *job, enum smtp_class class, enum smtp_phase phase, const char *text)
+{
+    for (size_t i = 0; i < job->rcpt_count; i++)
+        decide(&job->rcpts[i], class, phase, text);
+}
+
+static bool
+nothing_decided(const struct job *job)
+{
+    for (size_t i = 0; i < job->rcpt_count; i++) {
+        if (job->rcpts[i].is_decided)
+            return false;
+    }
+    return true;
+}
+
+/* The job's last moment: everything is decided; its link, if it lives, is free again. */
+static void
+job_finish(struct job *job, enum smtp_phase phase, const char *text)
+{
+    struct deliverer *d = job->deliverer;
+
+    job->done.id = job->wanted.id;
+    job->done.phase = phase;
+    job->done.mail_done = job->mail_done;
+    snprintf(job->done.text, sizeof job->done.text, "%s", text);
+    tell_results(job);
+    courier_put_done(packet(d), &job->done);
+    tell(d, COURIER_DONE);
+    if (job->link != NULL)
+        job->link->job = NULL;
+    job_free(job);
+}
+
+/* --- Content. */
+
+static void
+give_up_content(struct job *job)
+{
+    job->done.damaged = true;
+    decide_rest(job, SMTP_CLASS_LATER, SMTP_PHASE_DATA, "the stored body is damaged");
+    job->link->is_dead = true; /* inside DATA the only way out is to close */
+}
+
+static bool
+next_piece(struct job *job)
+{
+    static char piece[PIECE_BYTES];
+    uint64_t left = job->wanted.body_bytes - job->sent_bytes;
+    ssize_t n = pread(job->fd, piece, left < sizeof piece ? (size_t)left : sizeof piece,
+                      (off_t)(job->wanted.body_offset + job->sent_bytes));
+
+    if (n <= 0)
+        return false;
+    job->sent_bytes += (uint64_t)n;
+    spool_check_add(job->check, (struct slice){piece, (size_t)n});
+    smtp_client_content(job->link->client, (struct slice){piece, (size_t)n});
+    return true;
+}
+
+/* As much as the connection takes; the dot when all is there and may go. */
+static void
+pump_content(struct job *job)
+{
+    struct link *link = job->link;
+
+    if (buf_size(&job->prepend) > 0) {
+        smtp_client_content(link->client, buf_slice(&job->prepend));
+        buf_clear(&job->prepend);
+    }
+    while (job->sent_bytes < job->wanted.body_bytes && !conn_output_is_full(link->conn)) {
+        if (!next_piece(job)) {
+            give_up_content(job);
+            return;
+        }
+    }
+    if (job->sent_bytes < job->wanted.body_bytes || job->has_dot)
+        return;
+    if (spool_check_result(job->check) != job->wanted.body_check) {
+        give_up_content(job);
+    } else if (job->may_dot) {
+        job->has_dot = true;
+        smtp_client_dot(link->client);
+    }
+}
+
+/* --- The engine's events. */
+
+static void
+on_ready(void *ctx, const struct smtp_capabilities *caps)
+{
+    struct link *link = ctx;
+
+    (void)caps;
+    link->is_ready = true;
+}
+
+static void
+start_transaction(struct link *link)
+{
+    struct job *job = link->job;
+    struct smtp_path path = {0};
+
+    job->done.fresh = link->messages++ == 0;
+    put_u32(packet(link->deliverer), job->wanted.id);
+    put_u8(&link->deliverer->packet, job->done.fresh);
+    tell(link->deliverer, COURIER_READY);
+    snprintf(path.text, sizeof path.text, "%s", job->reverse_path);
+    smtp_client_mail(link->client, &path, job->wanted.body_bytes + buf_size(&job->prepend),
+                     job->wanted.body);
+    for (size_t i = 0; i < job->rcpt_count; i++) {
+        snprintf(path.text, sizeof path.text, "%s", job->rcpts[i].address);
+        smtp_client_rcpt(link->client, &path);
+    }
+    smtp_client_data(link->client);
+}
+
+static const char *
+describe(const struct smtp_reply *reply, char *dst, size_t dst_size)
+{
+    if (reply->code == 0)
+        return reply->text;
+    return smtp_reply_text(reply, dst, dst_size);
+}
+
+static void
+on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
+         const struct smtp_reply *reply)
+{
+    struct link *link = ctx;
+    struct job *job = link->job;
+    char text[SMTP_REPLY_TEXT_SIZE + 16];
+
+    if (job == NULL)
+        return; /* RSET behind a job that is reported */
+    describe(reply, text, sizeof text);
+    if (phase == SMTP_PHASE_MAIL && class == SMTP_CLASS_OK)
+        job->mail_done = true;
+    else if (phase == SMTP_PHASE_MAIL && class == SMTP_CLASS_AWAY && !job->done.fresh)
+        return; /* 421 to a reused connection: on_end follows */
+    else if (phase == SMTP_PHASE_MAIL)
+        decide_rest(job, class, phase, text);
+    else if (phase == SMTP_PHASE_RCPT && class != SMTP_CLASS_OK)
+        decide(&job->rcpts[index], class, phase, text);
+    else if (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK) {
+        decide_rest(job, class, phase, text);
+        smtp_client_reset(link->client);
+        job_finish(job, phase, text);
+    } else if (phase == SMTP_PHASE_DOT) {
+        decide_rest(job, class, phase, text);
+        job_finish(job, phase, text);
+    }
+}
+
+static void
+on_want_content(void *ctx)
+{
+    struct link *link = ctx;
+
+    if (!link->job->has_asked)
+        tell_job(link->job, COURIER_ASK_DOT);
+    link->job->has_asked = true;
+    pump_content(link->job);
+}
+
+/* What is unanswered when a connection ends is `away`, or `unknown` behind the dot. */
+static void
+link_ended(struct link *link, enum smtp_phase phase, bool unknown, const char *text)
+{
+    struct job *job = link->job;
+
+    link->is_dead = true;
+    if (job == NULL)
+        return;
+    link->job = NULL;
+    job->link = NULL;
+    if (link->messages > 1 && !job->mail_done && nothing_decided(job)) {
+        job_run(job); /* the connection had been waiting too long: once more, on a fresh one */
+        return;
+    }
+    job->done.fresh = link->messages <= 1;
+    job->done.lost = true;
+    job->done.timed_out = link->is_timed_out;
+    decide_rest(job, unknown ? SMTP_CLASS_UNKNOWN : SMTP_CLASS_AWAY, phase, text);
+    job_finish(job, phase, text);
+}
+
+static void
+on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply)
+{
+    char text[SMTP_REPLY_TEXT_SIZE + 16];
+
+    link_ended(ctx, phase, dot_sent, describe(reply, text, sizeof text));
+}
+
+static const struct smtp_client_ops engine_ops = {
+    .on_ready = on_ready,
+    .on_reply = on_reply,
+    .on_want_content = on_want_content,
+    .on_end = on_end,
+};
+
+/* --- Links. */
+
+static void
+link_free(void *ctx)
+{
+    struct link *link = ctx;
+
+    smtp_client_free(&link->client);
+    free(link);
+}
+
+static void
+link_close(struct link *link)
+{
+    struct link **at = &link->deliverer->links;
+
+    while (*at != link)
+        at = &(*at)->next;
+    *at = link->next;
+    if (link->job != NULL) /* its content was given up */
+        job_finish(link->job, SMTP_PHASE_DATA, "the stored body is damaged");
+    conn_close(&link->conn);
+    loop_defer(link->deliverer->loop, link_free, link);
+}
+
+static void
+link_deadline(struct link *link, bool anew)
+{
+    bool is_waiting = link->is_ready && link->job == NULL && smtp_client_is_idle(link->client);
+    unsigned progress = smtp_client_progress(link->client);
+
+    if (anew || is_waiting || progress != link->progress)
+        conn_deadline(link->conn, is_waiting ? IDLE_MS : smtp_client_timeout_ms(link->client));
+    link->progress = progress;
+}
+
+/* After every call of the engine: what it has led to. */
+static void
+link_settle(struct link *link)
+{
+    bool anew = false;
+
+    if (!link->is_dead && link->job != NULL && !link->job->is_running &&
+        smtp_client_is_idle(link->client) && link->is_ready) {
+        link->job->is_running = true;
+        start_transaction(link);
+        anew = true;
+    }
+    if (link->is_dead) {
+        link_close(link);
+        return;
+    }
+    link_deadline(link, anew);
+    conn_flush(link->conn);
+}
+
+static void
+on_connected(struct link *link)
+{
+    link->client =
+        smtp_client_new(&link->deliverer->settings, &engine_ops, link, conn_output(link->conn));
+    link_settle(link);
+    if (link->client != NULL && !link->is_dead)
+        link_deadline(link, true);
+}
+
+static void
+link_failed(struct link *link, const char *why)
+{
+    if (link->client != NULL)
+        smtp_client_lost(link->client);
+    else
+        link_ended(link, SMTP_PHASE_CONNECT, false, why);
+    link_settle(link);
+}
+
+static void
+on_deadline(struct link *link)
+{
+    link->is_timed_out = true;
+    if (link->client == NULL) {
+        link_failed(link, "connection timed out");
+        return;
+    }
+    if (link->job == NULL && smtp_client_is_idle(link->client)) {
+        smtp_client_quit(link->client); /* enough waited */
+        link->is_ready = false;
+    } else {
+        smtp_client_timeout(link->client);
+    }
+    link_settle(link);
+}
+
+static void
+on_conn(void *ctx, enum conn_event event)
+{
+    struct link *link = ctx;
+
+    if (link->is_dead)
+        return;
+    switch (event) {
+    case CONN_CONNECTED:
+        on_connected(link);
+        break;
+    case CONN_INPUT:
+        smtp_client_input(link->client, conn_input(link->conn));
+        link_settle(link);
+        break;
+    case CONN_DRAINED:
+        if (link->job != NULL && link->job->has_asked && !link->job->has_dot)
+            pump_content(link->job);
+        if (link->client != NULL && !link->is_dead)
+            link_deadline(link, true);
+        link_settle(link);
+        break;
+    case CONN_EOF:
+        link_failed(link, "connection lost");
+        break;
+    case CONN_FAILED:
+        link_failed(link, strerror(conn_error(link->conn)));
+        break;
+    case CONN_TIMEOUT:
+        on_deadline(link);
+        break;
+    }
+}
+
+static struct link *
+idle_link(struct deliverer *d, const struct inet_endpoint *endpoint)
+{
+    for (struct link *link = d->links; link != NULL; link = link->next) {
+        if (!link->is_dead && link->is_ready && link->job == NULL &&
+            link->messages < MESSAGES_PER_LINK && smtp_client_is_idle(link->client) &&
+            inet_endpoint_equal(&link->endpoint, endpoint))
+            return link;
+    }
+    return NULL;
+}
+
+static void
+cannot_connect(struct job *job, const char *why)
+{
+    job->done.fresh = job->done.lost = true;
+    decide_rest(job, SMTP_CLASS_AWAY, SMTP_PHASE_CONNECT, why);
+    job_finish(job, SMTP_PHASE_CONNECT, why);
+}
+
+static void
+job_connect(struct job *job)
+{
+    struct deliverer *d = job->deliverer;
+    struct link *link = mem_alloc(sizeof *link);
+
+    *link = (struct link){.deliverer = d, .endpoint = job->wanted.endpoint, .job = job};
+    if (conn_connect(d->loop, &link->endpoint, NULL, d->connect_timeout_ms, on_conn, link,
+                     &link->conn) != 0) {
+        free(link);
+        cannot_connect(job, strerror(errno));
+        return;
+    }
+    job->link = link;
+    link->next = d->links;
+    d->links = link;
+}
+
+/* On a connection that waits, or on a new one. */
+static void
+job_run(struct job *job)
+{
+    struct link *link = job->is_running ? NULL : idle_link(job->deliverer, &job->wanted.endpoint);
+
+    job->is_running = false;
+    if (link == NULL) {
+        job_connect(job);
+        return;
+    }
+    link->job = job;
+    job->link = link;
+    link_settle(link);
+}
+
+/* --- From the keeper. */
+
+static void
+take_job(struct deliverer *d, struct slice payload, int fd)
+{
+    struct job *job = mem_alloc(sizeof *job);
+
+    CHECK(courier_get_job(payload, &job->wanted) && fd >= 0);
+    job->deliverer = d;
+    job->fd = fd;
+    job->reverse_path = mem_alloc(job->wanted.reverse_path.n + 1);
+    memcpy(job->reverse_path, job->wanted.reverse_path.p, job->wanted.reverse_path.n);
+    job->wanted.reverse_path = slice_of(job->reverse_path);
+    buf_init(&job->prepend, 0);
+    job->check = spool_check_new();
+    job->next = d->jobs;
+    d->jobs = job;
+}
+
+static void
+take_rcpts(struct job *job, struct decoder *fields)
+{
+    while (fields->p < fields->end && !fields->failed) {
+        struct rcpt *rcpt;
+        struct slice address;
+
+        job->rcpts = mem_realloc(job->rcpts, (job->rcpt_count + 1) * sizeof(*job->rcpts));
+        rcpt = &job->rcpts[job->rcpt_count++];
+        *rcpt = (struct rcpt){.index = get_u32(fields)};
+        address = get_bytes(fields);
+        rcpt->address = mem_alloc(address.n + 1);
+        memcpy(rcpt->address, address.p, address.n);
+    }
+}
+
+static void
+take_dot(struct job *job)
+{
+    struct link *link = job->link;
+
+    job->may_dot = true;
+    if (link == NULL || link->is_dead)
+        return;
+    pump_content(job);
+    link_settle(link);
+}
+
+static void
+on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
+{
+    struct deliverer *d = ctx;
+    struct decoder fields = decoder_of(payload);
+    struct job *job;
+
+    if (type == COURIER_JOB) {
+        take_job(d, payload, fd_count > 0 ? fds[0] : -1);
+        return;
+    }
+    job = job_find(d, get_u32(&fields));
+    if (job == NULL)
+        return; /* DOT for a job whose connection was lost meanwhile */
+    if (type == COURIER_PREPEND)
+        buf_add_slice(&job->prepend, get_bytes(&fields));
+    else if (type == COURIER_RCPTS)
+        take_rcpts(job, &fields);
+    else if (type == COURIER_GO)
+        job_run(job);
+    else if (type == COURIER_DOT)
+        take_dot(job);
+}
+
+static void
+on_keeper_gone(void *ctx)
+{
+    struct deliverer *d = ctx;
+
+    loop_stop(d->loop);
+}
+
+int
+deliverer_run(const struct config *config, int keeper_fd)
+{
+    struct deliverer d = {
+        .settings =
+            {
+                .hostname = config->hostname,
+                .command_timeout_ms = config->backend_command_timeout_ms,
+                .data_timeout_ms = config->backend_command_timeout_ms,
+                .content_timeout_ms = config->client_data_timeout_ms,
+                .final_timeout_ms = config->final_reply_timeout_ms,
+            },
+        .connect_timeout_ms = config->backend_connect_timeout_ms,
+    };
+
+    log_set_program("spoolmgr/deliverer");
+    buf_init(&d.packet, 0);
+    d.loop = loop_new();
+    d.channel = channel_open(d.loop, keeper_fd, on_message, on_keeper_gone, &d);
+    loop_run(d.loop);
+    return 0;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The keeper's side of its deliverers: it starts them, hands them attempts, reads what they say,
+ * and starts another when one dies.  An attempt goes to the deliverer with the fewest, and among
+ * equals to the one that had this endpoint last, since a connection may be waiting there.
+ */
+#include "spoolmgr/keeper.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/channel.h"
+#include "net/process.h"
+
+#define RESTART_MIN_MS 100
+#define RESTART_MAX_MS 10000
+#define STEADY_MS 10000 /* one that lived so long was no failure to start */
+#define JOBS_MAX 128    /* of one deliverer */
+
+struct deliverer_child {
+    struct fleet *fleet;
+    unsigned number;
+    pid_t pid;
+    struct channel *channel;
+    unsigned jobs;
+    int64_t started_at_ms, pause_ms;
+    struct loop_timer restart;
+};
+
+struct fleet {
+    struct keeper *keeper;
+    struct deliverer_child *children;
+    unsigned count;
+    struct buf packet;
+};
+
+/* --- What they say. */
+
+static void
+on_results(struct keeper *k, struct decoder *fields, uint32_t id)
+{
+    struct attempt *a = attempt_find(k, id);
+    struct courier_result result;
+
+    while (a != NULL && fields->p < fields->end && courier_get_result(fields, &result))
+        attempt_result(a, &result);
+}
+
+static void
+on_done(struct fleet *fleet, struct slice payload)
+{
+    struct courier_done done;
+    struct attempt *a;
+
+    if (!courier_get_done(payload, &done))
+        return;
+    a = attempt_find(fleet->keeper, done.id);
+    if (a == NULL)
+        return;
+    fleet_ended(fleet, a);
+    attempt_done(fleet->keeper, a, &done);
+}
+
+static void
+on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
+{
+    struct deliverer_child *child = ctx;
+    struct keeper *k = child->fleet->keeper;
+    struct decoder fields = decoder_of(payload);
+    uint32_t id = get_u32(&fields);
+    struct attempt *a;
+
+    for (size_t i = 0; i < fd_count; i++)
+        close(fds[i]);
+    if (type == COURIER_DONE) {
+        on_done(child->fleet, payload);
+        return;
+    }
+    a = attempt_find(k, id);
+    if (a == NULL || a->deliverer != child->number)
+        return;
+    if (type == COURIER_READY)
+        attempt_reached(k, a);
+    else if (type == COURIER_ASK_DOT)
+        attempt_wants_dot(k, a);
+    else if (type == COURIER_RESULTS)
+        on_results(k, &fields, id);
+}
+
+/* --- Life and death. */
+
+static void child_start(struct deliverer_child *child);
+
+static void
+child_reap(struct deliverer_child *child)
+{
+    int status = 0;
+
+    kill(child->pid, SIGKILL); /* it may only have lost its channel */
+    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    log_line(LOG_LEVEL_WARN, NULL, "deliverer-died", "number=%u pid=%ld %s=%d", child->number,
+             (long)child->pid, WIFSIGNALED(status) ? "signal" : "status",
+             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    child->pid = 0;
+    child->jobs = 0;
+}
+
+static void
+on_gone(void *ctx)
+{
+    struct deliverer_child *child = ctx;
+    struct keeper *k = child->fleet->keeper;
+    bool was_steady = loop_now_ms(k->loop) - child->started_at_ms > STEADY_MS;
+
+    channel_close(&child->channel);
+    child_reap(child);
+    child->pause_ms = was_steady || child->pause_ms == 0 ? RESTART_MIN_MS : child->pause_ms * 2;
+    if (child->pause_ms > RESTART_MAX_MS)
+        child->pause_ms = RESTART_MAX_MS;
+    loop_timer_start(&child->restart, child->pause_ms);
+    attempt_crashed(k, child->number);
+}
+
+static void
+on_restart(void *ctx)
+{
+    struct deliverer_child *child = ctx;
+
+    child_start(child);
+    keeper_pump(child->fleet->keeper);
+}
+
+static void
+child_start(struct deliverer_child *child)
+{
+    struct keeper *k = child->fleet->keeper;
+    int fd, err;
+
+    child->started_at_ms = loop_now_ms(k->loop);
+    err = process_fork("spoolmgr-dlv", NULL, 0, &child->pid, &fd);
+    if (err != 0) {
+        log_line(LOG_LEVEL_ALARM, NULL, "deliverer-failed", "number=%u why=\"%s\"", child->number,
+                 err_text(err));
+        loop_timer_start(&child->restart, RESTART_MAX_MS);
+        return;
+    }
+    if (child->pid == 0)
+        _exit(deliverer_run(k->config, fd));
+    child->channel = channel_open(k->loop, fd, on_message, on_gone, child);
+}
+
+struct fleet *
+fleet_new(struct keeper *k, unsigned count)
+{
+    struct fleet *fleet = mem_alloc(sizeof *fleet);
+
+    fleet->keeper = k;
+    fleet->count = count ? count : 1;
+    fleet->children = mem_alloc(fleet->count * sizeof(*fleet->children));
+    buf_init(&fleet->packet, 0);
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct deliverer_child *child = &fleet->children[i];
+
+        child->fleet = fleet;
+        child->number = i;
+        loop_timer_init(&child->restart, k->loop, on_restart, child);
+        child_start(child);
+    }
+    return fleet;
+}
+
+void
+fleet_free(struct fleet **fleet)
+{
+    struct fleet *f = *fleet;
+
+    if (f == NULL)
+        return;
+    for (unsigned i = 0; i < f->count; i++) {
+        struct deliverer_child *child = &f->children[i];
+
+        loop_timer_cancel(&child->restart);
+        channel_close(&child->channel);
+        if (child->pid == 0)
+            continue;
+        kill(child->pid, SIGTERM);
+        while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    buf_fini(&f->packet);
+    free(f->children);
+    free(f);
+    *fleet = NULL;
+}
+
+bool
+fleet_has_room(const struct fleet *fleet)
+{
+    for (unsigned i = 0; i < fleet->count; i++) {
+        if (fleet->children[i].channel != NULL && fleet->children[i].jobs < JOBS_MAX)
+            return true;
+    }
+    return false;
+}
+
+/* --- What they are told. */
+
+/* The n-th attempt at an endpoint goes to the n-th deliverer, so that it finds the connection that
+ * the n-th attempt before it has left. */
+static struct deliverer_child *
+choose_child(struct fleet *fleet, const struct attempt *a)
+{
+    unsigned from = a->endpoint->window.active;
+
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct deliverer_child *child = &fleet->children[(from + i) % fleet->count];
+
+        if (child->channel != NULL && child->jobs < JOBS_MAX)
+            return child;
+    }
+    return NULL;
+}
+
+static int
+send_packet(struct fleet *fleet, struct deliverer_child *child, enum courier_message type, int fd)
+{
+    return channel_send(child->channel, (uint16_t)type, buf_slice(&fleet->packet), &fd,
+                        fd >= 0 ? 1 : 0);
+}
+
+static struct buf *
+packet(struct fleet *fleet, uint32_t id)
+{
+    buf_clear(&fleet->packet);
+    put_u32(&fleet->packet, id);
+    return &fleet->packet;
+}
+
+static int
+send_job(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a, int fd)
+{
+    const struct spool_message *m = a->mail->message;
+
+    buf_clear(&fleet->packet);
+    courier_put_job(&fleet->packet, &(struct courier_job){
+                                        .id = a->id,
+                                        .endpoint = a->endpoint->address,
+                                        .reverse_path = slice_of(m->envelope.reverse_path),
+                                        .body_offset = m->body_offset,
+                                        .body_bytes = m->body_bytes,
+                                        .body_check = m->body_check,
+                                        .body = m->envelope.body,
+                                    });
+    return send_packet(fleet, child, COURIER_JOB, fd);
+}
+
+static int
+send_prepend(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a)
+{
+    struct slice rest = a->mail->message->envelope.prepend;
+    int err = 0;
+
+    while (rest.n > 0 && err == 0) {
+        struct slice piece = {rest.p, rest.n < COURIER_PIECE_MAX ? rest.n : COURIER_PIECE_MAX};
+
+        put_bytes(packet(fleet, a->id), piece);
+        err = send_packet(fleet, child, COURIER_PREPEND, -1);
+        rest.p += piece.n;
+        rest.n -= piece.n;
+    }
+    return err;
+}
+
+static int
+send_recipients(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a)
+{
+    int err = 0;
+
+    packet(fleet, a->id);
+    for (unsigned i = 0; i < a->recipient_count && err == 0; i++) {
+        put_u32(&fleet->packet, a->recipients[i]);
+        put_text(&fleet->packet, a->mail->message->envelope.recipients[a->recipients[i]].address);
+        if (buf_size(&fleet->packet) < COURIER_PIECE_MAX)
+            continue;
+        err = send_packet(fleet, child, COURIER_RCPTS, -1);
+        packet(fleet, a->id);
+    }
+    return err != 0 ? err : send_packet(fleet, child, COURIER_RCPTS, -1);
+}
+
+int
+fleet_send(struct fleet *fleet, struct attempt *a, int segment_fd)
+{
+    struct deliverer_child *child = choose_child(fleet, a);
+    int err;
+
+    if (child == NULL)
+        return ERR_BUSY;
+    err = send_job(fleet, child, a, segment_fd);
+    if (err == 0)
+        err = send_prepend(fleet, child, a);
+    if (err == 0)
+        err = send_recipients(fleet, child, a);
+    if (err == 0) {
+        packet(fleet, a->id);
+        err = send_packet(fleet, child, COURIER_GO, -1);
+    }
+    if (err != 0)
+        return err;
+    a->deliverer = child->number;
+    child->jobs++;
+    return 0;
+}
+
+void
+fleet_send_dot(struct fleet *fleet, struct attempt *a)
+{
+    struct deliverer_child *child = &fleet->children[a->deliverer];
+
+    packet(fleet, a->id);
+    if (child->channel != NULL && send_packet(fleet, child, COURIER_DOT, -1) != 0)
+        kill(child->pid, SIGKILL); /* it does not read: on_gone follows */
+}
+
+void
+fleet_ended(struct fleet *fleet, const struct attempt *a)
+{
+    fleet->children[a->deliverer].jobs--;
+}

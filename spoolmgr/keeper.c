@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The keeper's life.  One loop; every 200 ms it looks at the spool (a lost poke would be harmless
+ * anyway, so there is none), every second at the files that others replace.  Between ticks it is
+ * driven by what deliverers, the ledger's thread and PostgreSQL say.
+ *
+ * A pass (`--once`, or the verb "pass") asks every route now, whatever its pause.
+ */
+#include "spoolmgr/keeper.h"
+
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/control.h"
+
+#define TICK_MS 200
+#define TICKS_A_SECOND (1000 / TICK_MS)
+#define STOP_MS 30000       /* a stop waits so long for what runs */
+#define ONCE_MIRROR_MS 3000 /* `--once` waits so long for PostgreSQL */
+
+/* --- Small parts. */
+
+void
+keeper_touch(struct keeper *k, struct mail *mail)
+{
+    committer_sync(k->committer);
+    if (k->mirror != NULL)
+        mirror_changed(k->mirror, mail);
+}
+
+static void
+pump(void *ctx)
+{
+    struct keeper *k = ctx;
+
+    k->pump_is_due = false;
+    if (!k->is_stopping)
+        attempt_pump(k);
+}
+
+void
+keeper_pump(struct keeper *k)
+{
+    if (k->pump_is_due)
+        return;
+    k->pump_is_due = true;
+    loop_defer(k->loop, pump, k);
+}
+
+static void
+on_synced(void *ctx)
+{
+    attempt_synced(ctx);
+}
+
+static void
+on_forget(void *ctx, struct spool_message *m)
+{
+    plan_forget(ctx, m);
+}
+
+static const struct committer_ops committer_ops = {on_synced, on_forget};
+
+/* --- Messages that are seen for the first time. */
+
+static void
+take_message(struct keeper *k, struct spool_message *m)
+{
+    if (m->open_count == 0)
+        return;
+    if (m->offered) {
+        attempt_possible_duplicate(k, m, "the keeper ended behind the end of the message");
+        spool_store_attempt(k->store, m, clock_wall_ms(), m->next_attempt_at_ms, false,
+                            "the keeper ended before the backend's answer was recorded");
+    } else if ((m->envelope.flags & SPOOL_FLAG_UNKNOWN) && m->attempts == 0) {
+        attempt_possible_duplicate(k, m, "lost behind the end of the message when it was received");
+    }
+    plan_message(k, m);
+    keeper_touch(k, m->user);
+}
+
+static void
+on_new(void *ctx, struct spool_message *m)
+{
+    struct keeper *k = ctx;
+
+    take_message(k, m);
+    keeper_pump(k);
+}
+
+static void
+take_all(struct keeper *k)
+{
+    struct spool_message *m = NULL;
+
+    while ((m = spool_store_next(k->store, m)) != NULL)
+        take_message(k, m);
+}
+
+/* --- The end. */
+
+static bool
+has_work(struct keeper *k)
+{
+    if (k->attempts != NULL)
+        return true;
+    if (committer_has_failed(k->committer))
+        return false; /* waiting does not help */
+    return !committer_is_idle(k->committer);
+}
+
+static void
+stop(struct keeper *k, int64_t patience_ms)
+{
+    if (k->is_stopping)
+        return;
+    k->is_stopping = true;
+    k->stop_at_ms = loop_now_ms(k->loop) + patience_ms;
+}
+
+static void
+check_stop(struct keeper *k)
+{
+    bool is_late = loop_now_ms(k->loop) >= k->stop_at_ms;
+    bool mirrored = !k->once || k->mirror == NULL || mirror_is_settled(k->mirror);
+
+    if (!k->is_stopping || (!is_late && (has_work(k) || !mirrored)))
+        return;
+    loop_stop(k->loop);
+}
+
+static void
+check_pass(struct keeper *k)
+{
+    if (k->pass == 0 || !schedule_pass_is_over(&k->schedule) || k->attempts != NULL)
+        return;
+    k->pass = 0;
+    log_line(LOG_LEVEL_INFO, NULL, "pass-over", "open=%zu", spool_store_open_count(k->store));
+    if (k->once)
+        stop(k, ONCE_MIRROR_MS);
+}
+
+static void
+on_signal(void *ctx, int signo)
+{
+    struct keeper *k = ctx;
+
+    log_line(LOG_LEVEL_INFO, NULL, "stopping", "signal=%d", signo);
+    stop(k, STOP_MS);
+}
+
+/* --- The tick. */
+
+static void
+refresh_store(struct keeper *k)
+{
+    int err = spool_store_refresh(k->store, on_new, k);
+
+    if (err != 0 && !k->store_failed)
+        log_line(LOG_LEVEL_ALARM, NULL, "spool-unreadable", "folder=%s why=\"%s\"",
+                 k->config->spool_dir, err_text(err));
+    k->store_failed = err != 0;
+}
+
+static void
+on_tick(void *ctx)
+{
+    struct keeper *k = ctx;
+
+    loop_timer_start(&k->tick, TICK_MS);
+    refresh_store(k);
+    if (++k->ticks % TICKS_A_SECOND == 0) {
+        if (route_refresh(k->route))
+            plan_routes_changed(k);
+        committer_clean(k->committer);
+    }
+    plan_sweep(k);
+    keeper_pump(k);
+    check_pass(k);
+    check_stop(k);
+}
+
+/* --- The control socket. */
+
+static size_t
+begin_pass(struct keeper *k)
+{
+    size_t count = schedule_pass_begin(&k->schedule);
+
+    k->pass = k->schedule.pass;
+    log_line(LOG_LEVEL_INFO, NULL, "pass", "tasks=%zu", count);
+    keeper_pump(k);
+    return count;
+}
+
+static json_t *
+answer_pass(struct keeper *k)
+{
+    if (route_refresh(k->route))
+        plan_routes_changed(k);
+    refresh_store(k);
+    return json_pack("{s:b, s:I}", "ok", 1, "tasks", (json_int_t)begin_pass(k));
+}
+
+static json_t *
+queues_json(struct keeper *k)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < k->schedule.queue_count; i++) {
+        const struct schedule_queue *queue = k->schedule.queues[i];
+
+        if (queue->ready.count + queue->waiting.count + queue->running == 0)
+            continue;
+        json_array_append_new(list, json_pack("{s:I, s:s, s:I, s:I, s:I}", "customer_id",
+                                              (json_int_t)queue->customer_id, "state",
+                                              queue->customer_id == 0        ? "no-route"
+                                              : queue->unreachable_at_ms > 0 ? "unreachable"
+                                                                             : "ok",
+                                              "ready", (json_int_t)queue->ready.count, "waiting",
+                                              (json_int_t)queue->waiting.count, "running",
+                                              (json_int_t)queue->running));
+    }
+    return list;
+}
+
+static json_t *
+answer_status(struct keeper *k)
+{
+    struct spool_store_stats stats;
+
+    spool_store_get_stats(k->store, &stats);
+    return json_pack(
+        "{s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}", "ok", 1, "open",
+        (json_int_t)spool_store_open_count(k->store), "segments", (json_int_t)stats.segments,
+        "damaged_records", (json_int_t)stats.damaged_records, "unreadable_segments",
+        (json_int_t)stats.unreadable_segments, "ledger_bytes", (json_int_t)stats.ledger_bytes,
+        "replica", route_has_replica(k->route), "database",
+        k->mirror == NULL         ? "not configured"
+        : mirror_is_up(k->mirror) ? "up"
+                                  : "down",
+        "queues", queues_json(k));
+}
+
+static const struct verb {
+    const char *word;
+    json_t *(*answer)(struct keeper *k);
+} verbs[] = {
+    {"pass", answer_pass},
+    {"status", answer_status},
+};
+
+static json_t *
+answer_of(struct keeper *k, const char *word)
+{
+    for (size_t i = 0; word != NULL && i < ARRAY_SIZE(verbs); i++) {
+        if (strcmp(verbs[i].word, word) == 0)
+            return verbs[i].answer(k);
+    }
+    return json_pack("{s:b, s:s}", "ok", 0, "error",
+                     "unknown request: send {\"verb\":\"pass\"} or {\"verb\":\"status\"}");
+}
+
+static void
+on_request(void *ctx, struct control_request *request, struct slice line)
+{
+    json_t *asked = json_loadb(line.p, line.n, 0, NULL);
+    json_t *answer = answer_of(ctx, json_string_value(json_object_get(asked, "verb")));
+    char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+
+    control_answer(request, text ? slice_of(text) : SLICE("{\"ok\":false}"));
+    free(text);
+    json_decref(answer);
+    json_decref(asked);
+}
+
+static void
+open_control(struct keeper *k)
+{
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/spoolmgr.sock", k->config->run_dir);
+    if (control_listen(k->loop, path, on_request, k, &k->control) != 0)
+        log_line(LOG_LEVEL_WARN, NULL, "control-failed",
+                 "socket=%s effect=\"the keeper cannot be asked for anything\"", path);
+}
+
+/* --- Life. */
+
+static int
+open_all(struct keeper *k)
+{
+    int err = spool_store_open(&spool_io_disk, k->config->spool_dir, SPOOL_STORE_OWNER, &k->store);
+
+    if (err != 0) {
+        log_line(LOG_LEVEL_ALARM, NULL, "spool-unreadable", "folder=%s why=\"%s\"",
+                 k->config->spool_dir, err_text(err));
+        return err;
+    }
+    err = route_open(k->config, &k->route);
+    if (err != 0)
+        log_line(LOG_LEVEL_ALARM, NULL, "shared-table-failed", "folder=%s why=\"%s\"",
+                 k->config->run_dir, err_text(err));
+    return err;
+}
+
+static void
+start(struct keeper *k)
+{
+    k->loop = loop_new();
+    schedule_init(&k->schedule);
+    k->fleet = fleet_new(k, k->config->deliverers); /* before there are threads */
+    k->committer = committer_new(k->loop, k->store, &committer_ops, k);
+    loop_timer_init(&k->tick, k->loop, on_tick, k);
+    loop_on_signal(k->loop, SIGTERM, on_signal, k);
+    loop_on_signal(k->loop, SIGINT, on_signal, k);
+    if (k->config->database[0] != '\0')
+        k->mirror = mirror_new(k);
+    open_control(k);
+    take_all(k);
+    log_line(LOG_LEVEL_INFO, NULL, "keeper", "open=%zu deliverers=%u once=%s",
+             spool_store_open_count(k->store), k->config->deliverers, k->once ? "yes" : "no");
+    if (k->once)
+        begin_pass(k);
+    loop_timer_start(&k->tick, 0);
+}
+
+static void
+forget_all(struct keeper *k)
+{
+    struct spool_message *m = NULL;
+
+    while ((m = spool_store_next(k->store, m)) != NULL)
+        plan_forget(k, m);
+    for (size_t i = 0; i < ENDPOINT_SLOTS; i++) {
+        while (k->endpoints[i] != NULL) {
+            struct endpoint *e = k->endpoints[i];
+
+            k->endpoints[i] = e->next;
+            free(e);
+        }
+    }
+}
+
+static void
+end(struct keeper *k)
+{
+    loop_timer_cancel(&k->tick);
+    control_close(&k->control);
+    fleet_free(&k->fleet); /* what still runs stays `offered`, and is named at the next start */
+    attempt_abandon_all(k);
+    if (committer_free(&k->committer) != 0)
+        k->exit_status = 1;
+    mirror_free(&k->mirror);
+    forget_all(k);
+    schedule_fini(&k->schedule);
+    loop_free(&k->loop);
+}
+
+int
+keeper_run(const struct config *config, bool once)
+{
+    struct keeper *k = mem_alloc(sizeof *k);
+    int status;
+
+    k->config = config;
+    k->once = once;
+    if (open_all(k) != 0) {
+        k->exit_status = 1;
+    } else {
+        start(k);
+        loop_run(k->loop);
+        end(k);
+    }
+    route_close(&k->route);
+    spool_store_close(&k->store);
+    status = k->exit_status;
+    free(k);
+    return status;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the parts of the keeper share.  One process, one loop, no locks:
+ *
+ *   keeper.c     life: opens, ticks, passes, control socket, end
+ *   plan.c       messages of the store <-> tasks of the schedule
+ *   attempt.c    one attempt: where to, with whom, and what its outcome means
+ *   fleet.c      the deliverers: children, channels, packets
+ *   mirror.c     the index in PostgreSQL
+ */
+#ifndef SPOOLMGR_KEEPER_H
+#define SPOOLMGR_KEEPER_H
+
+#include "net/loop.h"
+#include "spool/spool_store.h"
+#include "spoolmgr/committer.h"
+#include "spoolmgr/courier.h"
+#include "spoolmgr/route.h"
+#include "spoolmgr/schedule.h"
+
+struct fleet;
+struct mirror;
+
+struct task {                  /* the recipients of one message that belong to one customer */
+    struct schedule_item item; /* first */
+    struct mail *mail;
+    uint32_t customer_id; /* 0: no route */
+    struct task *next;
+};
+
+struct mail { /* the keeper's side of a message with an open recipient; message->user */
+    struct spool_message *message;
+    struct task *tasks;
+    struct attempt *attempt;              /* the one that runs; one a message */
+    struct mail *dirty_prev, *dirty_next; /* the mirror's list */
+    bool is_dirty, is_gone;               /* is_gone: its deletion from the index is queued */
+    bool needs_plan;                      /* the replica changed while its attempt ran */
+    unsigned crashes;                     /* deliverers that died while they had it */
+};
+
+#define ENDPOINT_SLOTS 1024
+struct endpoint { /* of a backend; shared by all customers that have it */
+    struct endpoint *next;
+    struct inet_endpoint address;
+    struct schedule_window window;
+    uint64_t asked_in_pass; /* the pass that has had its probe here */
+};
+
+struct attempt {
+    struct attempt *next;
+    uint32_t id;
+    unsigned number; /* the message's n-th */
+    struct task *task;
+    struct mail *mail;
+    struct endpoint *endpoint;
+    unsigned limit; /* of the endpoint's connections */
+    unsigned deliverer;
+    int64_t started_at_ms;
+    bool was_down; /* a probe */
+    bool reached;  /* EHLO was answered */
+    bool offered, dot_sent;
+    uint64_t offered_seq; /* durable once the store has synced so far */
+    uint32_t *recipients; /* indexes in the envelope */
+    struct courier_result *results;
+    unsigned recipient_count, result_count;
+};
+
+struct keeper {
+    const struct config *config;
+    struct loop *loop;
+    struct spool_store *store;
+    struct committer *committer;
+    struct route *route;
+    struct schedule schedule;
+    struct fleet *fleet;
+    struct mirror *mirror; /* NULL: no database is configured */
+    struct control *control;
+    struct loop_timer tick;
+    struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
+    struct attempt *attempts;
+    uint32_t next_attempt_id;
+    struct spool_message *sweep; /* where the sweep goes on; NULL: at the beginning */
+    bool sweep_replans, replan_again;
+    unsigned ticks;
+    bool once, is_stopping, store_failed, pump_is_due;
+    uint64_t pass;      /* that runs; 0: none */
+    int64_t stop_at_ms; /* of the loop's clock: end then, whatever runs */
+    int exit_status;
+};
+
+/* keeper.c */
+int keeper_run(const struct config *config, bool once);
+void keeper_pump(struct keeper *k); /* starts what may start now; at the end of the turn */
+void keeper_touch(struct keeper *k, struct mail *mail); /* its outcome is queued: sync, mirror */
+
+/* plan.c */
+void plan_message(struct keeper *k,
+                  struct spool_message *m); /* makes, changes or drops its tasks */
+void plan_forget(struct keeper *k, struct spool_message *m);
+void plan_put(struct keeper *k, struct task *task, int64_t next_at_ms);
+void plan_routes_changed(struct keeper *k);      /* the replica is another one */
+void plan_sweep(struct keeper *k);               /* a slice of all messages: new routes, expiry */
+const char *plan_state(const struct mail *mail); /* a word for lists */
+
+/* attempt.c */
+void attempt_pump(struct keeper *k);
+struct attempt *attempt_find(struct keeper *k, uint32_t id);
+void attempt_reached(struct keeper *k, struct attempt *a);
+void attempt_wants_dot(struct keeper *k, struct attempt *a);
+void attempt_synced(struct keeper *k); /* gives the dots that are due */
+void attempt_result(struct attempt *a, const struct courier_result *result);
+void attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *done);
+void attempt_abandon_all(struct keeper *k); /* at the end: no outcome is known */
+void attempt_crashed(struct keeper *k, unsigned deliverer);
+/* The route could not be reached in an attempt that began behind the deadline. */
+void attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const char *why);
+/* A message whose dot went out in a life before this one. */
+void attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const char *why);
+
+/* fleet.c */
+struct fleet *fleet_new(struct keeper *k, unsigned count);
+void fleet_free(struct fleet **fleet);
+bool fleet_has_room(const struct fleet *fleet);
+/* Hands the attempt over. ERR_CLOSED, ERR_LIMIT, ERR_IO: it could not. */
+MUST_USE int fleet_send(struct fleet *fleet, struct attempt *a, int segment_fd);
+void fleet_send_dot(struct fleet *fleet, struct attempt *a);
+void fleet_ended(struct fleet *fleet, const struct attempt *a);
+
+/* mirror.c */
+struct mirror *mirror_new(struct keeper *k);
+void mirror_free(struct mirror **mirror);
+void mirror_changed(struct mirror *mirror,
+                    struct mail *mail); /* to be written, or deleted if ended */
+void mirror_forget(struct mirror *mirror, struct mail *mail);
+bool mirror_is_settled(const struct mirror *mirror); /* agrees with the log, or cannot */
+bool mirror_is_up(const struct mirror *mirror);
+
+/* fsck.c */
+int fsck_run(const struct config *config);
+
+#endif

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The index of the spool in PostgreSQL.  It is a copy for people: the log is the truth, and nothing
+ * here holds up mail (P5).  Changes collect for half a second and go in batches that can be
+ * repeated without harm.  After each connection all is written anew, and rows of this node that
+ * were not are deleted: they are no longer in the log.
+ *
+ *   DOWN --connected--> CHECKING --the schema fits--> COPYING --all written--> PRUNING -->
+ * FOLLOWING
+ *                           \--it does not--> MISFIT (asked again later)
+ */
+#include "spoolmgr/keeper.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "db/db.h"
+#include "db/db_schema.h"
+
+#define FLUSH_MS 500
+#define BATCH_ROWS 500
+#define RECHECK_MS 30000
+
+enum state { DOWN, CHECKING, COPYING, PRUNING, FOLLOWING, MISFIT };
+
+enum column {
+    COLUMN_REF,
+    COLUMN_CUSTOMER_ID,
+    COLUMN_CUSTOMER,
+    COLUMN_REVERSE_PATH,
+    COLUMN_RECIPIENTS,
+    COLUMN_OPEN,
+    COLUMN_SIZE,
+    COLUMN_RECEIVED,
+    COLUMN_EXPIRES,
+    COLUMN_NEXT,
+    COLUMN_ATTEMPTS,
+    COLUMN_REPLY,
+    COLUMN_STATE,
+    COLUMN_SEGMENT,
+    COLUMN_COUNT
+};
+
+static const char upsert_sql[] =
+    "INSERT INTO postern.spool_index AS i (ref, node, customer_id, customer, reverse_path, "
+    "recipients, open_recipients, size_bytes, received_at, expires_at, next_attempt_at, attempts, "
+    "last_reply, state, segment, updated_at) "
+    "SELECT u.ref, $15::int, u.customer_id, u.customer, u.reverse_path, u.recipients::text[], "
+    "u.open_recipients, u.size_bytes, u.received_at, u.expires_at, u.next_attempt_at, u.attempts, "
+    "u.last_reply, u.state, u.segment, $16::timestamptz "
+    "FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::int[], "
+    "$7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::int[], "
+    "$12::text[], $13::text[], $14::text[]) AS u(ref, customer_id, customer, reverse_path, "
+    "recipients, open_recipients, size_bytes, received_at, expires_at, next_attempt_at, attempts, "
+    "last_reply, state, segment) "
+    "ON CONFLICT (ref) DO UPDATE SET node = EXCLUDED.node, customer_id = EXCLUDED.customer_id, "
+    "customer = EXCLUDED.customer, reverse_path = EXCLUDED.reverse_path, "
+    "recipients = EXCLUDED.recipients, open_recipients = EXCLUDED.open_recipients, "
+    "size_bytes = EXCLUDED.size_bytes, received_at = EXCLUDED.received_at, "
+    "expires_at = EXCLUDED.expires_at, next_attempt_at = EXCLUDED.next_attempt_at, "
+    "attempts = EXCLUDED.attempts, last_reply = EXCLUDED.last_reply, state = EXCLUDED.state, "
+    "segment = EXCLUDED.segment, updated_at = EXCLUDED.updated_at";
+
+static const char delete_sql[] =
+    "DELETE FROM postern.spool_index WHERE ref = ANY($1::text[]) AND node = $2::int";
+
+/* Written since the copy began: between these two. */
+static const char prune_sql[] = "DELETE FROM postern.spool_index WHERE node = $1::int "
+                                "AND updated_at NOT BETWEEN $2::timestamptz AND $3::timestamptz";
+
+struct mirror {
+    struct keeper *keeper;
+    struct db *db;
+    enum state state;
+    struct mail *dirty_first, *dirty_last;
+    size_t dirty_count;
+    struct buf gone; /* references of ended messages, as an array's elements */
+    size_t gone_count;
+    size_t in_flight;             /* queries */
+    int64_t copy_began_ms, at_ms; /* at_ms never goes back: a stamp of this connection's rows */
+    bool has_complained, was_ever_up;
+    struct loop_timer timer;
+    int64_t recheck_at_ms;
+    char node[16];
+};
+
+static void flush(struct mirror *mirror);
+
+/* --- The list of what has changed. */
+
+static void
+list_remove(struct mirror *mirror, struct mail *mail)
+{
+    if (!mail->is_dirty)
+        return;
+    if (mail->dirty_prev)
+        mail->dirty_prev->dirty_next = mail->dirty_next;
+    else
+        mirror->dirty_first = mail->dirty_next;
+    if (mail->dirty_next)
+        mail->dirty_next->dirty_prev = mail->dirty_prev;
+    else
+        mirror->dirty_last = mail->dirty_prev;
+    mail->dirty_prev = mail->dirty_next = NULL;
+    mail->is_dirty = false;
+    mirror->dirty_count--;
+}
+
+static void
+list_add(struct mirror *mirror, struct mail *mail)
+{
+    if (mail->is_dirty)
+        return;
+    mail->is_dirty = true;
+    mail->dirty_prev = mirror->dirty_last;
+    if (mirror->dirty_last)
+        mirror->dirty_last->dirty_next = mail;
+    else
+        mirror->dirty_first = mail;
+    mirror->dirty_last = mail;
+    mirror->dirty_count++;
+}
+
+void
+mirror_forget(struct mirror *mirror, struct mail *mail)
+{
+    list_remove(mirror, mail);
+}
+
+void
+mirror_changed(struct mirror *mirror, struct mail *mail)
+{
+    char ref[REF_SIZE];
+
+    if (mirror->state < COPYING || mirror->state == MISFIT)
+        return; /* all is written when the database is there */
+    if (mail->message->open_count > 0) {
+        list_add(mirror, mail);
+        return;
+    }
+    list_remove(mirror, mail);
+    if (mail->is_gone)
+        return;
+    mail->is_gone = true;
+    buf_printf(&mirror->gone, "%s%s", mirror->gone_count++ ? "," : "",
+               ref_text(mail->message->envelope.ref, ref));
+}
+
+/* --- Rows as arrays, one a column. */
+
+struct rows {
+    struct buf columns[COLUMN_COUNT];
+    size_t count;
+};
+
+/* An element in quotes; octets that are not ASCII could make the database refuse the batch. */
+static void
+put_element(struct buf *b, const char *text)
+{
+    buf_add_text(b, "\"");
+    for (const char *p = text; *p != '\0'; p++) {
+        unsigned char c = (unsigned char)*p;
+
+        if (c == '"' || c == '\\')
+            buf_add_text(b, "\\");
+        buf_add(b, c < 0x20 || c > 0x7e ? "?" : p, 1);
+    }
+    buf_add_text(b, "\"");
+}
+
+static struct buf *
+column(struct rows *rows, enum column which)
+{
+    struct buf *b = &rows->columns[which];
+
+    buf_add_text(b, rows->count > 0 ? "," : "{");
+    return b;
+}
+
+static void
+put_time(struct rows *rows, enum column which, int64_t wall_ms)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    buf_add_text(column(rows, which), wall_ms > 0 ? clock_rfc3339(wall_ms, text) : "NULL");
+}
+
+static void
+put_recipients(struct rows *rows, const struct spool_message *m)
+{
+    struct buf list;
+
+    buf_init(&list, 0);
+    buf_add_text(&list, "{");
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (i > 0)
+            buf_add_text(&list, ",");
+        put_element(&list, m->envelope.recipients[i].address);
+    }
+    buf_add_text(&list, "}");
+    put_element(column(rows, COLUMN_RECIPIENTS), buf_text(&list));
+    buf_fini(&list);
+}
+
+static void
+put_row(struct rows *rows, const struct mail *mail)
+{
+    const struct spool_message *m = mail->message;
+    char ref[REF_SIZE], segment[SPOOL_SEGMENT_NAME_SIZE];
+
+    put_element(column(rows, COLUMN_REF), ref_text(m->envelope.ref, ref));
+    buf_printf(column(rows, COLUMN_CUSTOMER_ID), "%u", m->envelope.customer_id);
+    put_element(column(rows, COLUMN_CUSTOMER), m->envelope.customer);
+    put_element(column(rows, COLUMN_REVERSE_PATH), m->envelope.reverse_path);
+    put_recipients(rows, m);
+    buf_printf(column(rows, COLUMN_OPEN), "%u", m->open_count);
+    buf_printf(column(rows, COLUMN_SIZE), "%llu", (unsigned long long)m->body_bytes);
+    put_time(rows, COLUMN_RECEIVED, m->envelope.received_at_ms);
+    put_time(rows, COLUMN_EXPIRES, m->expires_at_ms);
+    put_time(rows, COLUMN_NEXT, m->next_attempt_at_ms);
+    buf_printf(column(rows, COLUMN_ATTEMPTS), "%u", m->attempts);
+    put_element(column(rows, COLUMN_REPLY), m->attempts > 0 ? m->last_reply : m->envelope.reason);
+    put_element(column(rows, COLUMN_STATE), plan_state(mail));
+    put_element(column(rows, COLUMN_SEGMENT), spool_segment_name(m->segment, segment));
+    rows->count++;
+}
+
+/* --- Queries. */
+
+static void
+complain(struct mirror *mirror, const char *why)
+{
+    if (!mirror->has_complained)
+        log_line(LOG_LEVEL_WARN, NULL, "mirror-failed",
+                 "why=\"%s\" effect=\"the index in PostgreSQL is behind; mail is not\"", why);
+    mirror->has_complained = true;
+}
+
+/* What a failed batch held is not known to be there: all is copied again, after a pause. */
+static void
+on_written(void *ctx, const PGresult *result)
+{
+    struct mirror *mirror = ctx;
+
+    mirror->in_flight--;
+    if (result == NULL)
+        return;
+    if (PQresultStatus(result) != PGRES_COMMAND_OK) {
+        complain(mirror, PQresultErrorMessage(result));
+        mirror->state = MISFIT;
+        mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + RECHECK_MS;
+        return;
+    }
+    flush(mirror);
+}
+
+static const char *
+stamp(struct mirror *mirror, char dst[CLOCK_RFC3339_SIZE])
+{
+    int64_t now_ms = clock_wall_ms();
+
+    if (now_ms > mirror->at_ms)
+        mirror->at_ms = now_ms;
+    return clock_rfc3339(mirror->at_ms, dst);
+}
+
+static void
+send_rows(struct mirror *mirror)
+{
+    const char *params[COLUMN_COUNT + 2];
+    char when[CLOCK_RFC3339_SIZE];
+    struct rows rows = {.count = 0};
+
+    for (size_t i = 0; i < COLUMN_COUNT; i++)
+        buf_init(&rows.columns[i], 0);
+    while (mirror->dirty_first != NULL && rows.count < BATCH_ROWS) {
+        put_row(&rows, mirror->dirty_first);
+        list_remove(mirror, mirror->dirty_first);
+    }
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        buf_add_text(&rows.columns[i], "}");
+        params[i] = buf_text(&rows.columns[i]);
+    }
+    params[COLUMN_COUNT] = mirror->node;
+    params[COLUMN_COUNT + 1] = stamp(mirror, when);
+    mirror->in_flight++;
+    db_query(mirror->db, upsert_sql, ARRAY_SIZE(params), params, on_written, mirror);
+    for (size_t i = 0; i < COLUMN_COUNT; i++)
+        buf_fini(&rows.columns[i]);
+}
+
+static void
+send_gone(struct mirror *mirror)
+{
+    struct buf list;
+    const char *params[2];
+
+    buf_init(&list, 0);
+    buf_printf(&list, "{%s}", buf_text(&mirror->gone));
+    params[0] = buf_text(&list);
+    params[1] = mirror->node;
+    mirror->in_flight++;
+    db_query(mirror->db, delete_sql, ARRAY_SIZE(params), params, on_written, mirror);
+    buf_fini(&list);
+    buf_clear(&mirror->gone);
+    mirror->gone_count = 0;
+}
+
+static void
+send_prune(struct mirror *mirror)
+{
+    char from[CLOCK_RFC3339_SIZE], to[CLOCK_RFC3339_SIZE];
+    const char *params[] = {mirror->node, clock_rfc3339(mirror->copy_began_ms, from),
+                            stamp(mirror, to)};
+
+    mirror->state = PRUNING;
+    mirror->in_flight++;
+    db_query(mirror->db, prune_sql, ARRAY_SIZE(params), params, on_written, mirror);
+}
+
+/* One query at a time, so that what changes meanwhile collects. */
+static void
+flush(struct mirror *mirror)
+{
+    if (mirror->in_flight > 0 || mirror->state < COPYING || mirror->state == MISFIT)
+        return;
+    if (mirror->gone_count > 0)
+        send_gone(mirror);
+    else if (mirror->dirty_count > 0)
+        send_rows(mirror);
+    else if (mirror->state == COPYING)
+        send_prune(mirror);
+    else if (mirror->state == PRUNING) {
+        mirror->state = FOLLOWING;
+        log_line(LOG_LEVEL_INFO, NULL, "mirror", "state=agrees open=%zu",
+                 spool_store_open_count(mirror->keeper->store));
+    }
+}
+
+static void
+begin_copy(struct mirror *mirror)
+{
+    struct spool_message *m = NULL;
+
+    mirror->state = COPYING;
+    mirror->copy_began_ms = clock_wall_ms();
+    mirror->at_ms = mirror->copy_began_ms;
+    while ((m = spool_store_next(mirror->keeper->store, m)) != NULL) {
+        if (m->open_count > 0 && m->user != NULL)
+            list_add(mirror, m->user);
+    }
+    flush(mirror);
+}
+
+static void
+on_schema(void *ctx, const PGresult *result)
+{
+    struct mirror *mirror = ctx;
+    char sentence[DB_SCHEMA_SENTENCE_SIZE];
+
+    mirror->in_flight--;
+    if (result == NULL)
+        return;
+    if (db_schema_check(result, sentence) == DB_SCHEMA_FITS) {
+        mirror->has_complained = false;
+        begin_copy(mirror);
+        return;
+    }
+    complain(mirror, sentence);
+    mirror->state = MISFIT;
+    mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + RECHECK_MS;
+}
+
+static void
+check_schema(struct mirror *mirror)
+{
+    mirror->state = CHECKING;
+    mirror->in_flight++;
+    db_query(mirror->db, DB_SCHEMA_QUERY, 0, NULL, on_schema, mirror);
+}
+
+static void
+on_up(void *ctx)
+{
+    struct mirror *mirror = ctx;
+
+    log_line(LOG_LEVEL_INFO, NULL, "database-up", "mirror=yes");
+    check_schema(mirror);
+}
+
+static void
+on_down(void *ctx, const char *why)
+{
+    struct mirror *mirror = ctx;
+
+    if (mirror->state != DOWN || !mirror->was_ever_up)
+        log_line(LOG_LEVEL_WARN, NULL, "database-down", "why=\"%s\"", why);
+    mirror->was_ever_up = true;
+    mirror->state = DOWN;
+    while (mirror->dirty_first != NULL)
+        list_remove(mirror, mirror->dirty_first);
+    buf_clear(&mirror->gone);
+    mirror->gone_count = 0;
+}
+
+static const struct db_ops db_ops = {.on_up = on_up, .on_down = on_down};
+
+static void
+on_timer(void *ctx)
+{
+    struct mirror *mirror = ctx;
+
+    loop_timer_start(&mirror->timer, FLUSH_MS);
+    if (mirror->state == MISFIT && mirror->in_flight == 0 &&
+        loop_now_ms(mirror->keeper->loop) >= mirror->recheck_at_ms)
+        check_schema(mirror);
+    flush(mirror);
+}
+
+struct mirror *
+mirror_new(struct keeper *k)
+{
+    struct mirror *mirror = mem_alloc(sizeof *mirror);
+
+    mirror->keeper = k;
+    buf_init(&mirror->gone, 0);
+    snprintf(mirror->node, sizeof mirror->node, "%u", k->config->node);
+    loop_timer_init(&mirror->timer, k->loop, on_timer, mirror);
+    loop_timer_start(&mirror->timer, FLUSH_MS);
+    mirror->db = db_open(k->loop, k->config->database, &db_ops, mirror);
+    return mirror;
+}
+
+void
+mirror_free(struct mirror **mirror)
+{
+    struct mirror *m = *mirror;
+
+    if (m == NULL)
+        return;
+    db_close(&m->db);
+    loop_timer_cancel(&m->timer);
+    while (m->dirty_first != NULL)
+        list_remove(m, m->dirty_first);
+    buf_fini(&m->gone);
+    free(m);
+    *mirror = NULL;
+}
+
+bool
+mirror_is_settled(const struct mirror *mirror)
+{
+    return mirror->state == FOLLOWING && mirror->in_flight == 0 && mirror->dirty_count == 0 &&
+           mirror->gone_count == 0;
+}
+
+bool
+mirror_is_up(const struct mirror *mirror)
+{
+    return mirror->state >= COPYING && mirror->state != MISFIT;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * From messages to tasks: a message has one task for each customer among its open recipients,
+ * mostly one.  The route is looked up anew when the registry changes, by a sweep in slices, so that
+ * neither a million messages nor a change a second holds up the loop (P8).
+ */
+#include "spoolmgr/keeper.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define SWEEP_SLICE 2000              /* messages a tick */
+#define PREPARED_MAX_MS (3600 * 1000) /* then its worker is gone, whatever has become of it */
+
+static bool
+is_scheduled(const struct spool_message *m)
+{
+    return m->open_count > 0 && !m->held && !m->prepared && !m->damaged;
+}
+
+static struct task *
+task_find(struct mail *mail, uint32_t customer_id)
+{
+    struct task *task = mail->tasks;
+
+    while (task != NULL && task->customer_id != customer_id)
+        task = task->next;
+    return task;
+}
+
+void
+plan_put(struct keeper *k, struct task *task, int64_t next_at_ms)
+{
+    schedule_put(&k->schedule, &task->item, schedule_queue_of(&k->schedule, task->customer_id),
+                 task->mail->message->envelope.received_at_ms, next_at_ms, clock_wall_ms());
+}
+
+static void
+task_add(struct keeper *k, struct mail *mail, uint32_t customer_id)
+{
+    struct task *task = mem_alloc(sizeof *task);
+
+    task->mail = mail;
+    task->customer_id = customer_id;
+    task->next = mail->tasks;
+    mail->tasks = task;
+    plan_put(k, task, mail->message->next_attempt_at_ms);
+}
+
+static void
+tasks_free(struct task *task)
+{
+    while (task != NULL) {
+        struct task *next = task->next;
+
+        schedule_remove(&task->item);
+        free(task);
+        task = next;
+    }
+}
+
+/* Takes the customer's task out of a list; NULL: there is none. */
+static struct task *
+task_take(struct task **list, uint32_t customer_id)
+{
+    while (*list != NULL) {
+        struct task *task = *list;
+
+        if (task->customer_id == customer_id) {
+            *list = task->next;
+            return task;
+        }
+        list = &task->next;
+    }
+    return NULL;
+}
+
+static void
+tasks_drop(struct mail *mail)
+{
+    tasks_free(mail->tasks);
+    mail->tasks = NULL;
+}
+
+static struct mail *
+mail_of(struct spool_message *m)
+{
+    struct mail *mail = m->user;
+
+    if (mail == NULL) {
+        mail = mem_alloc(sizeof *mail);
+        mail->message = m;
+        m->user = mail;
+    }
+    return mail;
+}
+
+/* The customer's task: the one it had, where it was, or a new one. */
+static void
+task_keep(struct keeper *k, struct mail *mail, struct task **old, uint32_t customer_id)
+{
+    struct task *task;
+
+    if (task_find(mail, customer_id) != NULL)
+        return;
+    task = task_take(old, customer_id);
+    if (task == NULL) {
+        task_add(k, mail, customer_id);
+        return;
+    }
+    task->next = mail->tasks;
+    mail->tasks = task;
+}
+
+/* A task for each customer among the open recipients; those that are no longer wanted go. */
+static void
+tasks_update(struct keeper *k, struct mail *mail)
+{
+    struct spool_message *m = mail->message;
+    struct task *old = mail->tasks;
+    const char *domain = "";
+
+    mail->tasks = NULL;
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        if (m->states[i].end != SPOOL_END_NONE ||
+            strcmp(domain, m->envelope.recipients[i].domain) == 0)
+            continue;
+        domain = m->envelope.recipients[i].domain;
+        task_keep(k, mail, &old, route_customer(k->route, domain));
+    }
+    if (mail->tasks == NULL) /* recipients without any domain */
+        task_keep(k, mail, &old, 0);
+    tasks_free(old);
+}
+
+void
+plan_message(struct keeper *k, struct spool_message *m)
+{
+    struct mail *mail;
+
+    if (m->open_count == 0 && m->user == NULL)
+        return;
+    mail = mail_of(m);
+    if (mail->attempt != NULL) {
+        mail->needs_plan = true;
+        return;
+    }
+    mail->needs_plan = false;
+    if (is_scheduled(m))
+        tasks_update(k, mail);
+    else
+        tasks_drop(mail);
+}
+
+void
+plan_forget(struct keeper *k, struct spool_message *m)
+{
+    struct mail *mail = m->user;
+
+    if (k->sweep == m)
+        k->sweep = spool_store_next(k->store, m);
+    if (mail == NULL)
+        return;
+    CHECK(mail->attempt == NULL);
+    if (k->mirror != NULL)
+        mirror_forget(k->mirror, mail);
+    tasks_drop(mail);
+    free(mail);
+    m->user = NULL;
+}
+
+const char *
+plan_state(const struct mail *mail)
+{
+    const struct spool_message *m = mail->message;
+
+    if (m->damaged)
+        return "damaged";
+    if (m->held)
+        return "held";
+    if (m->prepared)
+        return "prepared";
+    for (const struct task *task = mail->tasks; task != NULL; task = task->next) {
+        if (task->customer_id == 0)
+            return "no-route";
+    }
+    return mail->attempt != NULL ? "running" : "waiting";
+}
+
+/* --- The sweep. */
+
+static void
+sweep_prepared(struct keeper *k, struct spool_message *m)
+{
+    char ref[REF_SIZE];
+    int64_t now_ms = clock_wall_ms();
+
+    if (!m->prepared || m->open_count == 0 || now_ms - m->envelope.received_at_ms < PREPARED_MAX_MS)
+        return;
+    log_line(LOG_LEVEL_WARN, ref_text(m->envelope.ref, ref), "prepared-confirmed",
+             "why=\"its worker has not said what became of it\"");
+    spool_store_confirm(k->store, m, now_ms);
+    plan_message(k, m);
+    keeper_touch(k, mail_of(m));
+}
+
+/* Behind its deadline, and its route could not be reached in an attempt made since. */
+static void
+sweep_expiry(struct keeper *k, struct mail *mail)
+{
+    struct task *next;
+
+    if (mail->attempt != NULL || mail->message->expires_at_ms > clock_wall_ms())
+        return;
+    for (struct task *task = mail->tasks; task != NULL; task = next) {
+        next = task->next;
+        if (task->item.queue != NULL &&
+            task->item.queue->unreachable_at_ms > mail->message->expires_at_ms) {
+            attempt_expire(k, mail, task->customer_id, "its backends could not be reached");
+            return; /* its tasks have been planned anew */
+        }
+    }
+}
+
+static void
+sweep_one(struct keeper *k, struct spool_message *m)
+{
+    struct mail *mail = m->user;
+
+    sweep_prepared(k, m);
+    if (mail == NULL || m->open_count == 0)
+        return;
+    if (k->sweep_replans) {
+        const char *before = plan_state(mail);
+
+        plan_message(k, m);
+        if (before != plan_state(mail))
+            keeper_touch(k, mail);
+    }
+    sweep_expiry(k, mail);
+}
+
+void
+plan_sweep(struct keeper *k)
+{
+    if (k->sweep == NULL)
+        k->sweep = spool_store_next(k->store, NULL);
+    for (unsigned i = 0; i < SWEEP_SLICE && k->sweep != NULL; i++) {
+        struct spool_message *m = k->sweep;
+
+        sweep_one(k, m);
+        k->sweep = spool_store_next(k->store, m);
+    }
+    if (k->sweep == NULL) {
+        k->sweep_replans = k->replan_again;
+        k->replan_again = false;
+    }
+}
+
+void
+plan_routes_changed(struct keeper *k)
+{
+    if (k->sweep_replans) {
+        k->replan_again = true; /* once more when this sweep is through */
+        return;
+    }
+    k->sweep = NULL;
+    k->sweep_replans = true;
+}

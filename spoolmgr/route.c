@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Replica and shared table are recognised by device, inode and time of change: each is replaced by
+ * rename, never written in place.
+ */
+#include "spoolmgr/route.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define PATH_BYTES 4096
+
+struct identity {
+    dev_t device;
+    ino_t inode;
+    struct timespec changed_at;
+};
+
+struct route {
+    char replica_path[PATH_BYTES], table_path[PATH_BYTES];
+    struct registry *registry;
+    struct identity replica, shared;
+    struct shared_table *table;
+    bool has_complained;
+};
+
+static struct identity
+identity_of(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return (struct identity){0};
+    return (struct identity){st.st_dev, st.st_ino, st.st_mtim};
+}
+
+static bool
+is_same(const struct identity *a, const struct identity *b)
+{
+    return a->device == b->device && a->inode == b->inode &&
+           a->changed_at.tv_sec == b->changed_at.tv_sec &&
+           a->changed_at.tv_nsec == b->changed_at.tv_nsec;
+}
+
+/* A replica that cannot be used does not replace a good one. */
+static bool
+take_replica(struct route *route, const struct identity *now)
+{
+    struct registry *fresh = NULL;
+    int err = registry_open_path(route->replica_path, &fresh);
+
+    route->replica = *now;
+    if (err != 0) {
+        log_line(LOG_LEVEL_WARN, NULL, "replica-unusable", "file=%s why=\"%s\" keeps=%s",
+                 route->replica_path, err_text(err), route->registry ? "the-last-good" : "nothing");
+        return false;
+    }
+    registry_close(&route->registry);
+    route->registry = fresh;
+    log_line(LOG_LEVEL_INFO, NULL, "replica", "version=%llu domains=%llu",
+             (unsigned long long)registry_get_version(fresh)->version,
+             (unsigned long long)registry_get_version(fresh)->domain_count);
+    return true;
+}
+
+static int
+attach(struct route *route)
+{
+    int err = shared_table_attach(route->table_path, &route->table);
+
+    if (err != 0)
+        err = shared_table_create(route->table_path, 0, &route->table);
+    route->shared = identity_of(route->table_path);
+    return err;
+}
+
+static void
+begin_column(struct route *route)
+{
+    shared_worker_clear(route->table, ROUTE_SLOT, NULL, NULL);
+    shared_worker_begin(route->table, ROUTE_SLOT, (int)getpid());
+}
+
+int
+route_open(const struct config *config, struct route **route)
+{
+    struct route *r = mem_alloc(sizeof *r);
+    int err;
+
+    snprintf(r->replica_path, sizeof r->replica_path, "%s/replica.cdb", config->state_dir);
+    snprintf(r->table_path, sizeof r->table_path, "%s/shared", config->run_dir);
+    err = attach(r);
+    if (err != 0) {
+        route_close(&r);
+        *route = NULL;
+        return err;
+    }
+    begin_column(r);
+    route_refresh(r);
+    if (r->registry == NULL)
+        log_line(LOG_LEVEL_WARN, NULL, "replica-missing",
+                 "file=%s effect=\"no message has a route until the relay has written it\"",
+                 r->replica_path);
+    *route = r;
+    return 0;
+}
+
+void
+route_close(struct route **route)
+{
+    struct route *r = *route;
+
+    if (r == NULL)
+        return;
+    registry_close(&r->registry);
+    shared_table_detach(&r->table);
+    free(r);
+    *route = NULL;
+}
+
+/* The relay has replaced the table: what it knows counts. */
+static void
+refresh_table(struct route *r)
+{
+    struct identity now = identity_of(r->table_path);
+    struct shared_table *fresh = NULL;
+
+    if (now.inode == 0 || (now.inode == r->shared.inode && now.device == r->shared.device))
+        return;
+    if (shared_table_attach(r->table_path, &fresh) != 0)
+        return;
+    shared_table_detach(&r->table);
+    r->table = fresh;
+    r->shared = now;
+    begin_column(r);
+}
+
+bool
+route_refresh(struct route *r)
+{
+    struct identity now = identity_of(r->replica_path);
+
+    refresh_table(r);
+    if (now.inode == 0 || is_same(&now, &r->replica))
+        return false;
+    return take_replica(r, &now);
+}
+
+bool
+route_has_replica(const struct route *r)
+{
+    return r->registry != NULL;
+}
+
+uint32_t
+route_customer(const struct route *r, const char *domain)
+{
+    struct registry_domain found;
+
+    if (r->registry == NULL || registry_find_domain(r->registry, domain, &found) != 0)
+        return 0;
+    return found.removed ? 0 : found.customer_id;
+}
+
+unsigned
+route_backends(const struct route *r, uint32_t customer_id,
+               struct registry_backend found[REGISTRY_BACKENDS_MAX])
+{
+    unsigned count = 0;
+
+    if (r->registry == NULL || customer_id == 0 ||
+        registry_find_backends(r->registry, customer_id, found, &count) != 0)
+        return 0;
+    return count;
+}
+
+struct shared_table *
+route_table(struct route *r)
+{
+    return r->table;
+}

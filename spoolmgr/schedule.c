@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Two heaps a queue, ready by age and waiting by moment; an item knows its place, so that moving it
+ * costs a logarithm however many messages wait (P10).
+ */
+#include "spoolmgr/schedule.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+
+/* --- Heaps. */
+
+typedef bool (*is_before)(const struct schedule_item *a, const struct schedule_item *b);
+
+static bool
+is_older(const struct schedule_item *a, const struct schedule_item *b)
+{
+    if (a->arrived_at_ms != b->arrived_at_ms)
+        return a->arrived_at_ms < b->arrived_at_ms;
+    return a->order < b->order;
+}
+
+static bool
+is_sooner(const struct schedule_item *a, const struct schedule_item *b)
+{
+    return a->next_at_ms < b->next_at_ms;
+}
+
+static void
+heap_set(struct schedule_heap *h, size_t at, struct schedule_item *item)
+{
+    h->items[at] = item;
+    item->heap_at = at;
+}
+
+static void
+heap_up(struct schedule_heap *h, size_t at, is_before before)
+{
+    struct schedule_item *item = h->items[at];
+
+    while (at > 0 && before(item, h->items[(at - 1) / 2])) {
+        heap_set(h, at, h->items[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    heap_set(h, at, item);
+}
+
+static void
+heap_down(struct schedule_heap *h, size_t at, is_before before)
+{
+    struct schedule_item *item = h->items[at];
+
+    for (;;) {
+        size_t child = at * 2 + 1;
+
+        if (child >= h->count)
+            break;
+        if (child + 1 < h->count && before(h->items[child + 1], h->items[child]))
+            child++;
+        if (!before(h->items[child], item))
+            break;
+        heap_set(h, at, h->items[child]);
+        at = child;
+    }
+    heap_set(h, at, item);
+}
+
+static void
+heap_add(struct schedule_heap *h, struct schedule_item *item, is_before before)
+{
+    if (h->count == h->room) {
+        h->room = h->room ? h->room * 2 : 16;
+        h->items = mem_realloc(h->items, h->room * sizeof(*h->items));
+    }
+    heap_set(h, h->count++, item);
+    heap_up(h, h->count - 1, before);
+}
+
+static void
+heap_remove(struct schedule_heap *h, struct schedule_item *item, is_before before)
+{
+    size_t at = item->heap_at;
+    struct schedule_item *last = h->items[--h->count];
+
+    CHECK(h->items[at] == item || last == item);
+    if (last == item)
+        return;
+    heap_set(h, at, last);
+    heap_up(h, at, before);
+    heap_down(h, last->heap_at, before);
+}
+
+/* --- Queues. */
+
+void
+schedule_init(struct schedule *s)
+{
+    *s = (struct schedule){0};
+}
+
+void
+schedule_fini(struct schedule *s)
+{
+    for (size_t i = 0; i < s->queue_count; i++) {
+        free(s->queues[i]->ready.items);
+        free(s->queues[i]->waiting.items);
+        free(s->queues[i]);
+    }
+    free(s->queues);
+    schedule_init(s);
+}
+
+/* Sorted by customer, so that a look-up is a few steps. */
+struct schedule_queue *
+schedule_queue_of(struct schedule *s, uint32_t customer_id)
+{
+    struct schedule_queue *queue;
+    size_t low = 0, high = s->queue_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (s->queues[middle]->customer_id < customer_id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < s->queue_count && s->queues[low]->customer_id == customer_id)
+        return s->queues[low];
+    queue = mem_alloc(sizeof *queue);
+    queue->customer_id = customer_id;
+    s->queues = mem_realloc(s->queues, (s->queue_count + 1) * sizeof(*s->queues));
+    memmove(s->queues + low + 1, s->queues + low, (s->queue_count - low) * sizeof(*s->queues));
+    s->queues[low] = queue;
+    s->queue_count++;
+    return queue;
+}
+
+void
+schedule_remove(struct schedule_item *item)
+{
+    if (item->state == SCHEDULE_READY)
+        heap_remove(&item->queue->ready, item, is_older);
+    if (item->state == SCHEDULE_WAITING)
+        heap_remove(&item->queue->waiting, item, is_sooner);
+    if (item->state == SCHEDULE_RUNNING)
+        item->queue->running--;
+    item->state = SCHEDULE_OUT;
+    item->queue = NULL;
+}
+
+void
+schedule_put(struct schedule *s, struct schedule_item *item, struct schedule_queue *queue,
+             int64_t arrived_at_ms, int64_t next_at_ms, int64_t now_ms)
+{
+    CHECK(item->state != SCHEDULE_RUNNING);
+    schedule_remove(item);
+    item->queue = queue;
+    item->arrived_at_ms = arrived_at_ms;
+    item->next_at_ms = next_at_ms;
+    item->order = s->next_order++;
+    if (next_at_ms <= now_ms) {
+        item->state = SCHEDULE_READY;
+        heap_add(&queue->ready, item, is_older);
+    } else {
+        item->state = SCHEDULE_WAITING;
+        heap_add(&queue->waiting, item, is_sooner);
+    }
+}
+
+static void
+make_ready(struct schedule_queue *queue, struct schedule_item *item)
+{
+    heap_remove(&queue->waiting, item, is_sooner);
+    item->state = SCHEDULE_READY;
+    heap_add(&queue->ready, item, is_older);
+}
+
+void
+schedule_promote(struct schedule *s, int64_t now_ms)
+{
+    for (size_t i = 0; i < s->queue_count; i++) {
+        struct schedule_queue *queue = s->queues[i];
+
+        while (queue->waiting.count > 0 && queue->waiting.items[0]->next_at_ms <= now_ms)
+            make_ready(queue, queue->waiting.items[0]);
+    }
+}
+
+struct schedule_item *
+schedule_peek(const struct schedule_queue *queue)
+{
+    return queue->ready.count ? queue->ready.items[0] : NULL;
+}
+
+struct schedule_item *
+schedule_take(struct schedule_queue *queue)
+{
+    struct schedule_item *item = schedule_peek(queue);
+
+    if (item == NULL)
+        return NULL;
+    heap_remove(&queue->ready, item, is_older);
+    item->state = SCHEDULE_RUNNING;
+    queue->running++;
+    return item;
+}
+
+void
+schedule_done(struct schedule_item *item)
+{
+    CHECK(item->state == SCHEDULE_RUNNING);
+    schedule_remove(item);
+}
+
+/* --- A pass. */
+
+size_t
+schedule_pass_begin(struct schedule *s)
+{
+    size_t n = 0;
+
+    s->pass++;
+    for (size_t i = 0; i < s->queue_count; i++) {
+        struct schedule_queue *queue = s->queues[i];
+
+        while (queue->waiting.count > 0)
+            make_ready(queue, queue->waiting.items[0]);
+        if (queue->ready.count + queue->running > 0)
+            queue->pass = s->pass;
+        n += queue->ready.count + queue->running;
+    }
+    return n;
+}
+
+void
+schedule_pass_leave(struct schedule *s, struct schedule_queue *queue)
+{
+    if (queue->pass == s->pass)
+        queue->pass = 0;
+}
+
+bool
+schedule_pass_has(const struct schedule *s, const struct schedule_queue *queue)
+{
+    return s->pass > 0 && queue->pass == s->pass;
+}
+
+bool
+schedule_pass_is_over(const struct schedule *s)
+{
+    for (size_t i = 0; i < s->queue_count; i++) {
+        if (schedule_pass_has(s, s->queues[i]))
+            return false;
+    }
+    return true;
+}
+
+/* --- Windows. */
+
+void
+schedule_window_init(struct schedule_window *w)
+{
+    *w = (struct schedule_window){.allowed = 1};
+}
+
+bool
+schedule_window_may_start(const struct schedule_window *w, unsigned limit, bool probing)
+{
+    unsigned most = probing ? 1 : w->allowed;
+
+    return w->active < (most < limit ? most : limit);
+}
+
+void
+schedule_window_good(struct schedule_window *w, unsigned limit)
+{
+    memset(w->broken, 0, sizeof w->broken);
+    if (w->allowed < limit)
+        w->allowed++;
+}
+
+void
+schedule_window_trouble(struct schedule_window *w)
+{
+    w->allowed = w->allowed > 1 ? w->allowed / 2 : 1;
+}
+
+bool
+schedule_window_broken(struct schedule_window *w, uint32_t id)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(w->broken); i++) {
+        if (w->broken[i] == id)
+            return false;
+        if (w->broken[i] != 0)
+            continue;
+        w->broken[i] = id;
+        if (i + 1 < ARRAY_SIZE(w->broken))
+            return false;
+        memset(w->broken, 0, sizeof w->broken);
+        return true;
+    }
+    return false;
+}
+
+/* --- Pauses. */
+
+int64_t
+schedule_backoff_ms(int64_t previous_ms, int64_t min_ms, int64_t max_ms, uint32_t random)
+{
+    int64_t pause = previous_ms > 0 ? previous_ms * 2 : min_ms;
+
+    if (pause < min_ms)
+        pause = min_ms;
+    if (pause > max_ms)
+        pause = max_ms;
+    return pause - pause / 5 * (random % 1000) / 1000;
+}
+
+int64_t
+schedule_unknown_pause_ms(unsigned n)
+{
+    static const int64_t hour_ms = 3600 * 1000;
+
+    if (n <= 1)
+        return hour_ms;
+    return n == 2 ? 4 * hour_ms : -1;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The schedule: which message is asked for next, and when again.  Pure: no clock, no disk, no
+ * network; moments are handed in.
+ *
+ *   queue    one a customer (that is where a route is looked up); a customer of 0 has no route.
+ *            Ready items oldest first, waiting items by the moment at which they become ready.
+ *   window   one a backend endpoint: how many attempts may run at once.  From 1, one more for each
+ *            message taken, halved on trouble; one while the backend is being probed.
+ */
+#ifndef SPOOLMGR_SCHEDULE_H
+#define SPOOLMGR_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct schedule_queue;
+
+enum schedule_state { SCHEDULE_OUT, SCHEDULE_READY, SCHEDULE_WAITING, SCHEDULE_RUNNING };
+
+struct schedule_item { /* embedded in its owner; all fields belong to the schedule */
+    struct schedule_queue *queue;
+    enum schedule_state state;
+    size_t heap_at;
+    int64_t arrived_at_ms, next_at_ms;
+    uint64_t order; /* breaks ties: as put in */
+};
+
+struct schedule_heap {
+    struct schedule_item **items;
+    size_t count, room;
+};
+
+struct schedule_queue {
+    uint32_t customer_id;
+    struct schedule_heap ready, waiting;
+    unsigned running;
+    uint64_t pass;             /* the pass it takes part in, if that is the schedule's */
+    int64_t unreachable_at_ms; /* an attempt that began then found no backend to talk to; 0: the
+                                  newest attempt did. For the keeper */
+};
+
+struct schedule {
+    struct schedule_queue **queues;
+    size_t queue_count;
+    uint64_t next_order, pass; /* pass: counted up by each begin */
+};
+
+void schedule_init(struct schedule *s);
+void schedule_fini(struct schedule *s); /* items stay their owners' */
+
+struct schedule_queue *schedule_queue_of(struct schedule *s, uint32_t customer_id);
+
+/* Into the queue, ready or waiting by next_at; an item that is in a queue moves.  Not while it
+ * runs. */
+void schedule_put(struct schedule *s, struct schedule_item *item, struct schedule_queue *queue,
+                  int64_t arrived_at_ms, int64_t next_at_ms, int64_t now_ms);
+void schedule_remove(struct schedule_item *item); /* harmless if it is in none */
+/* Waiting items whose moment has come become ready. */
+void schedule_promote(struct schedule *s, int64_t now_ms);
+/* The oldest ready item, which now runs; NULL: none. */
+struct schedule_item *schedule_take(struct schedule_queue *queue);
+struct schedule_item *schedule_peek(const struct schedule_queue *queue);
+/* It has run: out of the queue; put it again or forget it. */
+void schedule_done(struct schedule_item *item);
+
+/* Begins a pass: everything that waits is ready now. Returns the number of items. */
+size_t schedule_pass_begin(struct schedule *s);
+/* This queue has nothing left to ask for in the pass. */
+void schedule_pass_leave(struct schedule *s, struct schedule_queue *queue);
+bool schedule_pass_has(const struct schedule *s, const struct schedule_queue *queue);
+bool schedule_pass_is_over(const struct schedule *s);
+
+/* --- The window of an endpoint. */
+struct schedule_window {
+    unsigned allowed, active;
+    uint32_t broken[3]; /* whose transactions broke, in a row; 0: none */
+};
+void schedule_window_init(struct schedule_window *w);
+bool schedule_window_may_start(const struct schedule_window *w, unsigned limit, bool probing);
+void schedule_window_good(struct schedule_window *w, unsigned limit);
+void schedule_window_trouble(struct schedule_window *w);
+/* A transaction of message `id` (not 0) broke behind MAIL. True: three different messages in a row
+ * have; the count begins anew. */
+bool schedule_window_broken(struct schedule_window *w, uint32_t id);
+
+/* --- Pauses. */
+/* After a message-specific failure: min, then twice the previous pause up to max; less up to a
+ * fifth by `random`, so that what failed together is not tried together. */
+int64_t schedule_backoff_ms(int64_t previous_ms, int64_t min_ms, int64_t max_ms, uint32_t random);
+/* After the n-th loss behind the dot (from 1): 1 h, 4 h; -1: hold. */
+int64_t schedule_unknown_pause_ms(unsigned n);
+
+#endif
