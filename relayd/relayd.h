@@ -34,6 +34,11 @@ enum relayd_message {
 
 /* state-dir/replica.cdb */
 #define RELAYD_REPLICA_FILE "replica.cdb"
+/* state-dir: a registry that the guard has refused, and an operator's acceptance of it (`relayctl
+ * node accept-registry`), both as lines "database_id X", "version N"; the offer also says "why
+ * ...".  An acceptance holds for the database and up to the version that it names. */
+#define RELAYD_OFFERED_FILE "registry-offered"
+#define RELAYD_ACCEPT_FILE "accept-registry"
 /* run-dir/shared */
 #define RELAYD_SHARED_FILE "shared"
 

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Rows to values.  Columns are found by name, numbers have ranges, words have tables, names and
+ * addresses are parsed: what psql or another release may have stored is met here and not in a
+ * worker.
+ */
+#include "relayd/control_load.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/parse.h"
+
+#define SKIPPED_LINES_MAX 20
+#define RETENTION_DAYS_MOST 3650 /* no limit is ten years, since a date must be computed */
+
+void
+control_load_init(struct control_load *load)
+{
+    *load = (struct control_load){0};
+    buf_init(&load->skipped, 0);
+}
+
+void
+control_load_fini(struct control_load *load)
+{
+    registry_set_fini(&load->domains);
+    free(load->customers);
+    free(load->backends);
+    buf_fini(&load->skipped);
+    *load = (struct control_load){0};
+}
+
+/* --- Fields. A row is bad from its first bad field on; its name is kept for the alarm. */
+
+struct row {
+    const PGresult *rows;
+    int number;
+    const char *bad; /* the column, NULL: none */
+};
+
+static bool
+is_null(const struct row *row, const char *column)
+{
+    return PQgetisnull(row->rows, row->number, PQfnumber(row->rows, column)) != 0;
+}
+
+static struct slice
+text_of(const struct row *row, const char *column)
+{
+    int field = PQfnumber(row->rows, column);
+
+    return (struct slice){PQgetvalue(row->rows, row->number, field),
+                          (size_t)PQgetlength(row->rows, row->number, field)};
+}
+
+static void
+set_bad(struct row *row, const char *column)
+{
+    if (row->bad == NULL)
+        row->bad = column;
+}
+
+static uint64_t
+number_of(struct row *row, const char *column, uint64_t most)
+{
+    uint64_t v = 0;
+
+    if (is_null(row, column) || parse_u64(text_of(row, column), &v) != ERR_OK || v > most)
+        set_bad(row, column);
+    return v;
+}
+
+static uint32_t
+limit_of(struct row *row, const char *column)
+{
+    if (is_null(row, column))
+        return REGISTRY_UNLIMITED;
+    return (uint32_t)number_of(row, column, REGISTRY_UNLIMITED - 1);
+}
+
+static unsigned
+word_of(struct row *row, const char *column, const char *const *words, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (slice_equal(text_of(row, column), slice_of(words[i])))
+            return i;
+    set_bad(row, column);
+    return 0;
+}
+
+static bool
+flag_of(struct row *row, const char *column)
+{
+    static const char *const words[] = {"f", "t"};
+
+    return word_of(row, column, words, ARRAY_SIZE(words)) == 1;
+}
+
+static void
+skip_row(struct control_load *load, const struct row *row, const char *table, const char *name)
+{
+    char who[128], value[128];
+
+    if (load->skipped_count++ >= SKIPPED_LINES_MAX)
+        return;
+    buf_printf(&load->skipped, "table=%s row=%s column=%s value=%s\n", table,
+               log_quote(text_of(row, name), who, sizeof who), row->bad,
+               log_quote(text_of(row, row->bad), value, sizeof value));
+}
+
+/* --- Rows. */
+
+static void
+take_customer(struct control_load *load, struct row *row)
+{
+    static const char *const states[] = {"active", "suspended", "refused"};
+    struct registry_customer c = {.id = (uint32_t)number_of(row, "id", UINT32_MAX)};
+
+    if (!slice_to_text(text_of(row, "name"), c.name, sizeof c.name) || c.name[0] == '\0')
+        set_bad(row, "name");
+    c.state = (enum registry_customer_state)word_of(row, "state", states, ARRAY_SIZE(states));
+    c.max_recipients_per_message = limit_of(row, "max_recipients_per_message");
+    c.max_messages_per_connection = limit_of(row, "max_messages_per_connection");
+    c.max_connections_per_hour = limit_of(row, "max_connections_per_hour");
+    c.max_message_size_bytes = is_null(row, "max_message_size_bytes")
+                                   ? UINT64_MAX
+                                   : number_of(row, "max_message_size_bytes", INT64_MAX);
+    c.retention_days = is_null(row, "retention_days")
+                           ? RETENTION_DAYS_MOST
+                           : (uint32_t)number_of(row, "retention_days", RETENTION_DAYS_MOST);
+    if (row->bad)
+        skip_row(load, row, "customers", "name");
+    else
+        load->customers[load->customer_count++] = c;
+}
+
+/* A name that is not normalised would never be found by a look-up. */
+static bool
+is_normalised(const char *name)
+{
+    char normal[INET_DOMAIN_SIZE];
+    const char *why;
+
+    name += name[0] == '.';
+    return inet_domain_normalize(slice_of(name), normal, &why) == ERR_OK &&
+           strcmp(name, normal) == 0;
+}
+
+static void
+take_domain(struct control_load *load, struct row *row)
+{
+    static const char *const words[] = {"accept", "defer", "reject"};
+    struct registry_domain d = {.customer_id = (uint32_t)number_of(row, "customer_id", UINT32_MAX)};
+
+    if (!slice_to_text(text_of(row, "name"), d.name, sizeof d.name) || !is_normalised(d.name))
+        set_bad(row, "name");
+    d.when_down = (enum registry_when_down)word_of(row, "when_down", words, ARRAY_SIZE(words));
+    d.removed = flag_of(row, "removed");
+    if (row->bad)
+        skip_row(load, row, "domains", "name");
+    else
+        registry_set_add(&load->domains, &d);
+}
+
+static void
+take_backend(struct control_load *load, struct row *row)
+{
+    static const char *const words[] = {"none", "may", "encrypt", "verify"};
+    struct registry_backend b = {
+        .customer_id = (uint32_t)number_of(row, "customer_id", UINT32_MAX),
+        .number = (uint32_t)number_of(row, "number", UINT32_MAX),
+        .priority = (uint32_t)number_of(row, "priority", UINT32_MAX),
+        .held = flag_of(row, "held"),
+    };
+    uint64_t port = number_of(row, "port", UINT16_MAX);
+
+    if (port == 0)
+        set_bad(row, "port");
+    else if (inet_endpoint_parse(text_of(row, "address"), (uint16_t)port, &b.endpoint) != ERR_OK ||
+             b.endpoint.port != port)
+        set_bad(row, "address");
+    b.max_connections = is_null(row, "max_connections")
+                            ? 0
+                            : (uint32_t)number_of(row, "max_connections", UINT32_MAX);
+    b.tls = (enum registry_tls)word_of(row, "tls", words, ARRAY_SIZE(words));
+    if (row->bad)
+        skip_row(load, row, "backends", "address");
+    else
+        load->backends[load->backend_count++] = b;
+}
+
+/* --- Results. */
+
+static int
+take_rows(struct control_load *load, const PGresult *rows, const char *const *columns,
+          size_t column_count, void (*take)(struct control_load *load, struct row *row))
+{
+    for (size_t i = 0; i < column_count; i++)
+        if (PQfnumber(rows, columns[i]) < 0)
+            return ERR_SYNTAX;
+    for (int i = 0; i < PQntuples(rows); i++) {
+        struct row row = {rows, i, NULL};
+
+        take(load, &row);
+    }
+    return ERR_OK;
+}
+
+static int
+take_customers(struct control_load *load, const PGresult *rows)
+{
+    static const char *const columns[] = {"id",
+                                          "name",
+                                          "state",
+                                          "max_recipients_per_message",
+                                          "max_messages_per_connection",
+                                          "max_connections_per_hour",
+                                          "max_message_size_bytes",
+                                          "retention_days"};
+
+    free(load->customers);
+    load->customers = mem_alloc((size_t)PQntuples(rows) * sizeof *load->customers + 1);
+    load->customer_count = 0;
+    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_customer);
+}
+
+static int
+take_domains(struct control_load *load, const PGresult *rows)
+{
+    static const char *const columns[] = {"name", "customer_id", "when_down", "removed"};
+    int rc = take_rows(load, rows, columns, ARRAY_SIZE(columns), take_domain);
+
+    registry_set_sort(&load->domains);
+    return rc;
+}
+
+static int
+take_backends(struct control_load *load, const PGresult *rows)
+{
+    static const char *const columns[] = {"customer_id", "number",          "address", "port",
+                                          "priority",    "max_connections", "tls",     "held"};
+
+    free(load->backends);
+    load->backends = mem_alloc((size_t)PQntuples(rows) * sizeof *load->backends + 1);
+    load->backend_count = 0;
+    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_backend);
+}
+
+const struct control_query control_queries[] = {
+    {"SELECT * FROM postern.replica_customers", take_customers},
+    {"SELECT * FROM postern.replica_domains", take_domains},
+    {"SELECT * FROM postern.replica_backends", take_backends},
+    {"COMMIT", NULL},
+};
+const size_t control_query_count = ARRAY_SIZE(control_queries);
+
+int
+control_load_take_version(struct control_load *load, const PGresult *rows)
+{
+    struct slice id = {PQgetvalue(rows, 0, 0), (size_t)PQgetlength(rows, 0, 0)};
+    struct slice version = {PQgetvalue(rows, 0, 1), (size_t)PQgetlength(rows, 0, 1)};
+
+    if (!slice_to_text(id, load->domains.database_id, sizeof load->domains.database_id) ||
+        id.n == 0 || memchr(id.p, '\n', id.n) != NULL)
+        return ERR_SYNTAX;
+    return parse_u64(version, &load->domains.version);
+}
+
+/* --- Writing. */
+
+static int
+add_all(const struct control_load *load, struct registry_maker *maker)
+{
+    int rc = ERR_OK;
+
+    for (size_t i = 0; rc == ERR_OK && i < load->customer_count; i++)
+        rc = registry_maker_customer(maker, &load->customers[i]);
+    for (size_t i = 0; rc == ERR_OK && i < load->domains.count; i++)
+        rc = registry_maker_domain(maker, &load->domains.domains[i]);
+    for (size_t i = 0; rc == ERR_OK && i < load->backend_count; i++)
+        rc = registry_maker_backend(maker, &load->backends[i]);
+    return rc;
+}
+
+int
+control_load_write(const struct control_load *load, const char *path, const char *path_tmp,
+                   int64_t wall_ms)
+{
+    struct registry_version version = {.version = load->domains.version, .written_at_ms = wall_ms};
+    struct registry_maker *maker;
+    int rc = registry_maker_new(path_tmp, &maker);
+
+    if (rc != ERR_OK)
+        return rc;
+    memcpy(version.database_id, load->domains.database_id, sizeof version.database_id);
+    rc = add_all(load, maker);
+    if (rc == ERR_OK)
+        return registry_maker_finish(&maker, &version, path);
+    registry_maker_abort(&maker);
+    return rc;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One load of the registry: rows of the database's views in, a judged and written replica out.  The
+ * rows are texts; each is checked before it may reach a worker.  A bad value skips its row, never
+ * the load, and is told by control_load_skipped.
+ */
+#ifndef RELAYD_CONTROL_LOAD_H
+#define RELAYD_CONTROL_LOAD_H
+
+#include <libpq-fe.h>
+
+#include "registry/registry_guard.h"
+
+struct control_load {
+    struct registry_set domains; /* with the database's id and version */
+    struct registry_customer *customers;
+    struct registry_backend *backends;
+    size_t customer_count, backend_count;
+    struct buf skipped; /* a line for each row that was skipped: key=value text */
+    unsigned skipped_count;
+};
+
+void control_load_init(struct control_load *load);
+void control_load_fini(struct control_load *load);
+
+/* The queries of a load, in order, and what each result does to the load.  ERR_SYNTAX: the result
+ * is not what this program was written for (columns). */
+struct control_query {
+    const char *sql;
+    int (*take)(struct control_load *load, const PGresult *rows); /* NULL: its success is enough */
+};
+extern const struct control_query control_queries[];
+extern const size_t control_query_count;
+
+/* From the result of DB_SCHEMA_QUERY. */
+MUST_USE int control_load_take_version(struct control_load *load, const PGresult *rows);
+
+/* Writes the replica with the domains as the guard has left them. */
+MUST_USE int control_load_write(const struct control_load *load, const char *path,
+                                const char *path_tmp, int64_t wall_ms);
+
+#endif

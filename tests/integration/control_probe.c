@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Runs relayd's control process alone, as its parent would, and prints what it says; or looks a
+ * domain up in a replica as a worker would.
+ *
+ *   control_probe run FILE            lines "written" and "database up|down REASON", until stopped
+ *   control_probe domain REPLICA NAME...   a line each: "NAME
+ * served|removed|missing|unknown|damaged CUSTOMER WHEN-DOWN BACKEND..."
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/codec.h"
+#include "base/log.h"
+#include "net/channel.h"
+#include "net/process.h"
+#include "registry/registry.h"
+#include "relayd/relayd.h"
+
+struct probe {
+    struct loop *loop;
+    struct channel *channel;
+};
+
+static void
+on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
+{
+    struct decoder d = decoder_of(payload);
+    char why[1024];
+    bool is_up;
+
+    (void)ctx;
+    (void)fds;
+    (void)fd_count;
+    if (type == RELAYD_REPLICA_WRITTEN) {
+        printf("written\n");
+        return;
+    }
+    is_up = get_u8(&d) != 0;
+    get_text(&d, why, sizeof why);
+    CHECK(type == RELAYD_DATABASE && decoder_done(&d));
+    printf("database %s %s\n", is_up ? "up" : "down", why);
+}
+
+static void
+on_close(void *ctx)
+{
+    struct probe *p = ctx;
+
+    channel_close(&p->channel);
+    loop_stop(p->loop);
+}
+
+static void
+on_term(void *ctx, int signo)
+{
+    (void)signo;
+    on_close(ctx);
+}
+
+static int
+run(const char *path)
+{
+    struct probe p = {0};
+    struct buf problems;
+    struct config *config;
+    pid_t pid;
+    int fd, rc;
+
+    buf_init(&problems, 0);
+    if (config_load(path, &problems, &config) != ERR_OK) {
+        fputs(buf_text(&problems), stderr);
+        return 1;
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    CHECK(process_fork("control", NULL, 0, &pid, &fd) == ERR_OK);
+    if (pid == 0) {
+        rc = control_process_run(config, fd);
+        config_free(&config);
+        buf_fini(&problems);
+        exit(rc);
+    }
+    p.loop = loop_new();
+    loop_on_signal(p.loop, SIGTERM, on_term, &p);
+    p.channel = channel_open(p.loop, fd, on_message, on_close, &p);
+    loop_run(p.loop);
+    loop_free(&p.loop);
+    config_free(&config);
+    buf_fini(&problems);
+    return 0;
+}
+
+static void
+print_domain(const struct registry *registry, const char *name)
+{
+    static const char *const words[] = {"accept", "defer", "reject"};
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    struct registry_customer customer = {.name = "-"};
+    struct registry_domain domain;
+    char text[INET_ENDPOINT_SIZE];
+    unsigned count = 0;
+    int rc = registry_find_domain(registry, name, &domain);
+
+    if (rc != ERR_OK) {
+        printf("%s %s\n", name, rc == ERR_NOT_FOUND ? "unknown" : "damaged");
+        return;
+    }
+    (void)!registry_find_customer(registry, domain.customer_id, &customer);
+    (void)!registry_find_backends(registry, domain.customer_id, backends, &count);
+    printf("%s %s %s %s", name,
+           domain.removed            ? "removed"
+           : domain.missing_since_ms ? "missing"
+                                     : "served",
+           customer.name, words[domain.when_down]);
+    for (unsigned i = 0; i < count; i++)
+        printf(" %s", inet_endpoint_text(&backends[i].endpoint, text));
+    printf("\n");
+}
+
+static int
+look_up(const char *path, char **names)
+{
+    struct registry *registry;
+    int rc = registry_open_path(path, &registry);
+
+    if (rc != ERR_OK) {
+        printf("replica: %s\n", err_text(rc));
+        return 1;
+    }
+    for (; *names != NULL; names++)
+        print_domain(registry, *names);
+    registry_close(&registry);
+    return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "run") == 0)
+        return run(argv[2]);
+    if (argc > 3 && strcmp(argv[1], "domain") == 0)
+        return look_up(argv[2], argv + 3);
+    fprintf(stderr, "usage: control_probe run FILE | domain REPLICA NAME...\n");
+    return 2;
+}

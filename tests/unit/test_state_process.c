@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The state process as its parent runs it: what was learned survives its death, and a damaged file
+ * does not keep it from starting.
+ */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "net/channel.h"
+#include "net/process.h"
+#include "relayd/relayd.h"
+#include "state/state.h"
+
+static char folder[64];
+static struct config config;
+static struct loop *loop;
+static struct channel *parent;
+static struct state_client *client;
+static pid_t pid;
+static bool is_answered;
+static enum state_recipient answer;
+
+static void
+on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
+{
+    (void)ctx;
+    (void)type;
+    (void)payload;
+    (void)fds;
+    (void)fd_count;
+}
+
+static void
+on_close(void *ctx)
+{
+    (void)ctx;
+    channel_close(&parent);
+}
+
+static void
+on_answer(void *ctx, enum state_recipient recipient)
+{
+    (void)ctx;
+    answer = recipient;
+    is_answered = true;
+    loop_stop(loop);
+}
+
+static void
+on_time(void *ctx)
+{
+    (void)ctx;
+    loop_stop(loop);
+}
+
+static void
+run(int64_t limit_ms)
+{
+    struct loop_timer timer;
+
+    loop_timer_init(&timer, loop, on_time, NULL);
+    loop_timer_start(&timer, limit_ms);
+    loop_run(loop);
+    loop_timer_cancel(&timer);
+}
+
+static void
+start_process(void)
+{
+    int fd, fds[2];
+
+    cr_assert_eq(process_fork("state", NULL, 0, &pid, &fd), ERR_OK);
+    if (pid == 0)
+        _exit(state_process_run(&config, fd));
+    parent = channel_open(loop, fd, on_message, on_close, NULL);
+    cr_assert_eq(channel_pair(fds), ERR_OK);
+    cr_assert_eq(channel_send(parent, RELAYD_ADD_WORKER, SLICE(""), fds, 1), ERR_OK);
+    close(fds[0]);
+    state_client_attach(client, fds[1]);
+}
+
+/* Asks until the answer is `want`; the process may still be starting. */
+static bool
+becomes(const char *key, enum state_recipient want)
+{
+    for (int i = 0; i < 100; i++) {
+        is_answered = false;
+        state_recipient_ask(client, 1, key, on_answer, NULL);
+        while (!is_answered)
+            run(1000);
+        if (answer == want)
+            return true;
+        run(30);
+    }
+    return false;
+}
+
+static void
+setup(void)
+{
+    snprintf(folder, sizeof folder, "/tmp/test_state_process.XXXXXX");
+    cr_assert_not_null(mkdtemp(folder));
+    config.state_dir = folder;
+    config.recipient_positive_ttl_ms = 86400000;
+    config.recipient_negative_ttl_ms = 900000;
+    loop = loop_new();
+    client = state_client_open(loop, -1);
+    start_process();
+}
+
+static void
+teardown(void)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+
+    channel_close(&parent);
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    state_client_close(&client);
+    loop_free(&loop);
+    while ((entry = readdir(dir)) != NULL)
+        (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    cr_expect_eq(rmdir(folder), 0);
+}
+
+TestSuite(state_process, .init = setup, .fini = teardown, .timeout = 60);
+
+static void
+end_process(int signo)
+{
+    int status;
+
+    if (signo == 0)
+        channel_close(&parent);
+    else
+        cr_assert_eq(kill(pid, signo), 0);
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    if (signo != SIGKILL)
+        cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", status);
+    run(20); /* both channels see their end */
+    pid = 0;
+}
+
+Test(state_process, what_was_learned_survives_every_end)
+{
+    static const int ends[] = {0, SIGTERM, SIGKILL};
+
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+        char key[32];
+
+        snprintf(key, sizeof key, "r%zu@x.example", i);
+        cr_assert(becomes("nobody", STATE_RECIPIENT_UNKNOWN));
+        state_recipient_learn(client, 1, key, true);
+        cr_assert(becomes(key, STATE_RECIPIENT_VALID));
+        if (ends[i] == SIGKILL)
+            run(1000); /* 50 ms and a sync */
+        end_process(ends[i]);
+        start_process();
+        cr_expect(becomes(key, STATE_RECIPIENT_VALID), "end %d", ends[i]);
+    }
+}
+
+Test(state_process, P5_a_damaged_file_is_set_aside_at_start)
+{
+    char path[128], garbage[8192];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/state.mdb", folder);
+    state_recipient_learn(client, 1, "first@x.example", true);
+    cr_assert(becomes("first@x.example", STATE_RECIPIENT_VALID));
+    end_process(SIGTERM);
+    memset(garbage, 'x', sizeof garbage);
+    fd = open(path, O_WRONLY | O_TRUNC);
+    cr_assert_eq(write(fd, garbage, sizeof garbage), (ssize_t)sizeof garbage);
+    close(fd);
+    start_process();
+    /* News of before it reads its channel are learned when it does. */
+    state_recipient_learn(client, 1, "a@x.example", true);
+    cr_expect(becomes("a@x.example", STATE_RECIPIENT_VALID));
+}
