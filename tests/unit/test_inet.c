@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Addresses have one spelling, domains one stored form.
+ */
+#include <criterion/criterion.h>
+
+#include "base/inet.h"
+
+static const struct {
+    const char *name, *text;
+    uint16_t default_port;
+    int rc;
+    const char *want, *literal;
+} endpoints[] = {
+    {"IPv4 and port", "192.0.2.10:25", 0, ERR_OK, "192.0.2.10:25", "[192.0.2.10]"},
+    {"IPv4, default port", "192.0.2.10", 25, ERR_OK, "192.0.2.10:25", "[192.0.2.10]"},
+    {"IPv6 and port", "[2001:DB8::1]:587", 25, ERR_OK, "[2001:db8::1]:587", "[IPv6:2001:db8::1]"},
+    {"IPv6 in brackets", "[::1]", 25, ERR_OK, "[::1]:25", "[IPv6:::1]"},
+    {"IPv6 bare", "2001:db8::1", 25, ERR_OK, "[2001:db8::1]:25", "[IPv6:2001:db8::1]"},
+    {"mapped IPv4", "[::ffff:192.0.2.10]:25", 0, ERR_OK, "192.0.2.10:25", "[192.0.2.10]"},
+    {"no port", "192.0.2.10", 0, ERR_SYNTAX, NULL, NULL},
+    {"empty port", "192.0.2.10:", 25, ERR_SYNTAX, NULL, NULL},
+    {"port 0", "192.0.2.10:0", 25, ERR_RANGE, NULL, NULL},
+    {"port too large", "192.0.2.10:65536", 25, ERR_RANGE, NULL, NULL},
+    {"a name", "mx.isp.example:25", 25, ERR_SYNTAX, NULL, NULL},
+    {"empty", "", 25, ERR_SYNTAX, NULL, NULL},
+    {"open bracket", "[::1:25", 25, ERR_SYNTAX, NULL, NULL},
+    {"text behind the bracket", "[::1]25", 25, ERR_SYNTAX, NULL, NULL},
+    {"short IPv4", "192.0.2:25", 25, ERR_SYNTAX, NULL, NULL},
+    {"octal", "192.0.2.010:25", 25, ERR_SYNTAX, NULL, NULL},
+};
+
+Test(inet, endpoints)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(endpoints); i++) {
+        struct inet_endpoint e, again;
+        struct sockaddr_storage ss;
+        char text[INET_ENDPOINT_SIZE];
+
+        cr_expect_eq(
+            inet_endpoint_parse(slice_of(endpoints[i].text), endpoints[i].default_port, &e),
+            endpoints[i].rc, "%s", endpoints[i].name);
+        if (endpoints[i].want == NULL)
+            continue;
+        cr_expect_str_eq(inet_endpoint_text(&e, text), endpoints[i].want, "%s", endpoints[i].name);
+        cr_expect_str_eq(inet_literal_text(&e, text), endpoints[i].literal, "%s",
+                         endpoints[i].name);
+        inet_endpoint_to_sockaddr(&e, &ss);
+        cr_expect_eq(inet_endpoint_from_sockaddr((struct sockaddr *)&ss, &again), ERR_OK);
+        cr_expect(inet_endpoint_equal(&e, &again), "%s", endpoints[i].name);
+    }
+}
+
+#define L63 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"
+
+static const struct {
+    const char *name, *text, *want; /* NULL: refused */
+} domains[] = {
+    {"plain", "acme.example", "acme.example"},
+    {"case and last dot", "ACME.Example.", "acme.example"},
+    {"U-label",
+     "b\xc3\xbc"
+     "cher.example",
+     "xn--bcher-kva.example"},
+    {"U-label, upper case",
+     "B\xc3\x9c"
+     "CHER.example",
+     "xn--bcher-kva.example"},
+    {"sharp s is itself (IDNA 2008)",
+     "stra\xc3\x9f"
+     "e.example",
+     "xn--strae-oqa.example"},
+    {"underscore", "_dmarc.acme.example", "_dmarc.acme.example"},
+    {"digits", "1.2.example", "1.2.example"},
+    {"label of 63", L63 ".example", L63 ".example"},
+    {"label of 64", L63 "x.example", NULL},
+    {"254 octets", L63 "." L63 "." L63 "." L63, NULL},
+    {"one label", "localhost", NULL},
+    {"empty", "", NULL},
+    {"dot alone", ".", NULL},
+    {"empty label", "acme..example", NULL},
+    {"first dot", ".acme.example", NULL},
+    {"hyphen first", "-acme.example", NULL},
+    {"hyphen last", "acme-.example", NULL},
+    {"space", "ac me.example", NULL},
+    {"address", "a@acme.example", NULL},
+    {"broken UTF-8", "b\xc3.example", NULL},
+    {"symbol", "\xe2\x98\x83.example", NULL},
+};
+
+Test(inet, domains)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(domains); i++) {
+        char name[INET_DOMAIN_SIZE];
+        const char *why = NULL;
+        int rc = inet_domain_normalize(slice_of(domains[i].text), name, &why);
+
+        cr_expect_eq(rc, domains[i].want ? ERR_OK : ERR_SYNTAX, "%s: %s", domains[i].name, name);
+        cr_expect_str_eq(name, domains[i].want ? domains[i].want : "", "%s", domains[i].name);
+        cr_expect_eq(why == NULL, domains[i].want != NULL, "%s", domains[i].name);
+    }
+}
