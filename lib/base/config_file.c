@@ -113,18 +113,30 @@ scan_block_comment(struct reading *r)
     tell(r, began_line, NULL, "a comment begins here and does not end; close it with */");
 }
 
+static const char control_problem[] = "a control character stands here; write plain text";
+
+static bool
+is_control(char c)
+{
+    return (unsigned char)c < 0x20 || c == 0x7f;
+}
+
 static void
 scan_quoted(struct reading *r)
 {
     char quote = *r->p;
 
     copy(r);
-    while (r->p < r->end && *r->p != quote && *r->p != '\n') {
-        if (*r->p == '\\' && r->p + 1 < r->end && r->p[1] != '\n')
+    while (r->p < r->end && *r->p != quote && !is_control(*r->p)) {
+        if (*r->p == '\\' && r->p + 1 < r->end && !is_control(r->p[1]))
             copy(r);
         copy(r);
     }
-    if (r->p == r->end || *r->p == '\n') {
+    if (r->p < r->end && is_control(*r->p) && *r->p != '\n' && *r->p != '\r') {
+        refuse_line(r, control_problem);
+        return;
+    }
+    if (r->p == r->end || *r->p != quote) {
         refuse_line(r, quote == '"' ? "a text is not closed in its line; end it with \""
                                     : "a text is not closed in its line; end it with '");
         return;
@@ -176,8 +188,8 @@ scan_one(struct reading *r)
         buf_add_text(&r->clean, " ");
         r->p++;
         r->in_word = false;
-    } else if ((unsigned char)c < 0x20 || c == 0x7f)
-        refuse_line(r, "a control character stands here; write plain text");
+    } else if (is_control(c))
+        refuse_line(r, control_problem);
     else {
         if (c == '}')
             refuse_empty_list(r);
@@ -474,6 +486,7 @@ config_file_read(struct slice text, const struct config_file_option *options, si
     bool is_at_end = false;
 
     buf_init(&r.clean, 0);
+    buf_text(&r.clean); /* takes memory, so that it can be pointed into */
     clean(&r, text);
     for (int i = 0; i < ATTEMPTS_MAX && !is_at_end; i++) {
         attempt(&r);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * postern.conf: whatever stands in the file, the reader ends, and says nothing exactly when it gives
- * a configuration.
+ * postern.conf: whatever stands in the file, the reader ends, and says nothing exactly when it
+ * gives a configuration.
  */
 #define _GNU_SOURCE 1
 

@@ -120,6 +120,9 @@ static const struct {
      "3: hostname: \"relay\" needs at least two labels, such as acme.example; write the full name "
      "of "
      "this host, such as mx1.isp.example\n"},
+    {"a control character in a text", "user = \"a\002b\"\nworkers = 0\n",
+     "1: a control character stands here; write plain text\n"
+     "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
     {"control characters", "node = \001\nworkers = 0\n",
      "1: a control character stands here; write plain text\n"
      "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
