@@ -88,9 +88,8 @@ spool_record_encode(const struct spool_record_header *header, uint64_t offset,
     store_u64(dst + RECORD_CHECK_AT, record_check(dst, offset, key));
 }
 
-/* No part may be absurd or lie over the header or the other part. */
-static bool
-is_consistent(const struct spool_record_header *h)
+bool
+spool_record_is_consistent(const struct spool_record_header *h)
 {
     const uint64_t far = UINT64_C(1) << 48;
 
@@ -117,7 +116,7 @@ spool_record_decode(const uint8_t src[SPOOL_RECORD_HEADER_BYTES], uint64_t offse
     header->envelope_check = load_u64(src + 24);
     header->body_check = load_u64(src + 32);
     header->envelope_at = load_u64(src + 40);
-    return is_consistent(header);
+    return spool_record_is_consistent(header);
 }
 
 uint64_t

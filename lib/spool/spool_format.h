@@ -56,6 +56,8 @@ void spool_record_encode(const struct spool_record_header *header, uint64_t offs
 /* False: not a record header of this place in this segment, or one that contradicts itself. */
 bool spool_record_decode(const uint8_t src[SPOOL_RECORD_HEADER_BYTES], uint64_t offset,
                          const uint8_t key[SIPHASH_KEY_SIZE], struct spool_record_header *header);
+/* No part is absurd or lies over the header or the other part. */
+bool spool_record_is_consistent(const struct spool_record_header *header);
 /* The first octets of every record header, to search for. */
 extern const uint8_t spool_record_magic[4];
 /* From the record's start to behind its last part, aligned. */

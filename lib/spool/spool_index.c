@@ -47,7 +47,8 @@ spool_index_get(struct decoder *d, struct spool_index_entry *entry)
     entry->ref.number = get_u64(d);
     entry->is_inline = get_u8(d) != 0;
     entry->envelope = get_bytes(d);
-    if (d->failed || h->envelope_bytes > SPOOL_ENVELOPE_MAX)
+    if (d->failed || entry->offset < SPOOL_SEGMENT_HEADER_BYTES || entry->offset >> 48 != 0 ||
+        !spool_record_is_consistent(h))
         return ERR_CORRUPT;
     return entry->is_inline && entry->envelope.n != h->envelope_bytes ? ERR_CORRUPT : ERR_OK;
 }

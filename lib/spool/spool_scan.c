@@ -28,7 +28,7 @@ struct spool_scan {
 
     char *window; /* octets [window_at, window_at + window_bytes) of the file */
     uint64_t window_at;
-    size_t window_bytes;
+    size_t window_bytes, window_size; /* filled, allocated */
 
     struct spool_trailer trailer;
     char *index;
@@ -167,7 +167,7 @@ give_memory_back(struct spool_scan *scan)
 {
     free(scan->window);
     scan->window = NULL;
-    scan->window_bytes = 0;
+    scan->window_bytes = scan->window_size = 0;
     free(scan->index);
     scan->index = NULL;
 }
@@ -294,11 +294,15 @@ view(struct spool_scan *scan, uint64_t offset, size_t n, uint64_t limit, const c
 
     CHECK(n <= SPOOL_SCAN_BLOCK_BYTES && n <= left);
     if (offset < scan->window_at || offset + n > scan->window_at + scan->window_bytes) {
-        if (scan->window == NULL)
-            scan->window = mem_alloc(SPOOL_SCAN_BLOCK_BYTES);
-        scan->window_at = offset;
-        scan->window_bytes =
+        size_t bytes =
             left < SPOOL_SCAN_BLOCK_BYTES ? (size_t)left : (size_t)SPOOL_SCAN_BLOCK_BYTES;
+
+        if (bytes > scan->window_size) {
+            scan->window = mem_realloc(scan->window, bytes);
+            scan->window_size = bytes;
+        }
+        scan->window_at = offset;
+        scan->window_bytes = bytes;
         rc = spool_read_exactly(scan->io, scan->fd, scan->window, scan->window_bytes, offset);
         if (rc < 0) {
             scan->window_bytes = 0;
@@ -313,9 +317,11 @@ view(struct spool_scan *scan, uint64_t offset, size_t n, uint64_t limit, const c
 static int
 search(struct spool_scan *scan, uint64_t *at, uint64_t limit)
 {
+    uint32_t magic;
     const char *p;
     int rc;
 
+    memcpy(&magic, spool_record_magic, sizeof magic);
     while (*at + SPOOL_RECORD_HEADER_BYTES <= limit) {
         size_t n = SPOOL_ALIGN;
 
@@ -326,9 +332,13 @@ search(struct spool_scan *scan, uint64_t *at, uint64_t limit)
         rc = view(scan, *at, n, limit, &p);
         if (rc < 0)
             return rc;
-        for (size_t i = 0; i + SPOOL_ALIGN <= n; i += SPOOL_ALIGN, *at += SPOOL_ALIGN)
-            if (memcmp(p + i, spool_record_magic, sizeof spool_record_magic) == 0)
+        for (size_t i = 0; i + SPOOL_ALIGN <= n; i += SPOOL_ALIGN, *at += SPOOL_ALIGN) {
+            uint32_t word;
+
+            memcpy(&word, p + i, sizeof word);
+            if (word == magic)
                 return ERR_OK;
+        }
     }
     return ERR_AGAIN;
 }
