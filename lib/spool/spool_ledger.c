@@ -50,6 +50,7 @@ struct spool_ledger_job {
     uint64_t offset, reserve_to;
     struct buf bytes;
     size_t synced_entry_bytes; /* of our own entry at the front of a batch */
+    size_t held_bytes;         /* of the queue: what a checkpoint holds already */
     uint32_t number, old_number;
     uint8_t key[SIPHASH_KEY_SIZE];
     int err;
@@ -493,6 +494,7 @@ spool_ledger_begin_checkpoint(struct spool_ledger *l, void (*write_state)(void *
 
     job->is_checkpoint = true;
     job->old_number = l->stats.number;
+    job->held_bytes = buf_size(&l->queue);
     job->number = l->stats.number + 1;
     random_bytes(job->key, sizeof job->key);
     header_add(&job->bytes, job->number, job->key);
@@ -620,6 +622,7 @@ end_checkpoint(struct spool_ledger *l, struct spool_ledger_job *job)
     l->offset = buf_size(&job->bytes);
     l->reserved = 0;
     l->broken = false;
+    buf_consume(&l->queue, job->held_bytes); /* a torn repetition could lead back to before it */
     l->stats.checkpoint_end = l->offset;
     memcpy(l->key, job->key, sizeof l->key);
 }

@@ -51,8 +51,8 @@ MUST_USE int spool_ledger_open(const struct spool_io *io, int dir_fd, bool owner
 void spool_ledger_close(struct spool_ledger **ledger); /* what is queued is lost */
 
 /* Queues an entry, for the next sync, or, inside spool_ledger_begin_checkpoint's callback, for the
- * checkpoint. Entries must be absolute (repeating one changes nothing): a checkpoint taken while
- * entries are queued holds them already. */
+ * checkpoint.  A checkpoint holds what is queued when it begins: once it is durable that is dropped
+ * from the queue. */
 void spool_ledger_add(struct spool_ledger *ledger, uint16_t type, struct slice payload);
 bool spool_ledger_has_queued(const struct spool_ledger *ledger);
 /* The file has failed to sync: only a checkpoint helps. */

@@ -6,7 +6,7 @@
  *
  * Every entry names its message by place and by reference; one whose reference does not fit the
  * record at the place is not applied (a folder may have been put together from two).  Entries are
- * absolute: applying one twice changes nothing.
+ * absolute: the newest of a kind says all.
  */
 #include "spool/spool_store_private.h"
 

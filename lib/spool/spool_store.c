@@ -531,6 +531,7 @@ spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mo
     int err = ERR_IO;
 
     *s = (struct spool_store){.io = io, .mode = mode, .dir_fd = -1, .body_fd = -1};
+    s->checkpoint_bytes = CHECKPOINT_BYTES;
     buf_init(&s->scratch, 0);
     *store = NULL;
     s->dir_fd = io->openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
@@ -759,7 +760,7 @@ ledger_has_grown(const struct spool_store *s)
     struct spool_ledger_stats stats;
 
     spool_ledger_get_stats(s->ledger, &stats);
-    return stats.bytes - stats.checkpoint_end > CHECKPOINT_BYTES + stats.checkpoint_end;
+    return stats.bytes - stats.checkpoint_end > s->checkpoint_bytes + stats.checkpoint_end;
 }
 
 static void
@@ -890,6 +891,12 @@ spool_store_clean(struct spool_store *s,
         err = spool_store_end(s, &job, on_forget, ctx);
     }
     return err;
+}
+
+void
+spool_store_set_checkpoint_bytes(struct spool_store *s, uint64_t bytes)
+{
+    s->checkpoint_bytes = bytes;
 }
 
 uint64_t

@@ -127,6 +127,8 @@ MUST_USE int spool_store_sync(struct spool_store *store);
 MUST_USE int spool_store_clean(struct spool_store *store,
                                void (*on_forget)(void *ctx, struct spool_message *message),
                                void *ctx);
+/* A checkpoint is written when the ledger has grown by so much and its last checkpoint's size. */
+void spool_store_set_checkpoint_bytes(struct spool_store *store, uint64_t bytes);
 /* Counted up with every outcome: what was queued when it stood at n is durable once
  * spool_store_synced(store) >= n. */
 uint64_t spool_store_queued(const struct spool_store *store);

@@ -64,7 +64,7 @@ struct spool_store {
     struct spool_store_pending **pending; /* by place */
     size_t pending_size, pending_count;
     uint64_t pass, free_seen, records;
-    uint64_t queued_seq, synced_seq;
+    uint64_t queued_seq, synced_seq, checkpoint_bytes;
     struct spool_job *job;
     struct buf scratch;
     int body_fd;

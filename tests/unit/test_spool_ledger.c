@@ -223,21 +223,26 @@ checkpoint(struct fixture *f)
     return spool_ledger_job_end(f->ledger, &job);
 }
 
-Test(spool_ledger, a_checkpoint_replaces_the_file_and_what_is_queued_follows_it)
+Test(spool_ledger, P2_a_checkpoint_replaces_the_file_and_what_was_queued_before_it)
 {
+    struct spool_ledger_job *job;
     struct fixture f;
 
     setup_fixture(&f);
     write_batches(&f);
-    add(&f, 7);
-    cr_assert_eq(checkpoint(&f), 0);
+    add(&f, 7); /* the state holds it already; a torn repetition could lead back behind it */
+    current = &f;
+    job = spool_ledger_begin_checkpoint(f.ledger, write_live, NULL);
+    add(&f, 8);
+    spool_ledger_job_run(job);
+    cr_assert_eq(spool_ledger_job_end(f.ledger, &job), 0);
     cr_assert_eq(sync_ledger(&f), 0);
     spool_ledger_close(&f.ledger);
     open_ledger(&f, false);
     cr_assert_eq(f.seen_count, 3);
     cr_expect_eq(f.seen[0], 100);
     cr_expect_eq(f.seen[1], 101);
-    cr_expect_eq(f.seen[2], 7);
+    cr_expect_eq(f.seen[2], 8);
     cr_expect_neq(faccessat(f.dir_fd, "ledger-00000001", F_OK, 0), 0);
     end_fixture(&f);
 }
