@@ -1,0 +1,526 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""relayctl and the schema: every verb, on a private PostgreSQL, with no daemon running."""
+import json
+import os
+import select
+import shutil
+import subprocess
+
+import psycopg2
+import pytest
+
+from harness import RELAYCTL, SOURCE, Postgres, build_dir, make_folder, program, remove_folder, write_config
+
+MAKE_SPOOL = "tests/integration/make_spool"
+SCHEMA = len(list((SOURCE / "sql").glob("[0-9]*.sql")))
+
+
+class Done:
+    def __init__(self, done):
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+        assert "Sanitizer" not in self.err, self.err
+
+    @property
+    def rows(self):
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class Relayctl:
+    """relayctl with a configuration and a database of its own."""
+
+    def __init__(self, postgres, database, user="postern"):
+        self.postgres, self.database, self.user = postgres, database, user
+        self.folder = make_folder("postern-relayctl-")
+        self.dirs = {name: self.folder / name for name in ("state-dir", "spool-dir", "run-dir", "log-dir")}
+        for path in self.dirs.values():
+            path.mkdir()
+        self.config_file = self.folder / "postern.conf"
+        self.configure()
+
+    def configure(self, **settings):
+        conninfo = f"host={self.postgres.socket} dbname={self.database} user={self.user}"
+        write_config(self.config_file, {"database": conninfo, **{n: str(p) for n, p in self.dirs.items()}, **settings})
+
+    def __call__(self, *args, code=0, input=None, env=None):
+        done = Done(subprocess.run([program(RELAYCTL), "-c", str(self.config_file), *args], capture_output=True, text=True,
+                                   timeout=60, input=input or "",
+                                   env={**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC", **(env or {})}))
+        assert done.code == code, f"{args}: exit {done.code}\n{done.out}{done.err}"
+        return done
+
+    def one(self, *args, **kwargs):
+        rows = self(*args, "--json", **kwargs).rows
+        assert len(rows) == 1, rows
+        return rows[0]
+
+    def sql(self, query, *args):
+        return self.postgres.sql(query, *args, database=self.database)
+
+    def version(self):
+        return self.sql("SELECT version FROM postern.replica_state")[0][0]
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres().create()
+    with open(server.data / "postgresql.conf", "a") as conf:
+        conf.write("fsync = off\n")
+    yield server.start()
+    server.close()
+
+
+names = iter(f"t{i}" for i in range(1000))
+
+
+def fresh(postgres, template="template1"):
+    name = next(names)
+    postgres.sql(f"CREATE DATABASE {name} TEMPLATE {template}", database="postgres")
+    ctl = Relayctl(postgres, name)
+    yield ctl
+    postgres.drop_database(name)
+    remove_folder(ctl.folder)
+
+
+@pytest.fixture
+def empty(postgres):
+    """relayctl with an empty database."""
+    yield from fresh(postgres)
+
+
+@pytest.fixture(scope="module")
+def template(postgres):
+    postgres.create_database("made")
+    Relayctl(postgres, "made")("db", "init")
+    return "made"
+
+
+@pytest.fixture
+def ctl(postgres, template):
+    """relayctl with the schema."""
+    yield from fresh(postgres, template)
+
+
+@pytest.fixture
+def acme(ctl):
+    ctl("customer", "add", "acme", "--contact", "ops@acme.example")
+    ctl("domain", "add", "acme.example", "--customer", "acme")
+    ctl("backend", "add", "192.0.2.10:25", "--customer", "acme")
+    return ctl
+
+
+# --- db
+
+
+def test_init_is_needed_then_done_once(empty):
+    assert "relayctl db init" in empty("customer", "list", code=1).err
+    assert "relayctl db init" in empty("db", "migrate", code=1).err
+    assert empty.one("db", "status", code=1)["state"] == "missing"
+    assert "dry run" in empty("db", "init", "--dry-run").out
+    assert empty.one("db", "status", code=1)["state"] == "missing"
+    assert empty("db", "init").out.count("applied migration") == SCHEMA
+    assert "applied" not in empty("db", "init").out + empty("db", "migrate").out
+    status = empty.one("db", "status")
+    assert status["state"] == "fits" and status["schema_version"] == SCHEMA == status["program_schema_version"]
+    assert len(status["database_id"]) == 32
+
+
+def test_each_database_has_its_own_id(ctl, postgres):
+    postgres.create_database("other")
+    other = Relayctl(postgres, "other")
+    other("db", "init")
+    assert other.one("db", "status")["database_id"] != ctl.one("db", "status")["database_id"]
+    postgres.drop_database("other")
+
+
+@pytest.mark.parametrize("version, word, remedy", [(SCHEMA - 1, "older", "relayctl db migrate"), (99, "newer", "install")])
+def test_a_wrong_schema_is_named_with_its_remedy(acme, version, word, remedy):
+    acme.sql("UPDATE postern.registry_state SET schema_version = %s", version)
+    assert remedy in acme("customer", "list", code=1).err
+    assert remedy in acme("customer", "add", "x", code=1).err
+    assert acme.one("db", "status", code=1)["state"] == word
+    assert "wrong schema" in acme("status", code=1).out
+
+
+def test_an_older_schema_is_migrated(empty):
+    old = empty.folder / "old-sql"
+    old.mkdir()
+    for path in sorted((SOURCE / "sql").glob("[0-9]*.sql"))[:-1]:
+        shutil.copy(path, old)
+    assert "different releases" in empty("db", "init", code=1, env={"POSTERN_SQL_DIR": str(old)}).err
+    with empty.postgres.connect(empty.database) as connection, connection.cursor() as cursor:
+        for n, path in enumerate(sorted(old.iterdir()), 1):
+            cursor.execute(path.read_text())
+            cursor.execute("INSERT INTO postern.migrations (number, name) VALUES (%s, 'old')", (n,))
+            cursor.execute("UPDATE postern.registry_state SET schema_version = %s", (n,))
+    assert "db migrate" in empty("db", "init", code=1).err
+    assert empty("db", "migrate").out.count("applied migration") == 1
+    assert empty.one("db", "status")["state"] == "fits"
+
+
+def test_a_foreign_schema_is_left_alone(empty):
+    empty.sql("CREATE SCHEMA postern")
+    empty.sql("CREATE TABLE postern.theirs ()")
+    assert "not Postern's" in empty("db", "init", code=1).err
+    assert empty.sql("SELECT to_regclass('postern.theirs') IS NOT NULL") == [(True,)]
+
+
+def test_a_failing_migration_leaves_nothing(empty):
+    broken = empty.folder / "sql"
+    shutil.copytree(SOURCE / "sql", broken)
+    last = sorted(broken.glob("[0-9]*.sql"))[-1]
+    last.write_text("CREATE TABLE postern.half (); SELECT nonsense;")
+    done = empty("db", "init", code=1, env={"POSTERN_SQL_DIR": str(broken)})
+    assert "the database stays as it was" in done.err and "nonsense" in done.err
+    assert empty.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'postern'") == [(0,)]
+
+
+# --- customer, domain, backend
+
+
+def test_three_commands_get_a_domain_served(acme):
+    assert acme.sql("SELECT name, state, max_recipients_per_message, max_messages_per_connection, max_connections_per_hour,"
+                    " max_message_size_bytes, retention_days FROM postern.replica_customers") == \
+        [("acme", "active", 50, 50, 200, 20 * 1024 * 1024, 5)]
+    assert acme.sql("SELECT name, when_down, removed FROM postern.replica_domains") == [("acme.example", "accept", False)]
+    assert acme.sql("SELECT number, address, port, priority, max_connections, tls, held FROM postern.replica_backends") == \
+        [(1, "192.0.2.10", 25, 10, 0, "may", False)]
+
+
+def test_customers_are_set_shown_listed_suspended(acme):
+    acme("customer", "set", "acme", "--max-message-size", "50MiB", "--max-connections-per-hour", "none",
+         "--retention-days", "7")
+    shown = acme.one("customer", "show", "acme")
+    assert shown["max_message_size_bytes"] == 50 * 1024 * 1024 and shown["max_connections_per_hour"] is None
+    assert shown["retention_days"] == 7 and shown["domains"] == 1 and shown["contact"] == "ops@acme.example"
+    assert acme.sql("SELECT max_connections_per_hour FROM postern.replica_customers") == [(None,)]
+    acme("customer", "suspend", "acme")
+    assert acme.one("customer", "show", "acme")["state"] == "suspended"
+    acme("customer", "suspend", "acme", "--refuse", "--reason", "unpaid")
+    assert acme.sql("SELECT state FROM postern.replica_customers") == [("refused",)]
+    acme("customer", "resume", "acme")
+    assert [c["state"] for c in acme("customer", "list", "--json").rows] == ["active"]
+    text = acme("customer", "list").out.splitlines()
+    assert text[0].split()[:2] == ["CUSTOMER", "STATE"] and "\033" not in text[1]
+
+
+@pytest.mark.parametrize("given, stored", [("ACME.Example.", "acme.example"), ("bücher.example", "xn--bcher-kva.example"),
+                                           (".acme.example", ".acme.example"), ("xn--bcher-kva.example",) * 2])
+def test_domains_are_stored_as_a_labels(ctl, given, stored):
+    ctl("customer", "add", "acme")
+    ctl("domain", "add", given, "--customer", "acme", "--when-down", "defer")
+    assert ctl.sql("SELECT name, when_down FROM postern.replica_domains") == [(stored, "defer")]
+    assert ctl.one("domain", "show", given)["name"] == stored
+
+
+def test_domains_move_and_change(acme):
+    acme("customer", "add", "beta")
+    acme("domain", "set", "acme.example", "--customer", "beta", "--when-down", "reject")
+    assert acme.one("domain", "list", "--customer", "beta")["when_down"] == "reject"
+    acme("domain", "list", "--customer", "acme", code=3)
+
+
+@pytest.mark.parametrize("given, address, port", [("192.0.2.1", "192.0.2.1", 25), ("192.0.2.1:2525", "192.0.2.1", 2525),
+                                                  ("[2001:DB8::1]:26", "2001:db8::1", 26), ("2001:db8::1", "2001:db8::1", 25),
+                                                  ("[::ffff:192.0.2.1]:25", "192.0.2.1", 25)])
+def test_backends_have_addresses_and_ports(ctl, given, address, port):
+    ctl("customer", "add", "acme")
+    assert ctl.one("backend", "add", given, "--customer", "acme")["name"] == "acme/1"
+    assert ctl.sql("SELECT address, port FROM postern.replica_backends") == [(address, port)]
+
+
+def test_backends_are_set_held_released_removed(acme):
+    assert acme.one("backend", "add", "192.0.2.11", "--customer", "acme", "--priority", "20", "--tls", "verify",
+                    "--max-connections", "4")["name"] == "acme/2"
+    acme("backend", "set", "acme/1", "--address", "192.0.2.12:26", "--max-connections", "none", "--priority", "30")
+    assert [b["name"] for b in acme("backend", "list", "--json").rows] == ["acme/2", "acme/1"]
+    acme("backend", "hold", "acme/2", code=2)
+    acme("backend", "hold", "acme/2", "--reason", "maintenance")
+    shown = acme.one("backend", "show", "acme/2")
+    assert shown["held"] is True and shown["held_reason"] == "maintenance" and shown["max_connections"] == 4
+    acme("backend", "release", "acme/2")
+    assert acme.sql("SELECT held FROM postern.replica_backends WHERE number = 2") == [(False,)]
+    acme("backend", "remove", "acme/2", "--reason", "gone")
+    acme("backend", "show", "acme/2", code=3)
+
+
+def test_a_removed_domain_leaves_a_tombstone_until_it_is_back(acme):
+    acme("domain", "remove", "acme.example", code=2)
+    acme("domain", "remove", "acme.example", "--reason", "moved away")
+    assert acme.sql("SELECT name, removed FROM postern.replica_domains") == [("acme.example", True)]
+    acme("domain", "add", "acme.example", "--customer", "acme")
+    assert acme.sql("SELECT name, removed FROM postern.replica_domains") == [("acme.example", False)]
+    acme.sql("DELETE FROM postern.domains")
+    assert acme.sql("SELECT * FROM postern.replica_domains") == [], "an accident leaves no tombstone"
+
+
+def test_a_customer_goes_last(acme):
+    assert "relayctl domain remove" in acme("customer", "remove", "acme", "--reason", "end", code=1).err
+    acme("domain", "remove", "acme.example", "--reason", "end")
+    acme("backend", "remove", "acme/1", "--reason", "end")
+    acme("customer", "remove", "acme", "--reason", "end")
+    acme("customer", "show", "acme", code=3)
+
+
+def test_mail_that_waits_must_be_decided_on(acme):
+    acme.sql("INSERT INTO postern.spool_index (ref, node, customer_id, recipients, open_recipients)"
+             " SELECT 'P001-4KX3T-0B7Q2CF', 1, id, '{rita@acme.example}', 1 FROM postern.customers")
+    for what in (("domain", "remove", "acme.example"), ("backend", "remove", "acme/1")):
+        assert "--spool keep" in acme(*what, "--reason", "end", code=1).err
+        assert "not available" in acme(*what, "--reason", "end", "--spool", "return", code=2).err
+        acme(*what, "--reason", "end", "--spool", "keep")
+    acme("customer", "remove", "acme", "--reason", "end", code=1)
+    acme("customer", "remove", "acme", "--reason", "end", "--spool", "keep")
+
+
+NONSENSE = [
+    ("custmer list", 2, "did you mean customer?"), ("customer lst", 2, "did you mean list?"),
+    ("customer", 2, "Its verbs are"), ("customer add", 2, "needs NAME"),
+    ("customer add x --contct a@b.example", 2, "did you mean --contact?"),
+    ("customer add Acme", 2, "capital letters"), ("customer add -- -x", 2, "customer's name"),
+    ("customer add x --contact nobody", 2, "--contact"), ("customer add x --retention-days 0", 2, "from 1 to 365"),
+    ("customer add x --max-message-size 20", 2, "with its unit"), ("customer add x --retention-days many", 2, "not a number"),
+    ("customer add acme", 1, "exists already"), ("customer show akme", 3, "did you mean acme?"),
+    ("customer set acme", 2, "nothing to set"), ("domain add acme.example --customer acme", 1, "for customer acme"),
+    ("domain add b.example", 2, "--customer NAME"), ("domain add b.example --customer nope", 3, "no customer"),
+    ("domain add a@b.example --customer acme", 2, "behind the @"), ("domain add foo --customer acme", 2, "two labels"),
+    ("domain add a..b --customer acme", 2, "empty label"), ("domain add *.b.example --customer acme", 2, "leading dot"),
+    ("domain set acme.example --when-down rejct", 2, "did you mean reject?"),
+    ("domain set b.example --when-down defer", 3, "no domain"), ("domain show b.example", 3, "no domain"),
+    ("backend add mail.acme.example --customer acme", 2, "names are not looked up"),
+    ("backend add 192.0.2.10 --customer acme", 1, "already"), ("backend add 192.0.2.1:0 --customer acme", 2, "port"),
+    ("backend add 192.0.2.1:65536 --customer acme", 2, "port"), ("backend add 0.0.0.0 --customer acme", 2, "unspecified"),
+    ("backend add 224.0.0.1 --customer acme", 2, "multicast"), ("backend add [::1 --customer acme", 2, "not an address"),
+    ("backend set acme --priority 1", 2, "CUSTOMER/NUMBER"), ("backend set acme/9 --priority 1", 3, "no backend acme/9"),
+    ("backend set acme/1 --priority -1", 2, "not a number"), ("backend set acme/1 --tls verfy", 2, "did you mean verify?"),
+    ("spool list --state wating", 2, "did you mean waiting"), ("spool list --older 2", 2, "time span"),
+    ("spool show hello", 2, "not an id"), ("node accept-registry --reason x", 3, "nothing to accept"),
+]
+
+
+@pytest.mark.parametrize("line, code, words", NONSENSE, ids=[n[0] for n in NONSENSE])
+def test_nonsense_is_answered_well(acme, line, code, words):
+    before = acme.version()
+    done = acme(*line.split(), code=code)
+    assert words in done.err and done.err.startswith("relayctl: ")
+    assert acme.version() == before
+
+
+@pytest.mark.parametrize("line", ["customer add b", "customer set acme --retention-days 9", "customer suspend acme",
+                                  "domain add b.example --customer acme", "domain set acme.example --when-down defer",
+                                  "domain remove acme.example --reason x", "backend add 192.0.2.9 --customer acme",
+                                  "backend set acme/1 --priority 1", "backend hold acme/1 --reason x",
+                                  "backend remove acme/1 --reason x"])
+def test_a_dry_run_changes_nothing_and_the_change_is_audited(acme, line):
+    def state():
+        return (acme.version(), acme.sql("SELECT count(*) FROM postern.audit"), acme.sql("SELECT * FROM postern.customers"),
+                acme.sql("SELECT * FROM postern.domains"), acme.sql("SELECT * FROM postern.backends"))
+
+    before = state()
+    done = acme.one(*line.split(), "--dry-run")
+    assert done["dry_run"] is True and state() == before
+    done = acme.one(*line.split())
+    assert done["dry_run"] is False and acme.version() == before[0] + 1
+    audit = acme.sql("SELECT who, program, reason, version FROM postern.audit ORDER BY id DESC LIMIT 1")[0]
+    assert audit == ("postern", "relayctl", "x" if "--reason" in line else None, before[0] + 1)
+
+
+# --- What nodes and the database see.
+
+
+def test_every_change_notifies_with_its_version(acme):
+    listener = acme.postgres.connect(acme.database)
+    listener.cursor().execute("LISTEN postern_registry")
+    acme("customer", "set", "acme", "--retention-days", "6")
+    assert select.select([listener], [], [], 5)[0]
+    listener.poll()
+    assert [n.payload for n in listener.notifies] == [str(acme.version())]
+    listener.close()
+
+
+def test_versions_are_in_commit_order(acme):
+    """The second change waits for the first, however early it began."""
+    first, second = acme.postgres.connect(acme.database), acme.postgres.connect(acme.database)
+    first.autocommit = second.autocommit = False
+    before = acme.version()
+    second.cursor().execute("SELECT 1")  # its transaction begins first
+    first.cursor().execute("UPDATE postern.customers SET retention_days = 8")
+    second.cursor().execute("SET lock_timeout = '200ms'")
+    with pytest.raises(psycopg2.errors.LockNotAvailable):
+        second.cursor().execute("UPDATE postern.domains SET when_down = 'defer'")
+    second.rollback()
+    first.cursor().execute("UPDATE postern.backends SET priority = 1")
+    first.commit()
+    assert acme.version() == before + 1, "one bump a transaction"
+    first.close(), second.close()
+
+
+@pytest.mark.parametrize("statement", [
+    "INSERT INTO postern.customers (name) VALUES ('Acme')", "INSERT INTO postern.customers (name) VALUES ('a b')",
+    "UPDATE postern.customers SET state = 'gone'", "UPDATE postern.customers SET retention_days = 0",
+    "INSERT INTO postern.domains (name, customer_id) VALUES ('B.example', 1)",
+    "INSERT INTO postern.domains (name, customer_id) VALUES ('b', 1)",
+    "INSERT INTO postern.domains (name, customer_id) VALUES ('b.example', 999)",
+    "UPDATE postern.domains SET when_down = 'bounce'", "UPDATE postern.backends SET port = 0",
+    "UPDATE postern.backends SET address = '192.0.2.0/24'", "DELETE FROM postern.customers"])
+def test_the_database_holds_the_rules_by_itself(acme, statement):
+    with pytest.raises(psycopg2.IntegrityError):
+        acme.sql(statement)
+
+
+def test_roles_have_the_least_rights(acme):
+    def may(role, statement):
+        with acme.postgres.connect(acme.database) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute(f"BEGIN; SET ROLE {role}")
+            try:
+                cursor.execute(statement)
+                return True
+            except psycopg2.errors.InsufficientPrivilege:
+                return False
+            finally:
+                cursor.execute("ROLLBACK")
+
+    change, look = "UPDATE postern.domains SET when_down = 'defer'", "SELECT * FROM postern.customers"
+    index, replica = "DELETE FROM postern.spool_index", "SELECT * FROM postern.replica_domains"
+    event = "INSERT INTO postern.events (at, node, kind) VALUES (now(), 1, 'x')"
+    forge, wipe = "INSERT INTO postern.audit (table_name, operation) VALUES ('x', 'insert')", "DELETE FROM postern.audit"
+    rights = {"postern_relay": {replica, event}, "postern_spool": {replica, index},
+              "postern_support": {replica, look}, "postern_operator": {replica, look, change}}
+    for role, granted in rights.items():
+        for statement in (change, look, index, replica, event, forge, wipe):
+            assert may(role, statement) == (statement in granted), (role, statement)
+
+
+def test_support_staff_look_and_are_told_why_they_can_not_change(acme):
+    acme.sql("CREATE ROLE susi LOGIN IN ROLE postern_support; CREATE ROLE olaf LOGIN IN ROLE postern_operator;"
+             " CREATE ROLE paul LOGIN")
+    try:
+        acme.user = "susi"
+        acme.configure()
+        assert acme.one("customer", "show", "acme")["name"] == "acme"
+        assert "postern_operator" in acme("customer", "set", "acme", "--retention-days", "9", code=1).err
+        acme.user = "olaf"
+        acme.configure()
+        acme("customer", "set", "acme", "--retention-days", "9")
+        acme("domain", "remove", "acme.example", "--reason", "x")
+        acme("domain", "add", "acme.example", "--customer", "acme")
+        assert acme.sql("SELECT DISTINCT who FROM postern.audit WHERE version > 4") == [("olaf",)]
+        acme.user = "paul"
+        acme.configure()
+        assert "grant" in acme("customer", "list", code=1).err
+    finally:
+        acme.sql("DROP ROLE susi; DROP ROLE olaf; DROP ROLE paul")
+
+
+def test_events_have_a_partition_a_day(ctl):
+    ctl.sql("INSERT INTO postern.events (at, node, kind) VALUES (now(), 1, 'a'), (now() + interval '20 days', 1, 'b')")
+    assert ctl.sql("SELECT kind FROM postern.events_default") == [("b",)]
+    assert ctl.sql("SELECT postern.events_partitions_make(20)")[0][0] == 13
+    assert ctl.sql("SELECT kind FROM postern.events_default") == []
+    assert ctl.sql("SELECT count(*) FROM postern.events") == [(2,)]
+    assert ctl.sql("SELECT postern.events_partitions_make(20)") == [(0,)]
+    assert ctl.sql("SELECT postern.events_partitions_drop((now() AT TIME ZONE 'UTC')::date)") == [(1,)]
+
+
+# --- Without a database.
+
+
+def test_a_database_that_is_away_is_said_so(acme):
+    acme.configure(database="host=/nowhere dbname=x connect_timeout=1")
+    for line in ("customer list", "db status", "db init", "backend hold acme/1 --reason x"):
+        assert "away" in acme(*line.split(), code=75).err
+    acme.configure(database="host=/nowhere nonsense=1")
+    assert '"database" is wrong' in acme("customer", "list", code=1).err
+    acme.configure(database=None)
+    assert '"database" is not set' in acme("customer", "list", code=1).err
+    acme.config_file.unlink()
+    assert "postern.conf" in acme("customer", "list", code=1).err
+
+
+def test_help_needs_nothing(empty):
+    empty.config_file.unlink()
+    for line in ("help", "--help", "customer --help", "help customer add", "customer add --help", "help status"):
+        assert "Example:" in empty(*line.split()).out
+    assert empty("--version").out.startswith("relayctl ")
+    assert "no command" in empty("help", "nonsense", code=2).err
+
+
+@pytest.fixture
+def spooled(empty):
+    """A spool with three messages, and no database."""
+    maker = build_dir() / MAKE_SPOOL
+    if not maker.exists():
+        pytest.skip(f"{maker} is not built (configure --disable-unit-tests?)")
+    done = subprocess.run([str(maker), str(empty.dirs["spool-dir"])], capture_output=True, text=True, check=True)
+    empty.ids = done.stdout.split()
+    empty.configure(database="host=/nowhere connect_timeout=1")
+    return empty
+
+
+def test_P5_the_spool_is_shown_without_database_and_daemons(spooled):
+    rows = spooled("spool", "list", "--json").rows
+    assert [r["id"] for r in rows] == spooled.ids
+    assert rows[1]["from"] == "<>" and rows[1]["recipients"] == ["Olga@beta.example", "otto@sub.beta.example"]
+    assert all(r["state"] == "waiting" and r["size_bytes"] == 2000 and r["next_attempt_at"] is None for r in rows)
+    text = spooled("spool", "list").out.splitlines()
+    assert len(text) == 4 and text[0].startswith("ID") and "Olga@beta.example and 1 more" in text[2]
+    summary = spooled("spool", "summary", "--json").rows
+    assert [(s["customer"], s["messages"], s["open_recipients"]) for s in summary] == [("acme", 2, 2), ("beta", 1, 2)]
+
+
+SELECTORS = [("", "012"), ("--customer acme", "02"), ("--domain beta.example", "1"), ("--domain .beta.example", "1"),
+             ("--domain .acme.example", ""), ("--rcpt olga@BETA.example", "1"), ("--from <>", "1"),
+             ("--from sue@sender.example", "2"), ("--older 2h", "0"), ("--newer 2h", "12"), ("--older 30m --newer 2h", "1"),
+             ("--state waiting", "012"), ("--state held", ""), ("--state ended", ""), ("--id {0}", "0"),
+             ("{0} {2}", "02"), ("{0} --customer beta", "")]
+
+
+@pytest.mark.parametrize("line, wanted", SELECTORS, ids=[s[0] or "all" for s in SELECTORS])
+def test_selectors_select(spooled, line, wanted):
+    done = spooled("spool", "list", "--json", *line.format(*spooled.ids).split(), code=0 if wanted else 3)
+    assert [r["id"] for r in done.rows] == [spooled.ids[int(i)] for i in wanted]
+
+
+def test_ids_come_from_standard_input_in_any_text(spooled):
+    text = f"250 2.0.0 [{spooled.ids[2].lower()}] queued\n\n{spooled.ids[0]}\n"
+    assert [r["id"] for r in spooled("spool", "list", "-", "--json", input=text).rows] == [spooled.ids[0], spooled.ids[2]]
+    spooled("spool", "list", "-", code=3)
+    assert "not an id" in spooled("spool", "list", "-", input="hello\n", code=2).err
+
+
+def test_a_message_is_shown_whole(spooled):
+    shown = spooled.one("spool", "show", spooled.ids[1])
+    assert shown["customer"] == "beta" and shown["possible_duplicate"] is True and shown["sender_verified"] is False
+    assert [(r["address"], r["state"]) for r in shown["recipients"]] == [("Olga@beta.example", "open"),
+                                                                        ("otto@sub.beta.example", "open")]
+    assert "otto@sub.beta.example" in spooled("spool", "show", spooled.ids[1]).out
+    absent = "P001-4KX3T-0B7Q2CF"
+    spooled("spool", "show", absent, code=3)
+    spooled("spool", "show", absent, spooled.ids[0], code=4)
+
+
+def test_an_unreadable_spool_is_explained(empty):
+    empty.dirs["spool-dir"].rmdir()
+    for verb in ("list", "summary"):
+        assert "does not exist" in empty("spool", verb, code=1).err
+
+
+def test_status_says_what_needs_an_operator(spooled):
+    status = spooled.one("status", code=1)
+    assert status["ok"] is False and status["spool"]["messages"] == 3 and status["spool"]["state"] == "ok"
+    assert {n: status[n]["state"] for n in ("relayd", "spoolmgr", "database", "replica")} == {
+        "relayd": "stopped", "spoolmgr": "stopped", "database": "unreachable", "replica": "missing"}
+    text = spooled("status", code=1).out
+    assert "start relayd" in text and "3 messages" in text and "need an operator" in text
+
+
+def test_a_refused_registry_is_shown_and_accepted(ctl):
+    (ctl.dirs["state-dir"] / "registry-offered").write_text("database_id abc\nversion 17\nwhy 40 of 50 domains are gone\n")
+    shown = ctl.one("node", "show", code=1)
+    assert shown["refused_version"] == "17" and "40 of 50" in shown["refused_because"]
+    marker = ctl.dirs["state-dir"] / "accept-registry"
+    ctl("node", "accept-registry", code=2)
+    ctl("node", "accept-registry", "--reason", "right", "--dry-run")
+    assert not marker.exists()
+    assert "40 of 50" in ctl("node", "accept-registry", "--reason", "right").out
+    assert marker.read_text() == "database_id abc\nversion 17\n"
