@@ -194,15 +194,8 @@ run_missing(struct call *call, const struct migrations *all, unsigned version)
 {
     enum command_status status = COMMAND_DONE;
 
-    for (unsigned i = version; i < all->count && status == COMMAND_DONE; i++) {
+    for (unsigned i = version; i < all->count && status == COMMAND_DONE; i++)
         status = run_file(call, &all->items[i]);
-        if (status == COMMAND_DONE) {
-            char name[80];
-
-            snprintf(name, sizeof name, "%04u-%s", all->items[i].number, all->items[i].name);
-            call_done(call, "applied", "migration", name);
-        }
-    }
     if (status == COMMAND_DONE && version > 0) {
         PGresult *result;
 
@@ -214,11 +207,10 @@ run_missing(struct call *call, const struct migrations *all, unsigned version)
 
 /* In the transaction, under the lock. */
 static enum command_status
-apply_locked(struct call *call, const struct migrations *all, bool init)
+apply_locked(struct call *call, const struct migrations *all, bool init, unsigned *before)
 {
     char sentence[DB_SCHEMA_SENTENCE_SIZE];
     PGresult *result;
-    unsigned version;
     enum command_status status = database_query(
         call, "SELECT pg_advisory_xact_lock(hashtext('postern.migrations'))", 0, NULL, &result);
 
@@ -227,21 +219,35 @@ apply_locked(struct call *call, const struct migrations *all, bool init)
         status = database_query(call, "SAVEPOINT look", 0, NULL, &result), PQclear(result);
     if (status != COMMAND_DONE)
         return status;
-    status = find_version(call, &version, sentence);
+    status = find_version(call, before, sentence);
     PQclear(PQexec(call->pg, "ROLLBACK TO look"));
     if (status != COMMAND_DONE)
         return status;
-    if (version > DB_SCHEMA_VERSION || (version == 0 && !init)) {
+    if (*before > DB_SCHEMA_VERSION || (*before == 0 && !init)) {
         call_complain("%s", sentence);
         return COMMAND_FAILED;
     }
-    if (version == 0)
+    if (*before == 0)
         status = check_foreign(call);
-    else if (init && version < DB_SCHEMA_VERSION) {
+    else if (init && *before < DB_SCHEMA_VERSION) {
         call_complain("%s", sentence);
         return COMMAND_FAILED;
     }
-    return status == COMMAND_DONE ? run_missing(call, all, version) : status;
+    return status == COMMAND_DONE ? run_missing(call, all, *before) : status;
+}
+
+/* Said only once it is true. */
+static void
+report(const struct call *call, const struct migrations *all, unsigned before)
+{
+    for (unsigned i = before; i < all->count; i++) {
+        char name[80];
+
+        snprintf(name, sizeof name, "%04u-%s", all->items[i].number, all->items[i].name);
+        call_done(call, "applied", "migration", name);
+    }
+    if (!call->dry_run && !call->printing.json)
+        fprintf(call->printing.out, "The database has schema %d.\n", DB_SCHEMA_VERSION);
 }
 
 static enum command_status
@@ -249,17 +255,18 @@ apply(struct call *call, bool init)
 {
     struct migrations all;
     PGresult *result;
+    unsigned before = 0;
     enum command_status status = read_folder(&all);
 
     if (status == COMMAND_DONE) {
         status = database_query(call, "BEGIN", 0, NULL, &result);
         PQclear(result);
         if (status == COMMAND_DONE)
-            status = database_end(call, apply_locked(call, &all, init));
+            status = database_end(call, apply_locked(call, &all, init, &before));
+        if (status == COMMAND_DONE)
+            report(call, &all, before);
     }
     free(all.items);
-    if (status == COMMAND_DONE && !call->dry_run && !call->printing.json)
-        fprintf(call->printing.out, "The database has schema %d.\n", DB_SCHEMA_VERSION);
     return status;
 }
 

@@ -5,18 +5,22 @@
 -- already, made by another database's migration.
 DO $$
 DECLARE
+    missing text[] := ARRAY(SELECT wanted
+                            FROM unnest(ARRAY['postern_relay', 'postern_spool', 'postern_operator',
+                                              'postern_support']) wanted
+                            WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted));
     role_name text;
 BEGIN
-    FOREACH role_name IN ARRAY ARRAY['postern_relay', 'postern_spool', 'postern_operator', 'postern_support'] LOOP
-        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = role_name);
+    FOREACH role_name IN ARRAY missing LOOP
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
         EXCEPTION
             WHEN duplicate_object OR unique_violation THEN NULL; -- made by someone else just now
             WHEN insufficient_privilege THEN
-                RAISE EXCEPTION 'role % is missing and "%" may not create it', role_name, session_user
+                RAISE EXCEPTION 'the roles % are missing and "%" may not create them',
+                                array_to_string(missing, ', '), session_user
                     USING ERRCODE = 'insufficient_privilege',
-                          HINT = format('Let a database administrator run: CREATE ROLE %I NOLOGIN', role_name);
+                          HINT = 'let a database administrator run CREATE ROLE ... NOLOGIN for each, then try again';
         END;
     END LOOP;
 END $$;

@@ -170,7 +170,7 @@ def test_a_failing_migration_leaves_nothing(empty):
     last = sorted(broken.glob("[0-9]*.sql"))[-1]
     last.write_text("CREATE TABLE postern.half (); SELECT nonsense;")
     done = empty("db", "init", code=1, env={"POSTERN_SQL_DIR": str(broken)})
-    assert "the database stays as it was" in done.err and "nonsense" in done.err
+    assert done.out == "" and "the database stays as it was" in done.err and "nonsense" in done.err
     assert empty.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'postern'") == [(0,)]
 
 
