@@ -16,7 +16,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -31,8 +33,8 @@ struct deferred {
 
 struct loop_signal {
     struct loop_signal *next;
-    struct loop *loop;
-    struct event *event;
+    struct loop_watch *watch;
+    int fd, signo;
     void (*on_signal)(void *ctx, int signo);
     void *ctx;
 };
@@ -238,15 +240,16 @@ loop_free(struct loop **loop_p)
 
     if (loop == NULL)
         return;
-    for (int i = 0; i < DEFER_ROUNDS && has_deferred(loop); i++)
-        run_deferred(loop);
     while (loop->signals) {
         struct loop_signal *s = loop->signals;
 
         loop->signals = s->next;
-        event_free(s->event);
+        loop_watch_cancel(&s->watch);
+        close(s->fd);
         free(s);
     }
+    for (int i = 0; i < DEFER_ROUNDS && has_deferred(loop); i++)
+        run_deferred(loop);
     event_base_free(loop->base);
     free(loop->deferred);
     free(loop);
@@ -352,27 +355,28 @@ loop_watch_cancel(struct loop_watch **watch)
 /* --- signals --- */
 
 static void
-on_event_signal(evutil_socket_t signo, short what, void *ctx)
+on_signal_ready(void *ctx)
 {
     struct loop_signal *s = ctx;
-    int64_t began_us = loop_callback_begin(s->loop);
+    struct signalfd_siginfo info;
 
-    (void)what;
-    s->on_signal(s->ctx, (int)signo);
-    loop_callback_end(s->loop, began_us, "signal", (void (*)(void))s->on_signal);
+    while (read(s->fd, &info, sizeof info) == (ssize_t)sizeof info)
+        s->on_signal(s->ctx, s->signo);
 }
 
 void
 loop_on_signal(struct loop *loop, int signo, void (*on_signal)(void *ctx, int signo), void *ctx)
 {
     struct loop_signal *s = mem_alloc(sizeof *s);
-    int rc;
+    sigset_t set;
 
+    sigemptyset(&set);
+    sigaddset(&set, signo);
     *s = (struct loop_signal){
-        .next = loop->signals, .loop = loop, .on_signal = on_signal, .ctx = ctx};
+        .next = loop->signals, .signo = signo, .on_signal = on_signal, .ctx = ctx};
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    s->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    CHECK(s->fd >= 0);
+    s->watch = loop_watch_start(loop, s->fd, on_signal_ready, s);
     loop->signals = s;
-    s->event = event_new(loop->base, signo, EV_SIGNAL | EV_PERSIST, on_event_signal, s);
-    CHECK(s->event != NULL);
-    rc = event_add(s->event, NULL);
-    CHECK(rc == 0);
 }

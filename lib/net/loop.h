@@ -53,7 +53,8 @@ struct loop_watch *loop_watch_start(struct loop *loop, int fd, void (*on_readabl
                                     void *ctx);
 void loop_watch_cancel(struct loop_watch **watch); /* does not close the descriptor */
 
-/* Signals arrive as callbacks. One loop a process may own signals. */
+/* Signals arrive as callbacks, through a signalfd: the signal is blocked in this process from now
+ * on (process_fork unblocks it in children), and no global state of libevent is touched. */
 void loop_on_signal(struct loop *loop, int signo, void (*on_signal)(void *ctx, int signo),
                     void *ctx);
 

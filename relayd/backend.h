@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Connections to backends.  A link is one connection with its client engine; the pool keeps idle
+ * ones for the next transaction and makes new ones within the backend's limit.  A link has one user
+ * at a time, which gets the engine's events.
+ *
+ *   connecting -> greeting -> idle <-> busy
+ *
+ * The pool reports what a failure says about the endpoint's health: only a fresh connection that
+ * fails before MAIL does.
+ */
+#ifndef RELAYD_BACKEND_H
+#define RELAYD_BACKEND_H
+
+#include "net/conn.h"
+#include "relayd/worker.h"
+
+struct backend_link;
+struct backend_wait;
+
+#define BACKEND_LINK_USES_MAX 100 /* transactions on one connection */
+#define BACKEND_LINK_IDLE_MS 4000 /* an idle connection is given up */
+
+/* Events of a link that is busy, in the user's hands. */
+struct backend_user_ops {
+    void (*on_reply)(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
+                     const struct smtp_reply *reply);
+    void (*on_want_content)(void *ctx);
+    void (*on_drained)(void *ctx); /* the output has fallen below the low mark */
+    /* The link is gone, and the pool has taken it back; `dot_sent` as in smtp_client.h. */
+    void (*on_lost)(void *ctx, enum smtp_phase phase, bool dot_sent,
+                    const struct smtp_reply *reply);
+};
+
+struct backend_pool *backend_pool_new(struct worker *worker);
+void backend_pool_free(struct backend_pool **pool);
+void backend_pool_drop_idle(struct backend_pool *pool); /* the worker is stopping */
+
+/* An idle link of the endpoint, or NULL. Never calls back. */
+struct backend_link *backend_take_idle(struct backend_pool *pool,
+                                       const struct inet_endpoint *endpoint,
+                                       const struct backend_user_ops *ops, void *ctx);
+/* A link later: made anew, or given back by another user. One callback, never from inside: link, or
+ * NULL with the reason. A failure has been noted in the health table already. */
+typedef void (*backend_on_link)(void *ctx, struct backend_link *link, enum smtp_phase phase,
+                                const struct smtp_reply *reply);
+struct backend_wait *backend_wait_start(struct backend_pool *pool,
+                                        const struct inet_endpoint *endpoint, uint32_t limit,
+                                        backend_on_link on_link, const struct backend_user_ops *ops,
+                                        void *ctx);
+void backend_wait_cancel(struct backend_wait **wait);
+
+struct smtp_client *backend_link_client(struct backend_link *link);
+bool
+backend_link_is_reused(const struct backend_link *link); /* had a transaction before this one */
+const struct inet_endpoint *backend_link_endpoint(const struct backend_link *link);
+const char *
+backend_link_name(const struct backend_link *link); /* the name of its banner; "" if none */
+size_t backend_link_output_size(struct backend_link *link);
+/* After calls of the engine: sends what was said and sets the deadline. */
+void backend_link_flush(struct backend_link *link);
+/* The user is done: an open transaction is RSET first; the link goes to the next who waits, or
+ * idles. */
+void backend_link_release(struct backend_link **link);
+/* Closes it at once, whatever it was doing: content was on its way, or it is of no more use. Says
+ * nothing about health. */
+void backend_link_drop(struct backend_link **link);
+
+#endif

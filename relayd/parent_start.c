@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The parent's start: each step says on standard error what is wrong and what to do.  Before it
+ * serves, it waits until the children of an earlier parent have ended (they hold
+ * run-dir/children.lock), since their columns and segments are still theirs.
+ */
+#include "relayd/parent_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "net/listener.h"
+#include "net/process.h"
+
+#define OLD_CHILDREN_WAIT_MS 8000
+
+/* --- Start. */
+
+static int
+make_folder(const char *path)
+{
+    if (mkdir(path, 0750) < 0 && errno != EEXIST) {
+        fprintf(stderr, "relayd: %s: %s; make the folder, or name another in the configuration\n",
+                path, strerror(errno));
+        return ERR_IO;
+    }
+    return ERR_OK;
+}
+
+static int
+take_lock(const struct config *config)
+{
+    char path[4096];
+    pid_t owner = 0;
+    int fd, rc;
+
+    snprintf(path, sizeof path, "%s/relayd.pid", config->run_dir);
+    rc = process_lock(path, &fd, &owner);
+    if (rc == ERR_BUSY)
+        fprintf(stderr,
+                "relayd: another relayd runs with run-dir %s (pid %ld); stop it first, or give "
+                "this one a run-dir of its own\n",
+                config->run_dir, (long)owner);
+    else if (rc < 0)
+        fprintf(stderr, "relayd: %s: %s\n", path, strerror(errno));
+    return rc;
+}
+
+/* A new listening socket is no use while an earlier parent's children still own theirs; they end by
+ * themselves within seconds. */
+static int
+wait_for_old_children(struct parent *p)
+{
+    char path[4096];
+    int64_t started = clock_monotonic_ms();
+    bool told = false;
+
+    snprintf(path, sizeof path, "%s/children.lock", p->config->run_dir);
+    p->children_lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (p->children_lock_fd < 0)
+        return ERR_IO;
+    while (flock(p->children_lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        int64_t waited = clock_monotonic_ms() - started;
+
+        if (!told)
+            log_line(LOG_LEVEL_INFO, NULL, "waiting",
+                     "for=\"the children of an earlier relayd to end\"");
+        told = true;
+        for (unsigned i = 0; waited > OLD_CHILDREN_WAIT_MS && p->table && i < PARENT_COLUMNS;
+             i++)
+            if (shared_worker_pid(p->table, i) > 0)
+                kill(shared_worker_pid(p->table, i), SIGKILL);
+        if (waited > 2 * OLD_CHILDREN_WAIT_MS)
+            return ERR_BUSY;
+        usleep(20000);
+    }
+    return ERR_OK;
+}
+
+static int
+bind_sockets(struct parent *p)
+{
+    const struct config *c = p->config;
+    char text[INET_ENDPOINT_SIZE];
+
+    p->socket_count = c->workers;
+    p->listen_fds = mem_alloc(c->listen.count * p->socket_count * sizeof *p->listen_fds);
+    for (size_t a = 0; a < c->listen.count; a++)
+        for (unsigned s = 0; s < p->socket_count; s++)
+            if (listener_bind(&c->listen.items[a], true, &p->listen_fds[a * p->socket_count + s]) <
+                0) {
+                fprintf(stderr, "relayd: cannot listen on %s: %s\n",
+                        inet_endpoint_text(&c->listen.items[a], text), strerror(errno));
+                return ERR_IO;
+            }
+    return ERR_OK;
+}
+
+static int
+open_shared_table(struct parent *p)
+{
+    char path[4096];
+    int rc;
+
+    snprintf(path, sizeof path, "%s/%s", p->config->run_dir, RELAYD_SHARED_FILE);
+    rc = shared_table_create(path, p->epoch, &p->table);
+    if (rc < 0)
+        fprintf(stderr, "relayd: %s: %s\n", path, err_text(rc));
+    return rc;
+}
+
+static int
+open_spool(struct parent *p)
+{
+    int rc;
+
+    p->spool_dir_fd = open(p->config->spool_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (p->spool_dir_fd < 0) {
+        fprintf(stderr, "relayd: spool-dir %s: %s\n", p->config->spool_dir, strerror(errno));
+        return ERR_IO;
+    }
+    rc = spool_epoch_next(&spool_io_disk, p->spool_dir_fd, &p->epoch);
+    if (rc < 0)
+        fprintf(stderr, "relayd: spool-dir %s: its epoch file cannot be read or written: %s\n",
+                p->config->spool_dir, err_text(rc));
+    return rc;
+}
+
+static int
+become_user(const struct config *config)
+{
+    int rc = process_become(config->user);
+
+    if (rc < 0)
+        fprintf(stderr, "relayd: cannot become user %s: %s\n", config->user,
+                rc == ERR_NOT_FOUND ? "there is no such user" : strerror(errno));
+    return rc;
+}
+
+int
+parent_set_up(struct parent *p)
+{
+    const struct config *c = p->config;
+
+    p->event_fd = -1;
+    if (clock_set_timezone(c->timezone) < 0) {
+        fprintf(
+            stderr,
+            "relayd: timezone %s is not in the system's zone database; write e.g. Europe/Berlin\n",
+            c->timezone);
+        return ERR_NOT_FOUND;
+    }
+    if (bind_sockets(p) < 0 || become_user(c) < 0)
+        return ERR_IO;
+    if (make_folder(c->run_dir) < 0 || make_folder(c->state_dir) < 0 ||
+        make_folder(c->spool_dir) < 0 || make_folder(c->log_dir) < 0)
+        return ERR_IO;
+    if (take_lock(c) < 0 || open_spool(p) < 0 || open_shared_table(p) < 0)
+        return ERR_IO;
+    if (wait_for_old_children(p) < 0) {
+        fprintf(stderr,
+                "relayd: the children of an earlier relayd do not end (they hold "
+                "%s/children.lock); end them first\n",
+                c->run_dir);
+        return ERR_BUSY;
+    }
+    for (unsigned i = 0; i < PARENT_COLUMNS; i++)
+        shared_worker_clear(p->table, i, parent_on_in_flight, p);
+    parent_seal_orphans(p);
+    parent_open_event_log(p);
+    return ERR_OK;
+}

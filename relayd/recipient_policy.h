@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What is known about a recipient before its backend is asked: is its domain registered, whose is
+ * it, may it receive this now (DESIGN 4.4, P3); and two small services around the backend's answer:
+ * passing it on, learning from it.
+ */
+#ifndef RELAYD_RECIPIENT_POLICY_H
+#define RELAYD_RECIPIENT_POLICY_H
+
+#include "relayd/backend.h"
+
+struct recipient_route {
+    struct registry_domain domain;
+    struct registry_customer customer;
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    unsigned backend_count;
+};
+
+/* SMTP_VERDICT_OK with the route, or why not.  A bare <postmaster> is replaced by the setting
+ * `postmaster`.  A replica that is missing or damaged is a 451, never a 550 (P5). */
+enum smtp_verdict recipient_policy_route(struct worker *worker, const struct smtp_mail *mail,
+                                         struct smtp_rcpt *rcpt, struct recipient_route *route);
+
+/* Does this 5xx speak of us, not of the sender? Then an alarm has been logged (backend-blames-us).
+ */
+bool recipient_policy_blames_us(struct worker *worker, struct backend_link *link,
+                                const struct smtp_reply *reply, const char *session);
+/* The backend's refusal as the sender sees it: cleaned, with our reference. `link` may be NULL. */
+void recipient_policy_pass(struct backend_link *link, enum smtp_phase phase,
+                           const struct smtp_reply *backend_reply, struct ref ref,
+                           struct smtp_reply *reply);
+
+/* Tells the state process, unless this worker has done so for the same recipient within the hour.
+ */
+void recipient_policy_learn(struct worker *worker, uint32_t customer_id, const char *key,
+                            bool valid);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One client connection: socket, server engine, at most one transaction.
+ */
+#ifndef RELAYD_SESSION_H
+#define RELAYD_SESSION_H
+
+#include "relayd/worker.h"
+
+struct session;
+
+/* Takes over an accepted socket; frees itself when the connection ends. */
+void session_start(struct worker *worker, int fd, const struct inet_endpoint *peer);
+/* 421 as soon as order permits, then the end: the worker is stopping. */
+void session_stop(struct session *session);
+struct session *session_next(const struct session *session);
+
+/* --- For the transaction. */
+void session_answer(struct session *session,
+                    const struct smtp_reply *reply); /* never from inside an operation */
+void session_answer_now(struct session *session,
+                        const struct smtp_reply *reply); /* and writes it before it returns */
+void session_resume(struct session *session);            /* reading may go on */
+struct smtp_server *session_engine(struct session *session);
+const struct inet_endpoint *session_peer(const struct session *session);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Life, answers and history of a transaction; what it decides is in transaction_rcpt.c and
+ * transaction_dot.c.
+ */
+#include "relayd/transaction_private.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "relayd/event_log.h"
+
+/* --- Life. */
+
+static void
+on_body_change(void *ctx)
+{
+    struct transaction *t = ctx;
+
+    if (t->content_ended) {
+        if (t->stage == STAGE_CONTENT)
+            transaction_settle_content(t);
+    } else if (t->session)
+        session_resume(t->session);
+}
+
+struct transaction *
+transaction_new(struct worker *worker, struct session *session, const struct smtp_mail *mail)
+{
+    struct transaction *t = mem_alloc(sizeof *t);
+
+    t->worker = worker;
+    t->session = session;
+    t->mail = *mail;
+    t->ref = worker_next_ref(worker);
+    ref_text(t->ref, t->ref_text);
+    t->started_at_ms = clock_wall_ms();
+    arena_init(&t->arena, TRANSACTION_ARENA_BYTES);
+    buf_init(&t->prepend, 0);
+    smtp_header_scan_init(&t->header);
+    body_init(&t->body, &worker->bodies, worker->writer, worker->config->max_message_size,
+              on_body_change, t);
+    return t;
+}
+
+static void
+transaction_free(void *ctx)
+{
+    struct transaction *t = ctx;
+
+    buf_fini(&t->prepend);
+    arena_clear(&t->arena);
+    free(t);
+}
+
+void
+transaction_leave_flight(struct transaction *t)
+{
+    if (t->is_in_flight)
+        shared_inflight_leave(t->worker->table, t->worker->slot, t->in_flight);
+    t->is_in_flight = false;
+}
+
+bool
+transaction_enter_flight(struct transaction *t)
+{
+    if (!t->is_in_flight)
+        t->is_in_flight = shared_inflight_enter(t->worker->table, t->worker->slot, t->ref,
+                                                &t->in_flight) == ERR_OK;
+    return t->is_in_flight;
+}
+
+/* Lets go of everything that could call back, and frees after the turn. */
+void
+transaction_close(struct transaction *t)
+{
+    if (t->stage == STAGE_ENDED)
+        return;
+    if (t->stage == STAGE_DELIVERING)
+        backend_link_drop(&t->link);
+    else
+        backend_link_release(&t->link);
+    t->stage = STAGE_ENDED;
+    backend_wait_cancel(&t->wait);
+    state_query_cancel(&t->query);
+    body_fini(&t->body);
+    loop_defer(t->worker->loop, transaction_free, t);
+}
+
+void
+transaction_abandon(struct transaction **held)
+{
+    struct transaction *t = *held;
+
+    *held = NULL;
+    t->session = NULL;
+    if (t->stage == STAGE_COMMITTING || (t->stage == STAGE_DELIVERING && t->dot_sent)) {
+        t->worker->detached_count++;
+        return;
+    }
+    if (t->stage != STAGE_ANSWERING)
+        transaction_leave_flight(t);
+    transaction_close(t);
+}
+
+/* --- Answers. */
+
+void
+transaction_answer(struct transaction *t, const struct smtp_reply *reply)
+{
+    if (t->in_operation) {
+        t->answer = *reply;
+        t->answered = true;
+    } else if (t->session)
+        session_answer(t->session, reply);
+}
+
+enum smtp_step
+transaction_operation_end(struct transaction *t, struct smtp_reply *reply)
+{
+    t->in_operation = false;
+    if (!t->answered)
+        return SMTP_SERVER_WAIT;
+    t->answered = false;
+    *reply = t->answer;
+    return SMTP_SERVER_DONE;
+}
+
+/* --- History. */
+
+static void
+event_head(struct transaction *t, struct buf *json, const char *event)
+{
+    char address[INET_ENDPOINT_SIZE];
+
+    event_begin(json, event, clock_wall_ms());
+    event_text(json, "ref", slice_of(t->ref_text));
+    if (t->session) {
+        event_text(json, "client", slice_of(inet_address_text(session_peer(t->session), address)));
+        event_text(json, "helo", smtp_server_helo_name(session_engine(t->session)));
+    }
+    event_text(json, "from", slice_of(t->mail.path.text));
+}
+
+void
+transaction_record_refusal(struct transaction *t, const struct smtp_reply *reply)
+{
+    char text[SMTP_REPLY_LINE_SIZE];
+    struct buf json;
+
+    shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_RECIPIENTS_REFUSED);
+    buf_init(&json, 0);
+    event_head(t, &json, "recipient-refused");
+    event_text(&json, "rcpt", slice_of(t->rcpt.path.text));
+    event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
+    event_end(&json);
+    event_log_add(t->worker->events, buf_slice(&json));
+    buf_fini(&json);
+}
+
+void
+transaction_record_message(struct transaction *t, const char *verdict,
+                           const struct smtp_reply *reply)
+{
+    char text[SMTP_REPLY_LINE_SIZE];
+    struct buf json;
+
+    buf_init(&json, 0);
+    event_head(t, &json, "message");
+    event_text(&json, "customer", slice_of(t->route.customer.name));
+    buf_add_text(&json, ",\"rcpt\":[");
+    for (unsigned i = 0; i < t->recipient_count; i++) {
+        buf_add_text(&json, i ? ",\"" : "\"");
+        event_escape(&json, slice_of(t->recipients[i].address));
+        buf_add_text(&json, "\"");
+    }
+    buf_add_text(&json, "]");
+    event_number(&json, "size", (int64_t)t->body.size_bytes);
+    event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
+    event_text(&json, "verdict", slice_of(verdict));
+    event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
+    event_end(&json);
+    event_log_add(t->worker->events, buf_slice(&json));
+    buf_fini(&json);
+}
+
+void
+transaction_log_duplicate(struct transaction *t, const char *why)
+{
+    shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_POSSIBLE_DUPLICATES);
+    log_line(LOG_LEVEL_WARN, t->ref_text, "possible-duplicate", "ref=%s why=%s", t->ref_text, why);
+}

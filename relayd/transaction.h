@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One message on its way: from MAIL to the verdict at the dot (DESIGN section 4).  It decides, with
+ * relayd/decision.h, what each RCPT and the dot are answered: the backend's own words, or ours when
+ * the backend is away.
+ *
+ *   open (RCPTs) -> content -> delivering -> committing -> ended
+ *                      \____________________/^
+ *
+ * It outlives its session only when the client goes between the sending of the dot, or the
+ * beginning of the commit, and the outcome.
+ */
+#ifndef RELAYD_TRANSACTION_H
+#define RELAYD_TRANSACTION_H
+
+#include "relayd/session.h"
+
+struct transaction;
+
+struct transaction *transaction_new(struct worker *worker, struct session *session,
+                                    const struct smtp_mail *mail);
+/* The session lets go: the engine has ended the transaction, or the client is gone. What can be
+ * dropped is dropped. */
+void transaction_abandon(struct transaction **transaction);
+
+/* The engine's operations. */
+enum smtp_step transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt,
+                                struct smtp_reply *reply);
+enum smtp_step transaction_data(struct transaction *t, struct smtp_reply *reply);
+bool transaction_content(struct transaction *t, struct slice piece);
+enum smtp_step transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply);
+bool transaction_is_behind(const struct transaction *t); /* reading should pause */
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The content and the dot: to the backend in one stream, or to the spool.  `finish` is the only
+ * place that answers a dot (P1).
+ */
+#include "relayd/transaction_private.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define STREAM_PIECE_BYTES (128 * 1024)
+
+/* --- The verdict at the dot. */
+
+/* The last word: `kept` says that the message is at the backend or in the spool, whatever the
+ * client hears. */
+static void
+finish(struct transaction *t, enum shared_counter counter, const char *word, bool kept,
+       const struct smtp_reply *reply)
+{
+    bool detached = t->session == NULL;
+
+    shared_count(t->worker->table, t->worker->slot, counter);
+    transaction_record_message(t, word, reply);
+    if (detached && kept)
+        transaction_log_duplicate(t, "client-gone");
+    t->stage =
+        STAGE_ANSWERING; /* the link, if there is one, is in order and goes back to the pool */
+    if (!detached && t->in_operation)
+        transaction_answer(t, reply);
+    else if (!detached)
+        session_answer_now(t->session, reply); /* the engine's reset lets go of this transaction */
+    transaction_leave_flight(t);
+    if (detached) {
+        t->worker->detached_count--;
+        transaction_close(t);
+        worker_check_idle(t->worker);
+    }
+}
+
+static void
+finish_verdict(struct transaction *t, enum smtp_verdict verdict)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+
+    smtp_reply_add_ref(&reply, t->ref);
+    finish(t,
+           verdict == SMTP_VERDICT_DELIVERED ? SHARED_COUNTER_MESSAGES_DELIVERED
+                                             : SHARED_COUNTER_MESSAGES_REFUSED,
+           smtp_verdict_word(verdict), verdict == SMTP_VERDICT_DELIVERED, &reply);
+}
+
+static void
+on_committed(void *ctx, int err)
+{
+    struct transaction *t = ctx;
+    char when[CLOCK_LOCAL_SIZE], text[120];
+    int64_t expires_at_ms =
+        clock_retention_end_ms(t->started_at_ms, t->route.customer.retention_days);
+    struct smtp_reply reply;
+
+    if (err < 0) {
+        log_line(LOG_LEVEL_ALARM, t->ref_text, "spool-failed", "ref=%s error=\"%s\"", t->ref_text,
+                 err_text(err));
+        finish_verdict(t, SMTP_VERDICT_SPOOL_FAILED);
+        return;
+    }
+    snprintf(text, sizeof text, "[%s] queued until %s", t->ref_text,
+             clock_local(expires_at_ms, when));
+    reply = smtp_reply_make(250, "2.0.0", text);
+    finish(t, SHARED_COUNTER_MESSAGES_SPOOLED, "spooled", true, &reply);
+}
+
+static void
+make_prepend(struct transaction *t)
+{
+    char helo[SMTP_HELO_SIZE];
+    struct smtp_server *engine = session_engine(t->session);
+    struct smtp_trace trace = {
+        .helo_name = helo,
+        .client_name = "",
+        .client = session_peer(t->session),
+        .hostname = t->worker->config->hostname,
+        .is_esmtp = smtp_server_is_esmtp(engine),
+        .ref = t->ref,
+        .only_recipient = t->recipient_count == 1 ? t->recipients[0].address : NULL,
+        .received_at_ms = t->started_at_ms,
+    };
+
+    slice_to_text(smtp_server_helo_name(engine), helo, sizeof helo);
+    smtp_trace_write(&trace, &t->prepend);
+    if (!t->header.first_line_is_header)
+        buf_add_text(&t->prepend, "\r\n");
+}
+
+static void
+commit(struct transaction *t, uint32_t flags, const char *reason)
+{
+    char helo[SMTP_HELO_SIZE] = "";
+    struct spool_envelope envelope = {
+        .ref = t->ref,
+        .received_at_ms = t->started_at_ms,
+        .expires_at_ms = clock_retention_end_ms(t->started_at_ms, t->route.customer.retention_days),
+        .customer_id = t->route.customer.id,
+        .customer = t->route.customer.name,
+        .client_name = "",
+        .helo = helo,
+        .reverse_path = t->mail.path.text,
+        .body = (uint8_t)t->mail.body,
+        .flags = flags,
+        .reason = reason,
+        .prepend = buf_slice(&t->prepend),
+        .recipients = t->recipients,
+        .recipient_count = t->recipient_count,
+    };
+
+    if (t->session) {
+        envelope.client = *session_peer(t->session);
+        slice_to_text(smtp_server_helo_name(session_engine(t->session)), helo, sizeof helo);
+    }
+    for (unsigned i = 0; i < t->recipient_count; i++)
+        t->recipients[i].side = SPOOL_OURS;
+    if (!transaction_enter_flight(t)) {
+        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
+        return;
+    }
+    t->stage = STAGE_COMMITTING;
+    if (t->body.large)
+        spool_large_commit(t->body.large, &envelope, on_committed, t);
+    else
+        spool_commit_start(t->worker->writer, &envelope, t->iov, body_iovec(&t->body, t->iov),
+                           on_committed, t);
+}
+
+/* Why it is kept, for people who look into the spool. */
+static const char *
+spool_reason(struct transaction *t, const struct smtp_reply *reply)
+{
+    char text[SMTP_REPLY_LINE_SIZE] = "the backend is down";
+    const char *copy;
+
+    if (reply && reply->code)
+        smtp_reply_text(reply, text, sizeof text);
+    else if (reply && reply->text[0])
+        snprintf(text, sizeof text, "%s", reply->text);
+    copy = arena_copy(&t->arena, slice_of(text));
+    return copy ? copy : "";
+}
+
+/* The class of the dot's reply, of DATA's, or of their absence, decides. */
+void
+transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+                       const struct smtp_reply *backend_reply)
+{
+    bool blames_us = class == SMTP_CLASS_REFUSED &&
+                     recipient_policy_blames_us(t->worker, t->link, backend_reply, t->ref_text);
+    struct decision_dot d =
+        decision_at_dot(DECISION_ONLY_LIVE, decision_event_of(class), blames_us);
+    struct smtp_reply reply;
+
+    if (class == SMTP_CLASS_UNKNOWN)
+        transaction_log_duplicate(t, "no-reply-to-dot");
+    if (t->session == NULL && d.action != DECISION_DOT_DELIVERED) {
+        /* The sender has heard nothing and will send it again: there is nobody to keep it for. */
+        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
+        return;
+    }
+    switch (d.action) {
+    case DECISION_DOT_DELIVERED:
+    case DECISION_DOT_FAIL:
+        finish_verdict(t, d.verdict);
+        return;
+    case DECISION_DOT_PASS:
+        recipient_policy_pass(t->link, phase, backend_reply, t->ref, &reply);
+        finish(t, SHARED_COUNTER_MESSAGES_REFUSED, "refused", false, &reply);
+        return;
+    case DECISION_DOT_COMMIT:
+        commit(t, 0, spool_reason(t, backend_reply));
+        return;
+    case DECISION_DOT_COMMIT_UNKNOWN:
+        commit(t, SPOOL_FLAG_UNKNOWN, spool_reason(t, backend_reply));
+        return;
+    case DECISION_DOT_DROP:
+    case DECISION_DOT_RECORD:
+        break;
+    }
+    CHECK(!"the client is there");
+}
+
+/* --- Content to the backend. */
+
+static void
+send_dot(struct transaction *t)
+{
+    t->dot_sent = true;
+    smtp_client_dot(backend_link_client(t->link));
+    backend_link_flush(t->link);
+}
+
+static void pump(struct transaction *t);
+
+static void
+on_read(void *ctx, int err, struct slice piece)
+{
+    struct transaction *t = ctx;
+
+    t->stream_reading = false;
+    if (t->stage != STAGE_DELIVERING || t->link == NULL)
+        return;
+    if (err < 0) {
+        log_line(LOG_LEVEL_ALARM, t->ref_text, "spill-unreadable", "error=\"%s\"", err_text(err));
+        backend_link_drop(&t->link);
+        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
+        return;
+    }
+    t->streamed_bytes += piece.n;
+    smtp_client_content(backend_link_client(t->link), piece);
+    if (t->streamed_bytes == t->body.size_bytes)
+        send_dot(t);
+    else
+        pump(t);
+}
+
+static void
+pump(struct transaction *t)
+{
+    backend_link_flush(t->link);
+    if (t->stream_reading || backend_link_output_size(t->link) > CONN_HIGH_MARK)
+        return;
+    t->stream_reading = true;
+    spool_large_read(t->body.large, t->streamed_bytes, STREAM_PIECE_BYTES, on_read, t);
+}
+
+void
+transaction_on_want_content(void *ctx)
+{
+    struct transaction *t = ctx;
+    struct smtp_client *client = backend_link_client(t->link);
+    int n;
+
+    if (!transaction_enter_flight(t)) {
+        backend_link_drop(&t->link);
+        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
+        return;
+    }
+    smtp_client_content(client, buf_slice(&t->prepend));
+    if (t->body.large) {
+        pump(t);
+        return;
+    }
+    n = body_iovec(&t->body, t->iov);
+    for (int i = 0; i < n; i++)
+        smtp_client_content(client, (struct slice){t->iov[i].iov_base, t->iov[i].iov_len});
+    send_dot(t);
+}
+
+void
+transaction_on_drained(void *ctx)
+{
+    struct transaction *t = ctx;
+
+    if (t->stage == STAGE_DELIVERING && t->body.large && !t->dot_sent &&
+        t->streamed_bytes < t->body.size_bytes)
+        pump(t);
+}
+
+/* The content is whole and, if it is large, has its place. */
+void
+transaction_settle_content(struct transaction *t)
+{
+    if (!body_is_settled(&t->body))
+        return;
+    if (t->body.failed) {
+        finish_verdict(t, SMTP_VERDICT_SPOOL_FAILED);
+        return;
+    }
+    make_prepend(t);
+    if (t->side == SPOOL_OURS)
+        commit(t, 0, spool_reason(t, &t->away_reply));
+    else if (t->link == NULL)
+        transaction_decide_dot(t, SMTP_PHASE_DATA, SMTP_CLASS_AWAY, &t->away_reply);
+    else {
+        t->stage = STAGE_DELIVERING;
+        smtp_client_data(backend_link_client(t->link));
+        backend_link_flush(t->link);
+    }
+}
+
+enum smtp_step
+transaction_data(struct transaction *t, struct smtp_reply *reply)
+{
+    t->stage = STAGE_CONTENT;
+    *reply = smtp_verdict_reply(SMTP_VERDICT_START_MAIL);
+    return SMTP_SERVER_DONE;
+}
+
+bool
+transaction_content(struct transaction *t, struct slice piece)
+{
+    if (t->body.size_bytes + piece.n > t->route.customer.max_message_size_bytes)
+        t->too_big = true;
+    if (t->too_big)
+        return false;
+    smtp_header_scan_feed(&t->header, piece);
+    body_append(&t->body, piece);
+    return !t->body.failed;
+}
+
+enum smtp_step
+transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
+{
+    if (fault) {
+        smtp_reply_add_ref(reply, t->ref);
+        shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_MESSAGES_REFUSED);
+        transaction_record_message(t, reply->code == 552 ? "too-big" : "bare-line-end", reply);
+        return SMTP_SERVER_DONE;
+    }
+    t->in_operation = true;
+    t->content_ended = true;
+    if (t->too_big)
+        finish_verdict(t, SMTP_VERDICT_TOO_BIG);
+    else if (t->header.received_count > t->worker->config->max_received)
+        finish_verdict(t, SMTP_VERDICT_LOOP);
+    else
+        transaction_settle_content(t);
+    return transaction_operation_end(t, reply);
+}
+
+bool
+transaction_is_behind(const struct transaction *t)
+{
+    return t->stage == STAGE_CONTENT && body_is_behind(&t->body);
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A recipient: the registry's word, then the backend's, then, when the backend is away, what is
+ * known.
+ */
+#include "relayd/transaction_private.h"
+
+#include "base/clock.h"
+
+static void ask(struct transaction *t);
+
+/* --- A recipient. */
+
+static bool
+add_recipient(struct transaction *t, enum spool_side side)
+{
+    struct spool_recipient *r;
+
+    if (t->recipient_count == t->recipient_cap) {
+        unsigned cap = t->recipient_cap ? t->recipient_cap * 2 : 4;
+        struct spool_recipient *grown = arena_alloc(&t->arena, cap * sizeof *grown);
+
+        if (grown == NULL)
+            return false;
+        if (t->recipient_count)
+            memcpy(grown, t->recipients, t->recipient_count * sizeof *grown);
+        t->recipients = grown;
+        t->recipient_cap = cap;
+    }
+    r = &t->recipients[t->recipient_count];
+    r->address = arena_copy(&t->arena, slice_of(t->rcpt.path.text));
+    r->domain = arena_copy(&t->arena, slice_of(t->rcpt.path.domain));
+    r->side = side;
+    if (r->address == NULL || r->domain == NULL)
+        return false;
+    t->side = side;
+    t->recipient_count++;
+    return true;
+}
+
+static void
+refuse_recipient(struct transaction *t, const struct smtp_reply *reply)
+{
+    transaction_record_refusal(t, reply);
+    transaction_answer(t, reply);
+}
+
+static void
+refuse_recipient_verdict(struct transaction *t, enum smtp_verdict verdict)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+
+    smtp_reply_add_ref(&reply, t->ref);
+    refuse_recipient(t, &reply);
+}
+
+static void
+accept_recipient(struct transaction *t, enum spool_side side)
+{
+    struct smtp_reply reply;
+
+    if (!add_recipient(t, side)) {
+        refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
+        return;
+    }
+    shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_RECIPIENTS_ACCEPTED);
+    reply = smtp_verdict_reply(SMTP_VERDICT_RECIPIENT_OK);
+    transaction_answer(t, &reply);
+}
+
+/* What the backend said, or that it cannot say anything, decides over the recipient at hand. */
+static void
+resolve(struct transaction *t, struct decision_rcpt_input input)
+{
+    struct decision_rcpt d;
+    struct smtp_reply reply;
+
+    input.when_down = t->route.domain.when_down;
+    input.have_live = t->recipient_count > 0 && t->side == SPOOL_LIVE;
+    input.have_ours = t->recipient_count > 0 && t->side == SPOOL_OURS;
+    input.blames_us = input.class == SMTP_CLASS_REFUSED &&
+                      recipient_policy_blames_us(t->worker, t->link, input.reply, t->ref_text);
+    d = decision_at_rcpt(&input);
+    t->pending = false;
+    if (d.learn_valid || d.learn_invalid)
+        recipient_policy_learn(t->worker, t->route.customer.id, t->rcpt_key, d.learn_valid);
+    switch (d.action) {
+    case DECISION_RCPT_LIVE:
+        accept_recipient(t, SPOOL_LIVE);
+        return;
+    case DECISION_RCPT_OURS:
+        backend_link_release(&t->link);
+        accept_recipient(t, SPOOL_OURS);
+        return;
+    case DECISION_RCPT_PASS:
+        recipient_policy_pass(t->link, SMTP_PHASE_RCPT, input.reply, t->ref, &reply);
+        refuse_recipient(t, &reply);
+        return;
+    case DECISION_RCPT_DEFER:
+    case DECISION_RCPT_REJECT:
+        refuse_recipient_verdict(t, d.verdict);
+        return;
+    }
+}
+
+static void
+resolve_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+              const struct smtp_reply *reply)
+{
+    resolve(t, (struct decision_rcpt_input){
+                   .backend = DECISION_BACKEND_ASKED,
+                   .class = class,
+                   .reply = reply,
+                   .reply_is_to_mail = phase == SMTP_PHASE_MAIL,
+                   .known = DECISION_KNOWN_NOT,
+               });
+}
+
+/* --- The backend is away: what is known about this recipient? */
+
+static void
+on_known(void *ctx, enum state_recipient known)
+{
+    struct transaction *t = ctx;
+
+    t->query = NULL;
+    resolve(t, (struct decision_rcpt_input){
+                   .backend = t->known_down ? DECISION_BACKEND_DOWN : DECISION_BACKEND_ASKED,
+                   .class = SMTP_CLASS_AWAY,
+                   .reply = t->away_reply.code ? &t->away_reply : NULL,
+                   .known = decision_known_of(known, false),
+               });
+}
+
+static void
+resolve_away(struct transaction *t, bool known_down)
+{
+    t->known_down = known_down;
+    if (t->worker->state == NULL)
+        on_known(t, STATE_RECIPIENT_UNKNOWN);
+    else
+        t->query =
+            state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known, t);
+}
+
+/* --- The backend is asked. */
+
+static void
+on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
+         const struct smtp_reply *reply)
+{
+    struct transaction *t = ctx;
+
+    (void)index;
+    t->link_answered = true;
+    if (phase == SMTP_PHASE_DOT || (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)) {
+        if (class == SMTP_CLASS_AWAY || class == SMTP_CLASS_UNKNOWN)
+            backend_link_drop(&t->link);
+        transaction_decide_dot(t, phase, class, reply);
+        return;
+    }
+    if (!t->pending)
+        return;
+    if (class == SMTP_CLASS_AWAY) { /* a 421 or a broken backend: the link is of no more use */
+        t->away_reply = *reply;
+        backend_link_drop(&t->link);
+        ask(t);
+        return;
+    }
+    if (phase == SMTP_PHASE_MAIL && class != SMTP_CLASS_OK) {
+        t->mail_refused = true;
+        t->mail_class = class;
+        t->mail_reply = *reply;
+        backend_link_release(&t->link);
+        resolve_reply(t, phase, class, reply);
+    } else if (phase == SMTP_PHASE_RCPT)
+        resolve_reply(t, phase, class, reply);
+}
+
+static void
+on_lost(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply)
+{
+    struct transaction *t = ctx;
+    bool stale = backend_link_is_reused(t->link) && !t->link_answered;
+
+    t->link = NULL;
+    if (reply)
+        t->away_reply = *reply;
+    if (t->stage == STAGE_DELIVERING) {
+        t->stage = STAGE_CONTENT;
+        transaction_decide_dot(t, phase, dot_sent ? SMTP_CLASS_UNKNOWN : SMTP_CLASS_AWAY, reply);
+        return;
+    }
+    if (!t->pending)
+        return;
+    if (stale)
+        t->next_backend--; /* the sender does not notice: the same backend on another connection */
+    ask(t);
+}
+
+static const struct backend_user_ops link_ops = {
+    .on_reply = on_reply,
+    .on_want_content = transaction_on_want_content,
+    .on_drained = transaction_on_drained,
+    .on_lost = on_lost,
+};
+
+static void
+begin_on_link(struct transaction *t)
+{
+    struct smtp_client *client = backend_link_client(t->link);
+
+    t->link_answered = false;
+    smtp_client_mail(client, &t->mail.path, t->mail.has_size ? t->mail.size_bytes : 0,
+                     t->mail.body);
+    smtp_client_rcpt(client, &t->rcpt.path);
+    backend_link_flush(t->link);
+}
+
+static void
+on_link(void *ctx, struct backend_link *link, enum smtp_phase phase, const struct smtp_reply *reply)
+{
+    struct transaction *t = ctx;
+
+    (void)phase;
+    t->wait = NULL;
+    if (link == NULL) {
+        if (reply)
+            t->away_reply = *reply;
+        ask(t);
+        return;
+    }
+    t->link = link;
+    begin_on_link(t);
+}
+
+/* The next backend that may be asked; NULL: there is none (left). */
+static const struct registry_backend *
+next_backend(struct transaction *t)
+{
+    int64_t now = clock_wall_ms();
+
+    while (t->next_backend < t->route.backend_count) {
+        const struct registry_backend *b = &t->route.backends[t->next_backend++];
+
+        if (!b->held && shared_health_may_ask(t->worker->table, &b->endpoint, now))
+            return b;
+    }
+    return NULL;
+}
+
+static void
+ask(struct transaction *t)
+{
+    const struct registry_backend *backend;
+    bool tried = t->next_backend > 0;
+
+    if (t->recipient_count > 0 && t->side == SPOOL_OURS) {
+        resolve_away(t, true);
+        return;
+    }
+    if (t->mail_refused) {
+        resolve_reply(t, SMTP_PHASE_MAIL, t->mail_class, &t->mail_reply);
+        return;
+    }
+    if (t->link) {
+        smtp_client_rcpt(backend_link_client(t->link), &t->rcpt.path);
+        backend_link_flush(t->link);
+        return;
+    }
+    backend = t->recipient_count > 0 ? NULL : next_backend(t);
+    if (backend == NULL) {
+        resolve_away(t, !tried);
+        return;
+    }
+    t->link = backend_take_idle(t->worker->pool, &backend->endpoint, &link_ops, t);
+    if (t->link)
+        begin_on_link(t);
+    else
+        t->wait =
+            backend_wait_start(t->worker->pool, &backend->endpoint,
+                               backend->max_connections ? backend->max_connections
+                                                        : t->worker->config->backend_connections,
+                               on_link, &link_ops, t);
+}
+
+/* No recipient has been accepted yet, and this one is of another customer: begin anew with that
+ * one's backends. */
+static void
+take_route(struct transaction *t, const struct recipient_route *route)
+{
+    if (t->route.customer.id != route->customer.id) {
+        backend_link_release(&t->link);
+        t->mail_refused = false;
+        t->away_reply = (struct smtp_reply){0};
+    }
+    t->route = *route;
+}
+
+enum smtp_step
+transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
+{
+    struct recipient_route route;
+    enum smtp_verdict verdict;
+
+    t->in_operation = true;
+    t->rcpt = *rcpt;
+    verdict = recipient_policy_route(t->worker, &t->mail, &t->rcpt, &route);
+    if (verdict == SMTP_VERDICT_OK && t->recipient_count > 0) {
+        if (route.customer.id != t->route.customer.id)
+            verdict = SMTP_VERDICT_OTHER_DESTINATION;
+        else if (t->recipient_count >= t->route.customer.max_recipients_per_message ||
+                 t->recipient_count >= TRANSACTION_RECIPIENTS_MAX)
+            verdict = SMTP_VERDICT_TOO_MANY_RECIPIENTS;
+    }
+    if (verdict != SMTP_VERDICT_OK) {
+        refuse_recipient_verdict(t, verdict);
+        return transaction_operation_end(t, reply);
+    }
+    if (t->recipient_count == 0) {
+        take_route(t, &route);
+        t->next_backend = 0;
+    }
+    t->route.domain = route.domain;
+    t->pending = true;
+    smtp_path_key(&t->rcpt.path, t->rcpt_key);
+    ask(t);
+    return transaction_operation_end(t, reply);
+}

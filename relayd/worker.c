@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A worker process: accepts connections, runs their sessions, and takes from the parent what it
+ * cannot open itself (replica, segments, event log, channel to state).  It never touches PostgreSQL
+ * and never opens a file.
+ *
+ * Its end: told to stop (RELAYD_STOP), or its parent is gone.  Either way it stops listening at
+ * once, says 421 to whoever is between messages, lets messages that have begun come to their end
+ * for a bounded time, and exits.
+ */
+#include "relayd/worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/log.h"
+#include "net/listener.h"
+#include "relayd/backend.h"
+#include "relayd/event_log.h"
+#include "relayd/session.h"
+
+#define BEAT_MS 1000
+#define EVENT_FLUSH_MS 100
+#define STOP_MS 30000  /* after RELAYD_STOP */
+#define ORPHAN_MS 5000 /* after the parent's death: a new one waits for us */
+#define SESSIONS_MAX 20000
+
+struct ref
+worker_next_ref(struct worker *w)
+{
+    return ref_make((uint16_t)w->config->node, clock_wall_ms(), shared_table_epoch(w->table),
+                    shared_table_next_number(w->table));
+}
+
+/* --- Messages of the parent. */
+
+static void
+take_replica(struct worker *w, int fd)
+{
+    struct registry *fresh;
+    int rc = registry_open(fd, &fresh);
+
+    if (rc < 0) {
+        log_line(LOG_LEVEL_ALARM, NULL, "replica-unusable", "error=\"%s\" effect=\"%s\"",
+                 err_text(rc),
+                 w->registry ? "the one in use stays" : "recipients are answered 451");
+        return;
+    }
+    registry_close(&w->registry);
+    w->registry = fresh;
+}
+
+static void
+take_segment(struct worker *w, struct slice payload, const int *fds, size_t fd_count)
+{
+    struct decoder d = decoder_of(payload);
+    uint32_t ticket = get_u32(&d);
+    struct spool_segment_id id = {.node = get_u16(&d)};
+    struct slice key;
+    uint64_t size;
+
+    id.epoch = get_u32(&d);
+    id.number = get_u32(&d);
+    key = get_bytes(&d);
+    size = get_u64(&d);
+    CHECK(decoder_done(&d) && key.n == SIPHASH_KEY_SIZE);
+    spool_writer_give(w->writer, ticket, fd_count ? dup(fds[0]) : -1, id, (const uint8_t *)key.p,
+                      size);
+}
+
+static void
+stop(struct worker *w, int64_t within_ms)
+{
+    struct session *next;
+
+    if (w->stopping)
+        return;
+    w->stopping = true;
+    w->stop_by_ms = clock_monotonic_ms() + within_ms;
+    for (size_t i = 0; i < w->listener_count; i++)
+        listener_close(&w->listeners[i]);
+    for (struct session *s = w->sessions; s; s = next) {
+        next = session_next(s);
+        session_stop(s);
+    }
+    backend_pool_drop_idle(w->pool);
+    worker_check_idle(w);
+}
+
+void
+worker_check_idle(struct worker *w)
+{
+    if (w->stopping && w->session_count == 0 && w->detached_count == 0)
+        loop_stop(w->loop);
+}
+
+static void
+on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
+{
+    struct worker *w = ctx;
+
+    switch ((enum relayd_message)type) {
+    case RELAYD_SEGMENT:
+        take_segment(w, payload, fds, fd_count);
+        return;
+    case RELAYD_REPLICA:
+        if (fd_count)
+            take_replica(w, fds[0]);
+        return;
+    case RELAYD_STATE:
+        state_client_close(&w->state);
+        if (fd_count)
+            w->state = state_client_open(w->loop, dup(fds[0]));
+        return;
+    case RELAYD_EVENT_LOG:
+        if (fd_count)
+            event_log_use(w->events, dup(fds[0]));
+        return;
+    case RELAYD_STOP:
+        stop(w, STOP_MS);
+        return;
+    case RELAYD_WANT_SEGMENT:
+    case RELAYD_DONE_SEGMENT:
+    case RELAYD_ADD_WORKER:
+    case RELAYD_REPLICA_WRITTEN:
+    case RELAYD_DATABASE:
+        break;
+    }
+    CHECK(!"a message that is not for a worker");
+}
+
+static void
+on_parent_gone(void *ctx)
+{
+    struct worker *w = ctx;
+
+    channel_close(&w->parent);
+    if (!w->stopping)
+        log_line(LOG_LEVEL_WARN, NULL, "parent-gone", "effect=\"ending\"");
+    stop(w, ORPHAN_MS);
+}
+
+/* --- The spool writer's wishes. */
+
+static void
+on_want_segment(void *ctx, uint64_t size_bytes, uint32_t ticket)
+{
+    static const uint8_t no_key[SIPHASH_KEY_SIZE];
+    struct worker *w = ctx;
+    struct buf b;
+    int rc = ERR_CLOSED;
+
+    buf_init(&b, 0);
+    put_u32(&b, ticket);
+    put_u64(&b, size_bytes);
+    if (w->parent)
+        rc = channel_send(w->parent, RELAYD_WANT_SEGMENT, buf_slice(&b), NULL, 0);
+    buf_fini(&b);
+    if (rc < 0)
+        spool_writer_give(w->writer, ticket, -1, (struct spool_segment_id){0}, no_key, size_bytes);
+}
+
+static void
+on_done_segment(void *ctx, struct spool_segment_id id, bool has_records)
+{
+    struct worker *w = ctx;
+    struct buf b;
+
+    buf_init(&b, 0);
+    put_u16(&b, id.node);
+    put_u32(&b, id.epoch);
+    put_u32(&b, id.number);
+    put_u8(&b, has_records);
+    /* Without a parent nothing is lost: the next one seals what it finds. */
+    if (w->parent && channel_send(w->parent, RELAYD_DONE_SEGMENT, buf_slice(&b), NULL, 0) < 0)
+        log_line(LOG_LEVEL_WARN, NULL, "segment-not-handed-back", "number=%u", id.number);
+    buf_fini(&b);
+}
+
+static void
+on_spool_alarm(void *ctx, const char *event, const char *text)
+{
+    (void)ctx;
+    log_line(LOG_LEVEL_ALARM, NULL, event, "text=\"%s\"", text);
+}
+
+static const struct spool_writer_ops writer_ops = {
+    .want_segment = on_want_segment,
+    .done_segment = on_done_segment,
+    .alarm = on_spool_alarm,
+};
+
+static void
+on_writer_wake(void *ctx)
+{
+    struct worker *w = ctx;
+
+    spool_writer_turn(w->writer);
+}
+
+/* --- Time. */
+
+static void
+on_beat(void *ctx)
+{
+    struct worker *w = ctx;
+
+    shared_worker_stamp(w->table, w->slot, clock_monotonic_ms());
+    if (w->stopping && clock_monotonic_ms() > w->stop_by_ms) {
+        log_line(LOG_LEVEL_WARN, NULL, "stopped-late", "sessions=%u detached=%u", w->session_count,
+                 w->detached_count);
+        loop_stop(w->loop);
+    }
+    loop_timer_start(&w->beat, BEAT_MS);
+}
+
+static void
+on_flush(void *ctx)
+{
+    struct worker *w = ctx;
+
+    event_log_flush(w->events);
+    loop_timer_start(&w->flush, EVENT_FLUSH_MS);
+}
+
+static void
+on_accept(void *ctx, int fd, const struct inet_endpoint *peer)
+{
+    static const char busy[] = "421 4.3.2 Too many connections, try again later\r\n";
+    struct worker *w = ctx;
+
+    if (w->stopping || w->session_count >= SESSIONS_MAX) {
+        ssize_t written = write(fd, busy, sizeof busy - 1);
+
+        (void)written;
+        close(fd);
+        return;
+    }
+    session_start(w, fd, peer);
+}
+
+static void
+on_signal(void *ctx, int signo)
+{
+    (void)signo;
+    stop(ctx, STOP_MS);
+}
+
+static void
+set_up(struct worker *w, const struct config *config, const struct worker_args *args)
+{
+    int wake_fd, rc;
+
+    w->config = config;
+    w->slot = args->slot;
+    w->table = args->table;
+    w->loop = loop_new();
+    w->parent = channel_open(w->loop, args->parent_fd, on_parent_message, on_parent_gone, w);
+    w->events = event_log_new();
+    rc = spool_writer_new(&spool_io_disk, &writer_ops, w, &w->writer, &wake_fd);
+    CHECK(rc == ERR_OK);
+    loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
+    w->pool = backend_pool_new(w);
+    w->server_settings = (struct smtp_server_settings){
+        .hostname = config->hostname,
+        .max_size_bytes = config->max_message_size,
+        .max_errors = 20,
+    };
+    w->client_settings = (struct smtp_client_settings){
+        .hostname = config->hostname,
+        .command_timeout_ms = config->backend_command_timeout_ms,
+        .data_timeout_ms = config->backend_command_timeout_ms,
+        .content_timeout_ms = config->client_data_timeout_ms,
+        .final_timeout_ms = config->final_reply_timeout_ms,
+    };
+    w->listener_count = args->listen_count;
+    w->listeners = mem_alloc(args->listen_count * sizeof *w->listeners);
+    for (size_t i = 0; i < args->listen_count; i++)
+        w->listeners[i] = listener_open(w->loop, args->listen_fds[i], on_accept, w);
+    loop_timer_init(&w->beat, w->loop, on_beat, w);
+    loop_timer_init(&w->flush, w->loop, on_flush, w);
+    loop_on_signal(w->loop, SIGTERM, on_signal, w);
+    loop_on_signal(w->loop, SIGINT, on_signal, w);
+}
+
+int
+worker_run(const struct config *config, const struct worker_args *args)
+{
+    struct worker *w = mem_alloc(sizeof *w);
+    char name[32];
+
+    snprintf(name, sizeof name, "relayd/worker-%u", args->slot);
+    log_set_program(name);
+    shared_worker_begin(args->table, args->slot, getpid());
+    set_up(w, config, args);
+    on_beat(w);
+    on_flush(w);
+    loop_run(w->loop);
+    backend_pool_free(&w->pool);
+    spool_writer_free(&w->writer);
+    event_log_free(&w->events);
+    return 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the parts of one worker share.  A worker is one event loop; everything here belongs to that
+ * loop's thread.
+ */
+#ifndef RELAYD_WORKER_H
+#define RELAYD_WORKER_H
+
+#include "net/channel.h"
+#include "registry/registry.h"
+#include "relayd/body.h"
+#include "relayd/relayd.h"
+#include "smtp/smtp_client.h"
+#include "smtp/smtp_server.h"
+#include "spool/spool_writer.h"
+#include "state/state.h"
+
+struct backend_pool;
+struct event_log;
+struct listener;
+struct session;
+
+#define WORKER_LEARNED 4096
+
+struct worker {
+    const struct config *config;
+    unsigned slot;
+    struct loop *loop;
+    struct shared_table *table;
+    struct channel *parent;
+    struct registry *registry;  /* NULL: no usable replica yet */
+    struct state_client *state; /* NULL: the state process is away */
+    struct spool_writer *writer;
+    struct backend_pool *pool;
+    struct event_log *events;
+    struct body_pool bodies;
+    struct smtp_server_settings server_settings;
+    struct smtp_client_settings client_settings;
+    struct session *sessions; /* doubly linked */
+    unsigned session_count;
+    unsigned detached_count; /* transactions that go on without their client */
+    bool stopping;
+    uint64_t learned[WORKER_LEARNED]; /* what state was told lately (recipient_policy.c) */
+    struct loop_timer beat, flush;
+    struct listener **listeners;
+    size_t listener_count;
+    int64_t stop_by_ms;
+};
+
+struct ref worker_next_ref(struct worker *worker);
+/* A session or a detached transaction has ended; the worker that is stopping may be done. */
+void worker_check_idle(struct worker *worker);
+
+#endif
