@@ -90,7 +90,7 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
     struct decoder d = decoder_of(payload);
 
     for (size_t i = 0; i < fd_count; i++)
-        (void)fds[i];
+        close(fds[i]);
     if (child->kind == CHILD_WORKER)
         on_worker_message(child, type, &d);
     else if (child->kind == CHILD_CONTROL && type == RELAYD_REPLICA_WRITTEN)
@@ -415,5 +415,11 @@ parent_run(struct config *config)
     on_tick(p);
     loop_run(p->loop);
     log_line(LOG_LEVEL_INFO, NULL, "stopped", "epoch=%u", p->epoch);
+    loop_timer_cancel(&p->tick);
+    loop_free(&p->loop);
+    shared_table_detach(&p->table);
+    config_free(&p->config);
+    free(p->listen_fds);
+    free(p);
     return 0;
 }

@@ -74,8 +74,7 @@ wait_for_old_children(struct parent *p)
             log_line(LOG_LEVEL_INFO, NULL, "waiting",
                      "for=\"the children of an earlier relayd to end\"");
         told = true;
-        for (unsigned i = 0; waited > OLD_CHILDREN_WAIT_MS && p->table && i < PARENT_COLUMNS;
-             i++)
+        for (unsigned i = 0; waited > OLD_CHILDREN_WAIT_MS && p->table && i < PARENT_COLUMNS; i++)
             if (shared_worker_pid(p->table, i) > 0)
                 kill(shared_worker_pid(p->table, i), SIGKILL);
         if (waited > 2 * OLD_CHILDREN_WAIT_MS)

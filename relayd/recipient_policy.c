@@ -68,11 +68,17 @@ recipient_policy_route(struct worker *w, const struct smtp_mail *mail, struct sm
     verdict = find_customer(w, mail, route->domain.customer_id, &route->customer);
     if (verdict != SMTP_VERDICT_OK)
         return verdict;
-    if (registry_find_backends(w->registry, route->customer.id, route->backends,
-                               &route->backend_count) < 0)
+    /* A domain without a server, yet or any more, is as one whose server is down. */
+    switch (registry_find_backends(w->registry, route->customer.id, route->backends,
+                                   &route->backend_count)) {
+    case ERR_OK:
+        return SMTP_VERDICT_OK;
+    case ERR_NOT_FOUND:
+        route->backend_count = 0;
+        return SMTP_VERDICT_OK;
+    default:
         return SMTP_VERDICT_NO_REGISTRY;
-    /* A domain without a server to deliver to is being set up. */
-    return route->backend_count ? SMTP_VERDICT_OK : SMTP_VERDICT_DOMAIN_MISSING;
+    }
 }
 
 bool

@@ -44,6 +44,7 @@ take_replica(struct worker *w, int fd)
     struct registry *fresh;
     int rc = registry_open(fd, &fresh);
 
+    close(fd);
     if (rc < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "replica-unusable", "error=\"%s\" effect=\"%s\"",
                  err_text(rc),
@@ -68,8 +69,7 @@ take_segment(struct worker *w, struct slice payload, const int *fds, size_t fd_c
     key = get_bytes(&d);
     size = get_u64(&d);
     CHECK(decoder_done(&d) && key.n == SIPHASH_KEY_SIZE);
-    spool_writer_give(w->writer, ticket, fd_count ? dup(fds[0]) : -1, id, (const uint8_t *)key.p,
-                      size);
+    spool_writer_give(w->writer, ticket, fd_count ? fds[0] : -1, id, (const uint8_t *)key.p, size);
 }
 
 static void
@@ -114,11 +114,11 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
     case RELAYD_STATE:
         state_client_close(&w->state);
         if (fd_count)
-            w->state = state_client_open(w->loop, dup(fds[0]));
+            w->state = state_client_open(w->loop, fds[0]);
         return;
     case RELAYD_EVENT_LOG:
         if (fd_count)
-            event_log_use(w->events, dup(fds[0]));
+            event_log_use(w->events, fds[0]);
         return;
     case RELAYD_STOP:
         stop(w, STOP_MS);
@@ -263,7 +263,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->events = event_log_new();
     rc = spool_writer_new(&spool_io_disk, &writer_ops, w, &w->writer, &wake_fd);
     CHECK(rc == ERR_OK);
-    loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
+    w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
     w->pool = backend_pool_new(w);
     w->server_settings = (struct smtp_server_settings){
         .hostname = config->hostname,
@@ -287,6 +287,26 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     loop_on_signal(w->loop, SIGINT, on_signal, w);
 }
 
+static void
+tear_down(struct worker *w)
+{
+    for (size_t i = 0; i < w->listener_count; i++)
+        listener_close(&w->listeners[i]);
+    free(w->listeners);
+    backend_pool_free(&w->pool);
+    loop_watch_cancel(&w->writer_watch);
+    spool_writer_free(&w->writer);
+    event_log_free(&w->events);
+    state_client_close(&w->state);
+    channel_close(&w->parent);
+    loop_timer_cancel(&w->beat);
+    loop_timer_cancel(&w->flush);
+    loop_free(&w->loop); /* what was deferred runs here */
+    registry_close(&w->registry);
+    body_pool_fini(&w->bodies);
+    free(w);
+}
+
 int
 worker_run(const struct config *config, const struct worker_args *args)
 {
@@ -300,8 +320,6 @@ worker_run(const struct config *config, const struct worker_args *args)
     on_beat(w);
     on_flush(w);
     loop_run(w->loop);
-    backend_pool_free(&w->pool);
-    spool_writer_free(&w->writer);
-    event_log_free(&w->events);
+    tear_down(w);
     return 0;
 }

@@ -41,6 +41,7 @@ struct worker {
     unsigned detached_count; /* transactions that go on without their client */
     bool stopping;
     uint64_t learned[WORKER_LEARNED]; /* what state was told lately (recipient_policy.c) */
+    struct loop_watch *writer_watch;
     struct loop_timer beat, flush;
     struct listener **listeners;
     size_t listener_count;

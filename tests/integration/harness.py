@@ -234,9 +234,9 @@ class Node:
     def add_customer(self, name="acme", domain="acme.example", backend=None):
         """Registers, and waits until relayd serves the domain."""
         self.relayctl("customer", "add", name, "--contact", f"ops@{domain}")
-        self.relayctl("domain", "add", domain, "--customer", name)
-        if backend:
+        if backend: # before the domain, so that a domain that is served has its backend
             self.relayctl("backend", "add", backend, "--customer", name)
+        self.relayctl("domain", "add", domain, "--customer", name)
         if self.relayd.alive:
             wait_until(lambda: self.serves(domain), 10, f"relayd serves {domain}")
 
