@@ -13,6 +13,8 @@
  *                           ^   \--refused--> registry-offered ... accept-registry --+
  *                           +---- notification, poll, retry, missing domain due <----+
  */
+#define _GNU_SOURCE 1
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -87,24 +89,25 @@ say(struct control_process *c, enum log_level level, const char *event, bool is_
     buf_fini(&text);
 }
 
+/* A line for each bad row that was not bad in the load before. */
 static void
 say_skipped(struct control_process *c)
 {
-    struct slice lines = slice_of(buf_text(&c->load.skipped));
+    char *before = c->skipped;
+    struct slice lines;
 
-    if (strcmp(c->skipped ? c->skipped : "", lines.p) == 0)
-        return;
-    free(c->skipped);
-    c->skipped = mem_strdup(lines.p);
-    while (lines.n > 0) {
+    c->skipped = mem_strdup(buf_text(&c->load.skipped));
+    lines = slice_of(c->skipped);
+    while (lines.p != NULL) {
         struct slice line = slice_split(&lines, '\n');
 
-        if (line.n > 0)
-            log_line(LOG_LEVEL_ALARM, NULL, "registry-row-skipped", SLICE_FMT, SLICE_ARG(line));
+        if (line.n > 0 &&
+            (before == NULL || memmem(before, strlen(before), line.p, line.n + 1) == NULL))
+            log_line(LOG_LEVEL_ALARM, NULL, "registry-row-skipped",
+                     SLICE_FMT " skipped-in-all=%u remedy=\"%s\"", SLICE_ARG(line),
+                     c->load.skipped_count, "correct it with relayctl; all other rows are in use");
     }
-    if (c->load.skipped_count > 0)
-        log_line(LOG_LEVEL_ALARM, NULL, "registry-rows-skipped", "count=%u remedy=\"%s\"",
-                 c->load.skipped_count, "correct them with relayctl; all other rows are in use");
+    free(before);
 }
 
 /* --- Offer and acceptance: two small files that relayctl reads and writes. */

@@ -6,6 +6,7 @@
  */
 #include "relayd/control_load.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
@@ -98,14 +99,14 @@ flag_of(struct row *row, const char *column)
 }
 
 static void
-skip_row(struct control_load *load, const struct row *row, const char *table, const char *name)
+skip_row(struct control_load *load, const struct row *row, const char *table, struct slice name)
 {
-    char who[128], value[128];
+    char who[300], value[300];
 
     if (load->skipped_count++ >= SKIPPED_LINES_MAX)
         return;
     buf_printf(&load->skipped, "table=%s row=%s column=%s value=%s\n", table,
-               log_quote(text_of(row, name), who, sizeof who), row->bad,
+               log_quote(name, who, sizeof who), row->bad,
                log_quote(text_of(row, row->bad), value, sizeof value));
 }
 
@@ -130,7 +131,7 @@ take_customer(struct control_load *load, struct row *row)
                            ? RETENTION_DAYS_MOST
                            : (uint32_t)number_of(row, "retention_days", RETENTION_DAYS_MOST);
     if (row->bad)
-        skip_row(load, row, "customers", "name");
+        skip_row(load, row, "customers", text_of(row, "name"));
     else
         load->customers[load->customer_count++] = c;
 }
@@ -158,7 +159,7 @@ take_domain(struct control_load *load, struct row *row)
     d.when_down = (enum registry_when_down)word_of(row, "when_down", words, ARRAY_SIZE(words));
     d.removed = flag_of(row, "removed");
     if (row->bad)
-        skip_row(load, row, "domains", "name");
+        skip_row(load, row, "domains", text_of(row, "name"));
     else
         registry_set_add(&load->domains, &d);
 }
@@ -174,7 +175,9 @@ take_backend(struct control_load *load, struct row *row)
         .held = flag_of(row, "held"),
     };
     uint64_t port = number_of(row, "port", UINT16_MAX);
+    char name[32];
 
+    snprintf(name, sizeof name, "customer-%u/%u", b.customer_id, b.number);
     if (port == 0)
         set_bad(row, "port");
     else if (inet_endpoint_parse(text_of(row, "address"), (uint16_t)port, &b.endpoint) != ERR_OK ||
@@ -185,7 +188,7 @@ take_backend(struct control_load *load, struct row *row)
                             : (uint32_t)number_of(row, "max_connections", UINT32_MAX);
     b.tls = (enum registry_tls)word_of(row, "tls", words, ARRAY_SIZE(words));
     if (row->bad)
-        skip_row(load, row, "backends", "address");
+        skip_row(load, row, "backends", slice_of(name));
     else
         load->backends[load->backend_count++] = b;
 }
