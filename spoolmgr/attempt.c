@@ -471,6 +471,7 @@ log_outcome(const struct attempt *a, const struct tally *tally, const char *even
                  tally->by_class[SMTP_CLASS_UNKNOWN] - expired,
              expired, m->open_count,
              m->open_count == 0 ? "-"
+             : m->held          ? "held"
              : next_at_ms == 0  ? "when-its-backend-is-back"
                                 : clock_rfc3339(next_at_ms, when),
              log_quote(slice_of(tally->reply), quoted, sizeof quoted));

@@ -25,7 +25,9 @@ struct route {
     struct registry *registry;
     struct identity replica, shared;
     struct shared_table *table;
-    bool has_complained;
+    /* The answer of the last look-up: what waits for a dead backend is of few domains. */
+    char last_domain[INET_DOMAIN_SIZE];
+    uint32_t last_customer;
 };
 
 static struct identity
@@ -61,6 +63,7 @@ take_replica(struct route *route, const struct identity *now)
     }
     registry_close(&route->registry);
     route->registry = fresh;
+    route->last_domain[0] = '\0';
     log_line(LOG_LEVEL_INFO, NULL, "replica", "version=%llu domains=%llu",
              (unsigned long long)registry_get_version(fresh)->version,
              (unsigned long long)registry_get_version(fresh)->domain_count);
@@ -156,14 +159,24 @@ route_has_replica(const struct route *r)
     return r->registry != NULL;
 }
 
-uint32_t
-route_customer(const struct route *r, const char *domain)
+static uint32_t
+look_up(const struct route *r, const char *domain)
 {
     struct registry_domain found;
 
     if (r->registry == NULL || registry_find_domain(r->registry, domain, &found) != 0)
         return 0;
     return found.removed ? 0 : found.customer_id;
+}
+
+uint32_t
+route_customer(struct route *r, const char *domain)
+{
+    if (r->last_domain[0] == '\0' || strcmp(r->last_domain, domain) != 0) {
+        r->last_customer = look_up(r, domain);
+        snprintf(r->last_domain, sizeof r->last_domain, "%s", domain);
+    }
+    return r->last_customer;
 }
 
 unsigned

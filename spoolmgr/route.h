@@ -25,7 +25,7 @@ bool route_refresh(struct route *route);
 bool route_has_replica(const struct route *route);
 
 /* The customer whose backends serve this domain; 0: no route. */
-uint32_t route_customer(const struct route *route, const char *domain);
+uint32_t route_customer(struct route *route, const char *domain);
 /* Its backends, the first to be asked first; returns how many. */
 unsigned route_backends(const struct route *route, uint32_t customer_id,
                         struct registry_backend found[REGISTRY_BACKENDS_MAX]);
