@@ -153,6 +153,15 @@ on_signal(void *ctx, int signo)
     stop(k, STOP_MS);
 }
 
+static void
+on_hangup(void *ctx, int signo)
+{
+    (void)ctx;
+    (void)signo;
+    log_line(LOG_LEVEL_INFO, NULL, "no-reload",
+             "effect=none remedy=\"restart spoolmgr to take a changed configuration\"");
+}
+
 /* --- The tick. */
 
 static void
@@ -318,6 +327,7 @@ start(struct keeper *k)
     loop_timer_init(&k->tick, k->loop, on_tick, k);
     loop_on_signal(k->loop, SIGTERM, on_signal, k);
     loop_on_signal(k->loop, SIGINT, on_signal, k);
+    loop_on_signal(k->loop, SIGHUP, on_hangup, k);
     if (k->config->database[0] != '\0')
         k->mirror = mirror_new(k);
     open_control(k);
