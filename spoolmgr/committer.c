@@ -5,6 +5,7 @@
 #include "spoolmgr/committer.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -134,12 +135,25 @@ on_retry(void *ctx)
     start_next(ctx);
 }
 
+/* Signals are the loop's: in the thread they are all blocked. */
+static void
+start_thread(struct committer *c)
+{
+    sigset_t all, before;
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    rc = pthread_create(&c->thread, NULL, run, c);
+    CHECK(rc == 0);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 struct committer *
 committer_new(struct loop *loop, struct spool_store *store, const struct committer_ops *ops,
               void *ctx)
 {
     struct committer *c = mem_alloc(sizeof *c);
-    int rc;
 
     *c = (struct committer){.loop = loop, .store = store, .ops = ops, .ctx = ctx};
     c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -148,8 +162,7 @@ committer_new(struct loop *loop, struct spool_store *store, const struct committ
     pthread_cond_init(&c->wake, NULL);
     loop_timer_init(&c->retry, loop, on_retry, c);
     c->watch = loop_watch_start(loop, c->event_fd, on_event, c);
-    rc = pthread_create(&c->thread, NULL, run, c);
-    CHECK(rc == 0);
+    start_thread(c);
     return c;
 }
 
