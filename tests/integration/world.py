@@ -34,10 +34,8 @@ def build_dir():
 
 
 def program(name):
-    path = build_dir() / name
-    if not path.exists():
-        raise RuntimeError(f"{path} is not built")
-    return str(path)
+    """The path of a built program. It need not exist: Process.start says so when it does not."""
+    return str(build_dir() / name)
 
 
 RELAYD, SPOOLMGR, RELAYCTL = "relayd/relayd", "spoolmgr/spoolmgr", "admin/relayctl"
@@ -145,6 +143,8 @@ class Process:
 
     def start(self):
         assert not self.alive, f"{self.argv[0]} runs already"
+        if not shutil.which(self.argv[0]):
+            raise RuntimeError(f"{self.argv[0]} is not built or not installed")
         argv = ["setpriv", "--pdeathsig", "KILL"]
         if self.user and IS_ROOT:
             argv += ["--reuid", str(self.user.pw_uid), "--regid", str(self.user.pw_gid), "--clear-groups"]
