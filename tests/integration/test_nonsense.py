@@ -109,7 +109,7 @@ def test_a_wrong_schema_is_named_with_the_remedy(dry):
 
 # arguments, exit status, a word of the answer
 BAD_INPUT = [
-    ([], 2, "usage"), (["nonsense"], 2, "nonsense"), (["customer"], 2, "customer"), (["customer", "fly"], 2, "fly"),
+    ([], 2, "help"), (["nonsense"], 2, "nonsense"), (["customer"], 2, "customer"), (["customer", "fly"], 2, "fly"),
     (["customer", "add"], 2, None), (["customer", "add", "acme", "--nonsense"], 2, "nonsense"),
     (["customer", "add", "a b", "--contact", "a@b.example"], None, "a b"), (["customer", "add", "acme2", "--contact", "nobody"], None, "contact"),
     (["domain", "add", "no_dots_at_all", "--customer", "acme"], None, "no_dots_at_all"),
