@@ -198,6 +198,13 @@ class Backend:
 
     close = stop
 
+    def drop_connections(self):
+        """Aborts what is open; the listener stays."""
+        def drop():
+            for writer in list(self._writers):
+                writer.transport.abort()
+        self._loop.call_soon_threadsafe(drop)
+
     async def _end(self):
         self._server.close()
         for writer in list(self._writers):
@@ -213,8 +220,8 @@ class Backend:
             script = script.pop(0) if len(script) > 1 else script[0]
         return script(session, what) if callable(script) else script
 
-    async def _answer(self, phase, session, what, writer):
-        """Returns the code that was sent, 0 for none."""
+    async def _answer(self, phase, session, what, writer, on_code=None):
+        """Returns the code that was sent; on_code gets it before it leaves, so that who has the answer finds the record."""
         answer = self._scripted(phase, session, what)
         if isinstance(answer, Delay):
             await asyncio.sleep(answer.seconds)
@@ -226,10 +233,13 @@ class Backend:
             raise ConnectionError
         if answer == SILENT:
             await asyncio.sleep(3600)
+        code = int(answer.rsplit("\r\n", 1)[-1][:3])
+        if on_code:
+            on_code(code)
         self.transcript.append((session, "S", answer))
         writer.write(answer.encode("latin-1") + b"\r\n")
         await writer.drain()
-        return int(answer.rsplit("\r\n", 1)[-1][:3])
+        return code
 
     async def _session(self, reader, writer):
         self.sessions += 1
@@ -271,7 +281,8 @@ class Backend:
                 content = await self._content(reader)
                 message = Message(mail_from, rcpts, content, session, False)
                 self.messages.append(message)
-                message.taken = await self._answer("dot", session, content, writer) // 100 == 2
+                await self._answer("dot", session, content, writer,
+                                   lambda code: setattr(message, "taken", code // 100 == 2))
                 mail_from, rcpts = None, []
 
     @staticmethod

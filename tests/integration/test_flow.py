@@ -159,6 +159,7 @@ AWAY = [
 @pytest.mark.parametrize("script", [a[1] for a in AWAY], ids=[a[0] for a in AWAY])
 def test_P1_a_backend_that_cannot_take_it_means_spooled(acme, backend, script):
     backend.script.update(script)
+    backend.drop_connections()  # a banner is said on a fresh connection only
     content = make_message(test_id=5)
     reply = acme.send(content)
     assert spooled(reply), str(reply)
