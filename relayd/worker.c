@@ -259,6 +259,9 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->slot = args->slot;
     w->table = args->table;
     w->loop = loop_new();
+    /* Before there are threads, which take over what is blocked. */
+    loop_on_signal(w->loop, SIGTERM, on_signal, w);
+    loop_on_signal(w->loop, SIGINT, on_signal, w);
     w->parent = channel_open(w->loop, args->parent_fd, on_parent_message, on_parent_gone, w);
     w->events = event_log_new();
     rc = spool_writer_new(&spool_io_disk, &writer_ops, w, &w->writer, &wake_fd);
@@ -283,8 +286,6 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
         w->listeners[i] = listener_open(w->loop, args->listen_fds[i], on_accept, w);
     loop_timer_init(&w->beat, w->loop, on_beat, w);
     loop_timer_init(&w->flush, w->loop, on_flush, w);
-    loop_on_signal(w->loop, SIGTERM, on_signal, w);
-    loop_on_signal(w->loop, SIGINT, on_signal, w);
 }
 
 static void

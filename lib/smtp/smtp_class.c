@@ -43,6 +43,8 @@ static const struct class_row rows[] = {
     /* x.3 is the system, x.4 the network (RFC 3463 3.4, 3.5). */
     {MESSAGE,              400, 499, 3, 4, SMTP_CLASS_AWAY,    false},
     {MESSAGE,              400, 499, 0, 0, SMTP_CLASS_LATER,   false},
+    /* "501 5.1.3 bad address syntax" speaks of the address, whatever its basic code (RFC 3463 3.2). */
+    {BIT(MAIL) | BIT(RCPT), 500, 504, 1, 1, SMTP_CLASS_REFUSED, false},
     /* It does not know the commands, or wants another client, not another message. */
     {MESSAGE,              500, 504, 0, 0, SMTP_CLASS_AWAY,    true},
     {MESSAGE,              521, 521, 0, 0, SMTP_CLASS_AWAY,    true},

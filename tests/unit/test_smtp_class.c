@@ -29,6 +29,8 @@ static const struct {
     {"451 4.0.0 x", "aaallllao"},
     {"500 what", "AAAAAAAAo"},
     {"501 what", "AAAAAAAAo"},
+    {"501 5.1.3 bad address syntax", "AAArrAAAo"},
+    {"501 5.5.4 bad parameter", "AAAAAAAAo"},
     {"502 what", "AAAAAAAAo"},
     {"503 what", "AAAAAAAAo"},
     {"504 what", "AAAAAAAAo"},
