@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -402,6 +403,19 @@ open_file(struct state_store *store, bool *set_aside)
     return open_env(store, path, rc == ERR_NOT_FOUND);
 }
 
+/* Without signals: they belong to the loop's thread, which takes them from a descriptor. */
+static int
+start_writer(struct state_store *store)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    store->has_writer = pthread_create(&store->writer, NULL, write_batches, store) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return store->has_writer ? ERR_OK : ERR_IO;
+}
+
 int
 state_store_open(const struct state_store_settings *settings, struct state_store **result,
                  bool *set_aside)
@@ -420,10 +434,8 @@ state_store_open(const struct state_store_settings *settings, struct state_store
     pthread_mutex_init(&store->mutex, NULL);
     pthread_cond_init(&store->changed, NULL);
     rc = open_file(store, set_aside);
-    if (rc == ERR_OK) {
-        store->has_writer = pthread_create(&store->writer, NULL, write_batches, store) == 0;
-        rc = store->has_writer ? ERR_OK : ERR_IO;
-    }
+    if (rc == ERR_OK)
+        rc = start_writer(store);
     if (rc != ERR_OK)
         state_store_close(&store);
     *result = store;
