@@ -126,8 +126,6 @@ recipient_policy_learn(struct worker *w, uint32_t customer_id, const char *key, 
     uint64_t hour = (uint64_t)loop_now_ms(w->loop) / 3600000;
     uint64_t hash;
 
-    if (w->state == NULL)
-        return;
     hash = siphash(key, strlen(key), hash_key) ^ ((uint64_t)customer_id << 33) ^ (hour << 1) ^
            (valid ? 1 : 0);
     if (w->learned[hash % WORKER_LEARNED] == hash)

@@ -136,11 +136,8 @@ static void
 resolve_away(struct transaction *t, bool known_down)
 {
     t->known_down = known_down;
-    if (t->worker->state == NULL)
-        on_known(t, STATE_RECIPIENT_UNKNOWN);
-    else
-        t->query =
-            state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known, t);
+    t->query =
+        state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known, t);
 }
 
 /* --- The backend is asked. */

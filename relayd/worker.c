@@ -112,9 +112,8 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
             take_replica(w, fds[0]);
         return;
     case RELAYD_STATE:
-        state_client_close(&w->state);
         if (fd_count)
-            w->state = state_client_open(w->loop, fds[0]);
+            state_client_attach(w->state, fds[0]);
         return;
     case RELAYD_EVENT_LOG:
         if (fd_count)
@@ -263,6 +262,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     loop_on_signal(w->loop, SIGTERM, on_signal, w);
     loop_on_signal(w->loop, SIGINT, on_signal, w);
     w->parent = channel_open(w->loop, args->parent_fd, on_parent_message, on_parent_gone, w);
+    w->state = state_client_open(w->loop, -1); /* everything is unknown until it is attached */
     w->events = event_log_new();
     rc = spool_writer_new(&spool_io_disk, &writer_ops, w, &w->writer, &wake_fd);
     CHECK(rc == ERR_OK);

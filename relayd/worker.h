@@ -28,8 +28,8 @@ struct worker {
     struct loop *loop;
     struct shared_table *table;
     struct channel *parent;
-    struct registry *registry;  /* NULL: no usable replica yet */
-    struct state_client *state; /* NULL: the state process is away */
+    struct registry *registry; /* NULL: no usable replica yet */
+    struct state_client *state;
     struct spool_writer *writer;
     struct backend_pool *pool;
     struct event_log *events;
