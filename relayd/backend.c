@@ -40,7 +40,6 @@ struct backend_link {
     unsigned uses;
     unsigned progress; /* of the engine, when the deadline was last set */
     int64_t idle_since_ms;
-    char name[INET_DOMAIN_SIZE];
     const struct backend_user_ops *ops;
     void *ctx;
 };
@@ -532,12 +531,6 @@ const struct inet_endpoint *
 backend_link_endpoint(const struct backend_link *link)
 {
     return &link->target->endpoint;
-}
-
-const char *
-backend_link_name(const struct backend_link *link)
-{
-    return link->name;
 }
 
 size_t

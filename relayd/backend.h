@@ -54,8 +54,6 @@ struct smtp_client *backend_link_client(struct backend_link *link);
 bool
 backend_link_is_reused(const struct backend_link *link); /* had a transaction before this one */
 const struct inet_endpoint *backend_link_endpoint(const struct backend_link *link);
-const char *
-backend_link_name(const struct backend_link *link); /* the name of its banner; "" if none */
 size_t backend_link_output_size(struct backend_link *link);
 /* After calls of the engine: sends what was said and sets the deadline. */
 void backend_link_flush(struct backend_link *link);

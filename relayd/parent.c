@@ -264,6 +264,15 @@ static void
 kill_silent(struct parent *p)
 {
     int64_t now = clock_monotonic_ms();
+    bool was_late = now - p->ticked_at_ms > SILENCE_MAX_MS / 2;
+
+    p->ticked_at_ms = now;
+    if (was_late) { /* the machine was asleep, or we were: the workers have had no time either */
+        for (size_t i = 0; i < CHILDREN_MAX; i++)
+            if (p->children[i].pid && p->children[i].kind == CHILD_WORKER)
+                shared_worker_stamp(p->table, p->children[i].column, now);
+        return;
+    }
 
     for (size_t i = 0; i < CHILDREN_MAX; i++) {
         struct child *c = &p->children[i];

@@ -51,7 +51,7 @@ struct parent {
     int64_t event_hour;
     struct loop_timer tick;
     bool stopping;
-    int64_t stop_by_ms;
+    int64_t stop_by_ms, ticked_at_ms;
 };
 
 /* --- parent.c */

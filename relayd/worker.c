@@ -75,12 +75,14 @@ take_segment(struct worker *w, struct slice payload, const int *fds, size_t fd_c
 static void
 stop(struct worker *w, int64_t within_ms)
 {
+    int64_t by_ms = clock_monotonic_ms() + within_ms;
     struct session *next;
 
+    if (!w->stopping || by_ms < w->stop_by_ms)
+        w->stop_by_ms = by_ms;
     if (w->stopping)
         return;
     w->stopping = true;
-    w->stop_by_ms = clock_monotonic_ms() + within_ms;
     for (size_t i = 0; i < w->listener_count; i++)
         listener_close(&w->listeners[i]);
     for (struct session *s = w->sessions; s; s = next) {

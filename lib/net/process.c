@@ -23,6 +23,9 @@
 #include "base/parse.h"
 #include "net/channel.h"
 
+#define LOCK_TRIES 10
+#define LOCK_PAUSE_US 20000
+
 static int
 compare_fds(const void *a, const void *b)
 {
@@ -135,6 +138,18 @@ write_owner(int fd)
     return ERR_OK;
 }
 
+/* Somebody who only asks whether the lock is held holds it for a moment himself. */
+static bool
+lock_soon(int fd)
+{
+    for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+        if (errno != EWOULDBLOCK || tries == LOCK_TRIES)
+            return false;
+        usleep(LOCK_PAUSE_US);
+    }
+    return true;
+}
+
 int
 process_lock(const char *path, int *fd, pid_t *owner)
 {
@@ -145,7 +160,7 @@ process_lock(const char *path, int *fd, pid_t *owner)
     *owner = 0;
     if (lock < 0)
         return ERR_IO;
-    if (flock(lock, LOCK_EX | LOCK_NB) == 0)
+    if (lock_soon(lock))
         rc = write_owner(lock);
     else if (errno == EWOULDBLOCK) {
         rc = ERR_BUSY;
