@@ -48,7 +48,7 @@ struct slot {
 static struct {
     struct sockaddr_in to;
     unsigned long connections, messages, per_connection, size, retry, pause_ms, timeout_s, first_id;
-    unsigned long recipients;
+    unsigned long recipients, rate;
     const char *from, *rcpt, *helo;
     bool pipelining;
     FILE *journal;
@@ -75,6 +75,7 @@ static struct {
     uint64_t accepted, refused, failed, retries, lost;
     int64_t *latency_us;
     size_t latency_count;
+    int64_t begun_us;
 } run;
 
 static unsigned long
@@ -148,6 +149,15 @@ add_file_body(const char *path)
 
 /* --- The list of messages. */
 
+/* How many messages may have been begun by now. */
+static size_t
+due(int64_t now)
+{
+    if (!opt.rate)
+        return SIZE_MAX;
+    return 1 + (size_t)(now - run.begun_us) * opt.rate / 1000000;
+}
+
 static struct message *
 next_message(int64_t now)
 {
@@ -156,7 +166,9 @@ next_message(int64_t now)
         run.again_first = m->next;
         return m;
     }
-    return run.fresh < opt.messages ? &run.messages[run.fresh++] : NULL;
+    if (run.fresh == opt.messages || run.fresh >= due(now))
+        return NULL;
+    return &run.messages[run.fresh++];
 }
 
 static void
@@ -542,7 +554,7 @@ loop(void)
     struct slot *slots = calloc(opt.connections, sizeof(*slots));
     run.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     while (slots && start_slots(slots)) {
-        int n = epoll_wait(run.epoll_fd, events, EVENTS, run.again_first ? 20 : 100);
+        int n = epoll_wait(run.epoll_fd, events, EVENTS, run.again_first || opt.rate ? 20 : 100);
         for (int i = 0; i < n; i++)
             on_slot(events[i].data.ptr, events[i].events);
     }
@@ -588,6 +600,7 @@ static const char usage[] =
     "  --pipelining        MAIL, RCPT, DATA in one --helo NAME\n"
     "  --retry N           further attempts        --retry-pause MS    between them (300)\n"
     "  --timeout S         for any reply (300)     --first-id N        of X-Test-Id (1)\n"
+    "  --rate N            at most N a second begun\n"
     "  --journal FILE      one line a message: ID CODE REFERENCE ATTEMPTS\n"
     "The results are one JSON object. FILE: messages to send in turn, instead of a generated "
     "one.\n";
@@ -623,6 +636,7 @@ parse_options(int argc, char **argv)
         {"timeout", &opt.timeout_s},
         {"first-id", &opt.first_id},
         {"recipients", &opt.recipients},
+        {"rate", &opt.rate},
     };
     enum { COUNT = sizeof(numbers) / sizeof(numbers[0]), TEXTS = 5 };
     struct option options[TEXTS + 1 + COUNT + 1] = {
@@ -658,9 +672,9 @@ main(int argc, char **argv)
     run.latency_us = calloc(opt.messages, sizeof(*run.latency_us));
     if (!run.messages || !run.latency_us)
         bench_die("out of memory");
-    int64_t begun = now_us();
+    run.begun_us = now_us();
     loop();
-    print_results((double)(now_us() - begun) / 1e6);
+    print_results((double)(now_us() - run.begun_us) / 1e6);
     if (opt.journal && fclose(opt.journal) != 0)
         bench_die("loadgen: cannot write the journal: %s", strerror(errno));
     return run.accepted == opt.messages ? 0 : 1;

@@ -18,7 +18,8 @@ from world import Process
 
 MESSAGES = 1500 if QUICK else 10000
 TIMES = 2 if QUICK else 4
-REPLY_DELAY_MS = 8 if QUICK else 4  # so that many messages are behind the dot at any moment
+RATE = 60 if QUICK else 120  # so that the load outlasts the kills, and
+REPLY_DELAY_MS = 12 if QUICK else 6  # so slow a backend that messages are behind the dot at any moment
 
 
 def kill_pid(pid):
@@ -94,7 +95,7 @@ def test_P1_P2_nothing_is_lost_and_no_duplicate_is_silent(world_of, tmp_path):
     journal_file = tmp_path / "journal"
     load = Process([program(LOADGEN), "--to", f"{ADDRESS}:{node.port}", "--messages", MESSAGES, "--connections", 30,
                     "--per-connection", 5, "--recipients", 40, "--size", 4000, "--retry", 2000, "--retry-pause", 200,
-                    "--timeout", 60, "--journal", journal_file], tmp_path / "loadgen.log").start()
+                    "--timeout", 60, "--rate", RATE, "--journal", journal_file], tmp_path / "loadgen.log").start()
     deeds = victims(node, sink)
     plan = [name for _ in range(TIMES) for name in rnd.sample(sorted(deeds), len(deeds))]
     killed = defaultdict(int)
