@@ -4,9 +4,10 @@
  * an unsealed one through a window of 4 MB that is moved on, never back, and never over the limit:
  * what the window holds below the committed offset does not change any more.
  *
- * Invariants: the cursor stands behind the last record given; it passes the committed offset only
- * over records that verify whole.  A damaged footer makes the segment an unsealed one whose records
- * are all committed.
+ * Invariants: the cursor stands behind the last record given; it passes what the writer committed
+ * only over records that verify whole.  A damaged footer makes the segment an unsealed one that is
+ * committed up to there; but what the writer had not committed is still held against its body's
+ * check, since the sealing had found torn records among it.
  */
 #include "config.h"
 
@@ -25,6 +26,7 @@ struct spool_scan {
     uint64_t cursor;
     uint64_t file_bytes;
     uint64_t closed_at; /* see SPOOL_SEGMENT_CLOSED_AT */
+    uint64_t synced;    /* the writer's committed offset: bodies before it need no check */
 
     char *window; /* octets [window_at, window_at + window_bytes) of the file */
     uint64_t window_at;
@@ -62,7 +64,8 @@ load_index(struct spool_scan *scan)
     return ERR_OK;
 }
 
-/* The footer is of no use: scan the records themselves; the sealing kept all before it. */
+/* The footer is of no use: scan the records themselves; the sealing kept all before it. Not all
+ * of that is whole: `synced` stays what the writer said. */
 static void
 fall_back_to_records(struct spool_scan *scan)
 {
@@ -113,7 +116,7 @@ read_offsets(struct spool_scan *scan)
         committed = SPOOL_SEGMENT_HEADER_BYTES;
     if (closed != 0 && closed < committed)
         closed = committed;
-    scan->info.committed_offset = committed;
+    scan->info.committed_offset = scan->synced = committed;
     scan->closed_at = closed;
     return ERR_OK;
 }
@@ -357,7 +360,7 @@ check_record(struct spool_scan *scan, const struct spool_record_header *header, 
         return ERR_CORRUPT;
     envelope.n = header->envelope_bytes;
     /* The body first: reading the envelope is what leaves the window where it is borrowed from. */
-    if (end > scan->info.committed_offset) {
+    if (end > scan->synced) {
         rc = spool_scan_verify_body(scan->io, scan->fd, offset + header->body_at,
                                     header->body_bytes, header->body_check);
         if (rc < 0)

@@ -43,7 +43,7 @@ struct spool_scan_record {
     struct slice envelope; /* verified; for spool_envelope_decode; borrowed until the next call */
     uint64_t envelope_offset;         /* in the file */
     uint64_t body_offset, body_bytes; /* in the file */
-    uint64_t body_check;              /* XXH3; verified only behind the committed offset */
+    uint64_t body_check;              /* XXH3; verified only behind what the writer committed */
 };
 
 struct spool_scan;

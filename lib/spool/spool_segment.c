@@ -310,24 +310,25 @@ collect_index(struct sealing *s)
     return ERR_OK;
 }
 
-/* Until the trailer is whole at the end of the file, the segment counts as unsealed. */
+/* Until the trailer is whole at the end of the file, the segment counts as unsealed. It vouches for
+ * the index and for bodies that a killed writer may have left unsynced, so they are synced first:
+ * power lost in between would else leave a good trailer over torn ones. */
 static int
 write_footer(struct sealing *s)
 {
     const struct spool_scan_info *info = spool_scan_info(s->scan);
+    struct slice index = buf_slice(&s->index);
+    uint64_t trailer_at = s->trailer.index_offset + index.n;
     uint8_t block[SPOOL_TRAILER_BYTES];
-    struct iovec pieces[2];
-    uint64_t end;
-    int rc;
 
-    s->trailer.index_bytes = buf_size(&s->index);
-    s->trailer.index_check = XXH3_64bits(buf_slice(&s->index).p, buf_size(&s->index));
+    if (spool_write_all(s->io, s->fd, index.p, index.n, s->trailer.index_offset) < 0 ||
+        s->io->fsync(s->fd) < 0)
+        return disk_err();
+    s->trailer.index_bytes = index.n;
+    s->trailer.index_check = XXH3_64bits(index.p, index.n);
     spool_trailer_encode(&s->trailer, info->key, block);
-    pieces[0] = (struct iovec){(void *)(uintptr_t)buf_slice(&s->index).p, buf_size(&s->index)};
-    pieces[1] = (struct iovec){block, sizeof block};
-    end = s->trailer.index_offset + s->trailer.index_bytes + sizeof block;
-    rc = spool_write_pieces(s->io, s->fd, pieces, 2, s->trailer.index_offset);
-    if (rc < 0 || s->io->ftruncate(s->fd, (off_t)end) < 0 || s->io->fsync(s->fd) < 0)
+    if (spool_write_all(s->io, s->fd, block, sizeof block, trailer_at) < 0 ||
+        s->io->ftruncate(s->fd, (off_t)(trailer_at + sizeof block)) < 0 || s->io->fsync(s->fd) < 0)
         return disk_err();
     return ERR_OK;
 }

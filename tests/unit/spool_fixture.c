@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <xxhash.h>
+
 #include "base/clock.h"
+#include "spool/spool_format.h"
 
 char spool_fixture_path[64];
 struct spool_counts spool_counts;
@@ -71,6 +74,29 @@ spool_fixture_body(uint64_t number, size_t n)
         body[i] = (char)('a' + (x >> 60));
     }
     return body;
+}
+
+uint64_t
+spool_fixture_write_record(const struct spool_io *io, int fd, const uint8_t key[SIPHASH_KEY_SIZE],
+                           uint64_t offset, uint64_t number, struct slice body)
+{
+    struct spool_envelope e = spool_fixture_envelope(number);
+    struct spool_record_header header = {.type = SPOOL_RECORD_MESSAGE, .envelope_at = 64};
+    struct buf out;
+
+    buf_init(&out, 0);
+    buf_add(&out, (char[SPOOL_RECORD_HEADER_BYTES]){0}, SPOOL_RECORD_HEADER_BYTES);
+    spool_envelope_encode(&e, &out);
+    header.envelope_bytes = (uint32_t)buf_size(&out) - 64;
+    header.envelope_check = XXH3_64bits(out.mem + out.start + 64, header.envelope_bytes);
+    header.body_at = (uint32_t)buf_size(&out);
+    header.body_bytes = body.n;
+    header.body_check = XXH3_64bits(body.p, body.n);
+    spool_record_encode(&header, offset, key, (uint8_t *)out.mem + out.start);
+    buf_add(&out, body.p, body.n);
+    CHECK(spool_write_all(io, fd, buf_slice(&out).p, buf_size(&out), offset) == ERR_OK);
+    buf_fini(&out);
+    return offset + spool_record_extent(&header);
 }
 
 /* --- Counting. */

@@ -20,6 +20,11 @@ struct spool_envelope spool_fixture_envelope(uint64_t number);
 /* n octets that follow from number */
 char *spool_fixture_body(uint64_t number, size_t n);
 
+/* Writes a record as a writer would, unsynced; where the next one begins. */
+uint64_t spool_fixture_write_record(const struct spool_io *io, int fd,
+                                    const uint8_t key[SIPHASH_KEY_SIZE], uint64_t offset,
+                                    uint64_t number, struct slice body);
+
 /* --- The real disk, counted; a fault at will. */
 struct spool_counts {
     atomic_int fdatasyncs, fsyncs, writes;
