@@ -402,6 +402,16 @@ plan_children(struct parent *p)
     }
 }
 
+static void
+tear_down(struct parent *p)
+{
+    loop_free(&p->loop);
+    shared_table_detach(&p->table);
+    config_free(&p->config);
+    free(p->listen_fds);
+    free(p);
+}
+
 int
 parent_run(struct config *config)
 {
@@ -409,8 +419,10 @@ parent_run(struct config *config)
     char text[INET_ENDPOINT_SIZE];
 
     p->config = config;
-    if (parent_set_up(p) < 0)
+    if (parent_set_up(p) < 0) {
+        tear_down(p);
         return 1;
+    }
     plan_children(p);
     p->loop = loop_new();
     loop_timer_init(&p->tick, p->loop, on_tick, p);
@@ -425,10 +437,6 @@ parent_run(struct config *config)
     loop_run(p->loop);
     log_line(LOG_LEVEL_INFO, NULL, "stopped", "epoch=%u", p->epoch);
     loop_timer_cancel(&p->tick);
-    loop_free(&p->loop);
-    shared_table_detach(&p->table);
-    config_free(&p->config);
-    free(p->listen_fds);
-    free(p);
+    tear_down(p);
     return 0;
 }
