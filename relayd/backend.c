@@ -17,6 +17,7 @@
 #include "base/log.h"
 
 #define SLOT_RETRY_MS 20
+#define OPEN_PAUSE_MS 1000
 
 enum link_state { LINK_CONNECTING, LINK_GREETING, LINK_IDLE, LINK_BUSY, LINK_RESETTING };
 
@@ -28,7 +29,8 @@ struct backend_target { /* an endpoint */
     struct backend_link *links;
     struct backend_wait *first_wait, *last_wait;
     unsigned link_count, opening_count;
-    struct loop_timer retry; /* slots are held by other workers: try again */
+    int64_t open_again_at_ms; /* no new connection before this moment */
+    struct loop_timer retry;  /* slots are held by other workers: try again */
 };
 
 struct backend_link {
@@ -191,20 +193,35 @@ note_up(struct backend_target *t)
                  inet_endpoint_text(&t->endpoint, endpoint));
 }
 
-/* Everybody who waits for this endpoint hears that it cannot be reached. */
+static unsigned
+count_waits(const struct backend_target *t)
+{
+    unsigned count = 0;
+
+    for (const struct backend_wait *wait = t->first_wait; wait; wait = wait->next)
+        count++;
+    return count;
+}
+
+static void
+fail_first_wait(struct backend_target *t, enum smtp_phase phase, const struct smtp_reply *reply)
+{
+    struct backend_wait *wait = t->first_wait;
+
+    wait_unlink(wait);
+    wait->on_link(wait->ctx, NULL, phase, reply);
+    free(wait);
+}
+
+/* Everybody who waits for this endpoint hears that it cannot be reached; who begins to wait
+ * meanwhile does not. */
 static void
 fail_waits(struct backend_target *t, enum smtp_phase phase, const struct smtp_reply *reply)
 {
-    struct backend_wait *list = t->first_wait;
+    unsigned count = count_waits(t);
 
-    t->first_wait = t->last_wait = NULL;
-    while (list) {
-        struct backend_wait *wait = list;
-
-        list = wait->next;
-        wait->on_link(wait->ctx, NULL, phase, reply);
-        free(wait);
-    }
+    while (count-- > 0 && t->first_wait)
+        fail_first_wait(t, phase, reply);
 }
 
 /* No link became free in time: all are busy with other messages.  Says nothing about the backend's
@@ -212,13 +229,28 @@ fail_waits(struct backend_target *t, enum smtp_phase phase, const struct smtp_re
 static void
 fail_old_waits(struct backend_target *t, int64_t since_ms)
 {
-    while (t->first_wait && t->first_wait->since_ms < since_ms) {
-        struct backend_wait *wait = t->first_wait;
+    while (t->opening_count == 0 && t->first_wait && t->first_wait->since_ms < since_ms)
+        fail_first_wait(t, SMTP_PHASE_CONNECT, NULL);
+}
 
-        wait_unlink(wait);
-        wait->on_link(wait->ctx, NULL, SMTP_PHASE_CONNECT, NULL);
-        free(wait);
+static bool
+has_ready_link(const struct backend_target *t)
+{
+    return t->link_count > t->opening_count;
+}
+
+/* A connection could not be made. While others stand, the backend lives and wants no more of them
+ * ("421 too many connections"): what waits is served by those, and the next attempt has time. */
+static void
+open_failed(struct backend_target *t, enum smtp_phase phase, bool timed_out,
+            const struct smtp_reply *reply)
+{
+    if (has_ready_link(t)) {
+        t->open_again_at_ms = loop_now_ms(t->pool->worker->loop) + OPEN_PAUSE_MS;
+        return;
     }
+    note_down(t, phase, timed_out, reply);
+    fail_waits(t, phase, reply);
 }
 
 /* A link is lost: its user hears of it, or, if it was still being made, those who wait. */
@@ -233,11 +265,11 @@ link_lost(struct backend_link *link, enum smtp_phase phase, bool dot_sent, bool 
 
     link_end(link);
     if (state == LINK_CONNECTING || state == LINK_GREETING) {
-        note_down(t, phase, timed_out, reply);
-        if (t->link_count == t->opening_count)
-            fail_waits(t, phase, reply);
+        open_failed(t, phase, timed_out, reply);
     } else if (state == LINK_BUSY)
         ops->on_lost(ctx, phase, dot_sent, reply);
+    if (!has_ready_link(t))
+        t->open_again_at_ms = 0;
     serve(t);
 }
 
@@ -249,9 +281,9 @@ link_idle(struct backend_link *link)
     link->state = LINK_IDLE;
     link->ops = NULL;
     link->idle_since_ms = loop_now_ms(link->target->pool->worker->loop);
-    if (link->uses >= BACKEND_LINK_USES_MAX || link->target->pool->worker->stopping) {
+    if (link->uses >= BACKEND_LINK_USES_MAX ||
+        (link->target->pool->worker->stopping && link->target->first_wait == NULL))
         link_quit(link);
-    }
 }
 
 static void
@@ -415,26 +447,36 @@ share(const struct backend_target *t)
     return (t->limit + workers - 1) / workers;
 }
 
+/* As many new connections as there are waits, within the limit. */
+static void
+open_links(struct backend_target *t)
+{
+    int64_t pause_ms = t->open_again_at_ms - loop_now_ms(t->pool->worker->loop);
+
+    if (t->first_wait && pause_ms > 0) {
+        loop_timer_start(&t->retry, pause_ms);
+        return;
+    }
+    while (count_waits(t) > t->opening_count && t->link_count < share(t) && link_open(t))
+        ;
+    if (t->first_wait && t->link_count == 0)
+        loop_timer_start(&t->retry, SLOT_RETRY_MS);
+}
+
 static void
 serve(struct backend_target *t)
 {
     struct backend_link *link;
-    struct backend_wait *wait;
-    unsigned waiting = 0;
 
     while (t->first_wait && (link = find_idle(t)) != NULL) {
-        wait = t->first_wait;
+        struct backend_wait *wait = t->first_wait;
+
         wait_unlink(wait);
         link_assign(link, wait->ops, wait->ctx);
         wait->on_link(wait->ctx, link, SMTP_PHASE_MAIL, NULL);
         free(wait);
     }
-    for (wait = t->first_wait; wait; wait = wait->next)
-        waiting++;
-    while (waiting > t->opening_count && t->link_count < share(t) && link_open(t))
-        ;
-    if (t->first_wait && t->link_count == 0)
-        loop_timer_start(&t->retry, SLOT_RETRY_MS);
+    open_links(t);
 }
 
 static void

@@ -6,7 +6,6 @@
 #include "relayd/recipient_policy.h"
 
 #include "base/log.h"
-#include "base/siphash.h"
 #include "relayd/decision.h"
 
 #define NAMES_MAX 32 /* own addresses looked for in a reply */
@@ -105,14 +104,15 @@ recipient_policy_blames_us(struct worker *w, struct backend_link *link,
 }
 
 void
-recipient_policy_pass(struct backend_link *link, enum smtp_phase phase,
-                      const struct smtp_reply *backend_reply, struct ref ref,
+recipient_policy_pass(const struct inet_endpoint *backend, const char *backend_name,
+                      enum smtp_phase phase, const struct smtp_reply *backend_reply, struct ref ref,
                       struct smtp_reply *reply)
 {
     struct decision_passing passing = {
         .from = backend_reply,
         .phase = phase,
-        .backend = link ? backend_link_endpoint(link) : NULL,
+        .backend = backend,
+        .banner_name = backend_name,
         .ref = ref,
     };
 
@@ -122,14 +122,5 @@ recipient_policy_pass(struct backend_link *link, enum smtp_phase phase,
 void
 recipient_policy_learn(struct worker *w, uint32_t customer_id, const char *key, bool valid)
 {
-    static const uint8_t hash_key[SIPHASH_KEY_SIZE] = {0};
-    uint64_t hour = (uint64_t)loop_now_ms(w->loop) / 3600000;
-    uint64_t hash;
-
-    hash = siphash(key, strlen(key), hash_key) ^ ((uint64_t)customer_id << 33) ^ (hour << 1) ^
-           (valid ? 1 : 0);
-    if (w->learned[hash % WORKER_LEARNED] == hash)
-        return;
-    w->learned[hash % WORKER_LEARNED] = hash;
     state_recipient_learn(w->state, customer_id, key, valid);
 }

@@ -25,13 +25,13 @@ enum smtp_verdict recipient_policy_route(struct worker *worker, const struct smt
  */
 bool recipient_policy_blames_us(struct worker *worker, struct backend_link *link,
                                 const struct smtp_reply *reply, const char *session);
-/* The backend's refusal as the sender sees it: cleaned, with our reference. `link` may be NULL. */
-void recipient_policy_pass(struct backend_link *link, enum smtp_phase phase,
-                           const struct smtp_reply *backend_reply, struct ref ref,
-                           struct smtp_reply *reply);
+/* The backend's refusal as the sender sees it: cleaned of its address and its name, with our
+ * reference. */
+void recipient_policy_pass(const struct inet_endpoint *backend, const char *backend_name,
+                           enum smtp_phase phase, const struct smtp_reply *backend_reply,
+                           struct ref ref, struct smtp_reply *reply);
 
-/* Tells the state process, unless this worker has done so for the same recipient within the hour.
- */
+/* Tells the state process. */
 void recipient_policy_learn(struct worker *worker, uint32_t customer_id, const char *key,
                             bool valid);
 

@@ -9,7 +9,9 @@
  */
 #include "relayd/session.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "net/conn.h"
@@ -25,7 +27,7 @@ struct session {
     struct smtp_server *engine;
     struct inet_endpoint peer;
     struct transaction *transaction;
-    bool paused, processing, stopped;
+    bool paused, processing;
 };
 
 static void
@@ -186,7 +188,7 @@ process(struct session *s)
             break;
     }
     s->processing = false;
-    if (s->worker->stopping && !s->stopped)
+    if (s->worker->stopping)
         session_stop(s);
     if (smtp_server_is_finished(s->engine)) {
         session_end(s, true);
@@ -248,9 +250,8 @@ session_stop(struct session *s)
 {
     struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_SHUTTING_DOWN);
 
-    s->stopped = true;
     /* A transaction that has begun may still end; everybody else goes now. */
-    if (smtp_server_in_transaction(s->engine))
+    if (smtp_server_in_transaction(s->engine) || smtp_server_is_finished(s->engine))
         return;
     smtp_server_close(s->engine, &reply);
     if (!s->processing && smtp_server_is_finished(s->engine))
@@ -268,18 +269,28 @@ session_answer(struct session *s, const struct smtp_reply *reply)
 {
     CHECK(!s->processing);
     smtp_server_answer(s->engine, reply);
-    if (s->worker->stopping && !smtp_server_in_transaction(s->engine)) {
-        s->stopped = false; /* says 421 behind this answer */
-    }
     process(s);
 }
 
-void
+/* The end of the client's side may be there and not yet read. */
+static bool
+is_connected(struct session *s)
+{
+    char octet;
+    ssize_t n = recv(conn_fd(s->conn), &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+bool
 session_answer_now(struct session *s, const struct smtp_reply *reply)
 {
+    bool heard = is_connected(s);
+
     session_answer(s, reply);
     if (s->conn)
         conn_flush_now(s->conn);
+    return heard;
 }
 
 void

@@ -18,9 +18,9 @@ struct session *session_next(const struct session *session);
 /* --- For the transaction. */
 void session_answer(struct session *session,
                     const struct smtp_reply *reply); /* never from inside an operation */
-void session_answer_now(struct session *session,
-                        const struct smtp_reply *reply); /* and writes it before it returns */
-void session_resume(struct session *session);            /* reading may go on */
+/* And writes it before it returns. False: the client is gone, and has not heard it. */
+bool session_answer_now(struct session *session, const struct smtp_reply *reply);
+void session_resume(struct session *session); /* reading may go on */
 struct smtp_server *session_engine(struct session *session);
 const struct inet_endpoint *session_peer(const struct session *session);
 

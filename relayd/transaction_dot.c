@@ -20,18 +20,18 @@ static void
 finish(struct transaction *t, enum shared_counter counter, const char *word, bool kept,
        const struct smtp_reply *reply)
 {
-    bool detached = t->session == NULL;
+    bool detached = t->session == NULL, heard = !detached;
 
     shared_count(t->worker->table, t->worker->slot, counter);
     transaction_record_message(t, word, reply);
-    if (detached && kept)
-        transaction_log_duplicate(t, "client-gone");
     t->stage =
         STAGE_ANSWERING; /* the link, if there is one, is in order and goes back to the pool */
     if (!detached && t->in_operation)
         transaction_answer(t, reply);
-    else if (!detached)
-        session_answer_now(t->session, reply); /* the engine's reset lets go of this transaction */
+    else if (!detached) /* the engine's reset lets go of this transaction */
+        heard = session_answer_now(t->session, reply);
+    if (kept && !heard)
+        transaction_log_duplicate(t, "client-gone");
     transaction_leave_flight(t);
     if (detached) {
         t->worker->detached_count--;
@@ -173,7 +173,7 @@ transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_c
         finish_verdict(t, d.verdict);
         return;
     case DECISION_DOT_PASS:
-        recipient_policy_pass(t->link, phase, backend_reply, t->ref, &reply);
+        recipient_policy_pass(&t->backend, t->backend_name, phase, backend_reply, t->ref, &reply);
         finish(t, SHARED_COUNTER_MESSAGES_REFUSED, "refused", false, &reply);
         return;
     case DECISION_DOT_COMMIT:

@@ -60,6 +60,9 @@ struct transaction {
 
     struct backend_wait *wait;
     struct backend_link *link;
+    unsigned link_rcpts;                 /* given to the link in this transaction */
+    struct inet_endpoint backend;        /* of the link, also when that is gone */
+    char backend_name[INET_DOMAIN_SIZE]; /* as its banner says */
     bool link_answered; /* the backend has answered something in this transaction */
     bool mail_refused;
     enum smtp_class mail_class;

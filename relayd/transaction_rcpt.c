@@ -5,6 +5,8 @@
  */
 #include "relayd/transaction_private.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 
 static void ask(struct transaction *t);
@@ -93,7 +95,8 @@ resolve(struct transaction *t, struct decision_rcpt_input input)
         accept_recipient(t, SPOOL_OURS);
         return;
     case DECISION_RCPT_PASS:
-        recipient_policy_pass(t->link, SMTP_PHASE_RCPT, input.reply, t->ref, &reply);
+        recipient_policy_pass(&t->backend, t->backend_name, SMTP_PHASE_RCPT, input.reply, t->ref,
+                              &reply);
         refuse_recipient(t, &reply);
         return;
     case DECISION_RCPT_DEFER:
@@ -113,6 +116,8 @@ resolve_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class clas
                    .reply = reply,
                    .reply_is_to_mail = phase == SMTP_PHASE_MAIL,
                    .known = DECISION_KNOWN_NOT,
+                   /* An acceptance is always told: it takes back an earlier refusal. */
+                   .is_picky = true,
                });
 }
 
@@ -142,11 +147,20 @@ resolve_away(struct transaction *t, bool known_down)
 
 /* --- The backend is asked. */
 
+/* A connection that stood already and has not answered anything in this transaction: its end means
+ * nothing, and the same backend is asked on another one without the sender noticing. */
+static bool
+is_stale(const struct transaction *t)
+{
+    return t->link && backend_link_is_reused(t->link) && !t->link_answered;
+}
+
 static void
 on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
          const struct smtp_reply *reply)
 {
     struct transaction *t = ctx;
+    bool stale = reply->code == 421 && is_stale(t);
 
     (void)index;
     t->link_answered = true;
@@ -161,6 +175,8 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
     if (class == SMTP_CLASS_AWAY) { /* a 421 or a broken backend: the link is of no more use */
         t->away_reply = *reply;
         backend_link_drop(&t->link);
+        if (stale)
+            t->next_backend--;
         ask(t);
         return;
     }
@@ -178,7 +194,7 @@ static void
 on_lost(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply)
 {
     struct transaction *t = ctx;
-    bool stale = backend_link_is_reused(t->link) && !t->link_answered;
+    bool stale = is_stale(t);
 
     t->link = NULL;
     if (reply)
@@ -191,7 +207,7 @@ on_lost(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply
     if (!t->pending)
         return;
     if (stale)
-        t->next_backend--; /* the sender does not notice: the same backend on another connection */
+        t->next_backend--;
     ask(t);
 }
 
@@ -208,6 +224,9 @@ begin_on_link(struct transaction *t)
     struct smtp_client *client = backend_link_client(t->link);
 
     t->link_answered = false;
+    t->link_rcpts = 1;
+    t->backend = *backend_link_endpoint(t->link);
+    snprintf(t->backend_name, sizeof t->backend_name, "%s", smtp_client_banner_name(client));
     smtp_client_mail(client, &t->mail.path, t->mail.has_size ? t->mail.size_bytes : 0,
                      t->mail.body);
     smtp_client_rcpt(client, &t->rcpt.path);
@@ -258,6 +277,10 @@ ask(struct transaction *t)
     }
     if (t->mail_refused) {
         resolve_reply(t, SMTP_PHASE_MAIL, t->mail_class, &t->mail_reply);
+        return;
+    }
+    if (t->link && ++t->link_rcpts > TRANSACTION_RECIPIENTS_MAX) {
+        refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
         return;
     }
     if (t->link) {

@@ -20,8 +20,6 @@ struct event_log;
 struct listener;
 struct session;
 
-#define WORKER_LEARNED 4096
-
 struct worker {
     const struct config *config;
     unsigned slot;
@@ -40,7 +38,6 @@ struct worker {
     unsigned session_count;
     unsigned detached_count; /* transactions that go on without their client */
     bool stopping;
-    uint64_t learned[WORKER_LEARNED]; /* what state was told lately (recipient_policy.c) */
     struct loop_watch *writer_watch;
     struct loop_timer beat, flush;
     struct listener **listeners;

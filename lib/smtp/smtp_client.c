@@ -53,6 +53,7 @@ struct smtp_client {
     struct buf lines; /* MAIL and RCPT that are queued and not sent */
     unsigned progress;
 
+    char banner_name[INET_DOMAIN_SIZE];
     struct smtp_capabilities caps;
     unsigned ehlo_lines;
 
@@ -249,11 +250,9 @@ send_quit(struct smtp_client *client)
 
 /* --- What each reply leads to. */
 static bool
-is_our_name(const struct smtp_client *client, const struct smtp_reply *banner)
+is_our_name(const struct smtp_client *client)
 {
-    struct slice rest = slice_of(banner->text);
-
-    return slice_equal_nocase(slice_split(&rest, ' '), slice_of(client->settings->hostname));
+    return slice_equal_nocase(slice_of(client->banner_name), slice_of(client->settings->hostname));
 }
 
 static void
@@ -262,7 +261,10 @@ on_banner(struct smtp_client *client, enum smtp_class class, const struct smtp_r
     struct smtp_reply loop =
         smtp_reply_make(554, "5.4.6", "The destination greets with our own name: a loop");
 
-    if (class == SMTP_CLASS_OK && is_our_name(client, reply))
+    struct slice rest = slice_of(reply->text);
+
+    (void)slice_to_text(slice_split(&rest, ' '), client->banner_name, sizeof client->banner_name);
+    if (class == SMTP_CLASS_OK && is_our_name(client))
         end_in(client, SMTP_PHASE_BANNER, &loop);
     else if (class == SMTP_CLASS_OK)
         enqueue(client, SMTP_PHASE_EHLO);
@@ -743,6 +745,12 @@ bool
 smtp_client_is_idle(const struct smtp_client *client)
 {
     return client->state == IDLE && client->answered == client->queued;
+}
+
+const char *
+smtp_client_banner_name(const struct smtp_client *client)
+{
+    return client->banner_name;
 }
 
 const struct smtp_capabilities *

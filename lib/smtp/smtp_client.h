@@ -131,6 +131,8 @@ void smtp_client_quit(struct smtp_client *client); /* when idle; on_end follows 
 bool
 smtp_client_is_idle(const struct smtp_client *client); /* ready, no transaction, nothing awaited */
 const struct smtp_capabilities *smtp_client_capabilities(const struct smtp_client *client);
+/* The first word of its banner, as it said it; "" before. */
+const char *smtp_client_banner_name(const struct smtp_client *client);
 /* Of the oldest unanswered command; with none: QUIT when idle, RCPT in a transaction, DOT in
  * content. */
 enum smtp_phase smtp_client_phase(const struct smtp_client *client);
