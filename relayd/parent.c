@@ -107,6 +107,7 @@ on_channel_close(void *ctx)
 
 /* --- Children. */
 
+/* PARENT_COLUMNS: there is none. */
 static unsigned
 free_column(struct parent *p)
 {
@@ -119,8 +120,7 @@ free_column(struct parent *p)
         if (!used)
             return column;
     }
-    CHECK(!"a column is free");
-    return 0;
+    return PARENT_COLUMNS;
 }
 
 /* In the child: becomes what it is to be; never returns. */
@@ -162,6 +162,7 @@ start_child(struct child *child)
         for (size_t i = 0; i < p->config->listen.count * p->socket_count; i++)
             keep[keep_count++] = p->listen_fds[i];
     child->column = child->kind == CHILD_WORKER ? free_column(p) : 0;
+    CHECK(child->column < PARENT_COLUMNS);
     child->started_at_ms = clock_monotonic_ms();
     if (child->kind == CHILD_WORKER) /* a start that takes long is not silence */
         shared_worker_stamp(p->table, child->column, child->started_at_ms);
@@ -310,10 +311,12 @@ on_tick(void *ctx)
 /* --- Stop and reload. */
 
 static void
-stop_child(struct child *child)
+stop_child(struct child *child, bool others_take_over)
 {
+    struct slice payload = others_take_over ? SLICE("\1") : SLICE("\0");
+
     if (child->pid && child->channel && child->kind == CHILD_WORKER &&
-        channel_send(child->channel, RELAYD_STOP, SLICE(""), NULL, 0) == ERR_OK)
+        channel_send(child->channel, RELAYD_STOP, payload, NULL, 0) == ERR_OK)
         return;
     if (child->pid)
         kill(child->pid, SIGTERM);
@@ -328,7 +331,7 @@ on_stop_signal(void *ctx, int signo)
     p->stopping = true;
     p->stop_by_ms = clock_monotonic_ms() + STOP_WAIT_MS;
     for (size_t i = 0; i < CHILDREN_MAX; i++)
-        stop_child(&p->children[i]);
+        stop_child(&p->children[i], false);
 }
 
 static bool
@@ -356,6 +359,39 @@ needs_restart(const struct config *a, const struct config *b)
     return same_text(a->user, b->user) ? NULL : "user";
 }
 
+static struct child *
+spare_row(struct parent *p)
+{
+    for (size_t i = 0; i < CHILDREN_MAX; i++)
+        if (p->children[i].kind == CHILD_WORKER && !p->children[i].wanted &&
+            p->children[i].pid == 0)
+            return &p->children[i];
+    return NULL;
+}
+
+/* New workers begin beside the old ones, which end with their last session; with so many workers
+ * that there is no room for twice as many, and for the other processes, each is started anew when
+ * it has ended. */
+static void
+replace_children(struct parent *p)
+{
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        struct child *old = &p->children[i], *fresh;
+
+        if (old->pid == 0 || !old->wanted || old->replaced_in == p->reloads)
+            continue;
+        fresh = old->kind == CHILD_WORKER ? spare_row(p) : NULL;
+        if (fresh && free_column(p) < PARENT_COLUMNS) {
+            fresh->index = old->index;
+            fresh->wanted = true;
+            fresh->replaced_in = p->reloads;
+            old->wanted = false;
+            start_child(fresh);
+        }
+        stop_child(old, true);
+    }
+}
+
 static void
 on_reload_signal(void *ctx, int signo)
 {
@@ -377,8 +413,8 @@ on_reload_signal(void *ctx, int signo)
         log_line(LOG_LEVEL_INFO, NULL, "reloading", "path=%s", fresh->path);
         config_free(&p->config);
         p->config = fresh;
-        for (size_t i = 0; i < CHILDREN_MAX; i++)
-            stop_child(&p->children[i]); /* each is started anew when it has ended */
+        p->reloads++;
+        replace_children(p);
     }
     buf_fini(&problems);
 }

@@ -14,7 +14,7 @@
 #include "relayd/relayd.h"
 #include "spool/spool_segment.h"
 
-#define CHILDREN_MAX (SHARED_WORKERS_MAX + 2)
+#define CHILDREN_MAX (2 * SHARED_WORKERS_MAX + 2)
 
 /* The last column of the shared table is spoolmgr's. */
 #define PARENT_COLUMNS (SHARED_WORKERS_MAX - 1)
@@ -36,6 +36,7 @@ struct child {
     struct channel *channel;
     struct given_segment *segments;
     int64_t started_at_ms, restart_at_ms, pause_ms;
+    unsigned replaced_in; /* the reload that made it */
 };
 
 struct parent {
@@ -49,6 +50,7 @@ struct parent {
     uint32_t epoch, next_segment;
     int event_fd;
     int64_t event_hour;
+    unsigned reloads;
     struct loop_timer tick;
     bool stopping;
     int64_t stop_by_ms, ticked_at_ms;

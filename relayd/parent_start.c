@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,17 +22,34 @@
 #include "net/process.h"
 
 #define OLD_CHILDREN_WAIT_MS 8000
+#define PORT_TRIES 60
+#define PORT_PAUSE_US 50000
 
 /* --- Start. */
 
 static int
-make_folder(const char *path)
+make_folder(const char *path, const struct passwd *owner)
 {
-    if (mkdir(path, 0750) < 0 && errno != EEXIST) {
+    bool made = mkdir(path, 0750) == 0;
+
+    if (made && owner && geteuid() == 0 && chown(path, owner->pw_uid, owner->pw_gid) < 0)
+        made = false;
+    if (!made && errno != EEXIST) {
         fprintf(stderr, "relayd: %s: %s; make the folder, or name another in the configuration\n",
                 path, strerror(errno));
         return ERR_IO;
     }
+    return ERR_OK;
+}
+
+static int
+make_folders(const struct config *c)
+{
+    const struct passwd *owner = c->user[0] ? getpwnam(c->user) : NULL;
+
+    if (make_folder(c->run_dir, owner) < 0 || make_folder(c->state_dir, owner) < 0 ||
+        make_folder(c->spool_dir, owner) < 0 || make_folder(c->log_dir, owner) < 0)
+        return ERR_IO;
     return ERR_OK;
 }
 
@@ -85,21 +103,44 @@ wait_for_old_children(struct parent *p)
 }
 
 static int
+cannot_listen(const struct inet_endpoint *endpoint)
+{
+    char text[INET_ENDPOINT_SIZE];
+
+    fprintf(stderr, "relayd: cannot listen on %s: %s%s\n", inet_endpoint_text(endpoint, text),
+            strerror(errno),
+            errno == EADDRINUSE ? "; end the program that does, or change the setting listen" : "");
+    return ERR_IO;
+}
+
+/* Children of an earlier parent stop listening as soon as it is gone. */
+static int
+wait_for_port(const struct inet_endpoint *endpoint)
+{
+    int rc = listener_probe(endpoint);
+
+    for (int i = 0; rc < 0 && errno == EADDRINUSE && i < PORT_TRIES; i++) {
+        usleep(PORT_PAUSE_US);
+        rc = listener_probe(endpoint);
+    }
+    return rc;
+}
+
+static int
 bind_sockets(struct parent *p)
 {
     const struct config *c = p->config;
-    char text[INET_ENDPOINT_SIZE];
 
     p->socket_count = c->workers;
     p->listen_fds = mem_alloc(c->listen.count * p->socket_count * sizeof *p->listen_fds);
-    for (size_t a = 0; a < c->listen.count; a++)
+    for (size_t a = 0; a < c->listen.count; a++) {
+        if (wait_for_port(&c->listen.items[a]) < 0)
+            return cannot_listen(&c->listen.items[a]);
         for (unsigned s = 0; s < p->socket_count; s++)
             if (listener_bind(&c->listen.items[a], true, &p->listen_fds[a * p->socket_count + s]) <
-                0) {
-                fprintf(stderr, "relayd: cannot listen on %s: %s\n",
-                        inet_endpoint_text(&c->listen.items[a], text), strerror(errno));
-                return ERR_IO;
-            }
+                0)
+                return cannot_listen(&c->listen.items[a]);
+    }
     return ERR_OK;
 }
 
@@ -157,12 +198,9 @@ parent_set_up(struct parent *p)
             c->timezone);
         return ERR_NOT_FOUND;
     }
-    if (bind_sockets(p) < 0 || become_user(c) < 0)
+    if (make_folders(c) < 0 || take_lock(c) < 0 || bind_sockets(p) < 0 || become_user(c) < 0)
         return ERR_IO;
-    if (make_folder(c->run_dir) < 0 || make_folder(c->state_dir) < 0 ||
-        make_folder(c->spool_dir) < 0 || make_folder(c->log_dir) < 0)
-        return ERR_IO;
-    if (take_lock(c) < 0 || open_spool(p) < 0 || open_shared_table(p) < 0)
+    if (open_spool(p) < 0 || open_shared_table(p) < 0)
         return ERR_IO;
     if (wait_for_old_children(p) < 0) {
         fprintf(stderr,

@@ -21,7 +21,8 @@ enum relayd_message {
     RELAYD_REPLICA,     /* fd of a new replica file, read-only */
     RELAYD_STATE,       /* fd of a channel to the state process */
     RELAYD_EVENT_LOG,   /* fd of the event log, append-only */
-    RELAYD_STOP,        /* stop accepting; finish what runs, at most 30 s; exit 0 */
+    RELAYD_STOP,        /* u8 others_take_over: leave what is queued at the sockets to them. Stop
+                           accepting; finish what runs, at most 30 s; exit 0 */
     /* worker -> parent */
     RELAYD_WANT_SEGMENT, /* u32 ticket, u64 size */
     RELAYD_DONE_SEGMENT, /* u16 node, u32 epoch, u32 number, u8 has_records */

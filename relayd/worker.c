@@ -73,7 +73,7 @@ take_segment(struct worker *w, struct slice payload, const int *fds, size_t fd_c
 }
 
 static void
-stop(struct worker *w, int64_t within_ms)
+stop(struct worker *w, int64_t within_ms, bool others_take_over)
 {
     int64_t by_ms = clock_monotonic_ms() + within_ms;
     struct session *next;
@@ -84,7 +84,7 @@ stop(struct worker *w, int64_t within_ms)
         return;
     w->stopping = true;
     for (size_t i = 0; i < w->listener_count; i++)
-        listener_close(&w->listeners[i]);
+        (others_take_over ? listener_leave : listener_close)(&w->listeners[i]);
     for (struct session *s = w->sessions; s; s = next) {
         next = session_next(s);
         session_stop(s);
@@ -122,7 +122,7 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
             event_log_use(w->events, fds[0]);
         return;
     case RELAYD_STOP:
-        stop(w, STOP_MS);
+        stop(w, STOP_MS, payload.n == 1 && payload.p[0] == 1);
         return;
     case RELAYD_WANT_SEGMENT:
     case RELAYD_DONE_SEGMENT:
@@ -142,7 +142,7 @@ on_parent_gone(void *ctx)
     channel_close(&w->parent);
     if (!w->stopping)
         log_line(LOG_LEVEL_WARN, NULL, "parent-gone", "effect=\"ending\"");
-    stop(w, ORPHAN_MS);
+    stop(w, ORPHAN_MS, false);
 }
 
 /* --- The spool writer's wishes. */
@@ -248,7 +248,7 @@ static void
 on_signal(void *ctx, int signo)
 {
     (void)signo;
-    stop(ctx, STOP_MS);
+    stop(ctx, STOP_MS, false);
 }
 
 static void

@@ -37,19 +37,44 @@ set_option(int fd, int level, int name)
 }
 
 static int
-prepare_socket(int fd, const struct inet_endpoint *endpoint, bool reuseport)
+bind_to(int fd, const struct inet_endpoint *endpoint)
 {
     struct sockaddr_storage ss;
     socklen_t size = inet_endpoint_to_sockaddr(endpoint, &ss);
 
+    return bind(fd, (struct sockaddr *)&ss, size) < 0 ? ERR_IO : ERR_OK;
+}
+
+static int
+prepare_socket(int fd, const struct inet_endpoint *endpoint, bool reuseport)
+{
     if (set_option(fd, SOL_SOCKET, SO_REUSEADDR) < 0 ||
         (reuseport && set_option(fd, SOL_SOCKET, SO_REUSEPORT) < 0) ||
         (endpoint->family == 6 && set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) < 0) ||
         set_option(fd, IPPROTO_TCP, TCP_NODELAY) < 0)
         return ERR_IO;
-    if (bind(fd, (struct sockaddr *)&ss, size) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
+    if (bind_to(fd, endpoint) < 0 || listen(fd, LISTEN_BACKLOG) < 0)
         return ERR_IO;
     return ERR_OK;
+}
+
+int
+listener_probe(const struct inet_endpoint *endpoint)
+{
+    int fd = socket(endpoint->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc, saved;
+
+    if (fd < 0)
+        return ERR_IO;
+    rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+    if (rc == ERR_OK && endpoint->family == 6)
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+    if (rc == ERR_OK)
+        rc = bind_to(fd, endpoint);
+    saved = errno;
+    close(fd);
+    errno = saved;
+    return rc;
 }
 
 int
@@ -138,19 +163,44 @@ listener_open(struct loop *loop, int fd, listener_on_accept on_accept, void *ctx
     return l;
 }
 
-void
-listener_close(struct listener **listener)
+static void
+end_listening(struct listener *l)
+{
+    close(l->fd);
+    loop_defer(l->loop, free, l);
+}
+
+static struct listener *
+take_and_silence(struct listener **listener)
 {
     struct listener *l = *listener;
 
     *listener = NULL;
     if (l == NULL)
-        return;
+        return NULL;
     l->is_closed = true;
     loop_watch_cancel(&l->watch);
     loop_timer_cancel(&l->pause);
+    return l;
+}
+
+void
+listener_close(struct listener **listener)
+{
+    struct listener *l = take_and_silence(listener);
+
+    if (l == NULL)
+        return;
     for (int i = 0; i < DRAIN_MAX && accept_one(l) == ERR_OK; i++)
         ;
-    close(l->fd);
-    loop_defer(l->loop, free, l);
+    end_listening(l);
+}
+
+void
+listener_leave(struct listener **listener)
+{
+    struct listener *l = take_and_silence(listener);
+
+    if (l != NULL)
+        end_listening(l);
 }

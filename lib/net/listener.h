@@ -15,6 +15,10 @@ struct listener;
  * only. TCP_NODELAY is set here, since accepted sockets inherit it. ERR_IO with errno. */
 MUST_USE int listener_bind(const struct inet_endpoint *endpoint, bool reuseport, int *fd);
 
+/* Can this address be listened on, or does another program do so already? Sockets with `reuseport`
+ * would share it in silence. ERR_IO with errno (EADDRINUSE). */
+MUST_USE int listener_probe(const struct inet_endpoint *endpoint);
+
 /* `fd` belongs to the callee, which mostly hands it to conn_open_accepted; it is non-blocking and
  * close-on-exec. `peer` has family 0 for a unix socket. The callback may close the listener. */
 typedef void (*listener_on_accept)(void *ctx, int fd, const struct inet_endpoint *peer);
@@ -27,5 +31,9 @@ struct listener *listener_open(struct loop *loop, int fd, listener_on_accept on_
 /* Takes what the kernel has queued (closing a socket resets those), with on_accept for each, then
  * closes the descriptor. */
 void listener_close(struct listener **listener);
+
+/* Stops at once and takes nothing more: another process serves the same socket and what it has
+ * queued. */
+void listener_leave(struct listener **listener);
 
 #endif
