@@ -78,7 +78,8 @@ shared_inflight_leave(struct shared_table *table, unsigned slot, unsigned index)
           SHARED_INFLIGHT_FULL);
 }
 
-/* An entry that is only claimed belongs to a message that had not gone anywhere yet. */
+/* An entry that is only claimed belongs to a message that had not gone anywhere yet.  It is told
+ * first and freed then: whoever dies in between tells it twice, never not at all. */
 static void
 clear_inflight(struct shared_inflight *entry, void (*each)(void *ctx, struct ref ref), void *ctx)
 {
@@ -87,9 +88,9 @@ clear_inflight(struct shared_inflight *entry, void (*each)(void *ctx, struct ref
                       .minute = atomic_load(&entry->minute),
                       .number = word & 0xffffffffffff};
 
-    if (atomic_exchange(&entry->state, SHARED_INFLIGHT_FREE) == SHARED_INFLIGHT_FULL &&
-        each != NULL)
+    if (atomic_load(&entry->state) == SHARED_INFLIGHT_FULL && each != NULL)
         each(ctx, ref);
+    atomic_store(&entry->state, SHARED_INFLIGHT_FREE);
 }
 
 void

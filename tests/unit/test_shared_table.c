@@ -170,6 +170,27 @@ Test(shared_table, P1_in_flight_is_found_whole_and_once)
     cr_expect_eq(found_count, 11);
 }
 
+static void
+on_found_first(void *ctx, struct ref ref)
+{
+    unsigned *told = ctx, index;
+
+    (void)ref;
+    if (++*told == 1)
+        cr_expect_eq(shared_inflight_enter(table, 4, ref_of(7), &index), ERR_FULL);
+}
+
+Test(shared_table, P2_in_flight_is_told_before_it_is_forgotten)
+{
+    unsigned index, told = 0;
+
+    shared_worker_begin(table, 4, 4711);
+    for (unsigned i = 0; i < SHARED_INFLIGHT_MAX; i++)
+        cr_assert_eq(shared_inflight_enter(table, 4, ref_of(i), &index), ERR_OK);
+    shared_worker_clear(table, 4, on_found_first, &told);
+    cr_expect_eq(told, SHARED_INFLIGHT_MAX);
+}
+
 Test(shared_table, a_heartbeat_is_read_by_others)
 {
     struct shared_table *other;
