@@ -340,6 +340,38 @@ step_larges(struct spool_lane *lane)
     return true;
 }
 
+/* A request that has had no answer is no request any more; the loop makes the next one. */
+static void
+give_up_asking(struct spool_lane *lane, int64_t now_ms)
+{
+    if (!lane->asked || now_ms < lane->asked_until_ms)
+        return;
+    lane->asked = false;
+    spool_writer_wake(lane->writer);
+}
+
+static int64_t
+earlier(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
+/* The segments that have not come in time; returns when to look again, or INT64_MAX. */
+static int64_t
+step_deadlines(struct spool_lane *lane)
+{
+    int64_t now_ms = clock_monotonic_ms(), next_ms = INT64_MAX;
+
+    give_up_asking(lane, now_ms);
+    if (lane == &lane->writer->lanes[LANE_LARGE])
+        next_ms = spool_large_fail_unserved(lane->writer, now_ms);
+    if (lane->asked)
+        next_ms = earlier(next_ms, lane->asked_until_ms);
+    if (!STAILQ_EMPTY(&lane->waiting))
+        next_ms = earlier(next_ms, STAILQ_FIRST(&lane->waiting)->waits_until_ms);
+    return next_ms;
+}
+
 void *
 spool_lane_main(void *arg)
 {
@@ -349,14 +381,16 @@ spool_lane_main(void *arg)
     pthread_mutex_lock(&writer->mutex);
     while (!writer->stop) {
         bool worked = step_commits(lane);
+        int64_t next_ms;
 
         worked |= !writer->stop && step_larges(lane);
-        if (worked || writer->stop)
+        next_ms = step_deadlines(lane);
+        if (worked || writer->stop || !STAILQ_EMPTY(&lane->larges))
             continue;
-        if (STAILQ_EMPTY(&lane->waiting))
+        if (next_ms == INT64_MAX)
             pthread_cond_wait(&lane->cond, &writer->mutex);
         else
-            wait_until(lane, STAILQ_FIRST(&lane->waiting)->waits_until_ms);
+            wait_until(lane, next_ms);
     }
     pthread_mutex_unlock(&writer->mutex);
     return NULL;

@@ -18,8 +18,9 @@
 
 /* A batch stops growing here, so that a sync does not become long while others wait for its end. */
 #define SPOOL_BATCH_BYTES (8u * 1024 * 1024)
-/* A commit that finds no segment waits this long for one, then fails with ERR_FULL: the client's
- * patience at the final dot is 10 minutes (RFC 5321 4.5.3.2.6), ours with the parent is not. */
+/* A commit that finds no segment, and a large message, wait this long for one, then fail with
+ * ERR_FULL: the client's patience at the final dot is 10 minutes (RFC 5321 4.5.3.2.6), ours with
+ * the parent is not.  A spare that was asked for and has not come by then is asked for again. */
 #define SPOOL_SEGMENT_WAIT_MS 5000
 /* After "none can be had" the next request waits this long. */
 #define SPOOL_SEGMENT_RETRY_MS 1000
@@ -78,6 +79,9 @@ enum spool_request { REQUEST_NONE, REQUEST_WANTED, REQUEST_DONE };
 
 struct spool_large {
     LIST_ENTRY(spool_large) all;
+    TAILQ_ENTRY(spool_large) unserved; /* while its segment has not come */
+    bool is_unserved;
+    int64_t waits_until_ms;
     STAILQ_ENTRY(spool_large) to_lane, to_loop;
     bool at_lane, at_loop; /* is in that list */
     struct spool_writer *writer;
@@ -117,6 +121,7 @@ struct spool_large {
 };
 LIST_HEAD(spool_larges, spool_large);
 STAILQ_HEAD(spool_large_list, spool_large);
+TAILQ_HEAD(spool_large_queue, spool_large);
 
 enum { LANE_SMALL, LANE_LARGE, LANE_COUNT };
 
@@ -127,10 +132,10 @@ struct spool_lane {
     struct spool_commits waiting;
     struct spool_open_segment current, spare;
     bool is_used; /* a commit has come: a segment is worth having; the loop's */
-    bool asked;   /* for `ticket` */
+    bool asked;   /* for `ticket`, until asked_until_ms */
     bool refused; /* the last request was answered "none" */
     uint32_t ticket;
-    int64_t ask_again_at_ms;
+    int64_t ask_again_at_ms, asked_until_ms;
     struct spool_large_list larges; /* with work; the large lane's only */
     struct iovec *iov;              /* the thread's */
     size_t iov_size;
@@ -151,6 +156,7 @@ struct spool_writer {
     struct spool_commits done;
     struct spool_notices notices;
     struct spool_large_list done_larges;
+    struct spool_large_queue unserved_larges; /* the longest waiting first */
     struct spool_lane lanes[LANE_COUNT];
 };
 
@@ -170,6 +176,9 @@ MUST_USE int spool_segment_publish(const struct spool_io *io,
 /* --- spool_large.c */
 /* With the mutex held; gives it up meanwhile. */
 void spool_large_step(struct spool_lane *lane, struct spool_large *large);
+/* With the mutex held: fails those whose segment has not come in time; the next such moment, or
+ * INT64_MAX. */
+int64_t spool_large_fail_unserved(struct spool_writer *writer, int64_t now_ms);
 void spool_large_turn(struct spool_writer *writer);
 bool spool_large_give(struct spool_writer *writer, uint32_t ticket,
                       const struct spool_open_segment *segment);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/codec.h"
 #include "spool/spool_lane.h"
 
@@ -58,6 +59,21 @@ to_loop(struct spool_large *large)
         STAILQ_INSERT_TAIL(&large->writer->done_larges, large, to_loop);
     }
     spool_writer_wake(large->writer);
+}
+
+static void
+serve(struct spool_large *large, const struct spool_open_segment *segment)
+{
+    TAILQ_REMOVE(&large->writer->unserved_larges, large, unserved);
+    large->is_unserved = false;
+    large->ticket = 0;
+    if (segment != NULL && segment->open)
+        large->segment = *segment;
+    else
+        large->failed = ERR_FULL;
+    large->ready_due = true;
+    to_loop(large);
+    to_lane(large);
 }
 
 /* --- The thread's side.  Each step has the mutex, and gives it up for the disk. */
@@ -292,6 +308,19 @@ spool_large_step(struct spool_lane *lane, struct spool_large *large)
     to_lane(large);
 }
 
+int64_t
+spool_large_fail_unserved(struct spool_writer *writer, int64_t now_ms)
+{
+    struct spool_large *large;
+
+    while ((large = TAILQ_FIRST(&writer->unserved_larges)) != NULL) {
+        if (now_ms < large->waits_until_ms)
+            return large->waits_until_ms;
+        serve(large, NULL);
+    }
+    return INT64_MAX;
+}
+
 /* --- The loop's side: requests. */
 
 struct spool_large *
@@ -314,6 +343,10 @@ spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes, spool_on_
     LIST_INSERT_HEAD(&writer->larges, large, all);
     pthread_mutex_lock(&writer->mutex);
     large->ticket = writer->next_ticket++;
+    large->waits_until_ms = clock_monotonic_ms() + SPOOL_SEGMENT_WAIT_MS;
+    large->is_unserved = true;
+    TAILQ_INSERT_TAIL(&writer->unserved_larges, large, unserved);
+    pthread_cond_signal(&lane_of(large)->cond); /* it watches that moment */
     pthread_mutex_unlock(&writer->mutex);
     writer->ops->want_segment(writer->ctx, size_bytes, large->ticket);
     return large;
@@ -325,19 +358,12 @@ spool_large_give(struct spool_writer *writer, uint32_t ticket,
 {
     struct spool_large *large;
 
-    LIST_FOREACH(large, &writer->larges, all)
-    if (large->ticket == ticket && !large->closing)
+    TAILQ_FOREACH(large, &writer->unserved_larges, unserved)
+    if (large->ticket == ticket)
         break;
     if (large == NULL)
         return false;
-    large->ticket = 0;
-    if (segment->open)
-        large->segment = *segment;
-    else
-        large->failed = ERR_FULL;
-    large->ready_due = true;
-    to_loop(large);
-    to_lane(large);
+    serve(large, segment);
     return true;
 }
 
@@ -437,6 +463,9 @@ spool_large_close(struct spool_large **large_)
     *large_ = NULL;
     pthread_mutex_lock(&large->writer->mutex);
     large->closing = true;
+    if (large->is_unserved)
+        TAILQ_REMOVE(&large->writer->unserved_larges, large, unserved);
+    large->is_unserved = false;
     to_lane(large);
     pthread_mutex_unlock(&large->writer->mutex);
 }
@@ -445,6 +474,8 @@ void
 spool_large_destroy(struct spool_large *large)
 {
     LIST_REMOVE(large, all);
+    if (large->is_unserved)
+        TAILQ_REMOVE(&large->writer->unserved_larges, large, unserved);
     free_pieces(&large->pieces);
     if (large->segment.open)
         large->writer->io->close(large->segment.fd);

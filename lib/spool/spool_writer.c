@@ -28,12 +28,15 @@ should_ask(const struct spool_lane *lane, int64_t now_ms)
 static void
 ask_for_segment(struct spool_writer *writer, struct spool_lane *lane)
 {
+    int64_t now_ms = clock_monotonic_ms();
     bool ask;
 
     pthread_mutex_lock(&writer->mutex);
-    ask = should_ask(lane, clock_monotonic_ms());
+    ask = should_ask(lane, now_ms);
     if (ask) {
         lane->asked = true;
+        lane->asked_until_ms = now_ms + SPOOL_SEGMENT_WAIT_MS;
+        pthread_cond_signal(&lane->cond); /* it watches that moment */
         lane->refused = false;
         lane->ticket = writer->next_ticket++;
     }
@@ -336,6 +339,7 @@ spool_writer_new(const struct spool_io *io, const struct spool_writer_ops *ops, 
     STAILQ_INIT(&writer->done);
     STAILQ_INIT(&writer->notices);
     STAILQ_INIT(&writer->done_larges);
+    TAILQ_INIT(&writer->unserved_larges);
     pthread_mutex_init(&writer->mutex, NULL);
     for (int i = 0; i < LANE_COUNT; i++)
         init_lane(writer, &writer->lanes[i]);

@@ -63,7 +63,7 @@ void spool_commit_cancel(struct spool_commit **commit, void (*release)(void *own
  * received. */
 struct spool_large;
 /* Reserves room for a message of at most max_body_bytes with an envelope of at most
- * SPOOL_ENVELOPE_MAX. on_ready: 0 or ERR_FULL, ERR_IO. */
+ * SPOOL_ENVELOPE_MAX. on_ready: 0 or ERR_FULL (also when the segment does not come in time). */
 struct spool_large *spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes,
                                      spool_on_commit on_ready, void *ctx);
 /* Queues a piece (copied). Stop reading from the sender while spool_large_is_behind; on_room runs

@@ -214,6 +214,34 @@ Test(spool_writer, a_silent_parent_costs_five_seconds_at_most)
     end();
 }
 
+Test(spool_writer, P8_a_request_that_was_not_answered_is_made_again)
+{
+    struct spool_segment_id id = {1, 1, 9};
+    uint8_t key[SIPHASH_KEY_SIZE];
+    struct spool_outcome a, b;
+    uint32_t first_ticket;
+    int fd;
+
+    parent.mute = true;
+    begin();
+    commit_one(0, "aaaa", 4, &a);
+    first_ticket = parent.last_ticket;
+    spool_parent_turn_for(&parent, SPOOL_SEGMENT_WAIT_MS + 500);
+    cr_expect(a.done && a.rc == ERR_FULL);
+    cr_expect_eq(parent.asked, 2);
+    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, SPOOL_SEGMENT_BYTES, &fd, key),
+                 ERR_OK);
+    spool_writer_give(parent.writer, first_ticket, fd, id, key, SPOOL_SEGMENT_BYTES);
+    spool_parent_turn_for(&parent, 20);
+    cr_expect_eq(parent.done_empty, 1, "one that comes late is handed back");
+    parent.mute = false;
+    commit_one(1, "bbbb", 4, &b);
+    cr_assert(spool_parent_turn_until(&parent, &b.done));
+    cr_expect_eq(b.rc, ERR_OK, "when the second request was given up");
+    cr_expect_eq(parent.asked, 4, "and one ahead");
+    end();
+}
+
 static void
 on_release(void *owner)
 {
@@ -436,6 +464,36 @@ Test(spool_writer, a_large_message_closed_before_its_segment_came)
     spool_parent_turn_for(&parent, 20);
     cr_expect_not(ready.done);
     cr_expect_eq(parent.done_empty, 1);
+    end();
+}
+
+Test(spool_writer, P8_a_large_message_waits_five_seconds_for_its_segment_at_most)
+{
+    int64_t start_ms = clock_monotonic_ms(), took_ms;
+    struct spool_outcome ready = {.done = false}, done = {.done = false};
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_segment_id id = {1, 1, 9};
+    uint8_t key[SIPHASH_KEY_SIZE];
+    struct spool_large *large;
+    int fd;
+
+    parent.mute = true;
+    begin();
+    large = spool_large_open(parent.writer, 1000, spool_fixture_on_done, &ready);
+    cr_assert_eq(spool_large_append(large, SLICE("body")), ERR_OK);
+    spool_large_commit(large, &e, spool_fixture_on_done, &done);
+    cr_assert(spool_parent_turn_until(&parent, &ready.done));
+    took_ms = clock_monotonic_ms() - start_ms;
+    cr_assert(spool_parent_turn_until(&parent, &done.done));
+    cr_expect_eq(ready.rc, ERR_FULL);
+    cr_expect_eq(done.rc, ERR_FULL);
+    cr_expect(took_ms >= 4900 && took_ms < 7000, "%d ms", (int)took_ms);
+    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, parent.last_asked_bytes, &fd, key),
+                 ERR_OK);
+    spool_writer_give(parent.writer, parent.last_ticket, fd, id, key, parent.last_asked_bytes);
+    spool_parent_turn_for(&parent, 20);
+    cr_expect_eq(parent.done_empty, 1, "one that comes late is handed back");
+    spool_large_close(&large);
     end();
 }
 
