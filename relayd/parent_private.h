@@ -24,6 +24,7 @@ enum child_kind { CHILD_STATE, CHILD_CONTROL, CHILD_WORKER };
 struct given_segment {
     struct given_segment *next;
     struct spool_segment_id id;
+    uint64_t size_bytes;
 };
 
 struct child {
@@ -51,6 +52,7 @@ struct parent {
     int event_fd;
     int64_t event_hour;
     unsigned reloads;
+    uint64_t spill_full_again_at_ms; /* when the alarm about spill-max may be said again */
     struct loop_timer tick;
     bool stopping;
     int64_t stop_by_ms, ticked_at_ms;
