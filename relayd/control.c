@@ -32,6 +32,7 @@
 #include "db/db.h"
 #include "db/db_schema.h"
 #include "net/channel.h"
+#include "registry/registry_last.h"
 #include "relayd/control_load.h"
 #include "relayd/relayd.h"
 
@@ -48,8 +49,11 @@ struct control_process {
     struct channel *parent;
     struct db *db; /* NULL: no database is configured */
     char path[PATH_MAX], path_tmp[PATH_MAX], path_offered[PATH_MAX], path_accept[PATH_MAX];
+    char path_last[PATH_MAX], path_last_tmp[PATH_MAX];
 
     struct registry_set good;  /* what the replica holds; without a database_id there is none */
+    bool is_good_lost;         /* there was one, but it cannot be read */
+    struct registry_last last; /* then: what is remembered of it; without a database_id nothing */
     int64_t missing_due_at_ms; /* wall clock; 0: no domain is missing */
     bool is_refused;
 
@@ -180,15 +184,41 @@ is_accepted(struct control_process *c)
 /* --- The end of a load. */
 
 static void
+judge(struct control_process *c, bool is_accepted_, int64_t wall_ms, struct registry_guard *guard)
+{
+    const struct registry_set *good = c->good.database_id[0] ? &c->good : NULL;
+
+    if (c->is_good_lost)
+        registry_guard_judge_by_last(c->last.database_id[0] ? &c->last : NULL, &c->load.domains,
+                                     is_accepted_, guard);
+    else
+        registry_guard_judge(good, &c->load.domains, is_accepted_, wall_ms, guard);
+}
+
+/* If it cannot be written, the replica is in use all the same, and the next one tries again. */
+static void
+remember(struct control_process *c)
+{
+    struct registry_last last = registry_last_of(&c->good);
+
+    if (registry_last_write(c->path_last, c->path_last_tmp, &last) != ERR_OK)
+        log_line(LOG_LEVEL_ALARM, NULL, "replica-last-not-written", "file=\"%s\" error=\"%s\"",
+                 c->path_last, strerror(errno));
+    c->last = last;
+}
+
+static void
 refuse(struct control_process *c, const struct registry_guard *guard)
 {
     char why[REGISTRY_GUARD_TEXT_SIZE], text[REGISTRY_GUARD_TEXT_SIZE + 160];
+    struct registry_set last = {.version = c->last.version};
 
-    registry_guard_text(guard, &c->good, &c->load.domains, why);
+    memcpy(last.database_id, c->last.database_id, sizeof last.database_id);
+    registry_guard_text(guard, c->is_good_lost ? &last : &c->good, &c->load.domains, why);
     snprintf(text, sizeof text,
-             "the registry is refused: %s; the last good one stays in use; if it is right: "
-             "relayctl node accept-registry",
-             why);
+             "the registry is refused: %s; %s; if it is right: relayctl node accept-registry", why,
+             c->is_good_lost ? "the replica is damaged, recipients are answered 451"
+                             : "the last good one stays in use");
     c->is_refused = true;
     write_offer(c, why);
     say(c, LOG_LEVEL_ALARM, "registry-refused", true, text);
@@ -203,6 +233,8 @@ take_over(struct control_process *c, const struct registry_guard *guard)
     c->missing_due_at_ms = guard->next_due_ms;
     c->written_at_ms = loop_now_ms(c->loop);
     c->is_refused = false;
+    c->is_good_lost = false;
+    remember(c);
     (void)unlink(c->path_offered);
     (void)unlink(c->path_accept);
     (void)!channel_send(c->parent, RELAYD_REPLICA_WRITTEN, SLICE(""), NULL, 0);
@@ -226,16 +258,15 @@ say_not_written(struct control_process *c, const char *error)
 static void
 finish_load(struct control_process *c)
 {
-    const struct registry_set *last = c->good.database_id[0] ? &c->good : NULL;
     int64_t wall_ms = clock_wall_ms();
     struct registry_guard guard;
     int rc;
 
-    registry_guard_judge(last, &c->load.domains, false, wall_ms, &guard);
+    judge(c, false, wall_ms, &guard);
     if (guard.verdict != REGISTRY_GUARD_ACCEPT && is_accepted(c)) {
         log_line(LOG_LEVEL_WARN, NULL, "registry-accepted", "database=%s version=%" PRIu64,
                  c->load.domains.database_id, c->load.domains.version);
-        registry_guard_judge(last, &c->load.domains, true, wall_ms, &guard);
+        judge(c, true, wall_ms, &guard);
     }
     say_skipped(c);
     if (guard.verdict != REGISTRY_GUARD_ACCEPT) {
@@ -483,33 +514,53 @@ static const struct db_ops db_ops = {.on_up = on_up, .on_down = on_down, .on_not
 
 /* --- Life. */
 
+/* The replica is not there or not readable: what is remembered of it? */
+static void
+read_last(struct control_process *c, int replica_rc)
+{
+    int rc = registry_last_read(c->path_last, &c->last);
+
+    if (rc != ERR_OK)
+        c->last = (struct registry_last){0};
+    c->is_good_lost = replica_rc != ERR_NOT_FOUND || rc != ERR_NOT_FOUND;
+    if (c->is_good_lost)
+        log_line(LOG_LEVEL_WARN, NULL, "replica-remembered",
+                 "file=\"%s\" error=\"%s\" database=%s version=%" PRIu64 " domains=%" PRIu64,
+                 c->path_last, rc == ERR_OK ? "" : err_text(rc), c->last.database_id,
+                 c->last.version, c->last.served);
+}
+
+static void
+say_found(struct control_process *c, const struct registry *registry)
+{
+    char written_at[CLOCK_RFC3339_SIZE];
+
+    log_line(LOG_LEVEL_INFO, NULL, "replica-found",
+             "version=%" PRIu64 " domains=%zu written-at=%s database=%s", c->good.version,
+             c->good.count,
+             clock_rfc3339(registry_get_version(registry)->written_at_ms, written_at),
+             c->good.database_id);
+}
+
 /* The last good one, by which the next is judged. */
 static void
 read_replica(struct control_process *c)
 {
     struct registry *registry;
     int rc = registry_open_path(c->path, &registry);
-    char written_at[CLOCK_RFC3339_SIZE];
 
     if (rc == ERR_OK)
         rc = registry_set_of(registry, &c->good);
-    if (rc == ERR_NOT_FOUND) {
-        log_line(LOG_LEVEL_WARN, NULL, "replica-missing", "file=\"%s\" effect=\"%s\"", c->path,
+    if (rc == ERR_OK) {
+        say_found(c, registry);
+        remember(c); /* it may be from before there was such a file, or a death came between */
+    } else {
+        log_line(rc == ERR_NOT_FOUND ? LOG_LEVEL_WARN : LOG_LEVEL_ALARM, NULL,
+                 rc == ERR_NOT_FOUND ? "replica-missing" : "replica-damaged",
+                 "file=\"%s\" error=\"%s\" effect=\"%s\"", c->path, err_text(rc),
                  "until the database has been read, recipients are answered 451");
-        return;
+        read_last(c, rc);
     }
-    if (rc != ERR_OK) {
-        log_line(LOG_LEVEL_ALARM, NULL, "replica-damaged", "file=\"%s\" error=\"%s\" effect=\"%s\"",
-                 c->path, err_text(rc),
-                 "until the database has been read, recipients are answered 451");
-        registry_close(&registry);
-        return;
-    }
-    log_line(LOG_LEVEL_INFO, NULL, "replica-found",
-             "version=%" PRIu64 " domains=%zu written-at=%s database=%s", c->good.version,
-             c->good.count,
-             clock_rfc3339(registry_get_version(registry)->written_at_ms, written_at),
-             c->good.database_id);
     registry_close(&registry);
 }
 
@@ -560,6 +611,9 @@ make_paths(struct control_process *c)
 
     snprintf(c->path, sizeof c->path, "%s/%s", dir, RELAYD_REPLICA_FILE);
     snprintf(c->path_tmp, sizeof c->path_tmp, "%s/%s%s", dir, RELAYD_REPLICA_FILE, REPLICA_TMP);
+    snprintf(c->path_last, sizeof c->path_last, "%s/%s", dir, RELAYD_LAST_FILE);
+    snprintf(c->path_last_tmp, sizeof c->path_last_tmp, "%s/%s%s", dir, RELAYD_LAST_FILE,
+             REPLICA_TMP);
     snprintf(c->path_offered, sizeof c->path_offered, "%s/%s", dir, RELAYD_OFFERED_FILE);
     snprintf(c->path_accept, sizeof c->path_accept, "%s/%s", dir, RELAYD_ACCEPT_FILE);
 }

@@ -35,6 +35,8 @@ enum relayd_message {
 
 /* state-dir/replica.cdb */
 #define RELAYD_REPLICA_FILE "replica.cdb"
+/* state-dir: what is remembered of it, should it be damaged (registry_last.h) */
+#define RELAYD_LAST_FILE "replica.last"
 /* state-dir: a registry that the guard has refused, and an operator's acceptance of it (`relayctl
  * node accept-registry`), both as lines "database_id X", "version N"; the offer also says "why
  * ...".  An acceptance holds for the database and up to the version that it names. */

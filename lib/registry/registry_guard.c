@@ -113,14 +113,21 @@ carry_over(struct walk *walk, const struct registry_domain *gone)
         walk->guard->next_due_ms = due_ms;
 }
 
-static size_t
-count_served(const struct registry_set *set)
+size_t
+registry_set_served(const struct registry_set *set)
 {
     size_t served = 0;
 
     for (size_t i = 0; i < set->count; i++)
         served += !set->domains[i].removed && !set->domains[i].missing_accepted;
     return served;
+}
+
+bool
+registry_guard_is_shrunk(const struct registry_guard *guard)
+{
+    return guard->gone > REGISTRY_GUARD_DOMAINS &&
+           guard->gone * 100 > guard->of * REGISTRY_GUARD_PERCENT;
 }
 
 static enum registry_guard_verdict
@@ -131,10 +138,7 @@ judge(const struct registry_set *last, const struct registry_set *offer,
         return REGISTRY_GUARD_OTHER_DATABASE;
     if (offer->version < last->version)
         return REGISTRY_GUARD_LOWER_VERSION;
-    if (guard->gone > REGISTRY_GUARD_DOMAINS &&
-        guard->gone * 100 > guard->of * REGISTRY_GUARD_PERCENT)
-        return REGISTRY_GUARD_SHRUNK;
-    return REGISTRY_GUARD_ACCEPT;
+    return registry_guard_is_shrunk(guard) ? REGISTRY_GUARD_SHRUNK : REGISTRY_GUARD_ACCEPT;
 }
 
 void
@@ -146,7 +150,7 @@ registry_guard_judge(const struct registry_set *last, struct registry_set *offer
     *guard = (struct registry_guard){.verdict = REGISTRY_GUARD_ACCEPT};
     if (last == NULL)
         return;
-    guard->of = count_served(last);
+    guard->of = registry_set_served(last);
     each_gone(last, &walk, count_gone);
     if (!is_accepted)
         guard->verdict = judge(last, offer, guard);
@@ -176,6 +180,10 @@ registry_guard_text(const struct registry_guard *guard, const struct registry_se
     case REGISTRY_GUARD_SHRUNK:
         snprintf(dst, REGISTRY_GUARD_TEXT_SIZE,
                  "%zu of %zu domains are gone without having been removed", guard->gone, guard->of);
+        break;
+    case REGISTRY_GUARD_EMPTY:
+        snprintf(dst, REGISTRY_GUARD_TEXT_SIZE,
+                 "it has no domains, and what the damaged replica had is not known");
         break;
     }
     return dst;

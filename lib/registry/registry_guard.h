@@ -25,12 +25,15 @@ void registry_set_add(struct registry_set *set, const struct registry_domain *do
 void registry_set_sort(struct registry_set *set);
 /* Of a replica, sorted. ERR_CORRUPT. */
 MUST_USE int registry_set_of(const struct registry *registry, struct registry_set *set);
+/* How many of its domains are served: neither removed nor missing with an operator's consent. */
+size_t registry_set_served(const struct registry_set *set);
 
 enum registry_guard_verdict {
     REGISTRY_GUARD_ACCEPT,
     REGISTRY_GUARD_OTHER_DATABASE,
     REGISTRY_GUARD_LOWER_VERSION,
     REGISTRY_GUARD_SHRUNK,
+    REGISTRY_GUARD_EMPTY, /* of registry_guard_judge_by_last only (registry_last.h) */
 };
 
 struct registry_guard {
@@ -50,6 +53,9 @@ struct registry_guard {
  * melt away five domains at a time; an operator's acceptance ends the count. */
 void registry_guard_judge(const struct registry_set *last, struct registry_set *offer,
                           bool is_accepted, int64_t wall_ms, struct registry_guard *guard);
+
+/* More of them are gone than may go by themselves. */
+bool registry_guard_is_shrunk(const struct registry_guard *guard);
 
 /* "6 of 120 domains are gone without having been removed"; for logs and relayctl. */
 #define REGISTRY_GUARD_TEXT_SIZE 160

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "base/codec.h"
+#include "registry/registry_file.h"
 #include "registry/registry_format.h"
 
 struct registry_maker {
@@ -172,8 +173,8 @@ out:
     return rc;
 }
 
-static int
-sync_folder_of(const char *path)
+int
+registry_sync_folder_of(const char *path)
 {
     char copy[PATH_MAX];
     int fd, rc;
@@ -197,7 +198,7 @@ registry_maker_finish(struct registry_maker **maker, const struct registry_versi
     m->cdb_is_open = false;
     if (cdb_make_finish(&m->cdb) == 0 && write_trailer(m->fd, version, m->domain_count) == ERR_OK &&
         fsync(m->fd) == 0 && rename(m->path_tmp, path) == 0)
-        rc = sync_folder_of(path);
+        rc = registry_sync_folder_of(path);
     saved_errno = errno;
     if (rc != ERR_OK)
         (void)unlink(m->path_tmp);
