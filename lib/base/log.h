@@ -3,9 +3,9 @@
  * The log: one line an event, "time level program[pid] session event key=value ...".  Whoever
  * decides, logs; whoever detects, returns.  Bytes of a peer are escaped here, whatever the caller
  * forgot: control characters and bytes above 0x7e appear as \xNN. Passwords and bodies never. Lines
- * go to standard error, or to the descriptor given; one write a line.  It never waits for the reader
- * of a pipe or socket (P8): lines that are not taken are dropped, and the next one that is taken is
- * preceded by "log-lines-dropped count=N".
+ * go to standard error, or to the descriptor given; one write a line.  It never waits for the
+ * reader of a pipe or socket (P8): lines that are not taken are dropped, and the next one that is
+ * taken is preceded by "log-lines-dropped count=N".
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
