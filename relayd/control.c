@@ -542,6 +542,16 @@ say_found(struct control_process *c, const struct registry *registry)
              c->good.database_id);
 }
 
+/* A good file, but not the one that was written here: as the parent sees it. */
+static bool
+is_foreign(const struct control_process *c, const struct registry *registry)
+{
+    struct registry_last last;
+
+    return registry_last_read(c->path_last, &last) == ERR_OK &&
+           !registry_last_vouches(&last, registry_get_version(registry));
+}
+
 /* The last good one, by which the next is judged. */
 static void
 read_replica(struct control_process *c)
@@ -549,6 +559,8 @@ read_replica(struct control_process *c)
     struct registry *registry;
     int rc = registry_open_path(c->path, &registry);
 
+    if (rc == ERR_OK && is_foreign(c, registry))
+        rc = ERR_CORRUPT;
     if (rc == ERR_OK)
         rc = registry_set_of(registry, &c->good);
     if (rc == ERR_OK) {

@@ -16,10 +16,29 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/log.h"
+#include "registry/registry_last.h"
 
 #define SPILL_FULL_EVERY_MS 60000 /* the alarm */
 
 /* --- What workers get. */
+
+/* Another registry's replica, or an older one, would make a 550 of registered domains (P5). A
+ * damaged one is the worker's to refuse. */
+static bool
+is_foreign(struct parent *p, int fd)
+{
+    struct registry *registry;
+    struct registry_last last;
+    char path[4096];
+    bool foreign;
+
+    snprintf(path, sizeof path, "%s/%s", p->config->state_dir, RELAYD_LAST_FILE);
+    if (registry_last_read(path, &last) != ERR_OK || registry_open(fd, &registry) != ERR_OK)
+        return false;
+    foreign = !registry_last_vouches(&last, registry_get_version(registry));
+    registry_close(&registry);
+    return foreign;
+}
 
 void
 parent_send_replica(struct child *worker)
@@ -33,7 +52,12 @@ parent_send_replica(struct child *worker)
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return;
-    if (channel_send(worker->channel, RELAYD_REPLICA, SLICE(""), &fd, 1) < 0)
+    if (is_foreign(worker->parent, fd))
+        log_line(LOG_LEVEL_ALARM, NULL, "replica-foreign",
+                 "file=%s effect=\"not used; recipients are answered 451 until the database has "
+                 "been read\"",
+                 path);
+    else if (channel_send(worker->channel, RELAYD_REPLICA, SLICE(""), &fd, 1) < 0)
         log_line(LOG_LEVEL_ALARM, NULL, "replica-not-sent", "worker=%u", worker->index);
     close(fd);
 }

@@ -34,6 +34,13 @@ registry_last_of(const struct registry_set *set)
     return last;
 }
 
+bool
+registry_last_vouches(const struct registry_last *last, const struct registry_version *version)
+{
+    return strcmp(last->database_id, version->database_id) == 0 &&
+           version->version >= last->version;
+}
+
 /* --- Writing. */
 
 static void

@@ -24,6 +24,11 @@ MUST_USE int registry_last_read(const char *path, struct registry_last *last);
 MUST_USE int registry_last_write(const char *path, const char *path_tmp,
                                  const struct registry_last *last);
 
+/* Is this replica that registry's, and not an older state of it?  If not, somebody has put another
+ * file in its place; it is as good as damaged. */
+bool registry_last_vouches(const struct registry_last *last,
+                           const struct registry_version *version);
+
 /* Judges `offer` by what is remembered (NULL: a replica was there, but nothing about it is known;
  * then only an offer that serves no domain is refused).  Stricter than registry_guard_judge, since
  * names and tombstones are not known: every domain that is served no more counts as gone, and none
