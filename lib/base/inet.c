@@ -157,9 +157,11 @@ inet_endpoint_from_sockaddr(const struct sockaddr *sa, struct inet_endpoint *e)
     return ERR_SYNTAX;
 }
 
+/* A last label of digits alone: RFC 1123 2.1, an address and never a name. */
 static const char *
 check_labels(struct slice rest)
 {
+    bool is_number = false; /* the last label so far */
     size_t labels = 0;
 
     while (rest.p != NULL) {
@@ -177,9 +179,12 @@ check_labels(struct slice rest)
             if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_'))
                 return "has a character that a domain name cannot have";
         }
+        is_number = strspn(label.p, "0123456789") >= label.n;
         labels++;
     }
-    return labels < 2 ? "needs at least two labels, such as acme.example" : NULL;
+    if (labels < 2)
+        return "needs at least two labels, such as acme.example";
+    return is_number ? "ends in a number, as an address does and a domain name does not" : NULL;
 }
 
 int
