@@ -54,6 +54,8 @@ node_offer_read(const struct call *call, struct node_offer *offer)
 static const char *
 replica_word(int rc)
 {
+    if (rc == ERR_IO)
+        return "unknown";
     return rc == ERR_OK ? "ok" : rc == ERR_NOT_FOUND ? "missing" : "damaged";
 }
 
@@ -77,6 +79,7 @@ node_show(struct call *call)
     struct node_offer offer;
     int rc =
         registry_open_path(call_path(path, call->config->state_dir, NODE_REPLICA_FILE), &registry);
+    int why = errno;
     const struct registry_version *v = rc == ERR_OK ? registry_get_version(registry) : &none;
     struct printer *p = printer_new(&call->printing, PRINTER_ONE, columns,
                                     ARRAY_SIZE(columns) - (node_offer_read(call, &offer) ? 0 : 3));
@@ -94,6 +97,9 @@ node_show(struct call *call)
     }
     printer_finish(&p);
     registry_close(&registry);
+    if (rc == ERR_IO)
+        call_complain("%s cannot be read: %s; run relayctl as the user of the daemons or as root",
+                      path, strerror(why));
     if (offer.is_there)
         call_complain(
             "the node has refused the registry and serves the last good one; if the new one "

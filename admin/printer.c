@@ -43,7 +43,7 @@ static const struct {
     {"applied", GREEN}, {"fits", GREEN},     {"reachable", GREEN}, {"down", RED},
     {"refused", RED},   {"damaged", RED},    {"missing", RED},     {"unreachable", RED},
     {"stopped", RED},   {"newer", RED},      {"older", RED},       {"suspended", YELLOW},
-    {"held", YELLOW},   {"waiting", YELLOW}, {"pending", YELLOW},
+    {"held", YELLOW},   {"waiting", YELLOW}, {"pending", YELLOW},  {"no-route", RED},
 };
 
 struct printer *

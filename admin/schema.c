@@ -246,7 +246,9 @@ report(const struct call *call, const struct migrations *all, unsigned before)
         snprintf(name, sizeof name, "%04u-%s", all->items[i].number, all->items[i].name);
         call_done(call, "applied", "migration", name);
     }
-    if (!call->dry_run && !call->printing.json)
+    if (call->printing.json && before == all->count)
+        call_done(call, "unchanged", "schema", "postern");
+    if (!call->printing.json && (!call->dry_run || before == all->count))
         fprintf(call->printing.out, "The database has schema %d.\n", DB_SCHEMA_VERSION);
 }
 

@@ -11,11 +11,11 @@
 
 #include "base/parse.h"
 
-static const char *const state_words[] = {"waiting",  "held",    "offered",
-                                          "prepared", "damaged", "ended"};
+static const char *const state_words[] = {"waiting",  "no-route", "held", "offered",
+                                          "prepared", "damaged",  "ended"};
 
 const char *
-selection_state_word(const struct spool_message *m)
+selection_state_word(const struct spool_message *m, const struct registry *registry)
 {
     if (m->open_count == 0)
         return "ended";
@@ -25,6 +25,8 @@ selection_state_word(const struct spool_message *m)
         return "held";
     if (m->prepared)
         return "prepared";
+    if (routing_is_missing(routing_of(registry, m)))
+        return "no-route";
     return m->offered ? "offered" : "waiting";
 }
 
@@ -44,8 +46,8 @@ read_state(struct selection *s)
         return COMMAND_DONE;
     return call_usage("--state: \"%s\" is unknown; %s%s", s->state,
                       guess.best ? "did you mean "
-                                 : "use waiting, held, offered, prepared, damaged "
-                                   "or ended",
+                                 : "use waiting, no-route, held, offered, prepared, "
+                                   "damaged or ended",
                       guess.best ? guess.best : "");
 }
 
@@ -152,12 +154,15 @@ selection_read(const struct call *call, struct selection *s)
         status = read_ids(call, s);
     s->is_empty = !s->customer && !s->rcpt && !s->from && !s->state && !s->domain[0] &&
                   !s->received_before_ms && !s->received_after_ms && !s->refs;
+    if (status == COMMAND_DONE)
+        s->registry = routing_open(call);
     return status;
 }
 
 void
 selection_fini(struct selection *s)
 {
+    registry_close(&s->registry);
     free(s->refs);
     s->refs = NULL;
 }
@@ -211,7 +216,8 @@ selection_matches(const struct selection *s, const struct spool_message *m)
     const struct spool_envelope *e = &m->envelope;
 
     /* What has ended is shown only to who asks for it. */
-    if (s->state ? strcmp(s->state, selection_state_word(m)) != 0 : m->open_count == 0 && !s->refs)
+    if (s->state ? strcmp(s->state, selection_state_word(m, s->registry)) != 0
+                 : m->open_count == 0 && !s->refs)
         return false;
     if ((s->customer && strcmp(s->customer, e->customer) != 0) ||
         (s->from && !same_text(s->from, e->reverse_path)) ||

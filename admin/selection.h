@@ -7,6 +7,7 @@
 #define ADMIN_SELECTION_H
 
 #include "admin/call.h"
+#include "admin/routing.h"
 #include "spool/spool_store.h"
 
 struct selection {
@@ -15,7 +16,8 @@ struct selection {
     int64_t received_before_ms, received_after_ms; /* 0: any */
     struct ref *refs;                              /* NULL: any */
     unsigned ref_count;
-    bool is_empty; /* nothing was selected: all are meant */
+    struct registry *registry; /* for states; NULL: cannot be read */
+    bool is_empty;             /* nothing was selected: all are meant */
 };
 
 /* Reads options and operands; wrong ones are explained. COMMAND_DONE or COMMAND_USAGE. */
@@ -23,7 +25,8 @@ enum command_status selection_read(const struct call *call, struct selection *se
 void selection_fini(struct selection *selection);
 bool selection_matches(const struct selection *selection, const struct spool_message *message);
 
-/* waiting, held, offered, prepared, damaged or ended. */
-const char *selection_state_word(const struct spool_message *message);
+/* waiting, no-route, held, offered, prepared, damaged or ended. */
+const char *selection_state_word(const struct spool_message *message,
+                                 const struct registry *registry);
 
 #endif

@@ -47,10 +47,17 @@ recipients_of(const struct spool_message *m)
 }
 
 static void
-print_next_attempt(struct printer *p, const struct spool_message *m, int64_t now_ms)
+print_next_attempt(struct printer *p, const struct spool_message *m,
+                   const struct registry *registry, int64_t now_ms)
 {
+    enum routing_state routing = routing_of(registry, m);
+
     if (m->open_count == 0 || m->held)
         printer_none(p, "-");
+    else if (routing_is_missing(routing))
+        printer_none(p, "when it has a route");
+    else if (routing == ROUTING_HELD)
+        printer_none(p, "when its server is released");
     else if (m->next_attempt_at_ms <= now_ms)
         printer_none(p, "when its server is up");
     else
@@ -61,6 +68,38 @@ static const char *
 sender_of(const struct spool_message *m)
 {
     return m->envelope.reverse_path[0] ? m->envelope.reverse_path : "<>";
+}
+
+/* --- Tries. The log records those that left something open; the last one is seen by the end it
+ * brought. */
+
+static int64_t
+answered_at_ms(const struct spool_message *m)
+{
+    int64_t last_ms = 0;
+
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        const struct spool_recipient_state *state = &m->states[i];
+
+        if ((state->end == SPOOL_END_DELIVERED || state->end == SPOOL_END_REFUSED) &&
+            state->ended_at_ms > last_ms)
+            last_ms = state->ended_at_ms;
+    }
+    return last_ms;
+}
+
+static unsigned
+tries_of(const struct spool_message *m)
+{
+    return m->attempts + (answered_at_ms(m) > m->last_attempt_at_ms);
+}
+
+static int64_t
+last_try_of(const struct spool_message *m)
+{
+    int64_t answered_ms = answered_at_ms(m);
+
+    return answered_ms > m->last_attempt_at_ms ? answered_ms : m->last_attempt_at_ms;
 }
 
 /* --- list */
@@ -89,21 +128,22 @@ last_reply_of(const struct spool_message *m)
 }
 
 static void
-print_row(struct printer *p, const struct spool_message *m, int64_t now_ms)
+print_row(struct printer *p, const struct spool_message *m, const struct registry *registry,
+          int64_t now_ms)
 {
     char id[REF_SIZE];
     const char **recipients = recipients_of(m);
 
     printer_text(p, ref_text(m->envelope.ref, id));
-    printer_word(p, selection_state_word(m));
+    printer_word(p, selection_state_word(m, registry));
     printer_text(p, m->envelope.customer);
     printer_text(p, sender_of(m));
     printer_words(p, recipients, m->envelope.recipient_count);
     printer_number(p, m->open_count);
     printer_size(p, m->body_bytes);
     printer_since(p, m->envelope.received_at_ms);
-    printer_number(p, m->attempts);
-    print_next_attempt(p, m, now_ms);
+    printer_number(p, tries_of(m));
+    print_next_attempt(p, m, registry, now_ms);
     printer_date(p, m->expires_at_ms);
     printer_text(p, last_reply_of(m));
     free(recipients);
@@ -125,7 +165,7 @@ spool_list(struct call *call)
         for (struct spool_message *m = spool_store_next(store, NULL); m;
              m = spool_store_next(store, m))
             if (selection_matches(&selection, m))
-                print_row(p, m, call->printing.now_ms);
+                print_row(p, m, selection.registry, call->printing.now_ms);
         count = printer_row_count(p);
         printer_finish(&p);
         if (count == 0)
@@ -156,6 +196,7 @@ static const struct printer_column show_columns[] = {
     {"next_attempt_at", "Next try", PRINTER_LEFT},
     {"last_reply", "Last reply", PRINTER_LEFT},
     {"hold_reason", "Held because", PRINTER_LEFT},
+    {"remedy", "What helps", PRINTER_LEFT},
     {"sender_verified", "Sender verified", PRINTER_LEFT},
     {"possible_duplicate", "May be delivered already", PRINTER_LEFT},
     {"segment", "Segment", PRINTER_LEFT},
@@ -227,24 +268,37 @@ print_envelope(struct printer *p, const struct spool_envelope *e)
 }
 
 static void
-print_message(const struct call *call, const struct spool_message *m)
+print_remedy(struct printer *p, const struct spool_message *m, const struct registry *registry)
+{
+    struct buf remedy;
+
+    buf_init(&remedy, 0);
+    routing_remedy(registry, m, &remedy);
+    printer_text(p, buf_size(&remedy) ? buf_text(&remedy) : NULL);
+    buf_fini(&remedy);
+}
+
+static void
+print_message(const struct call *call, const struct spool_message *m,
+              const struct registry *registry)
 {
     unsigned count = ARRAY_SIZE(show_columns) - (call->printing.json ? 0 : 1);
     struct printer *p = printer_new(&call->printing, PRINTER_ONE, show_columns, count);
     char id[REF_SIZE], segment[SPOOL_SEGMENT_NAME_SIZE];
 
     printer_text(p, ref_text(m->envelope.ref, id));
-    printer_word(p, selection_state_word(m));
+    printer_word(p, selection_state_word(m, registry));
     printer_text(p, m->envelope.customer);
     printer_text(p, sender_of(m));
     printer_size(p, m->body_bytes);
     print_envelope(p, &m->envelope);
     printer_time(p, m->expires_at_ms);
-    printer_number(p, m->attempts);
-    printer_time(p, m->last_attempt_at_ms);
-    print_next_attempt(p, m, call->printing.now_ms);
+    printer_number(p, tries_of(m));
+    printer_time(p, last_try_of(m));
+    print_next_attempt(p, m, registry, call->printing.now_ms);
     printer_text(p, m->last_reply && m->last_reply[0] ? m->last_reply : NULL);
     printer_text(p, m->held ? m->hold_reason : NULL);
+    print_remedy(p, m, registry);
     printer_bool(p, m->envelope.flags & SPOOL_FLAG_VERIFIED);
     printer_bool(p, (m->envelope.flags & SPOOL_FLAG_UNKNOWN) || m->offered || m->unknowns);
     printer_text(p, spool_segment_name(m->segment, segment));
@@ -271,7 +325,7 @@ spool_show(struct call *call)
         char id[REF_SIZE];
 
         if (m) {
-            print_message(call, m);
+            print_message(call, m, selection.registry);
             continue;
         }
         call_complain("%s is not in the spool of this node: it was never spooled, or has ended",
@@ -288,7 +342,8 @@ spool_show(struct call *call)
 /* --- summary */
 
 void
-spool_reader_count(struct spool_totals *t, const struct spool_message *m, int64_t now_ms)
+spool_reader_count(struct spool_totals *t, const struct spool_message *m,
+                   const struct registry *registry, int64_t now_ms)
 {
     bool due = m->next_attempt_at_ms <= now_ms;
 
@@ -305,6 +360,10 @@ spool_reader_count(struct spool_totals *t, const struct spool_message *m, int64_
         t->expires_at_ms = m->expires_at_ms;
     if (m->held || m->prepared)
         return;
+    if (routing_is_missing(routing_of(registry, m))) {
+        t->no_route++;
+        return;
+    }
     t->due += due;
     if (!due && (t->next_at_ms == 0 || m->next_attempt_at_ms < t->next_at_ms))
         t->next_at_ms = m->next_attempt_at_ms;
@@ -349,6 +408,7 @@ static const struct printer_column summary_columns[] = {
     {"open_recipients", "RECIPIENTS", PRINTER_RIGHT},
     {"size_bytes", "SIZE", PRINTER_RIGHT},
     {"held", "HELD", PRINTER_RIGHT},
+    {"no_route", "NO ROUTE", PRINTER_RIGHT},
     {"damaged", "DAMAGED", PRINTER_RIGHT},
     {"oldest_received_at", "OLDEST", PRINTER_LEFT},
     {"next_attempt_at", "NEXT TRY", PRINTER_LEFT},
@@ -369,6 +429,7 @@ print_summary(const struct call *call, struct summary *s)
         printer_number(p, (int64_t)t->recipients);
         printer_size(p, t->size_bytes);
         printer_number(p, (int64_t)t->held);
+        printer_number(p, (int64_t)t->no_route);
         printer_number(p, (int64_t)t->damaged);
         printer_since(p, t->oldest_at_ms);
         if (t->due)
@@ -394,7 +455,7 @@ spool_summary(struct call *call)
         for (struct spool_message *m = spool_store_next(store, NULL); m;
              m = spool_store_next(store, m))
             if (m->open_count && selection_matches(&selection, m))
-                spool_reader_count(totals_of(&summary, m->envelope.customer), m,
+                spool_reader_count(totals_of(&summary, m->envelope.customer), m, selection.registry,
                                    call->printing.now_ms);
         print_summary(call, &summary);
         if (summary.count == 0)

@@ -6,6 +6,7 @@
 #define ADMIN_SPOOL_READER_H
 
 #include "admin/call.h"
+#include "admin/routing.h"
 #include "base/clock.h"
 #include "spool/spool_store.h"
 
@@ -14,12 +15,13 @@ enum command_status spool_reader_open(const struct call *call, struct spool_stor
 
 struct spool_totals { /* of messages with an open recipient */
     uint64_t messages, recipients, size_bytes, held, damaged;
-    uint64_t due;          /* to be tried as soon as the server is up */
+    uint64_t no_route;     /* will not be tried: no domain, or no backend */
+    uint64_t due;          /* to be tried as soon as the server is up, or released */
     int64_t oldest_at_ms;  /* 0: none */
     int64_t next_at_ms;    /* of those that are not due */
     int64_t expires_at_ms; /* the first to end */
 };
 void spool_reader_count(struct spool_totals *totals, const struct spool_message *message,
-                        int64_t now_ms);
+                        const struct registry *registry, int64_t now_ms);
 
 #endif

@@ -66,6 +66,16 @@ set_problem(struct part *part, const char *state, const char *fmt, ...)
     va_end(args);
 }
 
+/* By errno: nothing is known of the part, so nothing is said about it. */
+static void
+set_unreadable(struct part *part, const char *path)
+{
+    bool denied = errno == EACCES || errno == EPERM;
+
+    set_problem(part, "unknown", "%s: %s%s", path, strerror(errno),
+                denied ? "; run relayctl as the user of the daemons or as root" : "");
+}
+
 static void
 add_fact(struct part *part, const char *name, json_t *value)
 {
@@ -96,7 +106,8 @@ read_pid(int fd)
 
 /* A shared lock for a moment: it is refused while the daemon holds its exclusive one. */
 static void
-look_at_daemon(struct status *s, const char *name, const char *path, const char *consequence)
+look_at_daemon(struct status *s, const struct call *call, const char *name, const char *path,
+               const char *consequence)
 {
     struct part *part = add_part(s, name);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -104,10 +115,10 @@ look_at_daemon(struct status *s, const char *name, const char *path, const char 
 
     part->state = "running";
     if (fd < 0 && errno != ENOENT)
-        set_problem(part, "unknown", "%s: %s; run relayctl as the user of the daemons or as root",
-                    path, strerror(errno));
+        set_unreadable(part, path);
     else if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0)
-        set_problem(part, "stopped", "%s; start %s", consequence, name);
+        set_problem(part, "stopped", "%s; start %s by its supervisor, or as root: %s -c %s",
+                    consequence, name, name, call->config_path);
     else if ((pid = read_pid(fd)) > 0) {
         buf_printf(&part->detail, "pid %ld", (long)pid);
         add_fact(part, "pid", json_integer(pid));
@@ -121,9 +132,9 @@ look_at_daemons(struct status *s, const struct call *call)
 {
     char path[CALL_PATH_SIZE];
 
-    look_at_daemon(s, "relayd", call_path(path, call->config->run_dir, "relayd.pid"),
+    look_at_daemon(s, call, "relayd", call_path(path, call->config->run_dir, "relayd.pid"),
                    "no mail is received");
-    look_at_daemon(s, "spoolmgr", call_path(path, call->config->spool_dir, "lock"),
+    look_at_daemon(s, call, "spoolmgr", call_path(path, call->config->spool_dir, "lock"),
                    "spooled mail is not delivered");
 }
 
@@ -179,9 +190,11 @@ look_at_replica(struct status *s, const struct call *call, uint64_t database_ver
 
     if (rc == ERR_NOT_FOUND)
         set_problem(part, "missing", "relayd has not seen the registry yet; it answers 451");
+    else if (rc == ERR_IO)
+        set_unreadable(part, path);
     else if (rc < 0)
         set_problem(part, "damaged", "%s: %s; relayd answers 451 until the database is reachable",
-                    path, rc == ERR_IO ? strerror(errno) : err_text(rc));
+                    path, err_text(rc));
     if (rc < 0)
         return;
     v = registry_get_version(registry);
@@ -224,6 +237,8 @@ describe_spool(struct part *part, const struct spool_totals *t, int64_t now_ms)
                    printer_relative(t->next_at_ms, now_ms, relative));
     if (t->held)
         buf_printf(&part->detail, ", %llu held", (unsigned long long)t->held);
+    if (t->no_route)
+        buf_printf(&part->detail, ", %llu without a route", (unsigned long long)t->no_route);
 }
 
 static void
@@ -236,6 +251,8 @@ judge_spool(struct part *part, const struct spool_totals *t, const struct spool_
     if (damaged)
         set_problem(part, "damaged", "; %llu damaged records or segments: run `spoolmgr --fsck`",
                     (unsigned long long)damaged);
+    else if (t->no_route)
+        set_problem(part, "no-route", ": see `relayctl spool list --state no-route`");
     else if (t->expires_at_ms && t->expires_at_ms < now_ms + EXPIRES_SOON_MS)
         set_problem(part, "expiring", "; the first message ends %s: see `relayctl spool list`",
                     printer_relative(t->expires_at_ms, now_ms, relative));
@@ -248,23 +265,29 @@ look_at_spool(struct status *s, const struct call *call)
     struct spool_totals totals = {0};
     struct spool_store_stats stats;
     struct spool_store *store;
+    struct registry *registry;
     int rc;
 
     errno = 0;
     rc = spool_store_open(&spool_io_disk, call->config->spool_dir, SPOOL_STORE_READ, &store);
-    if (rc < 0) {
+    if (rc < 0 && (errno == EACCES || errno == EPERM))
+        set_unreadable(part, call->config->spool_dir);
+    else if (rc < 0)
         set_problem(part, "unreadable", "%s: %s", call->config->spool_dir,
                     errno ? strerror(errno) : err_text(rc));
+    if (rc < 0)
         return;
-    }
+    registry = routing_open(call);
     for (struct spool_message *m = spool_store_next(store, NULL); m; m = spool_store_next(store, m))
-        spool_reader_count(&totals, m, call->printing.now_ms);
+        spool_reader_count(&totals, m, registry, call->printing.now_ms);
+    registry_close(&registry);
     spool_store_get_stats(store, &stats);
     spool_store_close(&store);
     add_fact(part, "messages", json_integer((json_int_t)totals.messages));
     add_fact(part, "open_recipients", json_integer((json_int_t)totals.recipients));
     add_fact(part, "size_bytes", json_integer((json_int_t)totals.size_bytes));
     add_fact(part, "due", json_integer((json_int_t)totals.due));
+    add_fact(part, "no_route", json_integer((json_int_t)totals.no_route));
     add_fact(part, "held", json_integer((json_int_t)totals.held));
     add_fact(part, "oldest_received_at", json_time(totals.oldest_at_ms));
     add_fact(part, "next_attempt_at", json_time(totals.next_at_ms));

@@ -12,6 +12,7 @@ import pytest
 from harness import RELAYCTL, SOURCE, Postgres, build_dir, make_folder, program, remove_folder, write_config
 
 MAKE_SPOOL = "tests/integration/make_spool"
+CONTROL_PROBE = "tests/integration/control_probe"
 SCHEMA = len(list((SOURCE / "sql").glob("[0-9]*.sql")))
 
 
@@ -118,7 +119,10 @@ def test_init_is_needed_then_done_once(empty):
     assert "dry run" in empty("db", "init", "--dry-run").out
     assert empty.one("db", "status", code=1)["state"] == "missing"
     assert empty("db", "init").out.count("applied migration") == SCHEMA
-    assert "applied" not in empty("db", "init").out + empty("db", "migrate").out
+    for verb in ("init", "migrate"):
+        for more in ((), ("--dry-run",)):
+            assert empty("db", verb, *more).out == f"The database has schema {SCHEMA}.\n"
+            assert empty.one("db", verb, *more)["action"] == "unchanged"
     status = empty.one("db", "status")
     assert status["state"] == "fits" and status["schema_version"] == SCHEMA == status["program_schema_version"]
     assert len(status["database_id"]) == 32
@@ -152,9 +156,14 @@ def test_an_older_schema_is_migrated(empty):
             cursor.execute(path.read_text())
             cursor.execute("INSERT INTO postern.migrations (number, name) VALUES (%s, 'old')", (n,))
             cursor.execute("UPDATE postern.registry_state SET schema_version = %s", (n,))
+        cursor.execute("INSERT INTO postern.customers (name) VALUES ('acme')")
+        cursor.execute("INSERT INTO postern.domains (name, customer_id) VALUES ('1.2.3.4', 1), ('acme.example', 1)")
     assert "db migrate" in empty("db", "init", code=1).err
     assert empty("db", "migrate").out.count("applied migration") == 1
     assert empty.one("db", "status")["state"] == "fits"
+    assert [d["name"] for d in empty("domain", "list", "--json").rows] == ["acme.example"], "an address is no domain"
+    assert empty.sql("SELECT old_row->>'name', reason FROM postern.audit WHERE operation = 'delete'") == \
+        [("1.2.3.4", "migration 0005: the name ends in a number")]
 
 
 def test_a_foreign_schema_is_left_alone(empty):
@@ -283,6 +292,7 @@ NONSENSE = [
     ("customer set acme", 2, "nothing to set"), ("domain add acme.example --customer acme", 1, "for customer acme"),
     ("domain add b.example", 2, "--customer NAME"), ("domain add b.example --customer nope", 3, "no customer"),
     ("domain add a@b.example --customer acme", 2, "behind the @"), ("domain add foo --customer acme", 2, "two labels"),
+    ("domain add 1.2.3.4 --customer acme", 2, "ends in a number"),
     ("domain add a..b --customer acme", 2, "empty label"), ("domain add *.b.example --customer acme", 2, "leading dot"),
     ("domain set acme.example --when-down rejct", 2, "did you mean reject?"),
     ("domain set b.example --when-down defer", 3, "no domain"), ("domain show b.example", 3, "no domain"),
@@ -360,6 +370,7 @@ def test_versions_are_in_commit_order(acme):
     "INSERT INTO postern.domains (name, customer_id) VALUES ('B.example', 1)",
     "INSERT INTO postern.domains (name, customer_id) VALUES ('b', 1)",
     "INSERT INTO postern.domains (name, customer_id) VALUES ('b.example', 999)",
+    "INSERT INTO postern.domains (name, customer_id) VALUES ('192.0.2.1', 1)",
     "UPDATE postern.domains SET when_down = 'bounce'", "UPDATE postern.backends SET port = 0",
     "UPDATE postern.backends SET address = '192.0.2.0/24'", "DELETE FROM postern.customers"])
 def test_the_database_holds_the_rules_by_itself(acme, statement):
@@ -384,10 +395,13 @@ def test_roles_have_the_least_rights(acme):
     index, replica = "DELETE FROM postern.spool_index", "SELECT * FROM postern.replica_domains"
     event = "INSERT INTO postern.events (at, node, kind) VALUES (now(), 1, 'x')"
     forge, wipe = "INSERT INTO postern.audit (table_name, operation) VALUES ('x', 'insert')", "DELETE FROM postern.audit"
+    bury = "INSERT INTO postern.removed_domains (name, customer_id, customer, reason) VALUES ('b.example', 1, 'acme', 'x')"
+    sign = "INSERT INTO postern.removed_domains (name, customer_id, customer, removed_by) VALUES ('b.example', 1, 'acme', 'x')"
+    date = "INSERT INTO postern.removed_domains (name, customer_id, customer, removed_at) VALUES ('b.example', 1, 'acme', '2001-01-01')"
     rights = {"postern_relay": {replica, event}, "postern_spool": {replica, index},
-              "postern_support": {replica, look}, "postern_operator": {replica, look, change}}
+              "postern_support": {replica, look}, "postern_operator": {replica, look, change, bury}}
     for role, granted in rights.items():
-        for statement in (change, look, index, replica, event, forge, wipe):
+        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date):
             assert may(role, statement) == (statement in granted), (role, statement)
 
 
@@ -497,6 +511,69 @@ def test_a_message_is_shown_whole(spooled):
     absent = "P001-4KX3T-0B7Q2CF"
     spooled("spool", "show", absent, code=3)
     spooled("spool", "show", absent, spooled.ids[0], code=4)
+
+
+def write_replica(ctl):
+    """What relayd's control process would know of the registry."""
+    probe = build_dir() / CONTROL_PROBE
+    if not probe.exists():
+        pytest.skip(f"{probe} is not built (make check)")
+    with subprocess.Popen([str(probe), "run", str(ctl.config_file)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True) as running:
+        assert any(line == "written\n" for line in running.stdout)
+        running.terminate()
+
+
+def test_mail_without_a_route_says_what_it_needs(acme):
+    subprocess.run([str(build_dir() / MAKE_SPOOL), str(acme.dirs["spool-dir"])], capture_output=True, check=True)
+
+    def states():
+        return [r["state"] for r in acme("spool", "list", "--json").rows]
+
+    assert states() == ["waiting"] * 3, "nothing is known without a replica"
+    write_replica(acme)
+    assert states() == ["waiting", "no-route", "waiting"]
+    stuck, = acme("spool", "list", "--state", "no-route", "--json").rows
+    assert "when it has a route" in acme("spool", "list", "--state", "no-route").out
+    assert "domain add beta.example --customer beta" in acme.one("spool", "show", stuck["id"])["remedy"]
+    assert [(s["customer"], s["no_route"]) for s in acme("spool", "summary", "--json").rows] == [("acme", 0), ("beta", 1)]
+    status = acme.one("status", code=1)["spool"]
+    assert status["state"] == "no-route" and status["no_route"] == 1 and "--state no-route" in status["detail"]
+
+    acme("customer", "add", "beta")
+    acme("domain", "add", "beta.example", "--customer", "beta")
+    acme("domain", "add", ".beta.example", "--customer", "beta")
+    acme("backend", "hold", "acme/1", "--reason", "x")
+    write_replica(acme)
+    assert states() == ["waiting", "no-route", "waiting"]
+    assert "backend add ADDRESS:PORT --customer beta" in acme("spool", "show", stuck["id"]).out
+    text = acme("spool", "list", "--customer", "acme").out
+    assert text.count("when its server is released") == 2
+    acme("backend", "add", "192.0.2.11", "--customer", "beta")
+    acme("domain", "remove", "acme.example", "--reason", "x", "--spool", "keep")
+    write_replica(acme)
+    assert states() == ["no-route", "waiting", "no-route"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_what_may_not_be_read_is_unknown(acme):
+    write_replica(acme)
+    acme.folder.chmod(0o755)
+    for name in ("state-dir", "spool-dir", "run-dir"):
+        (acme.dirs[name] / "lock").touch()
+        acme.dirs[name].chmod(0o700)
+    command = [program(RELAYCTL), "-c", str(acme.config_file)]
+
+    def as_nobody(*args):
+        return Done(subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command, *args],
+                                   capture_output=True, text=True, timeout=60))
+
+    status = as_nobody("status", "--json").rows[0]
+    for part in ("relayd", "spoolmgr", "replica", "spool"):
+        assert status[part]["state"] == "unknown", part
+        assert "run relayctl as the user of the daemons or as root" in status[part]["detail"]
+    shown = as_nobody("node", "show")
+    assert "unknown" in shown.out and "run relayctl as" in shown.err and "damaged" not in shown.out
 
 
 def test_an_unreadable_spool_is_explained(empty):

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Where a message that waits would go, as the replica of this node says: enough to tell people why
+ * it does not go and what helps.  The keeper decides by the same file.
+ */
+#ifndef ADMIN_ROUTING_H
+#define ADMIN_ROUTING_H
+
+#include "admin/call.h"
+#include "registry/registry.h"
+#include "spool/spool_store.h"
+
+/* Of the worst open recipient. */
+enum routing_state {
+    ROUTING_KNOWN, /* or nothing is known: no replica can be read */
+    ROUTING_HELD,  /* every backend is held */
+    ROUTING_NO_BACKEND,
+    ROUTING_NO_DOMAIN,
+};
+
+/* NULL: there is no replica that can be read.  Every function here takes NULL. */
+struct registry *routing_open(const struct call *call);
+enum routing_state routing_of(const struct registry *registry, const struct spool_message *message);
+
+static inline bool
+routing_is_missing(enum routing_state state)
+{
+    return state >= ROUTING_NO_BACKEND;
+}
+
+/* What an operator does about it, with the names to type; leaves `remedy` empty if nothing. */
+void routing_remedy(const struct registry *registry, const struct spool_message *message,
+                    struct buf *remedy);
+
+#endif
