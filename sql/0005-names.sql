@@ -16,7 +16,12 @@ $$;
 
 -- What the old rule let in has never had mail, since no name server knows it, and could now be neither
 -- changed nor removed.  The audit keeps it.
-SELECT set_config('postern.reason', 'migration 0005: the name ends in a number', true);
-DELETE FROM postern.domains WHERE name ~ '\.[0-9]+$';
-DELETE FROM postern.removed_domains WHERE name ~ '\.[0-9]+$';
-SELECT set_config('postern.reason', '', true);
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM postern.replica_domains WHERE name ~ '\.[0-9]+$') THEN
+        PERFORM set_config('postern.reason', 'migration 0005: the name ends in a number', true);
+        DELETE FROM postern.domains WHERE name ~ '\.[0-9]+$';
+        DELETE FROM postern.removed_domains WHERE name ~ '\.[0-9]+$';
+        PERFORM set_config('postern.reason', '', true);
+    END IF;
+END $$;
