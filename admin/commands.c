@@ -382,6 +382,10 @@ const struct command commands[] = {
         .run = status_show,
         .summary = "Show how this node is; exit status 1 if something needs an operator",
         .example = "relayctl status",
+        .more =
+            "Looks at locks, files and the database; needs none of the daemons. A part that is\n"
+            "\"unknown\" may not be read by this user. A backend that is down is news, not "
+            "trouble.",
     },
     {0},
 };

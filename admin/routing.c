@@ -31,8 +31,9 @@ look_at_backends(const struct registry *registry, struct routing_found *found)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     unsigned count = 0;
+    int rc = registry_find_backends(registry, found->customer_id, backends, &count);
 
-    if (registry_find_backends(registry, found->customer_id, backends, &count) < 0)
+    if (rc < 0 && rc != ERR_NOT_FOUND)
         return;
     found->state = count == 0 ? ROUTING_NO_BACKEND : ROUTING_HELD;
     for (unsigned i = 0; i < count; i++) {
