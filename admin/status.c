@@ -198,8 +198,9 @@ look_at_replica(struct status *s, const struct call *call, uint64_t database_ver
     if (rc < 0)
         return;
     v = registry_get_version(registry);
-    buf_printf(&part->detail, "version %llu, %llu domains, written %s",
+    buf_printf(&part->detail, "version %llu, %llu domain%s, written %s",
                (unsigned long long)v->version, (unsigned long long)v->domain_count,
+               v->domain_count == 1 ? "" : "s",
                printer_relative(v->written_at_ms, call->printing.now_ms, relative));
     add_fact(part, "version", json_integer((json_int_t)v->version));
     add_fact(part, "domains", json_integer((json_int_t)v->domain_count));
