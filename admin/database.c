@@ -50,7 +50,7 @@ one_line(const char *message, char *dst, size_t dst_size)
             continue;
         dst[n++] = c;
     }
-    while (n > 0 && (dst[n - 1] == ' ' || dst[n - 1] == '.'))
+    while (n > 0 && (dst[n - 1] == ' ' || dst[n - 1] == '.' || dst[n - 1] == '?'))
         n--;
     dst[n] = '\0';
 }
@@ -145,6 +145,37 @@ check_conninfo(const struct call *call, struct buf *why)
     return COMMAND_FAILED;
 }
 
+/* A server that answers and will not have us is not away: waiting does not help. */
+static const struct {
+    const char *words; /* of the server's message */
+    const char *remedy;
+} refusals[] = {
+    {"Peer authentication failed",
+     "PostgreSQL asks who you are on this machine: run relayctl as the user of that name (runuser "
+     "-u USER -- relayctl ...), or map your own in pg_ident.conf"},
+    {"authentication failed", "check user and password in the setting \"database\""},
+    {"pg_hba.conf", "let this host and user in by a line in pg_hba.conf"},
+    {"does not exist", "make it with createuser or createdb, or check the setting \"database\""},
+};
+
+static enum command_status
+explain_no_connection(const struct call *call, struct buf *why)
+{
+    char text[512];
+
+    one_line(PQerrorMessage(call->pg), text, sizeof text);
+    for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+        if (strstr(text, refusals[i].words)) {
+            buf_printf(why, "the database does not let us in: %s; %s", text, refusals[i].remedy);
+            return COMMAND_FAILED;
+        }
+    buf_printf(why,
+               "the database is away: %s. Mail goes on without it; try again later, or check the "
+               "setting \"database\" in %s",
+               text, call->config_path);
+    return COMMAND_LATER;
+}
+
 enum command_status
 database_try_connect(struct call *call, struct buf *why)
 {
@@ -152,19 +183,12 @@ database_try_connect(struct call *call, struct buf *why)
     const char *const keywords[] = {"connect_timeout", "application_name", "dbname", NULL};
     const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "relayctl", call->config->database,
                                   NULL};
-    char text[512];
 
     if (check_conninfo(call, why) != COMMAND_DONE)
         return COMMAND_FAILED;
     call->pg = PQconnectdbParams(keywords, values, 1);
-    if (PQstatus(call->pg) != CONNECTION_OK) {
-        one_line(PQerrorMessage(call->pg), text, sizeof text);
-        buf_printf(why,
-                   "the database is away: %s. Mail goes on without it; try again later, or check "
-                   "the setting \"database\" in %s",
-                   text, call->config_path);
-        return COMMAND_LATER;
-    }
+    if (PQstatus(call->pg) != CONNECTION_OK)
+        return explain_no_connection(call, why);
     PQsetNoticeReceiver(call->pg, ignore_notice, NULL);
     return COMMAND_DONE;
 }

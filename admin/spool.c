@@ -73,33 +73,47 @@ sender_of(const struct spool_message *m)
 /* --- Tries. The log records those that left something open; the last one is seen by the end it
  * brought. */
 
-static int64_t
-answered_at_ms(const struct spool_message *m)
+/* The newest answer that ended a recipient, if it came behind the last try in the log. */
+static const struct spool_recipient_state *
+final_answer(const struct spool_message *m)
 {
-    int64_t last_ms = 0;
+    const struct spool_recipient_state *newest = NULL;
+    int64_t newest_ms = m->last_attempt_at_ms;
 
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
         const struct spool_recipient_state *state = &m->states[i];
 
         if ((state->end == SPOOL_END_DELIVERED || state->end == SPOOL_END_REFUSED) &&
-            state->ended_at_ms > last_ms)
-            last_ms = state->ended_at_ms;
+            state->ended_at_ms > newest_ms) {
+            newest = state;
+            newest_ms = state->ended_at_ms;
+        }
     }
-    return last_ms;
+    return newest;
 }
 
 static unsigned
 tries_of(const struct spool_message *m)
 {
-    return m->attempts + (answered_at_ms(m) > m->last_attempt_at_ms);
+    return m->attempts + (final_answer(m) != NULL);
 }
 
 static int64_t
 last_try_of(const struct spool_message *m)
 {
-    int64_t answered_ms = answered_at_ms(m);
+    const struct spool_recipient_state *answer = final_answer(m);
 
-    return answered_ms > m->last_attempt_at_ms ? answered_ms : m->last_attempt_at_ms;
+    return answer ? answer->ended_at_ms : m->last_attempt_at_ms;
+}
+
+/* NULL: there was none. */
+static const char *
+last_reply_of(const struct spool_message *m)
+{
+    const struct spool_recipient_state *answer = final_answer(m);
+    const char *reply = answer ? answer->reply : m->last_reply;
+
+    return reply && reply[0] ? reply : NULL;
 }
 
 /* --- list */
@@ -119,14 +133,6 @@ static const struct printer_column list_columns[] = {
     {"last_reply", "LAST REPLY", PRINTER_LEFT},
 };
 
-static const char *
-last_reply_of(const struct spool_message *m)
-{
-    if (m->last_reply && m->last_reply[0])
-        return m->last_reply;
-    return m->envelope.reason;
-}
-
 static void
 print_row(struct printer *p, const struct spool_message *m, const struct registry *registry,
           int64_t now_ms)
@@ -145,7 +151,7 @@ print_row(struct printer *p, const struct spool_message *m, const struct registr
     printer_number(p, tries_of(m));
     print_next_attempt(p, m, registry, now_ms);
     printer_date(p, m->expires_at_ms);
-    printer_text(p, last_reply_of(m));
+    printer_text(p, last_reply_of(m) ? last_reply_of(m) : m->envelope.reason);
     free(recipients);
 }
 
@@ -296,7 +302,7 @@ print_message(const struct call *call, const struct spool_message *m,
     printer_number(p, tries_of(m));
     printer_time(p, last_try_of(m));
     print_next_attempt(p, m, registry, call->printing.now_ms);
-    printer_text(p, m->last_reply && m->last_reply[0] ? m->last_reply : NULL);
+    printer_text(p, last_reply_of(m));
     printer_text(p, m->held ? m->hold_reason : NULL);
     print_remedy(p, m, registry);
     printer_bool(p, m->envelope.flags & SPOOL_FLAG_VERIFIED);

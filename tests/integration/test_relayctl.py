@@ -443,6 +443,9 @@ def test_a_database_that_is_away_is_said_so(acme):
     acme.configure(database="host=/nowhere dbname=x connect_timeout=1")
     for line in ("customer list", "db status", "db init", "backend hold acme/1 --reason x"):
         assert "away" in acme(*line.split(), code=75).err
+    for wrong in ("dbname=nope user=postern", f"dbname={acme.database} user=nobody-known"):
+        acme.configure(database=f"host={acme.postgres.socket} {wrong}")
+        assert "does not let us in" in acme("customer", "list", code=1).err
     acme.configure(database="host=/nowhere nonsense=1")
     assert '"database" is wrong' in acme("customer", "list", code=1).err
     acme.configure(database=None)
