@@ -158,6 +158,7 @@ attempt_new(struct keeper *k, struct task *task, const struct choice *choice)
     a->endpoint = choice->endpoint;
     a->limit = choice->limit;
     a->was_down = choice->was_down;
+    a->has_slot = true; /* choose_backend has taken it */
     a->started_at_ms = clock_wall_ms();
     a->endpoint->window.active++;
     a->endpoint->asked_in_pass = k->schedule.pass;
@@ -179,7 +180,8 @@ attempt_free(struct keeper *k, struct attempt *a)
         at = &(*at)->next;
     *at = a->next;
     a->endpoint->window.active--;
-    shared_slot_give(route_table(k->route), ROUTE_SLOT, &a->endpoint->address);
+    if (a->has_slot)
+        shared_slot_give(route_table(k->route), ROUTE_SLOT, &a->endpoint->address);
     mail->attempt = NULL;
     free(a->recipients);
     free(a->results);
@@ -456,25 +458,25 @@ end_recipients(struct keeper *k, struct attempt *a, enum smtp_class class, enum 
 }
 
 static void
-log_outcome(const struct attempt *a, const struct tally *tally, const char *event, unsigned expired,
-            int64_t next_at_ms)
+log_outcome(struct keeper *k, const struct attempt *a, const struct tally *tally, const char *event,
+            unsigned expired, int64_t next_at_ms)
 {
     const struct spool_message *m = a->mail->message;
-    char ref[REF_SIZE], backend[INET_ENDPOINT_SIZE], quoted[600], when[CLOCK_RFC3339_SIZE];
+    char backend[INET_ENDPOINT_SIZE], quoted[600], when[CLOCK_RFC3339_SIZE];
 
-    log_line(LOG_LEVEL_INFO, ref_text(m->envelope.ref, ref), event,
-             "customer=%s backend=%s attempt=%u delivered=%u refused=%u deferred=%u expired=%u "
-             "open=%u next=%s reply=%s",
-             m->envelope.customer, inet_endpoint_text(&a->endpoint->address, backend), a->number,
-             tally->by_class[SMTP_CLASS_OK], tally->by_class[SMTP_CLASS_REFUSED],
-             tally->by_class[SMTP_CLASS_LATER] + tally->by_class[SMTP_CLASS_AWAY] +
-                 tally->by_class[SMTP_CLASS_UNKNOWN] - expired,
-             expired, m->open_count,
-             m->open_count == 0 ? "-"
-             : m->held          ? "held"
-             : next_at_ms == 0  ? "when-its-backend-is-back"
-                                : clock_rfc3339(next_at_ms, when),
-             log_quote(slice_of(tally->reply), quoted, sizeof quoted));
+    report_add(k, m, event,
+               "customer=%s backend=%s attempt=%u delivered=%u refused=%u deferred=%u expired=%u "
+               "open=%u next=%s reply=%s",
+               m->envelope.customer, inet_endpoint_text(&a->endpoint->address, backend), a->number,
+               tally->by_class[SMTP_CLASS_OK], tally->by_class[SMTP_CLASS_REFUSED],
+               tally->by_class[SMTP_CLASS_LATER] + tally->by_class[SMTP_CLASS_AWAY] +
+                   tally->by_class[SMTP_CLASS_UNKNOWN] - expired,
+               expired, m->open_count,
+               m->open_count == 0 ? "-"
+               : m->held          ? "held"
+               : next_at_ms == 0  ? "when-its-backend-is-back"
+                                  : clock_rfc3339(next_at_ms, when),
+               log_quote(slice_of(tally->reply), quoted, sizeof quoted));
 }
 
 /* When this message is asked for again; -1: held. */
@@ -578,7 +580,7 @@ attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *don
     if (m->open_count > 0)
         next_at_ms = record_open(k, a, done, &tally);
     expired = done->damaged ? 0 : expire_recipients(k, a);
-    log_outcome(a, &tally, outcome_word(a, &tally, expired), expired, next_at_ms);
+    log_outcome(k, a, &tally, outcome_word(a, &tally, expired), expired, next_at_ms);
     attempt_end(k, a, next_at_ms);
 }
 
@@ -588,7 +590,6 @@ attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const 
     struct spool_message *m = mail->message;
     int64_t now_ms = clock_wall_ms();
     unsigned expired = 0;
-    char ref[REF_SIZE];
 
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
         if (m->states[i].end != SPOOL_END_NONE ||
@@ -597,9 +598,8 @@ attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const 
         spool_store_ended(k->store, m, i, SPOOL_END_EXPIRED, now_ms, why);
         expired++;
     }
-    log_line(LOG_LEVEL_INFO, ref_text(m->envelope.ref, ref), "expired",
-             "customer=%s attempt=%u expired=%u open=%u why=\"%s\"", m->envelope.customer,
-             m->attempts, expired, m->open_count, why);
+    report_add(k, m, "expired", "customer=%s attempt=%u expired=%u open=%u why=\"%s\"",
+               m->envelope.customer, m->attempts, expired, m->open_count, why);
     plan_message(k, m);
     keeper_touch(k, mail);
 }
@@ -632,6 +632,16 @@ attempt_crashed(struct keeper *k, unsigned deliverer)
         if (a->deliverer == deliverer)
             crashed(k, a);
     }
+}
+
+/* They run whatever the table's limit is: taken above it they count, and nobody starts more. */
+void
+attempt_retake_slots(struct keeper *k)
+{
+    struct shared_table *table = route_table(k->route);
+
+    for (struct attempt *a = k->attempts; a != NULL; a = a->next)
+        a->has_slot = shared_slot_take(table, ROUTE_SLOT, &a->endpoint->address, UINT32_MAX);
 }
 
 void

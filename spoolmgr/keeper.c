@@ -55,6 +55,7 @@ static void
 on_synced(void *ctx)
 {
     attempt_synced(ctx);
+    report_synced(ctx);
 }
 
 static void
@@ -165,6 +166,17 @@ on_hangup(void *ctx, int signo)
 /* --- The tick. */
 
 static void
+refresh_route(struct keeper *k)
+{
+    bool table_is_new;
+
+    if (route_refresh(k->route, &table_is_new))
+        plan_routes_changed(k);
+    if (table_is_new)
+        attempt_retake_slots(k);
+}
+
+static void
 refresh_store(struct keeper *k)
 {
     int err = spool_store_refresh(k->store, on_new, k);
@@ -183,8 +195,7 @@ on_tick(void *ctx)
     loop_timer_start(&k->tick, TICK_MS);
     refresh_store(k);
     if (++k->ticks % TICKS_A_SECOND == 0) {
-        if (route_refresh(k->route))
-            plan_routes_changed(k);
+        refresh_route(k);
         committer_clean(k->committer);
     }
     plan_sweep(k);
@@ -209,8 +220,7 @@ begin_pass(struct keeper *k)
 static json_t *
 answer_pass(struct keeper *k)
 {
-    if (route_refresh(k->route))
-        plan_routes_changed(k);
+    refresh_route(k);
     refresh_store(k);
     return json_pack("{s:b, s:I}", "ok", 1, "tasks", (json_int_t)begin_pass(k));
 }
@@ -365,6 +375,7 @@ end(struct keeper *k)
     attempt_abandon_all(k);
     if (committer_free(&k->committer) != 0)
         k->exit_status = 1;
+    report_end(k);
     mirror_free(&k->mirror);
     forget_all(k);
     schedule_fini(&k->schedule);

@@ -5,6 +5,7 @@
  *   keeper.c     life: opens, ticks, passes, control socket, end
  *   plan.c       messages of the store <-> tasks of the schedule
  *   attempt.c    one attempt: where to, with whom, and what its outcome means
+ *   report.c     what has become of a message, said once it is durable
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
  */
@@ -58,11 +59,17 @@ struct attempt {
     int64_t started_at_ms;
     bool was_down; /* a probe */
     bool reached;  /* EHLO was answered */
+    bool has_slot; /* of its endpoint's, in the shared table that is there now */
     bool offered, dot_sent;
     uint64_t offered_seq; /* durable once the store has synced so far */
     uint32_t *recipients; /* indexes in the envelope */
     struct courier_result *results;
     unsigned recipient_count, result_count;
+};
+
+struct report_list { /* lines that wait until what they say is durable */
+    struct report *first, *last;
+    size_t count;
 };
 
 struct keeper {
@@ -78,6 +85,7 @@ struct keeper {
     struct loop_timer tick;
     struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
     struct attempt *attempts;
+    struct report_list reports;
     uint32_t next_attempt_id;
     struct spool_message *sweep; /* where the sweep goes on; NULL: at the beginning */
     bool sweep_replans, replan_again;
@@ -116,6 +124,16 @@ void attempt_crashed(struct keeper *k, unsigned deliverer);
 void attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const char *why);
 /* A message whose dot went out in a life before this one. */
 void attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const char *why);
+
+/* The shared table is a new one: takes the slots of what runs anew. */
+void attempt_retake_slots(struct keeper *k);
+
+/* report.c */
+/* One line on a message, once all that is queued for the ledger by now is durable. */
+void report_add(struct keeper *k, const struct spool_message *m, const char *event, const char *fmt,
+                ...) PRINTF_LIKE(4, 5);
+void report_synced(struct keeper *k); /* says what is due */
+void report_end(struct keeper *k);    /* behind the last sync; what is not durable is not said */
 
 /* fleet.c */
 struct fleet *fleet_new(struct keeper *k, unsigned count);

@@ -92,6 +92,7 @@ int
 route_open(const struct config *config, struct route **route)
 {
     struct route *r = mem_alloc(sizeof *r);
+    bool table_is_new;
     int err;
 
     snprintf(r->replica_path, sizeof r->replica_path, "%s/replica.cdb", config->state_dir);
@@ -103,7 +104,7 @@ route_open(const struct config *config, struct route **route)
         return err;
     }
     begin_column(r);
-    route_refresh(r);
+    route_refresh(r, &table_is_new);
     if (r->registry == NULL)
         log_line(LOG_LEVEL_WARN, NULL, "replica-missing",
                  "file=%s effect=\"no message has a route until the relay has written it\"",
@@ -125,29 +126,30 @@ route_close(struct route **route)
     *route = NULL;
 }
 
-/* The relay has replaced the table: what it knows counts. */
-static void
+/* The relay has replaced the table: what it knows counts.  True: it has. */
+static bool
 refresh_table(struct route *r)
 {
     struct identity now = identity_of(r->table_path);
     struct shared_table *fresh = NULL;
 
     if (now.inode == 0 || (now.inode == r->shared.inode && now.device == r->shared.device))
-        return;
+        return false;
     if (shared_table_attach(r->table_path, &fresh) != 0)
-        return;
+        return false;
     shared_table_detach(&r->table);
     r->table = fresh;
     r->shared = now;
     begin_column(r);
+    return true;
 }
 
 bool
-route_refresh(struct route *r)
+route_refresh(struct route *r, bool *table_is_new)
 {
     struct identity now = identity_of(r->replica_path);
 
-    refresh_table(r);
+    *table_is_new = refresh_table(r);
     if (now.inode == 0 || is_same(&now, &r->replica))
         return false;
     return take_replica(r, &now);

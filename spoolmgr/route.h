@@ -20,8 +20,9 @@ struct route;
 MUST_USE int route_open(const struct config *config, struct route **route);
 void route_close(struct route **route);
 
-/* Looks whether the files have been replaced. True: the replica is another one now. */
-bool route_refresh(struct route *route);
+/* Looks whether the files have been replaced. True: the replica is another one now.  *table_is_new:
+ * the shared table is another one, whose column of ours has no slot yet. */
+bool route_refresh(struct route *route, bool *table_is_new);
 bool route_has_replica(const struct route *route);
 
 /* The customer whose backends serve this domain; 0: no route. */
