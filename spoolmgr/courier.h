@@ -31,6 +31,7 @@ enum courier_message {
     COURIER_ASK_DOT, /* u32 job */
     COURIER_RESULTS, /* u32 job, then until the end: struct courier_result */
     COURIER_DONE,    /* struct courier_done */
+    COURIER_PING,    /* u32 0; the deliverer sends it back: it turns */
 };
 
 #define COURIER_PIECE_MAX 32768 /* of what comes in pieces */

@@ -6,7 +6,8 @@
  * way; the dot goes only when the body was whole and the keeper has said that `offered` is durable.
  *
  * It decides nothing and remembers nothing: killed at any moment it loses nothing (P2).  A loss on
- * a reused connection before MAIL is answered means nothing: the job goes to a fresh one.
+ * a reused connection before MAIL is answered means nothing: the job goes to a fresh one.  Signals
+ * to the group do not touch it: what is behind the dot would become a possible duplicate.
  *
  *   job:   RECEIVING --GO--> RUNNING --all answered, or connection lost--> reported and freed
  *   link:  connecting, greeting --on_ready--> idle <--> with a job --> dead, freed after the turn
@@ -595,6 +596,11 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
     struct decoder fields = decoder_of(payload);
     struct job *job;
 
+    if (type == COURIER_PING) {
+        put_u32(packet(d), 0);
+        tell(d, COURIER_PING);
+        return;
+    }
     if (type == COURIER_JOB) {
         take_job(d, payload, fd_count > 0 ? fds[0] : -1);
         return;
@@ -635,6 +641,7 @@ deliverer_run(const struct config *config, int keeper_fd)
         .connect_timeout_ms = config->backend_connect_timeout_ms,
     };
 
+    process_ends_with_channel();
     log_set_program("spoolmgr/deliverer");
     buf_init(&d.packet, 0);
     d.loop = loop_new();

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The keeper's side of its deliverers: it starts them, hands them attempts, reads what they say,
- * and starts another when one dies.  An attempt goes to the deliverer with the fewest, and among
- * equals to the one that had this endpoint last, since a connection may be waiting there.
+ * and starts another when one dies, or hangs: one that leaves a ping without an answer is killed.
+ * The n-th attempt at an endpoint goes to the n-th deliverer, so that it finds the connection that
+ * the n-th attempt before it has left there.
  */
 #include "spoolmgr/keeper.h"
 
@@ -20,11 +21,18 @@
 #define RESTART_MAX_MS 10000
 #define STEADY_MS 10000 /* one that lived so long was no failure to start */
 #define JOBS_MAX 128    /* of one deliverer */
+#define PING_MS 1000
+#define SILENT_MS 10000  /* then it hangs */
+#define ASLEEP_MS 3000   /* a look that comes so late: we were not running ourselves */
+#define REAP_TRIES 100   /* milliseconds; what is killed is gone by then, or stuck in the disk */
+#define LEAVE_TRIES 1000 /* milliseconds */
 
 struct deliverer_child {
     struct fleet *fleet;
     unsigned number;
     pid_t pid;
+    pid_t stuck;          /* one before, killed, that has not ended yet; 0: none */
+    int64_t pinged_at_ms; /* it has not answered since; 0: it has */
     struct channel *channel;
     unsigned jobs;
     int64_t started_at_ms, pause_ms;
@@ -36,6 +44,8 @@ struct fleet {
     struct deliverer_child *children;
     unsigned count;
     struct buf packet;
+    struct loop_timer look;
+    int64_t looked_at_ms;
 };
 
 /* --- What they say. */
@@ -76,6 +86,7 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
 
     for (size_t i = 0; i < fd_count; i++)
         close(fds[i]);
+    child->pinged_at_ms = 0; /* whatever it says, it turns */
     if (type == COURIER_DONE) {
         on_done(child->fleet, payload);
         return;
@@ -95,14 +106,28 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
 
 static void child_start(struct deliverer_child *child);
 
+/* Never without bound: a process in a hung disk does not end.  False: it has not. */
+static bool
+wait_for(pid_t pid, unsigned milliseconds, int *status)
+{
+    for (unsigned i = 0; i < milliseconds; i++) {
+        pid_t got = waitpid(pid, status, WNOHANG);
+
+        if (got == pid || (got < 0 && errno != EINTR))
+            return true;
+        usleep(1000);
+    }
+    return false;
+}
+
 static void
 child_reap(struct deliverer_child *child)
 {
-    int status = 0;
+    int status = SIGKILL;
 
     kill(child->pid, SIGKILL); /* it may only have lost its channel */
-    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    if (!wait_for(child->pid, REAP_TRIES, &status))
+        child->stuck = child->pid; /* it never runs again: nothing more comes of what it had */
     log_line(LOG_LEVEL_WARN, NULL, "deliverer-died", "number=%u pid=%ld %s=%d", child->number,
              (long)child->pid, WIFSIGNALED(status) ? "signal" : "status",
              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
@@ -152,6 +177,55 @@ child_start(struct deliverer_child *child)
     if (child->pid == 0)
         _exit(deliverer_run(k->config, fd));
     child->channel = channel_open(k->loop, fd, on_message, on_gone, child);
+    child->pinged_at_ms = 0;
+}
+
+/* --- Those that hang. */
+
+static void
+ping(struct deliverer_child *child, int64_t now_ms)
+{
+    struct buf *b = &child->fleet->packet;
+
+    buf_clear(b);
+    put_u32(b, 0);
+    if (channel_send(child->channel, COURIER_PING, buf_slice(b), NULL, 0) == 0)
+        child->pinged_at_ms = now_ms;
+    else
+        kill(child->pid, SIGKILL); /* it does not read */
+}
+
+static void
+child_look(struct deliverer_child *child, int64_t now_ms, bool we_slept)
+{
+    if (child->stuck > 0 && waitpid(child->stuck, NULL, WNOHANG) != 0)
+        child->stuck = 0;
+    if (child->channel == NULL)
+        return;
+    if (child->pinged_at_ms == 0) {
+        ping(child, now_ms);
+    } else if (we_slept) {
+        child->pinged_at_ms = now_ms; /* its answer may be waiting for us */
+    } else if (now_ms - child->pinged_at_ms > SILENT_MS) {
+        log_line(LOG_LEVEL_ALARM, NULL, "deliverer-hangs",
+                 "number=%u pid=%ld effect=\"it is killed; its messages are tried again\"",
+                 child->number, (long)child->pid);
+        kill(child->pid, SIGKILL); /* on_gone follows */
+        child->pinged_at_ms = now_ms;
+    }
+}
+
+static void
+on_look(void *ctx)
+{
+    struct fleet *fleet = ctx;
+    int64_t now_ms = loop_now_ms(fleet->keeper->loop);
+    bool we_slept = now_ms - fleet->looked_at_ms > ASLEEP_MS;
+
+    fleet->looked_at_ms = now_ms;
+    loop_timer_start(&fleet->look, PING_MS);
+    for (unsigned i = 0; i < fleet->count; i++)
+        child_look(&fleet->children[i], now_ms, we_slept);
 }
 
 struct fleet *
@@ -171,7 +245,45 @@ fleet_new(struct keeper *k, unsigned count)
         loop_timer_init(&child->restart, k->loop, on_restart, child);
         child_start(child);
     }
+    fleet->looked_at_ms = loop_now_ms(k->loop);
+    loop_timer_init(&fleet->look, k->loop, on_look, fleet);
+    loop_timer_start(&fleet->look, PING_MS);
     return fleet;
+}
+
+static bool
+all_have_left(struct fleet *fleet)
+{
+    bool all = true;
+
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct deliverer_child *child = &fleet->children[i];
+
+        if (child->pid > 0 && wait_for(child->pid, 1, &(int){0}))
+            child->pid = 0;
+        all = all && child->pid == 0;
+    }
+    return all;
+}
+
+/* They end by the end of file; those that do not are killed. */
+static void
+see_off(struct fleet *fleet)
+{
+    for (int i = 0; i < LEAVE_TRIES; i++) {
+        if (all_have_left(fleet))
+            return;
+    }
+    for (unsigned i = 0; i < fleet->count; i++) {
+        struct deliverer_child *child = &fleet->children[i];
+
+        if (child->pid == 0)
+            continue;
+        log_line(LOG_LEVEL_WARN, NULL, "deliverer-hangs",
+                 "number=%u pid=%ld effect=\"it is killed\"", child->number, (long)child->pid);
+        kill(child->pid, SIGKILL);
+        (void)wait_for(child->pid, REAP_TRIES, &(int){0});
+    }
 }
 
 void
@@ -181,17 +293,12 @@ fleet_free(struct fleet **fleet)
 
     if (f == NULL)
         return;
+    loop_timer_cancel(&f->look);
     for (unsigned i = 0; i < f->count; i++) {
-        struct deliverer_child *child = &f->children[i];
-
-        loop_timer_cancel(&child->restart);
-        channel_close(&child->channel);
-        if (child->pid == 0)
-            continue;
-        kill(child->pid, SIGTERM);
-        while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        loop_timer_cancel(&f->children[i].restart);
+        channel_close(&f->children[i].channel);
     }
+    see_off(f);
     buf_fini(&f->packet);
     free(f->children);
     free(f);
@@ -210,8 +317,6 @@ fleet_has_room(const struct fleet *fleet)
 
 /* --- What they are told. */
 
-/* The n-th attempt at an endpoint goes to the n-th deliverer, so that it finds the connection that
- * the n-th attempt before it has left. */
 static struct deliverer_child *
 choose_child(struct fleet *fleet, const struct attempt *a)
 {
@@ -293,6 +398,20 @@ send_recipients(struct fleet *fleet, struct deliverer_child *child, const struct
     return err != 0 ? err : send_packet(fleet, child, COURIER_RCPTS, -1);
 }
 
+/* Behind the job's first packet: what it is about. */
+static int
+send_rest(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a)
+{
+    int err = send_prepend(fleet, child, a);
+
+    if (err == 0)
+        err = send_recipients(fleet, child, a);
+    if (err != 0)
+        return err;
+    packet(fleet, a->id);
+    return send_packet(fleet, child, COURIER_GO, -1);
+}
+
 int
 fleet_send(struct fleet *fleet, struct attempt *a, int segment_fd)
 {
@@ -302,16 +421,13 @@ fleet_send(struct fleet *fleet, struct attempt *a, int segment_fd)
     if (child == NULL)
         return ERR_BUSY;
     err = send_job(fleet, child, a, segment_fd);
-    if (err == 0)
-        err = send_prepend(fleet, child, a);
-    if (err == 0)
-        err = send_recipients(fleet, child, a);
-    if (err == 0) {
-        packet(fleet, a->id);
-        err = send_packet(fleet, child, COURIER_GO, -1);
-    }
     if (err != 0)
         return err;
+    err = send_rest(fleet, child, a);
+    if (err != 0) {
+        kill(child->pid, SIGKILL); /* it would have half a job for ever; on_gone follows */
+        return err;
+    }
     a->deliverer = child->number;
     child->jobs++;
     return 0;

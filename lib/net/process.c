@@ -114,6 +114,15 @@ process_fork(const char *title, const int *keep_fds, size_t keep_count, pid_t *p
     return ERR_OK;
 }
 
+void
+process_ends_with_channel(void)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* first: SIGTERM is about to mean nothing */
+    signal(SIGTERM, SIG_IGN);
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+}
+
 static pid_t
 read_owner(int fd)
 {

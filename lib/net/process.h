@@ -16,6 +16,10 @@
 MUST_USE int process_fork(const char *title, const int *keep_fds, size_t keep_count, pid_t *pid,
                           int *channel_fd);
 
+/* For a child whose work must not be cut by a signal to the group: from now on it ignores SIGTERM,
+ * SIGINT and SIGHUP, and ends by the end of file on its channel; SIGKILL when its parent dies. */
+void process_ends_with_channel(void);
+
 /* Takes an exclusive lock on `path` (made if missing), which holds this process's pid for people;
  * held until exit. ERR_BUSY: somebody has it, *owner is the pid if readable. */
 MUST_USE int process_lock(const char *path, int *fd, pid_t *owner);

@@ -90,6 +90,35 @@ Test(process, a_child_ends_with_its_parent)
     close(alive[0]);
 }
 
+static int
+look_at_signals(void)
+{
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action;
+    int death_signal = 0;
+
+    process_ends_with_channel();
+    prctl(PR_GET_PDEATHSIG, &death_signal);
+    for (size_t i = 0; i < ARRAY_SIZE(ignored); i++) {
+        sigaction(ignored[i], NULL, &action);
+        if (action.sa_handler != SIG_IGN)
+            return 1;
+    }
+    return death_signal == SIGKILL ? 0 : 2;
+}
+
+Test(process, a_child_that_ends_with_its_channel_ignores_signals_to_the_group)
+{
+    int channel;
+    pid_t pid;
+
+    cr_assert_eq(process_fork("a-deliverer", NULL, 0, &pid, &channel), ERR_OK);
+    if (pid == 0)
+        _exit(look_at_signals());
+    cr_expect_eq(exit_status(pid), 0);
+    close(channel);
+}
+
 Test(process, a_lock_has_one_holder_and_goes_with_it)
 {
     char folder[] = "/tmp/postern-test-XXXXXX", path[64];
