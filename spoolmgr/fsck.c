@@ -4,6 +4,7 @@
  * every daemon down.  A damaged place is reported, never mended: what is whole is delivered anyway.
  */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "spoolmgr/keeper.h"
 
@@ -46,6 +47,21 @@ verify_bodies(struct spool_store *store, struct report *report)
     }
 }
 
+/* Where a keeper has been there is a lock, and was a ledger. */
+static bool
+ledger_is_lost(const struct config *config, const struct spool_store *store,
+               const struct spool_store_stats *stats)
+{
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/lock", config->spool_dir);
+    if (spool_store_outcomes_missing(store) == NULL || stats->ledger_damaged > 0 ||
+        access(path, F_OK) != 0)
+        return false;
+    printf("the ledger is MISSING: what has become of these messages is not known\n");
+    return true;
+}
+
 int
 fsck_run(const struct config *config)
 {
@@ -71,9 +87,10 @@ fsck_run(const struct config *config)
            (unsigned long long)stats.ledger_bytes, (unsigned long long)stats.ledger_entries,
            (unsigned long long)stats.ledger_damaged, (unsigned long long)stats.ledger_cut_bytes);
     printf("%zu messages are open\n", spool_store_open_count(store));
-    bad = stats.damaged_records + stats.unreadable_segments + stats.ledger_damaged +
-              report.unreadable >
-          0;
+    bad = ledger_is_lost(config, store, &stats);
+    bad = bad || stats.damaged_records + stats.unreadable_segments + stats.ledger_damaged +
+                         report.unreadable >
+                     0;
     printf("%s\n", bad ? "The spool is DAMAGED: see above. What is whole is delivered all the same."
                        : "The spool is whole.");
     spool_store_close(&store);

@@ -68,18 +68,31 @@ static const struct committer_ops committer_ops = {on_synced, on_forget};
 
 /* --- Messages that are seen for the first time. */
 
+/* Why it may have been delivered already; NULL: it has not been. */
+static const char *
+why_duplicate(const struct keeper *k, const struct spool_message *m)
+{
+    if (m->offered)
+        return "the keeper ended behind the end of the message";
+    if (k->outcomes_missing != NULL && m->envelope.received_at_ms <= k->started_at_ms)
+        return k->outcomes_missing;
+    if ((m->envelope.flags & SPOOL_FLAG_UNKNOWN) && m->attempts == 0)
+        return "lost behind the end of the message when it was received";
+    return NULL;
+}
+
 static void
 take_message(struct keeper *k, struct spool_message *m)
 {
+    const char *why = why_duplicate(k, m);
+
     if (m->open_count == 0)
         return;
-    if (m->offered) {
-        attempt_possible_duplicate(k, m, "the keeper ended behind the end of the message");
+    if (why != NULL)
+        attempt_possible_duplicate(k, m, why);
+    if (m->offered)
         spool_store_attempt(k->store, m, clock_wall_ms(), m->next_attempt_at_ms, false,
                             "the keeper ended before the backend's answer was recorded");
-    } else if ((m->envelope.flags & SPOOL_FLAG_UNKNOWN) && m->attempts == 0) {
-        attempt_possible_duplicate(k, m, "lost behind the end of the message when it was received");
-    }
     plan_message(k, m);
     keeper_touch(k, m->user);
 }
@@ -310,6 +323,28 @@ open_control(struct keeper *k)
 
 /* --- Life. */
 
+/* Before a first keeper nothing has been delivered from the spool: then no ledger is as it should
+ * be. */
+static void
+judge_outcomes(struct keeper *k, bool is_first)
+{
+    struct spool_store_stats stats;
+
+    spool_store_get_stats(k->store, &stats);
+    k->outcomes_missing = spool_store_outcomes_missing(k->store);
+    if (is_first && k->outcomes_missing != NULL && stats.ledger_damaged == 0) {
+        log_line(LOG_LEVEL_INFO, NULL, "first-start", "open=%zu ledger=new",
+                 spool_store_open_count(k->store));
+        k->outcomes_missing = NULL;
+    }
+    if (k->outcomes_missing != NULL)
+        log_line(
+            LOG_LEVEL_ALARM, NULL, "outcomes-missing",
+            "open=%zu why=\"%s\" effect=\"messages that were delivered before may be delivered "
+            "again; each is logged as possible-duplicate\"",
+            spool_store_open_count(k->store), k->outcomes_missing);
+}
+
 static int
 open_all(struct keeper *k)
 {
@@ -383,16 +418,18 @@ end(struct keeper *k)
 }
 
 int
-keeper_run(const struct config *config, bool once)
+keeper_run(const struct config *config, bool once, bool is_first)
 {
     struct keeper *k = mem_alloc(sizeof *k);
     int status;
 
     k->config = config;
     k->once = once;
+    k->started_at_ms = clock_wall_ms();
     if (open_all(k) != 0) {
         k->exit_status = 1;
     } else {
+        judge_outcomes(k, is_first);
         start(k);
         loop_run(k->loop);
         end(k);

@@ -93,11 +93,15 @@ struct keeper {
     bool once, is_stopping, store_failed, pump_is_due;
     uint64_t pass;      /* that runs; 0: none */
     int64_t stop_at_ms; /* of the loop's clock: end then, whatever runs */
+    /* Why what became of messages before our start may be unknown; NULL: it is known. */
+    const char *outcomes_missing;
+    int64_t started_at_ms;
     int exit_status;
 };
 
 /* keeper.c */
-int keeper_run(const struct config *config, bool once);
+/* is_first: nobody has ever owned this spool, so that no ledger is no loss. */
+int keeper_run(const struct config *config, bool once, bool is_first);
 void keeper_pump(struct keeper *k); /* starts what may start now; at the end of the turn */
 void keeper_touch(struct keeper *k, struct mail *mail); /* its outcome is queued: sync, mirror */
 

@@ -140,9 +140,11 @@ run(const struct config *config, bool once)
 {
     char path[4096];
     pid_t owner;
+    bool is_first;
     int fd, err;
 
     snprintf(path, sizeof path, "%s/lock", config->spool_dir);
+    is_first = access(path, F_OK) != 0; /* the lock stays behind its holder */
     err = process_lock(path, &fd, &owner);
     if (err == ERR_BUSY)
         return once ? hand_over(config, owner) : refuse(config, owner);
@@ -153,7 +155,7 @@ run(const struct config *config, bool once)
                 path, strerror(errno));
         return 1;
     }
-    return keeper_run(config, once);
+    return keeper_run(config, once, is_first);
 }
 
 static int

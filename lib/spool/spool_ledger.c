@@ -36,6 +36,7 @@ struct spool_ledger {
     uint8_t key[SIPHASH_KEY_SIZE];
     uint64_t offset, reserved;
     struct buf queue;
+    uint32_t highest;      /* number of any file at open: a new one must win over a damaged one */
     struct buf *adding_to; /* queue, or the checkpoint that is being written */
     bool broken, owner;
     struct spool_ledger_job *job;
@@ -363,7 +364,9 @@ open_newest(struct spool_ledger *l, const struct names *names, spool_ledger_on_e
         if (l->stats.number == 0)
             l->stats.number = names->numbers[i];
         err = open_file(l, names->numbers[i], &bytes);
-        if (err == ERR_IO)
+        if (err == ERR_NOT_FOUND && !l->owner)
+            err = ERR_AGAIN; /* what replaced it is not in our list */
+        if (err == ERR_IO || err == ERR_AGAIN)
             break;
         if (err != 0) {
             l->stats.damaged_headers += err == ERR_CORRUPT;
@@ -379,6 +382,17 @@ open_newest(struct spool_ledger *l, const struct names *names, spool_ledger_on_e
     return err == ERR_NOT_FOUND || err == ERR_CORRUPT ? (l->owner ? make_first(l) : 0) : err;
 }
 
+/* A reader may look while the only name changes, and see neither the old one nor the new. */
+static int
+list_files(struct names *names)
+{
+    int err = spool_each_name(names->io, names->dir_fd, on_name, names);
+
+    if (err == 0 && names->count == 0 && !names->owner)
+        err = spool_each_name(names->io, names->dir_fd, on_name, names);
+    return err;
+}
+
 int
 spool_ledger_open(const struct spool_io *io, int dir_fd, bool owner, spool_ledger_on_entry on_entry,
                   void *ctx, struct spool_ledger **ledger)
@@ -390,10 +404,13 @@ spool_ledger_open(const struct spool_io *io, int dir_fd, bool owner, spool_ledge
     *l = (struct spool_ledger){.io = io, .dir_fd = dir_fd, .fd = -1, .owner = owner};
     buf_init(&l->queue, 0);
     l->adding_to = &l->queue;
-    err = spool_each_name(io, dir_fd, on_name, &names);
+    err = list_files(&names);
+    l->stats.files = names.count;
     if (err == 0) {
-        if (names.count > 0)
+        if (names.count > 0) {
             qsort(names.numbers, names.count, sizeof *names.numbers, newer_first);
+            l->highest = names.numbers[0];
+        }
         err = open_newest(l, &names, on_entry, ctx);
     }
     free(names.numbers);
@@ -495,7 +512,7 @@ spool_ledger_begin_checkpoint(struct spool_ledger *l, void (*write_state)(void *
     job->is_checkpoint = true;
     job->old_number = l->stats.number;
     job->held_bytes = buf_size(&l->queue);
-    job->number = l->stats.number + 1;
+    job->number = (l->stats.number > l->highest ? l->stats.number : l->highest) + 1;
     random_bytes(job->key, sizeof job->key);
     header_add(&job->bytes, job->number, job->key);
     l->adding_to = &job->bytes;

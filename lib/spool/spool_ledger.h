@@ -40,11 +40,14 @@ struct spool_ledger_stats {
     uint64_t damaged;         /* places that had been synced and do not verify */
     uint64_t cut_bytes;       /* of a torn tail */
     uint64_t damaged_headers; /* files that could not be used at all */
+    uint64_t files;           /* found at open, whatever was in them */
 };
 
 /* Replays the newest file whose header verifies, in order.  As owner also: cuts a torn tail, syncs
  * file and folder (what was read may not have been durable), removes older files, makes the first
- * file if there is none. Read-only: ERR_NOT_FOUND never; no ledger is an empty one. ERR_IO. */
+ * file if there is none. Read-only: ERR_NOT_FOUND never; no ledger is an empty one.  ERR_AGAIN: a
+ * file went between the look at the folder and its opening, since the owner wrote a checkpoint; ask
+ * again. ERR_IO. */
 MUST_USE int spool_ledger_open(const struct spool_io *io, int dir_fd, bool owner,
                                spool_ledger_on_entry on_entry, void *ctx,
                                struct spool_ledger **ledger);

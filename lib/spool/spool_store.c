@@ -23,6 +23,7 @@
 
 #define ENVELOPE_ARENA_BYTES (8 * 1024 * 1024)
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
+#define LEDGER_TRIES 10 /* a checkpoint each time would be a wonder */
 
 /* --- Segments. */
 
@@ -499,7 +500,7 @@ open_ledger(struct spool_store *s)
 {
     int err = ERR_IO;
 
-    for (int tries = 0; tries < 3 && err != 0; tries++) {
+    for (int tries = 0; tries < LEDGER_TRIES && err != 0; tries++) {
         spool_outcome_clear(s);
         err = spool_ledger_open(s->io, s->dir_fd, s->mode == SPOOL_STORE_OWNER, spool_outcome_read,
                                 s, &s->ledger);
@@ -521,6 +522,19 @@ log_ledger(const struct spool_store *s)
     if (stats.damaged + stats.damaged_headers > 0)
         log_line(LOG_LEVEL_ALARM, NULL, "ledger-damage", "places=%llu files=%llu",
                  (unsigned long long)stats.damaged, (unsigned long long)stats.damaged_headers);
+}
+
+static void
+note_outcomes(struct spool_store *s)
+{
+    struct spool_ledger_stats stats;
+
+    spool_ledger_get_stats(s->ledger, &stats);
+    s->must_rewrite = stats.damaged + stats.damaged_headers > 0;
+    if (s->must_rewrite)
+        s->outcomes_missing = "the ledger is damaged";
+    else if (stats.files == 0 && s->message_count > 0)
+        s->outcomes_missing = "the ledger is missing";
 }
 
 int
@@ -545,6 +559,7 @@ spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mo
     }
     sort_all(s);
     s->running = true;
+    note_outcomes(s);
     if (mode == SPOOL_STORE_OWNER)
         log_ledger(s);
     *store = s;
@@ -728,6 +743,7 @@ struct spool_job {
         int err;
     } * removals;
     size_t removal_count;
+    bool rewrites;
 };
 
 static bool
@@ -763,6 +779,12 @@ ledger_has_grown(const struct spool_store *s)
     return stats.bytes - stats.checkpoint_end > s->checkpoint_bytes + stats.checkpoint_end;
 }
 
+static bool
+wants_checkpoint(const struct spool_store *s)
+{
+    return s->must_rewrite || ledger_has_grown(s);
+}
+
 static void
 write_state(void *ctx)
 {
@@ -774,8 +796,9 @@ static void
 begin_ledger(struct spool_store *s, struct spool_job *job, enum spool_work work)
 {
     job->seq = s->queued_seq;
-    if (spool_ledger_is_broken(s->ledger) ||
-        (work == SPOOL_WORK_CLEAN && job->removal_count == 0 && ledger_has_grown(s)))
+    job->rewrites = spool_ledger_is_broken(s->ledger) ||
+                    (work == SPOOL_WORK_CLEAN && job->removal_count == 0 && wants_checkpoint(s));
+    if (job->rewrites)
         job->ledger = spool_ledger_begin_checkpoint(s->ledger, write_state, s);
     else if (work == SPOOL_WORK_SYNC)
         job->ledger = spool_ledger_begin_sync(s->ledger);
@@ -849,8 +872,10 @@ spool_store_end(struct spool_store *s, struct spool_job **job,
     CHECK(s->job == j);
     if (j->ledger != NULL) {
         err = spool_ledger_job_end(s->ledger, &j->ledger);
-        if (err == 0)
+        if (err == 0) {
             s->synced_seq = j->seq;
+            s->must_rewrite = s->must_rewrite && !j->rewrites;
+        }
     }
     for (size_t i = 0; i < j->removal_count; i++) {
         struct spool_store_segment *segment = segment_find(s, j->removals[i].id);
@@ -897,6 +922,12 @@ void
 spool_store_set_checkpoint_bytes(struct spool_store *s, uint64_t bytes)
 {
     s->checkpoint_bytes = bytes;
+}
+
+const char *
+spool_store_outcomes_missing(const struct spool_store *s)
+{
+    return s->outcomes_missing;
 }
 
 uint64_t

@@ -134,6 +134,12 @@ void spool_store_set_checkpoint_bytes(struct spool_store *store, uint64_t bytes)
 uint64_t spool_store_queued(const struct spool_store *store);
 uint64_t spool_store_synced(const struct spool_store *store);
 
+/* Why outcomes of earlier lives may be missing from what open has read, in words for people ("the
+ * ledger is damaged", "the ledger is missing"): any message that was there then may have been
+ * delivered.  NULL: none is missing; also if there is no ledger and no message.  A damaged ledger
+ * is written anew by the next clean job, so that the next open no longer says so. */
+const char *spool_store_outcomes_missing(const struct spool_store *store);
+
 struct spool_store_stats {
     uint64_t segments, free_segments, unreadable_segments;
     uint64_t records, damaged_records; /* found since open, in segments that are there */

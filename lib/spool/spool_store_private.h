@@ -65,6 +65,8 @@ struct spool_store {
     size_t pending_size, pending_count;
     uint64_t pass, free_seen, records;
     uint64_t queued_seq, synced_seq, checkpoint_bytes;
+    const char *outcomes_missing; /* why; NULL: they are not */
+    bool must_rewrite;            /* the ledger's file has damage in it */
     struct spool_job *job;
     struct buf scratch;
     int body_fd;

@@ -263,6 +263,47 @@ Test(spool_ledger, a_foreign_file_does_not_hide_an_older_good_one)
     spool_ledger_get_stats(f.ledger, &stats);
     cr_expect_eq(f.seen_count, 6);
     cr_expect_eq(stats.damaged_headers, 1);
+    spool_ledger_close(&f.ledger);
+    open_ledger(&f, true);
+    cr_assert_eq(checkpoint(&f), 0);
+    spool_ledger_close(&f.ledger);
+    open_ledger(&f, false);
+    spool_ledger_get_stats(f.ledger, &stats);
+    cr_expect_eq(f.seen_count, 2, "the checkpoint wins over the foreign file");
+    cr_expect_eq(stats.damaged_headers, 0);
+    end_fixture(&f);
+}
+
+/* --- A reader beside an owner that writes a checkpoint in between. */
+static bool checkpoint_is_due;
+
+static int
+openat_behind_a_checkpoint(int dir_fd, const char *name, int flags, mode_t mode)
+{
+    if (checkpoint_is_due && strncmp(name, "ledger-", 7) == 0) {
+        checkpoint_is_due = false;
+        cr_assert_eq(checkpoint(current), 0);
+    }
+    return spool_io_disk.openat(dir_fd, name, flags, mode);
+}
+
+Test(spool_ledger, P2_a_reader_that_meets_a_checkpoint_is_told_to_ask_again)
+{
+    struct spool_io io = spool_io_disk;
+    struct fixture f, reader = {0};
+
+    setup_fixture(&f);
+    write_batches(&f);
+    current = &f;
+    io.openat = openat_behind_a_checkpoint;
+    checkpoint_is_due = true;
+    cr_assert_eq(spool_ledger_open(&io, f.dir_fd, false, on_entry, &reader, &reader.ledger),
+                 ERR_AGAIN);
+    cr_assert_null(reader.ledger);
+    cr_assert_eq(reader.seen_count, 0);
+    cr_assert_eq(spool_ledger_open(&io, f.dir_fd, false, on_entry, &reader, &reader.ledger), 0);
+    cr_expect_eq(reader.seen_count, 2);
+    spool_ledger_close(&reader.ledger);
     end_fixture(&f);
 }
 

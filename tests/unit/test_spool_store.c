@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "spool/spool_ledger.h"
 #include "spool/spool_store.h"
 #include "spool_fixture.h"
 
@@ -460,4 +461,87 @@ Test(spool_store, a_prepared_record_waits_until_it_is_confirmed)
     cr_expect_eq(message(&c, 1)->states[1].end, SPOOL_END_CANCELLED);
     seal_all(&c);
     end_case(&c);
+}
+
+/* --- A ledger that has suffered. */
+
+static void
+on_ledger_name(void *ctx, const char *name)
+{
+    const struct spool_case *c = ctx;
+
+    if (strncmp(name, "ledger-", 7) == 0)
+        cr_assert_eq(unlinkat(c->dir_fd, name, 0), 0);
+}
+
+static void
+lose_ledger(struct spool_case *c)
+{
+    cr_assert_eq(spool_each_name(&spool_io_disk, c->dir_fd, on_ledger_name, c), 0);
+}
+
+static void
+invert_first_entry(struct spool_case *c)
+{
+    int fd = openat(c->dir_fd, "ledger-00000001", O_RDWR);
+    off_t at = SPOOL_LEDGER_HEADER_BYTES + 8; /* in the mark of the checkpoint's end */
+    char octet;
+
+    cr_assert_eq(pread(fd, &octet, 1, at), 1);
+    octet = (char)~octet;
+    cr_assert_eq(pwrite(fd, &octet, 1, at), 1);
+    close(fd);
+}
+
+static void
+leave_ledger(struct spool_case *c)
+{
+    (void)c;
+}
+
+static const struct {
+    const char *name;
+    unsigned messages;
+    void (*deed)(struct spool_case *c);
+    const char *why; /* NULL: nothing is missing */
+} losses[] = {
+    {"whole", 2, leave_ledger, NULL},
+    {"no ledger, and messages", 2, lose_ledger, "the ledger is missing"},
+    {"no ledger, and no message", 0, lose_ledger, NULL},
+    {"damaged", 2, invert_first_entry, "the ledger is damaged"},
+};
+
+static void
+expect_missing(struct spool_case *c, const char *why, const char *name)
+{
+    const char *found = spool_store_outcomes_missing(c->store);
+
+    cr_expect((why == NULL) == (found == NULL), "%s: %s", name, found ? found : "nothing");
+    if (why != NULL && found != NULL)
+        cr_expect_str_eq(found, why, "%s", name);
+}
+
+Test(spool_store, P2_says_that_outcomes_may_be_missing_until_the_ledger_is_whole_again)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(losses); i++) {
+        struct spool_case c;
+
+        begin_case(&c, losses[i].messages);
+        seal_all(&c);
+        open_store(&c, SPOOL_STORE_OWNER);
+        if (losses[i].messages > 1) { /* two batches: a damaged place before them was synced */
+            spool_store_extend(c.store, message(&c, 1), 2000000);
+            cr_assert_eq(spool_store_sync(c.store), 0);
+            spool_store_extend(c.store, message(&c, 2), 2000000);
+            cr_assert_eq(spool_store_sync(c.store), 0);
+        }
+        spool_store_close(&c.store);
+        losses[i].deed(&c);
+        open_store(&c, SPOOL_STORE_OWNER);
+        expect_missing(&c, losses[i].why, losses[i].name);
+        cr_assert_eq(spool_store_clean(c.store, NULL, NULL), 0);
+        reopen(&c, SPOOL_STORE_OWNER);
+        expect_missing(&c, NULL, losses[i].name);
+        end_case(&c);
+    }
 }

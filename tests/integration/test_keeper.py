@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What happens to the keeper: a relay that starts over beside it, a deliverer that hangs, a signal to the group, a lost ledger."""
+import os
+import signal
+
+from harness import SPOOLMGR, Delay, make_message, wait_until
+
+
+def keep(node, backend, count=1):
+    """So many messages in the spool, and a backend that is there again."""
+    backend.stop()
+    for n in range(count):
+        assert node.send(make_message(test_id=n)).code == 250
+    backend.start()
+
+
+def behind_the_dot(backend):
+    wait_until(lambda: backend.messages, 30, "a message is behind its dot")
+
+
+def test_P9_a_new_shared_table_under_a_running_attempt(acme, backend):
+    backend.script["dot"] = Delay(6)
+    keep(acme, backend)
+    behind_the_dot(backend)
+    acme.relayd.stop()
+    (acme.dirs["run-dir"] / "shared").unlink()
+    acme.relayd.start()
+    wait_until(lambda: backend.taken, 30, "the attempt ends")
+    wait_until(lambda: acme.spoolmgr.log_lines("delivered"), 10, "and is said to have")
+    assert acme.spoolmgr.alive and len(backend.messages) == 1
+    backend.script.clear()
+    keep(acme, backend, 3)
+    wait_until(lambda: len(backend.taken) == 4, 30, "the keeper goes on")
+
+
+def test_P2_a_signal_to_the_whole_group_makes_no_duplicate(acme, backend):
+    backend.script["dot"] = Delay(3)
+    keep(acme, backend)
+    behind_the_dot(backend)
+    for pid in reversed(acme.spoolmgr.tree()):
+        os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not acme.spoolmgr.alive, 20, "it has waited and ended")
+    assert len(backend.taken) == 1
+    acme.spoolmgr.start()
+    assert acme.spoolmgr.log_lines("delivered")
+    assert not acme.possible_duplicates() and len(backend.messages) == 1
+
+
+def test_P8_a_deliverer_that_hangs_is_replaced(acme, backend):
+    backend.stop()
+    assert acme.send(make_message(test_id=1)).code == 250
+    stopped = acme.spoolmgr.children_named("dlv")
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    backend.start()
+    wait_until(lambda: backend.taken, 40, "delivered by others")
+    wait_until(lambda: not set(stopped) & set(acme.spoolmgr.children()), 10, "they are gone")
+    assert acme.spoolmgr.log_lines("deliverer-hangs")
+
+
+def test_a_keeper_with_hanging_deliverers_ends(acme, backend):
+    for pid in acme.spoolmgr.children_named("dlv"):
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(acme.spoolmgr.pid, signal.SIGTERM)
+    wait_until(lambda: not acme.spoolmgr.alive, 15, "it has ended")
+    acme.spoolmgr.start()
+
+
+def test_P2_a_lost_ledger_names_what_may_go_out_twice(acme, backend):
+    backend.script["dot"] = lambda session, content: None if b"X-Test-Id: 0" in content else "451 4.7.1 later"
+    keep(acme, backend, 2)  # one is delivered, the other keeps their segment
+    wait_until(lambda: backend.taken, 30, "the first is delivered")
+    wait_until(lambda: acme.spoolmgr.log_lines("delivered"), 10, "and recorded")
+    acme.spoolmgr.stop()
+    assert not acme.spoolmgr.log_lines("outcomes-missing"), "a first start is no loss"
+    ledgers = list(acme.dirs["spool-dir"].glob("ledger-*"))
+    assert ledgers
+    for path in ledgers:
+        path.unlink()
+    assert "MISSING" in acme.run(SPOOLMGR, "--fsck").stdout
+    backend.script.clear()
+    acme.spoolmgr.start()
+    wait_until(lambda: len(backend.taken) == 3, 30, "both are delivered, one of them again")
+    alarms = acme.spoolmgr.log_lines("outcomes-missing")
+    assert len(alarms) == 1 and " alarm " in alarms[0] and "the ledger is missing" in alarms[0]
+    assert len(acme.possible_duplicates()) == 2
