@@ -15,6 +15,7 @@
 
 #define PROBE_LEASE_MS 30000 /* so long nobody else probes; then the prober counts as dead */
 #define TOUCH_EVERY_MS 10000
+#define PAUSE_SANE_MS (3600 * 1000) /* unless a longer one has been asked for */
 #define FAILURES_MAX 0xffff
 
 static const char *const state_words[] = {"unknown", "up", "down"};
@@ -179,6 +180,17 @@ touch(struct shared_health_entry *entry, int64_t wall_ms)
 
 /* --- What callers do. */
 
+/* A moment written by a clock that has been set back since would silence a backend until the clock
+ * has caught up: it went down then, or its probe is further away than any pause. */
+static bool
+is_of_another_clock(const struct shared_table *table, int64_t probe_at_ms, int64_t since_ms,
+                    int64_t wall_ms)
+{
+    int64_t longest_ms = table->probe_max_ms > PAUSE_SANE_MS ? table->probe_max_ms : PAUSE_SANE_MS;
+
+    return wall_ms < since_ms || probe_at_ms - wall_ms > longest_ms;
+}
+
 bool
 shared_health_may_ask(struct shared_table *table, const struct inet_endpoint *endpoint,
                       int64_t wall_ms)
@@ -192,8 +204,9 @@ shared_health_may_ask(struct shared_table *table, const struct inet_endpoint *en
         return true;
     word = atomic_load(&entry->probe);
     probe_at_ms = probe_of(key, word, &is_probing);
-    /* A clock that was set back must not silence a backend until it has caught up. */
-    if (wall_ms < probe_at_ms && wall_ms >= since_of(key, atomic_load(&entry->since)))
+    if (wall_ms < probe_at_ms &&
+        !is_of_another_clock(table, probe_at_ms, since_of(key, atomic_load(&entry->since)),
+                             wall_ms))
         return false;
     return atomic_compare_exchange_strong(&entry->probe, &word,
                                           probe_word(key, wall_ms + PROBE_LEASE_MS, true));
@@ -265,6 +278,8 @@ shared_health_failed(struct shared_table *table, const struct inet_endpoint *end
     struct shared_health_entry *entry = find_or_claim(table, key, wall_ms);
     uint64_t word = atomic_load(&entry->status), down;
 
+    if (probe_max_ms > table->probe_max_ms)
+        table->probe_max_ms = probe_max_ms;
     touch(entry, wall_ms);
     down = status_word(key, (struct status){SHARED_HEALTH_DOWN, reason, 1});
     while (status_of(key, word).state != SHARED_HEALTH_DOWN) {

@@ -69,6 +69,7 @@ struct shared_memory {
 
 struct shared_table {
     struct shared_memory *memory;
+    int64_t probe_max_ms; /* this process's own: the longest pause it has been asked for */
 };
 
 /* Never 0. */

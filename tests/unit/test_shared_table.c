@@ -286,6 +286,22 @@ Test(shared_table, a_clock_set_back_silences_nothing)
     cr_expect(shared_health_may_ask(table, &e, NOW - 86400000));
 }
 
+/* It went down before the clock ran ahead, and was probed meanwhile. */
+Test(shared_table, a_probe_put_off_by_a_clock_that_was_ahead_silences_nothing)
+{
+    static const int64_t hour_ms = 3600000, ahead = NOW + 30 * 24 * hour_ms;
+    struct inet_endpoint e = endpoint_of(1), slow = endpoint_of(2);
+
+    shared_health_failed(table, &e, SHARED_REASON_CONNECT, NOW, MIN_MS, MAX_MS);
+    cr_assert(shared_health_may_ask(table, &e, ahead));
+    shared_health_failed(table, &e, SHARED_REASON_CONNECT, ahead, MIN_MS, MAX_MS);
+    cr_expect_not(shared_health_may_ask(table, &e, ahead));
+    cr_expect(shared_health_may_ask(table, &e, NOW + 120000));
+    cr_expect_not(shared_health_may_ask(table, &e, NOW + 120001), "one asks");
+    shared_health_failed(table, &slow, SHARED_REASON_CONNECT, NOW, 8 * hour_ms, 8 * hour_ms);
+    cr_expect_not(shared_health_may_ask(table, &slow, NOW + 1), "a long pause that was asked for");
+}
+
 static void
 on_health(void *ctx, const struct shared_health *health)
 {
