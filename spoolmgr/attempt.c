@@ -107,12 +107,13 @@ choose_backend(struct keeper *k, const struct schedule_queue *queue,
 
 /* The first backend by priority that may be asked now. */
 static struct choice
-choose(struct keeper *k, const struct schedule_queue *queue)
+choose(struct keeper *k, struct schedule_queue *queue)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     struct choice choice = {0};
     unsigned count = route_backends(k->route, queue->customer_id, backends);
 
+    queue->no_route = count == 0;
     for (unsigned i = 0; i < count; i++) {
         if (!backends[i].held && choose_backend(k, queue, &backends[i], &choice))
             break;

@@ -28,6 +28,7 @@ void
 keeper_touch(struct keeper *k, struct mail *mail)
 {
     committer_sync(k->committer);
+    mail->shown_no_route = plan_has_no_route(mail);
     if (k->mirror != NULL)
         mirror_changed(k->mirror, mail);
 }
@@ -248,14 +249,15 @@ queues_json(struct keeper *k)
 
         if (queue->ready.count + queue->waiting.count + queue->running == 0)
             continue;
-        json_array_append_new(list, json_pack("{s:I, s:s, s:I, s:I, s:I}", "customer_id",
-                                              (json_int_t)queue->customer_id, "state",
-                                              queue->customer_id == 0        ? "no-route"
-                                              : queue->unreachable_at_ms > 0 ? "unreachable"
-                                                                             : "ok",
-                                              "ready", (json_int_t)queue->ready.count, "waiting",
-                                              (json_int_t)queue->waiting.count, "running",
-                                              (json_int_t)queue->running));
+        json_array_append_new(list,
+                              json_pack("{s:I, s:s, s:I, s:I, s:I}", "customer_id",
+                                        (json_int_t)queue->customer_id, "state",
+                                        queue->customer_id == 0 || queue->no_route ? "no-route"
+                                        : queue->unreachable_at_ms > 0             ? "unreachable"
+                                                                                   : "ok",
+                                        "ready", (json_int_t)queue->ready.count, "waiting",
+                                        (json_int_t)queue->waiting.count, "running",
+                                        (json_int_t)queue->running));
     }
     return list;
 }
@@ -267,11 +269,12 @@ answer_status(struct keeper *k)
 
     spool_store_get_stats(k->store, &stats);
     return json_pack(
-        "{s:b, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}", "ok", 1, "open",
+        "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}", "ok", 1, "open",
         (json_int_t)spool_store_open_count(k->store), "segments", (json_int_t)stats.segments,
         "damaged_records", (json_int_t)stats.damaged_records, "unreadable_segments",
         (json_int_t)stats.unreadable_segments, "ledger_bytes", (json_int_t)stats.ledger_bytes,
-        "replica", route_has_replica(k->route), "database",
+        "no_route_domains", (json_int_t)k->no_route_count, "replica", route_has_replica(k->route),
+        "database",
         k->mirror == NULL         ? "not configured"
         : mirror_is_up(k->mirror) ? "up"
                                   : "down",
@@ -413,6 +416,7 @@ end(struct keeper *k)
     report_end(k);
     mirror_free(&k->mirror);
     forget_all(k);
+    noroute_end(k);
     schedule_fini(&k->schedule);
     loop_free(&k->loop);
 }

@@ -5,6 +5,7 @@
  *   keeper.c     life: opens, ticks, passes, control socket, end
  *   plan.c       messages of the store <-> tasks of the schedule
  *   attempt.c    one attempt: where to, with whom, and what its outcome means
+ *   noroute.c    mail that nobody takes: said, and expired
  *   report.c     what has become of a message, said once it is durable
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
@@ -34,6 +35,7 @@ struct mail { /* the keeper's side of a message with an open recipient; message-
     struct task *tasks;
     struct attempt *attempt;              /* the one that runs; one a message */
     struct mail *dirty_prev, *dirty_next; /* the mirror's list */
+    bool shown_no_route;                  /* as the mirror has been told */
     bool is_dirty, is_gone;               /* is_gone: its deletion from the index is queued */
     bool needs_plan;                      /* the replica changed while its attempt ran */
     unsigned crashes;                     /* deliverers that died while they had it */
@@ -67,6 +69,8 @@ struct attempt {
     unsigned recipient_count, result_count;
 };
 
+#define NOROUTE_SLOTS 256
+
 struct report_list { /* lines that wait until what they say is durable */
     struct report *first, *last;
     size_t count;
@@ -89,6 +93,9 @@ struct keeper {
     uint32_t next_attempt_id;
     struct spool_message *sweep; /* where the sweep goes on; NULL: at the beginning */
     bool sweep_replans, replan_again;
+    uint64_t sweep_number;                    /* counted up by each */
+    struct noroute *no_routes[NOROUTE_SLOTS]; /* domains, hashed */
+    size_t no_route_count;
     unsigned ticks;
     bool once, is_stopping, store_failed, pump_is_due;
     uint64_t pass;      /* that runs; 0: none */
@@ -110,8 +117,9 @@ void plan_message(struct keeper *k,
                   struct spool_message *m); /* makes, changes or drops its tasks */
 void plan_forget(struct keeper *k, struct spool_message *m);
 void plan_put(struct keeper *k, struct task *task, int64_t next_at_ms);
-void plan_routes_changed(struct keeper *k);      /* the replica is another one */
-void plan_sweep(struct keeper *k);               /* a slice of all messages: new routes, expiry */
+void plan_routes_changed(struct keeper *k); /* the replica is another one */
+void plan_sweep(struct keeper *k);          /* a slice of all messages: new routes, expiry */
+bool plan_has_no_route(const struct mail *mail);
 const char *plan_state(const struct mail *mail); /* a word for lists */
 
 /* attempt.c */
@@ -138,6 +146,12 @@ void report_add(struct keeper *k, const struct spool_message *m, const char *eve
                 ...) PRINTF_LIKE(4, 5);
 void report_synced(struct keeper *k); /* says what is due */
 void report_end(struct keeper *k);    /* behind the last sync; what is not durable is not said */
+
+/* noroute.c */
+/* In the sweep, each message: says what has no route; true: it has ended something. */
+bool noroute_look(struct keeper *k, struct mail *mail);
+void noroute_swept(struct keeper *k); /* a whole sweep is done */
+void noroute_end(struct keeper *k);
 
 /* fleet.c */
 struct fleet *fleet_new(struct keeper *k, unsigned count);

@@ -46,7 +46,9 @@ task_add(struct keeper *k, struct mail *mail, uint32_t customer_id)
     task->customer_id = customer_id;
     task->next = mail->tasks;
     mail->tasks = task;
-    plan_put(k, task, mail->message->next_attempt_at_ms);
+    plan_put(k, task,
+             schedule_capped_ms(mail->message->next_attempt_at_ms, clock_wall_ms(),
+                                k->config->message_retry_max_ms));
 }
 
 static void
@@ -171,6 +173,16 @@ plan_forget(struct keeper *k, struct spool_message *m)
     m->user = NULL;
 }
 
+bool
+plan_has_no_route(const struct mail *mail)
+{
+    for (const struct task *task = mail->tasks; task != NULL; task = task->next) {
+        if (task->customer_id == 0 || (task->item.queue != NULL && task->item.queue->no_route))
+            return true;
+    }
+    return false;
+}
+
 const char *
 plan_state(const struct mail *mail)
 {
@@ -182,10 +194,8 @@ plan_state(const struct mail *mail)
         return "held";
     if (m->prepared)
         return "prepared";
-    for (const struct task *task = mail->tasks; task != NULL; task = task->next) {
-        if (task->customer_id == 0)
-            return "no-route";
-    }
+    if (plan_has_no_route(mail))
+        return "no-route";
     return mail->attempt != NULL ? "running" : "waiting";
 }
 
@@ -239,14 +249,19 @@ sweep_one(struct keeper *k, struct spool_message *m)
         if (before != plan_state(mail))
             keeper_touch(k, mail);
     }
-    sweep_expiry(k, mail);
+    if (mail->shown_no_route != plan_has_no_route(mail))
+        keeper_touch(k, mail);
+    if (!noroute_look(k, mail))
+        sweep_expiry(k, mail);
 }
 
 void
 plan_sweep(struct keeper *k)
 {
-    if (k->sweep == NULL)
+    if (k->sweep == NULL) {
         k->sweep = spool_store_next(k->store, NULL);
+        k->sweep_number++;
+    }
     for (unsigned i = 0; i < SWEEP_SLICE && k->sweep != NULL; i++) {
         struct spool_message *m = k->sweep;
 
@@ -254,6 +269,7 @@ plan_sweep(struct keeper *k)
         k->sweep = spool_store_next(k->store, m);
     }
     if (k->sweep == NULL) {
+        noroute_swept(k);
         k->sweep_replans = k->replan_again;
         k->replan_again = false;
     }

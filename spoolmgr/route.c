@@ -193,6 +193,24 @@ route_backends(const struct route *r, uint32_t customer_id,
     return count;
 }
 
+bool
+route_is_missing(const struct route *r, const char *domain, uint32_t customer_id)
+{
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    struct registry_domain found;
+    unsigned count = 0;
+    int err;
+
+    if (r->registry == NULL)
+        return false;
+    if (customer_id == 0) {
+        err = registry_find_domain(r->registry, domain, &found);
+        return err == ERR_NOT_FOUND || (err == 0 && found.removed);
+    }
+    err = registry_find_backends(r->registry, customer_id, backends, &count);
+    return err == ERR_NOT_FOUND || (err == 0 && count == 0);
+}
+
 struct shared_table *
 route_table(struct route *r)
 {

@@ -30,6 +30,9 @@ uint32_t route_customer(struct route *route, const char *domain);
 /* Its backends, the first to be asked first; returns how many. */
 unsigned route_backends(const struct route *route, uint32_t customer_id,
                         struct registry_backend found[REGISTRY_BACKENDS_MAX]);
+/* The replica says that nobody serves the domain (customer 0), or that the customer has no backend.
+ * False too if it cannot say: then nothing may follow from it. */
+bool route_is_missing(const struct route *route, const char *domain, uint32_t customer_id);
 struct shared_table *route_table(struct route *route);
 
 #endif

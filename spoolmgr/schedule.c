@@ -307,6 +307,16 @@ schedule_window_broken(struct schedule_window *w, uint32_t id)
 
 /* --- Pauses. */
 
+#define UNKNOWN_LONGEST_MS (4 * 3600 * 1000)
+
+int64_t
+schedule_capped_ms(int64_t next_at_ms, int64_t now_ms, int64_t max_ms)
+{
+    int64_t longest_ms = max_ms > UNKNOWN_LONGEST_MS ? max_ms : UNKNOWN_LONGEST_MS;
+
+    return next_at_ms > now_ms + longest_ms ? now_ms + longest_ms : next_at_ms;
+}
+
 int64_t
 schedule_backoff_ms(int64_t previous_ms, int64_t min_ms, int64_t max_ms, uint32_t random)
 {

@@ -39,6 +39,8 @@ struct schedule_queue {
     uint64_t pass;             /* the pass it takes part in, if that is the schedule's */
     int64_t unreachable_at_ms; /* an attempt that began then found no backend to talk to; 0: the
                                   newest attempt did. For the keeper */
+    bool no_route; /* the customer had no backend when it was last asked for one. For the
+                      keeper */
 };
 
 struct schedule {
@@ -86,6 +88,9 @@ void schedule_window_trouble(struct schedule_window *w);
 bool schedule_window_broken(struct schedule_window *w, uint32_t id);
 
 /* --- Pauses. */
+/* A recorded moment, no further away than a pause can be: a clock that was ahead when it was
+ * recorded must not keep a message for weeks. */
+int64_t schedule_capped_ms(int64_t next_at_ms, int64_t now_ms, int64_t max_ms);
 /* After a message-specific failure: min, then twice the previous pause up to max; less up to a
  * fifth by `random`, so that what failed together is not tried together. */
 int64_t schedule_backoff_ms(int64_t previous_ms, int64_t min_ms, int64_t max_ms, uint32_t random);

@@ -153,3 +153,21 @@ Test(schedule, a_message_backs_off_alone_and_doubles)
     cr_expect_eq(schedule_unknown_pause_ms(2), 4 * 3600000);
     cr_expect_eq(schedule_unknown_pause_ms(3), -1);
 }
+
+static const struct {
+    const char *name;
+    int64_t next_ms, max_ms, want_ms;
+} recorded[] = {
+    {"as soon as its route permits", 0, 1000, 0},
+    {"past", 900, 1000, 900},
+    {"as far as it can be", 1000 + 14400000, 1000, 1000 + 14400000},
+    {"by a clock that was ahead", 9000000000, 1000, 1000 + 14400000},
+    {"with longer pauses allowed", 9000000000, 86400000, 1000 + 86400000},
+};
+
+Test(schedule, a_recorded_moment_is_no_further_away_than_a_pause_can_be)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(recorded); i++)
+        cr_expect_eq(schedule_capped_ms(recorded[i].next_ms, 1000, recorded[i].max_ms),
+                     recorded[i].want_ms, "%s", recorded[i].name);
+}
