@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * make_spool DIR: writes three known messages into an empty spool folder, as a worker would, so
- * that what looks at a spool can be tested without any daemon.
+ * make_spool DIR [DAYS]: writes three known messages into an empty spool folder, as a worker would
+ * (DAYS ago), so that what looks at a spool can be tested without any daemon.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/parse.h"
 #include "unit/spool_fixture.h"
 
 static struct spool_recipient first[] = {{"rita@acme.example", "acme.example", SPOOL_OURS}};
@@ -55,15 +56,17 @@ int
 main(int argc, char **argv)
 {
     struct spool_parent parent = {.seal = false};
-    int dir_fd = argc == 2 ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    uint64_t days = 0;
+    bool good = argc == 2 || (argc == 3 && parse_u64(slice_of(argv[2]), &days) == 0);
+    int dir_fd = good ? open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
     if (dir_fd < 0) {
-        fprintf(stderr, "usage: make_spool DIR\n");
+        fprintf(stderr, "usage: make_spool DIR [DAYS]\n");
         return 2;
     }
     spool_parent_begin(&parent, &spool_io_disk, dir_fd);
     for (unsigned i = 0; i < ARRAY_SIZE(messages); i++)
-        write_one(&parent, i, clock_wall_ms());
+        write_one(&parent, i, clock_wall_ms() - (int64_t)days * 86400000);
     spool_parent_end(&parent);
     return 0;
 }

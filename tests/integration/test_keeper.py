@@ -2,8 +2,12 @@
 """What happens to the keeper: a relay that starts over beside it, a deliverer that hangs, a signal to the group, a lost ledger."""
 import os
 import signal
+import subprocess
 
-from harness import SPOOLMGR, Delay, make_message, wait_until
+from harness import SPOOLMGR, Delay, Node, make_message, program, wait_until
+from world import own
+
+MAKE_SPOOL = "tests/integration/make_spool"
 
 
 def keep(node, backend, count=1):
@@ -84,3 +88,38 @@ def test_P2_a_lost_ledger_names_what_may_go_out_twice(acme, backend):
     alarms = acme.spoolmgr.log_lines("outcomes-missing")
     assert len(alarms) == 1 and " alarm " in alarms[0] and "the ledger is missing" in alarms[0]
     assert len(acme.possible_duplicates()) == 2
+
+
+def aged_spool(world_of, days):
+    """A node whose spool has three messages of so many days; its customer acme has no backend."""
+    node = world_of(Node(start=False))
+    node.start_database()
+    subprocess.run([program(MAKE_SPOOL), str(node.dirs["spool-dir"]), str(days)], check=True, capture_output=True)
+    for path in node.dirs["spool-dir"].iterdir():
+        own(path, node.user)
+    node.relayctl("customer", "add", "acme", "--contact", "ops@acme.example")
+    node.relayctl("domain", "add", "acme.example", "--customer", "acme")
+    node.relayd.start()
+    wait_until(lambda: (node.dirs["state-dir"] / "replica.cdb").exists(), 20, "the replica")
+    node.spoolmgr.start()
+    return node
+
+
+def test_mail_without_a_route_is_said_once_a_domain_and_goes_when_there_is_one(world_of, backend):
+    node = aged_spool(world_of, 0)
+    domains = ("acme.example", "beta.example", "sub.beta.example")
+    wait_until(lambda: len(node.spoolmgr.log_lines("no-route")) == 3, 20, "three alarms")
+    said = node.spoolmgr.log_lines("no-route")
+    assert all(any(f"domain={d} " in line and " alarm " in line for line in said) for d in domains), said
+    assert len(node.spool()) == 3
+    node.relayctl("backend", "add", backend.endpoint, "--customer", "acme")
+    wait_until(lambda: len(backend.taken) == 2, 20, "acme's mail")
+    wait_until(lambda: node.spoolmgr.log_lines("no-route-over"), 20, "its end is said")
+    assert len(node.spoolmgr.log_lines("no-route")) == 3 and not node.spoolmgr.log_lines("expired")
+
+
+def test_P2_mail_without_a_route_expires_behind_its_deadline(world_of):
+    node = aged_spool(world_of, 8)
+    wait_until(lambda: len(node.spoolmgr.log_lines("expired")) == 3, 20, "all three have ended")
+    assert all("no route" in line for line in node.spoolmgr.log_lines("expired"))
+    wait_until(lambda: not [r for r in node.spool() if r.get("open_recipients", 1)], 20, "and nothing is open")
