@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/log.h"
+#include "net/conn.h"
 #include "net/listener.h"
 #include "relayd/backend.h"
 #include "relayd/event_log.h"
@@ -25,8 +26,10 @@
 
 #define BEAT_MS 1000
 #define EVENT_FLUSH_MS 100
-#define STOP_MS 30000  /* after RELAYD_STOP */
-#define ORPHAN_MS 5000 /* after the parent's death: a new one waits for us */
+#define STOP_MS 30000      /* after RELAYD_STOP */
+#define ORPHAN_MS 5000     /* after the parent's death: a new one waits for us */
+#define LAST_WORDS_MS 2000 /* for what clients have not taken yet */
+#define LAST_WORDS_LOOK_MS 50
 #define SESSIONS_MAX 20000
 
 struct ref
@@ -96,8 +99,17 @@ stop(struct worker *w, int64_t within_ms, bool others_take_over)
 void
 worker_check_idle(struct worker *w)
 {
-    if (w->stopping && w->session_count == 0 && w->detached_count == 0)
+    int64_t by_ms = clock_monotonic_ms() + LAST_WORDS_MS;
+
+    if (!w->stopping || w->session_count > 0 || w->detached_count > 0)
+        return;
+    if (!conn_any_ending()) {
         loop_stop(w->loop);
+        return;
+    }
+    if (by_ms < w->stop_by_ms)
+        w->stop_by_ms = by_ms;
+    loop_timer_start(&w->beat, LAST_WORDS_LOOK_MS);
 }
 
 static void
@@ -217,6 +229,7 @@ on_beat(void *ctx)
         loop_stop(w->loop);
     }
     loop_timer_start(&w->beat, BEAT_MS);
+    worker_check_idle(w);
 }
 
 static void
@@ -302,6 +315,7 @@ tear_down(struct worker *w)
     event_log_free(&w->events);
     state_client_close(&w->state);
     channel_close(&w->parent);
+    conn_close_ending();
     loop_timer_cancel(&w->beat);
     loop_timer_cancel(&w->flush);
     loop_free(&w->loop); /* what was deferred runs here */

@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define SPARE_BUFFERS 16
@@ -60,6 +61,7 @@ struct conn {
     bool was_full, notify_empty, is_drained;
     bool has_unread;    /* the kernel may hold input that nobody has read */
     bool has_shut_down; /* ENDING: our side has ended */
+    LIST_ENTRY(conn) ending;
     struct inet_endpoint peer, local;
 };
 
@@ -67,6 +69,7 @@ struct conn {
 static struct buf scratch;                     /* CONN_READ_BUDGET bytes, while nobody has it */
 static struct buf spare_output[SPARE_BUFFERS]; /* memory of emptied output buffers */
 static size_t spare_count;
+static LIST_HEAD(, conn) endings = LIST_HEAD_INITIALIZER(endings); /* in CONN_STATE_ENDING */
 
 static void on_turn_end(void *ctx);
 static void report(struct conn *c);
@@ -191,6 +194,8 @@ destroy(struct conn *c)
 {
     if (c->state == CONN_STATE_CLOSED)
         return;
+    if (c->state == CONN_STATE_ENDING)
+        LIST_REMOVE(c, ending);
     set_reading(c, false);
     if (c->write_event)
         event_free(c->write_event);
@@ -639,10 +644,24 @@ conn_close_after_output(struct conn **conn)
         return;
     }
     c->state = CONN_STATE_ENDING;
+    LIST_INSERT_HEAD(&endings, c, ending);
     c->has_unread |= c->is_paused || !c->is_reading;
     c->is_paused = false;
     conn_deadline(c, CONN_LINGER_MS);
     schedule(c, WORK_FLUSH);
+}
+
+bool
+conn_any_ending(void)
+{
+    return !LIST_EMPTY(&endings);
+}
+
+void
+conn_close_ending(void)
+{
+    while (!LIST_EMPTY(&endings))
+        destroy(LIST_FIRST(&endings));
 }
 
 /* --- looking --- */

@@ -53,6 +53,9 @@ void conn_close(struct conn **conn); /* at once; unsent output is lost */
  * time, since closing over unread input would reset the connection and could lose the output. */
 #define CONN_LINGER_MS 10000
 void conn_close_after_output(struct conn **conn);
+/* For a process that ends: are there such connections still, and closing them at once. */
+bool conn_any_ending(void);
+void conn_close_ending(void);
 
 /* Unread bytes; consume from the front, never append. Slices of it hold until the callback returns
  * or something is consumed. Reading stops by itself at CONN_READ_BUDGET unread bytes and goes on

@@ -20,7 +20,7 @@ shared_worker_begin(struct shared_table *table, unsigned slot, int pid)
 {
     struct shared_column *column = shared_column_of(table, slot);
 
-    atomic_store(&column->stamped_at_ms, 0);
+    /* The stamp stays: who started this process has set it, and zero would look like silence. */
     atomic_store(&column->pid, pid);
 }
 
