@@ -282,7 +282,7 @@ link_idle(struct backend_link *link)
     link->ops = NULL;
     link->idle_since_ms = loop_now_ms(link->target->pool->worker->loop);
     if (link->uses >= BACKEND_LINK_USES_MAX ||
-        (link->target->pool->worker->stopping && link->target->first_wait == NULL))
+        (link->target->pool->worker->closing && link->target->first_wait == NULL))
         link_quit(link);
 }
 

@@ -80,7 +80,7 @@ on_mail(void *ctx, const struct smtp_mail *mail, struct smtp_reply *reply)
 {
     struct session *s = ctx;
 
-    if (s->worker->stopping) {
+    if (s->worker->closing) {
         *reply = smtp_verdict_reply(SMTP_VERDICT_SHUTTING_DOWN);
         return SMTP_SERVER_DONE;
     }
@@ -188,7 +188,7 @@ process(struct session *s)
             break;
     }
     s->processing = false;
-    if (s->worker->stopping)
+    if (s->worker->closing)
         session_stop(s);
     if (smtp_server_is_finished(s->engine)) {
         session_end(s, true);

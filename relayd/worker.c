@@ -28,6 +28,7 @@
 #define EVENT_FLUSH_MS 100
 #define STOP_MS 30000      /* after RELAYD_STOP */
 #define ORPHAN_MS 5000     /* after the parent's death: a new one waits for us */
+#define GRACE_MS 3000      /* in a reload: clients that have just come go on as if nothing were */
 #define LAST_WORDS_MS 2000 /* for what clients have not taken yet */
 #define LAST_WORDS_LOOK_MS 50
 #define SESSIONS_MAX 20000
@@ -75,11 +76,26 @@ take_segment(struct worker *w, struct slice payload, const int *fds, size_t fd_c
     spool_writer_give(w->writer, ticket, fd_count ? fds[0] : -1, id, (const uint8_t *)key.p, size);
 }
 
+/* Says 421 to whoever is between messages; who is in one hears it behind that. */
+static void
+close_sessions(void *ctx)
+{
+    struct worker *w = ctx;
+    struct session *next;
+
+    w->closing = true;
+    for (struct session *s = w->sessions; s; s = next) {
+        next = session_next(s);
+        session_stop(s);
+    }
+    backend_pool_drop_idle(w->pool);
+    worker_check_idle(w);
+}
+
 static void
 stop(struct worker *w, int64_t within_ms, bool others_take_over)
 {
     int64_t by_ms = clock_monotonic_ms() + within_ms;
-    struct session *next;
 
     if (!w->stopping || by_ms < w->stop_by_ms)
         w->stop_by_ms = by_ms;
@@ -88,11 +104,10 @@ stop(struct worker *w, int64_t within_ms, bool others_take_over)
     w->stopping = true;
     for (size_t i = 0; i < w->listener_count; i++)
         (others_take_over ? listener_leave : listener_close)(&w->listeners[i]);
-    for (struct session *s = w->sessions; s; s = next) {
-        next = session_next(s);
-        session_stop(s);
-    }
-    backend_pool_drop_idle(w->pool);
+    if (others_take_over)
+        loop_timer_start(&w->grace, GRACE_MS);
+    else
+        close_sessions(w);
     worker_check_idle(w);
 }
 
@@ -301,6 +316,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
         w->listeners[i] = listener_open(w->loop, args->listen_fds[i], on_accept, w);
     loop_timer_init(&w->beat, w->loop, on_beat, w);
     loop_timer_init(&w->flush, w->loop, on_flush, w);
+    loop_timer_init(&w->grace, w->loop, close_sessions, w);
 }
 
 static void
@@ -318,6 +334,7 @@ tear_down(struct worker *w)
     conn_close_ending();
     loop_timer_cancel(&w->beat);
     loop_timer_cancel(&w->flush);
+    loop_timer_cancel(&w->grace);
     loop_free(&w->loop); /* what was deferred runs here */
     registry_close(&w->registry);
     body_pool_fini(&w->bodies);

@@ -37,9 +37,10 @@ struct worker {
     struct session *sessions; /* doubly linked */
     unsigned session_count;
     unsigned detached_count; /* transactions that go on without their client */
-    bool stopping;
+    bool stopping;           /* accepts no connections any more */
+    bool closing;            /* and ends its sessions behind their message */
     struct loop_watch *writer_watch;
-    struct loop_timer beat, flush;
+    struct loop_timer beat, flush, grace;
     struct listener **listeners;
     size_t listener_count;
     int64_t stop_by_ms;
