@@ -41,7 +41,8 @@ struct backend_link *backend_take_idle(struct backend_pool *pool,
                                        const struct inet_endpoint *endpoint,
                                        const struct backend_user_ops *ops, void *ctx);
 /* A link later: made anew, or given back by another user. One callback, never from inside: link, or
- * NULL with the reason. A failure has been noted in the health table already. */
+ * NULL with the reason. If the backend could not be reached, the health table says so already; that
+ * all its links were busy for too long says nothing about it. */
 typedef void (*backend_on_link)(void *ctx, struct backend_link *link, enum smtp_phase phase,
                                 const struct smtp_reply *reply);
 struct backend_wait *backend_wait_start(struct backend_pool *pool,
