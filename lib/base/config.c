@@ -23,6 +23,7 @@ enum kind {
     KIND_WORDS,
     KIND_ENDPOINT,
     KIND_ENDPOINTS,
+    KIND_NETWORKS,
     KIND_DURATION,
     KIND_SIZE,
     KIND_NUMBER,
@@ -152,6 +153,27 @@ read_endpoints(const char *text, void *field, uint16_t default_port)
 }
 
 static const char *
+read_networks(const char *text, void *field, uint16_t default_port)
+{
+    struct config_networks *list = field;
+    struct inet_network n;
+
+    (void)default_port;
+    switch (inet_network_parse(slice_of(text), &n)) {
+    case ERR_OK:
+        break;
+    case ERR_RANGE:
+        return "has bits set behind its prefix, or a prefix that is too long; write 192.0.2.0/24";
+    default:
+        return "is not a network; write 192.0.2.0/24, 2001:db8::/32 or an address (names are not "
+               "looked up)";
+    }
+    list->items = mem_realloc(list->items, (list->count + 1) * sizeof *list->items);
+    list->items[list->count++] = n;
+    return NULL;
+}
+
+static const char *
 read_duration(const char *text, void *field, uint16_t default_port)
 {
     (void)default_port;
@@ -203,6 +225,7 @@ static const struct kind_row {
     [KIND_WORDS] = {read_words, true, true, "text, ..."},
     [KIND_ENDPOINT] = {read_endpoint, false, true, "address:port"},
     [KIND_ENDPOINTS] = {read_endpoints, true, true, "address:port, ..."},
+    [KIND_NETWORKS] = {read_networks, true, true, "network, ..."},
     [KIND_DURATION] = {read_duration, false, false, "duration"},
     [KIND_SIZE] = {read_size, false, false, "size"},
     [KIND_NUMBER] = {read_number, false, false, "number"},
@@ -271,6 +294,10 @@ static const struct rule {
     {FIELD(backend_connections), 1, 10000, 0, NULL},
     {FIELD(client_command_timeout_ms), 100, HOUR, 0, NULL},
     {FIELD(client_data_timeout_ms), 100, HOUR, 0, NULL},
+    {FIELD(client_concurrency), 0, 1000000, 0, NULL},
+    {FIELD(max_connections), 10, 1000000, 0, NULL},
+    {FIELD(client_min_rate), 0, 1000000, 0, NULL},
+    {FIELD(greet_wait_ms), 0, MINUTE, 0, NULL},
     {FIELD(message_retry_min_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(message_retry_max_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(max_received), 10, 10000, 0, NULL},
@@ -436,7 +463,8 @@ read_settings(struct loading *l, struct slice text)
     struct config_file_option table[OPTION_COUNT];
 
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        table[i] = (struct config_file_option){options[i].name, kinds[options[i].kind].is_list};
+        table[i] = (struct config_file_option){options[i].name, kinds[options[i].kind].is_list,
+                                               options[i].fallback == NULL};
     config_file_read(text, table, OPTION_COUNT, &ops, l);
     use_defaults(l);
     check_whole(l);
@@ -515,6 +543,8 @@ config_free(struct config **config_p)
             free_words(field);
         else if (options[i].kind == KIND_ENDPOINTS)
             free(((struct config_endpoints *)field)->items);
+        else if (options[i].kind == KIND_NETWORKS)
+            free(((struct config_networks *)field)->items);
     }
     free(config->path);
     free(config);

@@ -23,7 +23,12 @@ struct config_endpoints {
     struct inet_endpoint *items;
     size_t count;
 };
+struct config_networks {
+    struct inet_network *items;
+    size_t count;
+};
 typedef struct config_words config_WORDS;
+typedef struct config_networks config_NETWORKS;
 typedef struct inet_endpoint config_ENDPOINT;
 typedef struct config_endpoints config_ENDPOINTS;
 typedef int64_t config_DURATION;

@@ -144,6 +144,15 @@ scan_quoted(struct reading *r)
     copy(r);
 }
 
+static bool
+may_be_empty(const struct reading *r, const char *name)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (strcmp(r->options[i].name, name) == 0)
+            return r->options[i].may_be_empty;
+    return false;
+}
+
 /* libconfuse passes an empty list over in silence. */
 static void
 refuse_empty_list(struct reading *r)
@@ -160,7 +169,7 @@ refuse_empty_list(struct reading *r)
     before.p += name.n;
     before.n -= name.n;
     name = slice_trim(slice_split(&before, '='));
-    if (slice_to_text(name, setting, sizeof setting))
+    if (slice_to_text(name, setting, sizeof setting) && !may_be_empty(r, setting))
         tell(r, r->line, setting, "is an empty list; write a value, or leave the setting out");
 }
 

@@ -11,6 +11,7 @@
 struct config_file_option {
     const char *name;
     bool is_list;
+    bool may_be_empty; /* of a list: { } says what leaving it out says */
 };
 
 struct config_file_ops {

@@ -110,6 +110,77 @@ inet_endpoint_equal(const struct inet_endpoint *a, const struct inet_endpoint *b
            memcmp(a->addr, b->addr, sizeof a->addr) == 0;
 }
 
+/* --- Networks. */
+
+/* The octet `i` of a mask of `bits`. */
+static uint8_t
+mask_octet(unsigned bits, unsigned i)
+{
+    if (bits >= 8 * i + 8)
+        return 0xff;
+    return bits <= 8 * i ? 0 : (uint8_t)(0xff00 >> (bits - 8 * i));
+}
+
+static bool
+has_host_bits(const struct inet_network *n)
+{
+    for (unsigned i = 0; i < sizeof n->addr; i++)
+        if (n->addr[i] & (uint8_t)~mask_octet(n->bits, i))
+            return true;
+    return false;
+}
+
+int
+inet_network_parse(struct slice s, struct inet_network *n)
+{
+    struct slice rest = s, address = slice_split(&rest, '/');
+    struct inet_endpoint e = {0};
+    bool mapped = false;
+    uint64_t bits;
+    int rc = parse_address(address, &e);
+
+    *n = (struct inet_network){0};
+    if (rc < 0)
+        return rc;
+    mapped = e.family == 4 && memchr(address.p, ':', address.n) != NULL;
+    bits = e.family == 4 && !mapped ? 32 : 128;
+    if (rest.p != NULL) {
+        uint64_t most = bits;
+
+        rc = parse_u64(rest, &bits);
+        if (rc == ERR_OK && (bits > most || (mapped && bits < 96)))
+            rc = ERR_RANGE;
+        if (rc < 0)
+            return rc;
+    }
+    n->family = e.family;
+    n->bits = (uint8_t)(mapped ? bits - 96 : bits);
+    memcpy(n->addr, e.addr, sizeof n->addr);
+    return has_host_bits(n) ? ERR_RANGE : ERR_OK;
+}
+
+const char *
+inet_network_text(const struct inet_network *n, char dst[INET_ENDPOINT_SIZE])
+{
+    struct inet_endpoint e = {.family = n->family};
+    char address[INET_ENDPOINT_SIZE];
+
+    memcpy(e.addr, n->addr, sizeof e.addr);
+    snprintf(dst, INET_ENDPOINT_SIZE, "%.46s/%u", inet_address_text(&e, address), n->bits);
+    return dst;
+}
+
+bool
+inet_network_has(const struct inet_network *n, const struct inet_endpoint *e)
+{
+    if (n->family == 0 || n->family != e->family)
+        return false;
+    for (unsigned i = 0; 8 * i < n->bits; i++)
+        if ((e->addr[i] ^ n->addr[i]) & mask_octet(n->bits, i))
+            return false;
+    return true;
+}
+
 socklen_t
 inet_endpoint_to_sockaddr(const struct inet_endpoint *e, struct sockaddr_storage *ss)
 {

@@ -31,6 +31,19 @@ const char *inet_address_text(const struct inet_endpoint *e, char dst[INET_ENDPO
 const char *inet_literal_text(const struct inet_endpoint *e, char dst[INET_ENDPOINT_SIZE]);
 bool inet_endpoint_equal(const struct inet_endpoint *a, const struct inet_endpoint *b);
 
+/* A block of addresses. */
+struct inet_network {
+    uint8_t family;   /* 4 or 6; 0: none */
+    uint8_t bits;     /* length of the prefix */
+    uint8_t addr[16]; /* as in an endpoint; 0 behind the prefix */
+};
+
+/* "192.0.2.0/24", "2001:db8::/32", or one address.  ERR_SYNTAX; ERR_RANGE: the prefix is too long,
+ * or there are bits set behind it. */
+MUST_USE int inet_network_parse(struct slice s, struct inet_network *n);
+const char *inet_network_text(const struct inet_network *n, char dst[INET_ENDPOINT_SIZE]);
+bool inet_network_has(const struct inet_network *n, const struct inet_endpoint *e);
+
 socklen_t inet_endpoint_to_sockaddr(const struct inet_endpoint *e, struct sockaddr_storage *ss);
 MUST_USE int inet_endpoint_from_sockaddr(const struct sockaddr *sa, struct inet_endpoint *e);
 

@@ -87,6 +87,13 @@ static const struct {
      "3: node: is set in line 1 already; take one away\n"},
     {"an address twice", "listen = {\n 127.0.0.1,\n 127.0.0.1:25 }\n",
      "3: listen: \"127.0.0.1:25\" is in the list twice; take one away\n"},
+    {"networks", "proxy-protocol-from = { 192.0.2.1/24, lb.isp.example, 2001:db8::/129 }\n",
+     "1: proxy-protocol-from: \"192.0.2.1/24\" has bits set behind its prefix, or a prefix that is "
+     "too long; write 192.0.2.0/24\n"
+     "1: proxy-protocol-from: \"lb.isp.example\" is not a network; write 192.0.2.0/24, "
+     "2001:db8::/32 or an address (names are not looked up)\n"
+     "1: proxy-protocol-from: \"2001:db8::/129\" has bits set behind its prefix, or a prefix that "
+     "is too long; write 192.0.2.0/24\n"},
     {"no equal sign", "node 3\nworkers = 0\n",
      "1: missing equal sign after option 'node'" GRAMMAR
      "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
@@ -214,6 +221,20 @@ Test(config, a_full_file_gives_its_values)
     cr_expect_str_eq(config->state_dir, "/x/${HOME}$");
     cr_expect_eq(config->probe_interval_min_ms, 500);
     cr_expect_eq(config->max_message_size, 65536);
+    config_free(&config);
+}
+
+Test(config, networks_are_a_list_that_may_be_empty)
+{
+    struct config *config = load_good("networks", "proxy-protocol-from = { 192.0.2.0/24, ::1 }\n"
+                                                  "xclient-from = { }\n");
+    char text[INET_ENDPOINT_SIZE];
+
+    cr_assert_eq(config->proxy_protocol_from.count, 2);
+    cr_expect_str_eq(inet_network_text(&config->proxy_protocol_from.items[0], text),
+                     "192.0.2.0/24");
+    cr_expect_str_eq(inet_network_text(&config->proxy_protocol_from.items[1], text), "::1/128");
+    cr_expect_eq(config->xclient_from.count, 0);
     config_free(&config);
 }
 

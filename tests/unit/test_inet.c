@@ -51,6 +51,53 @@ Test(inet, endpoints)
     }
 }
 
+static const struct {
+    const char *name, *text;
+    int rc;
+    const char *want, *inside, *outside;
+} networks[] = {
+    {"a block", "192.0.2.0/24", ERR_OK, "192.0.2.0/24", "192.0.2.255", "192.0.3.0"},
+    {"an odd prefix", "10.20.32.0/19", ERR_OK, "10.20.32.0/19", "10.20.63.1", "10.20.64.1"},
+    {"one address", "192.0.2.1", ERR_OK, "192.0.2.1/32", "192.0.2.1", "192.0.2.2"},
+    {"all of IPv4", "0.0.0.0/0", ERR_OK, "0.0.0.0/0", "203.0.113.9", "::1"},
+    {"IPv6", "2001:DB8::/32", ERR_OK, "2001:db8::/32", "2001:db8:ffff::1", "2001:db9::1"},
+    {"one IPv6 address", "2001:db8::1", ERR_OK, "2001:db8::1/128", "2001:db8::1", "2001:db8::2"},
+    {"mapped", "::ffff:192.0.2.0/120", ERR_OK, "192.0.2.0/24", "192.0.2.9", "::1"},
+    {"mapped address", "::ffff:192.0.2.7", ERR_OK, "192.0.2.7/32", "192.0.2.7", "192.0.2.8"},
+    {"mapped, short prefix", "::ffff:0.0.0.0/95", ERR_RANGE, NULL, NULL, NULL},
+    {"host bits", "192.0.2.1/24", ERR_RANGE, NULL, NULL, NULL},
+    {"host bits of an octet", "192.0.2.128/24", ERR_RANGE, NULL, NULL, NULL},
+    {"long prefix", "192.0.2.0/33", ERR_RANGE, NULL, NULL, NULL},
+    {"long IPv6 prefix", "2001:db8::/129", ERR_RANGE, NULL, NULL, NULL},
+    {"no prefix", "192.0.2.0/", ERR_SYNTAX, NULL, NULL, NULL},
+    {"two slashes", "192.0.2.0/24/1", ERR_SYNTAX, NULL, NULL, NULL},
+    {"a sign", "192.0.2.0/+24", ERR_SYNTAX, NULL, NULL, NULL},
+    {"short", "192.0.2/24", ERR_SYNTAX, NULL, NULL, NULL},
+    {"a name", "isp.example", ERR_SYNTAX, NULL, NULL, NULL},
+    {"empty", "", ERR_SYNTAX, NULL, NULL, NULL},
+};
+
+Test(inet, networks)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(networks); i++) {
+        struct inet_network n, again;
+        struct inet_endpoint e;
+        char text[INET_ENDPOINT_SIZE];
+
+        cr_expect_eq(inet_network_parse(slice_of(networks[i].text), &n), networks[i].rc, "%s",
+                     networks[i].name);
+        if (networks[i].want == NULL)
+            continue;
+        cr_expect_str_eq(inet_network_text(&n, text), networks[i].want, "%s", networks[i].name);
+        cr_expect_eq(inet_network_parse(slice_of(text), &again), ERR_OK);
+        cr_expect_eq(memcmp(&n, &again, sizeof n), 0, "%s", networks[i].name);
+        cr_assert_eq(inet_endpoint_parse(slice_of(networks[i].inside), 25, &e), ERR_OK);
+        cr_expect(inet_network_has(&n, &e), "%s", networks[i].name);
+        cr_assert_eq(inet_endpoint_parse(slice_of(networks[i].outside), 25, &e), ERR_OK);
+        cr_expect_not(inet_network_has(&n, &e), "%s", networks[i].name);
+    }
+}
+
 #define L63 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeffffffffffggg"
 
 static const struct {
