@@ -91,7 +91,8 @@ routing_remedy(const struct registry *registry, const struct spool_message *mess
     struct registry_customer customer;
     const char *name = message->envelope.customer;
 
-    if (worst.customer_id && registry_find_customer(registry, worst.customer_id, &customer) == 0)
+    if (worst.customer_id &&
+        registry_find_customer(registry, worst.customer_id, REGISTRY_LASTING, &customer) == 0)
         name = customer.name;
     if (worst.state == ROUTING_NO_DOMAIN)
         buf_printf(remedy,

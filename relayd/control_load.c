@@ -278,7 +278,7 @@ add_all(const struct control_load *load, struct registry_maker *maker)
     int rc = ERR_OK;
 
     for (size_t i = 0; rc == ERR_OK && i < load->customer_count; i++)
-        rc = registry_maker_customer(maker, &load->customers[i]);
+        rc = registry_maker_customer(maker, &load->customers[i], NULL, 0);
     for (size_t i = 0; rc == ERR_OK && i < load->domains.count; i++)
         rc = registry_maker_domain(maker, &load->domains.domains[i]);
     for (size_t i = 0; rc == ERR_OK && i < load->backend_count; i++)

@@ -5,6 +5,7 @@
  */
 #include "relayd/recipient_policy.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "relayd/decision.h"
 
@@ -38,7 +39,7 @@ static enum smtp_verdict
 find_customer(struct worker *w, const struct smtp_mail *mail, uint32_t id,
               struct registry_customer *customer)
 {
-    if (registry_find_customer(w->registry, id, customer) < 0)
+    if (registry_find_customer(w->registry, id, clock_wall_ms(), customer) < 0)
         return SMTP_VERDICT_NO_REGISTRY;
     if (customer->state == REGISTRY_CUSTOMER_SUSPENDED)
         return SMTP_VERDICT_SUSPENDED;

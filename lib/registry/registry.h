@@ -31,14 +31,38 @@ enum registry_tls {
     REGISTRY_TLS_VERIFY
 };
 
+/* Whose connections one hourly limit counts: all of the customer's, or those of each client. */
+enum registry_connections_scope { REGISTRY_CONNECTIONS_CUSTOMER, REGISTRY_CONNECTIONS_CLIENT };
+
 struct registry_customer {
     uint32_t id;
     char name[REGISTRY_NAME_SIZE];
     enum registry_customer_state state;
     uint32_t max_recipients_per_message, max_messages_per_connection,
-        max_connections_per_hour; /* REGISTRY_UNLIMITED: none */
-    uint64_t max_message_size_bytes;
+        max_connections_per_hour;    /* REGISTRY_UNLIMITED: none */
+    uint64_t max_message_size_bytes; /* UINT64_MAX: none */
     uint32_t retention_days;
+    enum registry_connections_scope connections_scope;
+    bool normalise_bare_lf; /* a bare LF in content becomes CR LF instead of being refused */
+};
+
+/* What a change with an end (`--until`) can be of. The numbers are in replica files. */
+enum registry_limit {
+    REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE,
+    REGISTRY_LIMIT_MESSAGES_PER_CONNECTION,
+    REGISTRY_LIMIT_CONNECTIONS_PER_HOUR,
+    REGISTRY_LIMIT_MESSAGE_SIZE,
+    REGISTRY_LIMIT_RETENTION_DAYS,
+    REGISTRY_LIMIT_CONNECTIONS_SCOPE,
+    REGISTRY_LIMIT_BARE_LF,
+    REGISTRY_LIMIT_COUNT
+};
+
+/* In place of the customer's own value before `until_ms` (wall clock), and not from then on. */
+struct registry_temporary {
+    enum registry_limit limit;
+    uint64_t value; /* as in struct registry_customer */
+    int64_t until_ms;
 };
 
 struct registry_domain {
@@ -72,7 +96,8 @@ struct registry_version {
 struct registry; /* a mapped replica */
 
 /* Maps and verifies it whole. ERR_CORRUPT, ERR_VERSION, ERR_IO. The descriptor stays the caller's.
- */
+ * The format before is read too, so that a node that is upgraded while PostgreSQL is down goes on
+ * serving (P5); what that format lacks has its default. */
 MUST_USE int registry_open(int fd, struct registry **registry);
 /* And ERR_NOT_FOUND: there is no such file. */
 MUST_USE int registry_open_path(const char *path, struct registry **registry);
@@ -83,11 +108,19 @@ const struct registry_version *registry_get_version(const struct registry *regis
  * answer 451, never 550. */
 MUST_USE int registry_find_domain(const struct registry *registry, const char *domain,
                                   struct registry_domain *found);
-MUST_USE int registry_find_customer(const struct registry *registry, uint32_t id,
+/* With the values that hold at `wall_ms`; REGISTRY_LASTING: those that hold when every temporary
+ * change has ended. */
+#define REGISTRY_LASTING INT64_MAX
+MUST_USE int registry_find_customer(const struct registry *registry, uint32_t id, int64_t wall_ms,
                                     struct registry_customer *found);
 /* In order of priority, then number; *count at most REGISTRY_BACKENDS_MAX. */
 MUST_USE int registry_find_backends(const struct registry *registry, uint32_t customer_id,
                                     struct registry_backend *found, unsigned *count);
+/* The customers who have a backend at this address, whatever its port; each once, *count at most
+ * `most`. ERR_NOT_FOUND: none, or the file is of format 1, which has no such index. */
+MUST_USE int registry_find_backend_customers(const struct registry *registry,
+                                             const struct inet_endpoint *address, uint32_t *ids,
+                                             unsigned most, unsigned *count);
 /* Every domain, for the shrink guard and for lists. */
 MUST_USE int registry_each_domain(const struct registry *registry,
                                   void (*each)(void *ctx, const struct registry_domain *domain),
@@ -96,8 +129,10 @@ MUST_USE int registry_each_domain(const struct registry *registry,
 /* --- Writing (control). */
 struct registry_maker;
 MUST_USE int registry_maker_new(const char *path_tmp, struct registry_maker **maker);
+/* `customer` with its lasting values; a limit at most once in `temporary`. */
 MUST_USE int registry_maker_customer(struct registry_maker *maker,
-                                     const struct registry_customer *customer);
+                                     const struct registry_customer *customer,
+                                     const struct registry_temporary *temporary, unsigned count);
 MUST_USE int registry_maker_domain(struct registry_maker *maker,
                                    const struct registry_domain *domain);
 MUST_USE int registry_maker_backend(struct registry_maker *maker,

@@ -5,16 +5,19 @@
  *
  *   key              value (base/codec.h)
  *   'd' name         u32 customer, u8 when_down, u8 flags, u64 missing_since_ms
- *   'c' u32          name, u8 state, u32 x 3 limits, u64 size, u32 days
- *   'b' u32          u32 number, u8 family, addr[16], u16 port, u32 priority, u32 connections, u8
- * tls, u8 held; one record a backend, several under one key
+ *   'c' u32          name, u8 state, u32 x 3 limits, u64 size, u32 days; from format 2 on: u8
+ * scope, u8 bare LF, u8 count of temporary changes, each u8 limit, u64 value, u64 until 'b' u32 u32
+ * number, u8 family, addr[16], u16 port, u32 priority, u32 connections, u8 tls, u8 held; one record
+ * a backend, several under one key 'a' u8 addr[16]  family and address: u32 customer; a record a
+ * backend; from format 2 on
  */
 #ifndef REGISTRY_FORMAT_H
 #define REGISTRY_FORMAT_H
 
 #include "registry/registry.h"
 
-#define REGISTRY_FORMAT_VERSION 1
+#define REGISTRY_FORMAT_VERSION 2
+#define REGISTRY_FORMAT_OLDEST 1 /* that is read */
 #define REGISTRY_MAGIC "PSTNREPL"
 #define REGISTRY_CDB_MIN 2048 /* the table of tables that every cdb begins with */
 
@@ -44,6 +47,15 @@ registry_key_number(char key[REGISTRY_KEY_SIZE], char kind, uint32_t number)
     for (unsigned i = 0; i < 4; i++)
         key[1 + i] = (char)(number >> (24 - 8 * i));
     return 5;
+}
+
+static inline size_t
+registry_key_address(char key[REGISTRY_KEY_SIZE], const struct inet_endpoint *e)
+{
+    key[0] = 'a';
+    key[1] = (char)e->family;
+    memcpy(key + 2, e->addr, sizeof e->addr);
+    return 2 + sizeof e->addr;
 }
 
 static inline size_t

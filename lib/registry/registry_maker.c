@@ -77,10 +77,12 @@ add(struct registry_maker *m, const char *key, size_t key_size)
 }
 
 int
-registry_maker_customer(struct registry_maker *m, const struct registry_customer *customer)
+registry_maker_customer(struct registry_maker *m, const struct registry_customer *customer,
+                        const struct registry_temporary *temporary, unsigned count)
 {
     char key[REGISTRY_KEY_SIZE];
 
+    CHECK(count <= REGISTRY_LIMIT_COUNT);
     put_text(&m->value, customer->name);
     put_u8(&m->value, (uint8_t)customer->state);
     put_u32(&m->value, customer->max_recipients_per_message);
@@ -88,6 +90,14 @@ registry_maker_customer(struct registry_maker *m, const struct registry_customer
     put_u32(&m->value, customer->max_connections_per_hour);
     put_u64(&m->value, customer->max_message_size_bytes);
     put_u32(&m->value, customer->retention_days);
+    put_u8(&m->value, (uint8_t)customer->connections_scope);
+    put_u8(&m->value, customer->normalise_bare_lf);
+    put_u8(&m->value, (uint8_t)count);
+    for (unsigned i = 0; i < count; i++) {
+        put_u8(&m->value, (uint8_t)temporary[i].limit);
+        put_u64(&m->value, temporary[i].value);
+        put_u64(&m->value, (uint64_t)temporary[i].until_ms);
+    }
     return add(m, key, registry_key_number(key, 'c', customer->id));
 }
 
@@ -110,6 +120,7 @@ int
 registry_maker_backend(struct registry_maker *m, const struct registry_backend *backend)
 {
     char key[REGISTRY_KEY_SIZE];
+    int rc;
 
     put_u32(&m->value, backend->number);
     put_u8(&m->value, backend->endpoint.family);
@@ -119,7 +130,9 @@ registry_maker_backend(struct registry_maker *m, const struct registry_backend *
     put_u32(&m->value, backend->max_connections);
     put_u8(&m->value, (uint8_t)backend->tls);
     put_u8(&m->value, backend->held);
-    return add(m, key, registry_key_number(key, 'b', backend->customer_id));
+    rc = add(m, key, registry_key_number(key, 'b', backend->customer_id));
+    put_u32(&m->value, backend->customer_id);
+    return rc == ERR_OK ? add(m, key, registry_key_address(key, &backend->endpoint)) : rc;
 }
 
 /* The file is read back for its checksum: what is vouched for is what is there. */

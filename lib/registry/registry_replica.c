@@ -22,6 +22,7 @@
 struct registry {
     struct cdb cdb;
     struct registry_version version;
+    uint32_t format;
 };
 
 /* --- Opening. */
@@ -37,7 +38,8 @@ verify(struct registry *r, uint64_t size)
         load_u64(t + REGISTRY_TRAILER_CHECK) !=
             XXH3_64bits(mem, size - REGISTRY_TRAILER_LENGTH + REGISTRY_TRAILER_CHECK))
         return ERR_CORRUPT;
-    if (load_u32(t + REGISTRY_TRAILER_FORMAT) != REGISTRY_FORMAT_VERSION)
+    r->format = load_u32(t + REGISTRY_TRAILER_FORMAT);
+    if (r->format < REGISTRY_FORMAT_OLDEST || r->format > REGISTRY_FORMAT_VERSION)
         return ERR_VERSION;
     memcpy(r->version.database_id, t + REGISTRY_TRAILER_DATABASE,
            sizeof r->version.database_id - 1);
@@ -124,8 +126,71 @@ decode_domain(struct slice value, const char *name, struct registry_domain *doma
     return ERR_OK;
 }
 
+/* False: no such limit, or no such value of it. */
+static bool
+set_limit(struct registry_customer *c, unsigned limit, uint64_t value)
+{
+    switch ((enum registry_limit)limit) {
+    case REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE:
+        c->max_recipients_per_message = (uint32_t)value;
+        return value <= UINT32_MAX;
+    case REGISTRY_LIMIT_MESSAGES_PER_CONNECTION:
+        c->max_messages_per_connection = (uint32_t)value;
+        return value <= UINT32_MAX;
+    case REGISTRY_LIMIT_CONNECTIONS_PER_HOUR:
+        c->max_connections_per_hour = (uint32_t)value;
+        return value <= UINT32_MAX;
+    case REGISTRY_LIMIT_MESSAGE_SIZE:
+        c->max_message_size_bytes = value;
+        return true;
+    case REGISTRY_LIMIT_RETENTION_DAYS:
+        c->retention_days = (uint32_t)value;
+        return value <= UINT32_MAX;
+    case REGISTRY_LIMIT_CONNECTIONS_SCOPE:
+        c->connections_scope = (enum registry_connections_scope)value;
+        return value <= REGISTRY_CONNECTIONS_CLIENT;
+    case REGISTRY_LIMIT_BARE_LF:
+        c->normalise_bare_lf = value != 0;
+        return value <= 1;
+    case REGISTRY_LIMIT_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* A change that has ended is checked like any other and left aside. */
+static bool
+decode_temporary(struct decoder *d, int64_t wall_ms, struct registry_customer *customer)
+{
+    struct registry_customer changed = *customer;
+    unsigned limit = get_u8(d);
+    uint64_t value = get_u64(d);
+    int64_t until_ms = (int64_t)get_u64(d);
+
+    if (!set_limit(&changed, limit, value))
+        return false;
+    if (wall_ms < until_ms)
+        *customer = changed;
+    return true;
+}
+
+/* What came with format 2. */
+static bool
+decode_additions(struct decoder *d, int64_t wall_ms, struct registry_customer *customer)
+{
+    bool is_good = set_limit(customer, REGISTRY_LIMIT_CONNECTIONS_SCOPE, get_u8(d));
+    unsigned count;
+
+    is_good = set_limit(customer, REGISTRY_LIMIT_BARE_LF, get_u8(d)) && is_good;
+    count = get_u8(d);
+    for (unsigned i = 0; is_good && i < count; i++)
+        is_good = decode_temporary(d, wall_ms, customer);
+    return is_good;
+}
+
 static int
-decode_customer(struct slice value, uint32_t id, struct registry_customer *customer)
+decode_customer(struct slice value, uint32_t format, uint32_t id, int64_t wall_ms,
+                struct registry_customer *customer)
 {
     struct decoder d = decoder_of(value);
     unsigned state;
@@ -138,6 +203,8 @@ decode_customer(struct slice value, uint32_t id, struct registry_customer *custo
     customer->max_connections_per_hour = get_u32(&d);
     customer->max_message_size_bytes = get_u64(&d);
     customer->retention_days = get_u32(&d);
+    if (format >= 2 && !decode_additions(&d, wall_ms, customer))
+        return ERR_CORRUPT;
     if (!decoder_done(&d) || state > REGISTRY_CUSTOMER_SUSPENDED_REFUSE)
         return ERR_CORRUPT;
     customer->state = (enum registry_customer_state)state;
@@ -213,14 +280,14 @@ registry_find_domain(const struct registry *registry, const char *domain,
 }
 
 int
-registry_find_customer(const struct registry *registry, uint32_t id,
+registry_find_customer(const struct registry *registry, uint32_t id, int64_t wall_ms,
                        struct registry_customer *found)
 {
     char key[REGISTRY_KEY_SIZE];
     struct slice value;
     int rc = find(registry, key, registry_key_number(key, 'c', id), &value);
 
-    return rc == ERR_OK ? decode_customer(value, id, found) : rc;
+    return rc == ERR_OK ? decode_customer(value, registry->format, id, wall_ms, found) : rc;
 }
 
 static bool
@@ -262,6 +329,44 @@ registry_find_backends(const struct registry *registry, uint32_t customer_id,
     while ((rc = value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK &&
            (rc = decode_backend(value, customer_id, &one)) == ERR_OK)
         insert_backend(found, count, &one);
+    if (rc != ERR_NOT_FOUND)
+        return rc;
+    return *count > 0 ? ERR_OK : ERR_NOT_FOUND;
+}
+
+/* Keeps each customer once. */
+static void
+insert_customer(uint32_t *ids, unsigned most, unsigned *count, uint32_t id)
+{
+    for (unsigned i = 0; i < *count; i++)
+        if (ids[i] == id)
+            return;
+    if (*count < most)
+        ids[(*count)++] = id;
+}
+
+int
+registry_find_backend_customers(const struct registry *registry,
+                                const struct inet_endpoint *address, uint32_t *ids, unsigned most,
+                                unsigned *count)
+{
+    struct cdb cdb = registry->cdb;
+    struct cdb_find search;
+    struct slice value;
+    char key[REGISTRY_KEY_SIZE];
+    int rc = cdb_findinit(&search, &cdb, key, (unsigned)registry_key_address(key, address));
+
+    *count = 0;
+    if (rc <= 0)
+        return rc == 0 ? ERR_NOT_FOUND : ERR_CORRUPT;
+    while ((rc = value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK) {
+        struct decoder d = decoder_of(value);
+        uint32_t id = get_u32(&d);
+
+        if (!decoder_done(&d))
+            return ERR_CORRUPT;
+        insert_customer(ids, most, count, id);
+    }
     if (rc != ERR_NOT_FOUND)
         return rc;
     return *count > 0 ? ERR_OK : ERR_NOT_FOUND;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/codec.h"
 #include "base/log.h"
 #include "net/channel.h"
@@ -108,7 +109,7 @@ print_domain(const struct registry *registry, const char *name)
         printf("%s %s\n", name, rc == ERR_NOT_FOUND ? "unknown" : "damaged");
         return;
     }
-    (void)!registry_find_customer(registry, domain.customer_id, &customer);
+    (void)!registry_find_customer(registry, domain.customer_id, clock_wall_ms(), &customer);
     (void)!registry_find_backends(registry, domain.customer_id, backends, &count);
     printf("%s %s %s %s", name,
            domain.removed            ? "removed"

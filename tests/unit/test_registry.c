@@ -3,6 +3,7 @@
  * The replica file: what went in comes out, and a file that is torn, zeroed, foreign or flipped is
  * noticed before a look-up (P5: with a damaged replica nothing is refused).
  */
+#include <cdb.h>
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -38,10 +39,23 @@ teardown(void)
 TestSuite(registry, .init = setup, .fini = teardown);
 
 static const struct registry_customer customers[] = {
-    {1, "acme", REGISTRY_CUSTOMER_ACTIVE, 50, 50, 200, 20 << 20, 5},
+    {1, "acme", REGISTRY_CUSTOMER_ACTIVE, 50, 50, 200, 20 << 20, 5, REGISTRY_CONNECTIONS_CLIENT,
+     true},
     {2, "beta", REGISTRY_CUSTOMER_SUSPENDED, REGISTRY_UNLIMITED, REGISTRY_UNLIMITED,
-     REGISTRY_UNLIMITED, UINT64_MAX, 14},
-    {0xfffffffe, "gamma", REGISTRY_CUSTOMER_SUSPENDED_REFUSE, 1, 2, 3, 4, 5},
+     REGISTRY_UNLIMITED, UINT64_MAX, 14, REGISTRY_CONNECTIONS_CUSTOMER, false},
+    {0xfffffffe, "gamma", REGISTRY_CUSTOMER_SUSPENDED_REFUSE, 1, 2, 3, 4, 5,
+     REGISTRY_CONNECTIONS_CUSTOMER, true},
+};
+
+/* Of gamma. */
+static const struct registry_temporary temporary[] = {
+    {REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE, 100, 1000},
+    {REGISTRY_LIMIT_MESSAGES_PER_CONNECTION, REGISTRY_UNLIMITED, 1000},
+    {REGISTRY_LIMIT_CONNECTIONS_PER_HOUR, 300, 2000},
+    {REGISTRY_LIMIT_MESSAGE_SIZE, UINT64_MAX, 1000},
+    {REGISTRY_LIMIT_RETENTION_DAYS, 500, 1000},
+    {REGISTRY_LIMIT_CONNECTIONS_SCOPE, REGISTRY_CONNECTIONS_CLIENT, 1000},
+    {REGISTRY_LIMIT_BARE_LF, 0, 1000},
 };
 
 static const struct registry_domain domains[] = {
@@ -65,7 +79,10 @@ make(const char *database_id)
     snprintf(version.database_id, sizeof version.database_id, "%s", database_id);
     cr_assert_eq(registry_maker_new(path_tmp, &maker), ERR_OK);
     for (size_t i = 0; i < ARRAY_SIZE(customers); i++)
-        cr_assert_eq(registry_maker_customer(maker, &customers[i]), ERR_OK);
+        cr_assert_eq(
+            registry_maker_customer(maker, &customers[i], temporary,
+                                    customers[i].id == 0xfffffffe ? ARRAY_SIZE(temporary) : 0),
+            ERR_OK);
     for (size_t i = 0; i < ARRAY_SIZE(domains); i++)
         cr_assert_eq(registry_maker_domain(maker, &domains[i]), ERR_OK);
     for (uint32_t i = 0; i < 20; i++) {
@@ -103,19 +120,80 @@ Test(registry, what_went_in_comes_out)
         struct registry_customer c;
         const struct registry_customer *want = &customers[i];
 
-        cr_assert_eq(registry_find_customer(r, want->id, &c), ERR_OK, "%s", want->name);
+        cr_assert_eq(registry_find_customer(r, want->id, REGISTRY_LASTING, &c), ERR_OK, "%s",
+                     want->name);
         cr_expect_str_eq(c.name, want->name);
         cr_expect(c.state == want->state &&
                       c.max_recipients_per_message == want->max_recipients_per_message &&
                       c.max_messages_per_connection == want->max_messages_per_connection &&
                       c.max_connections_per_hour == want->max_connections_per_hour &&
                       c.max_message_size_bytes == want->max_message_size_bytes &&
-                      c.retention_days == want->retention_days,
+                      c.retention_days == want->retention_days &&
+                      c.connections_scope == want->connections_scope &&
+                      c.normalise_bare_lf == want->normalise_bare_lf,
                   "%s", want->name);
     }
-    cr_expect_eq(registry_find_customer(r, 77, &(struct registry_customer){0}), ERR_NOT_FOUND);
+    cr_expect_eq(registry_find_customer(r, 77, 0, &(struct registry_customer){0}), ERR_NOT_FOUND);
     registry_close(&r);
     cr_expect_null(r);
+}
+
+Test(registry, P5_a_temporary_change_ends_by_the_clock_alone)
+{
+    struct registry *r;
+    struct registry_customer c;
+
+    make("id");
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    cr_assert_eq(registry_find_customer(r, 0xfffffffe, 999, &c), ERR_OK);
+    cr_expect(c.max_recipients_per_message == 100 &&
+              c.max_messages_per_connection == REGISTRY_UNLIMITED &&
+              c.max_connections_per_hour == 300 && c.max_message_size_bytes == UINT64_MAX &&
+              c.retention_days == 500 && c.connections_scope == REGISTRY_CONNECTIONS_CLIENT &&
+              !c.normalise_bare_lf);
+    cr_assert_eq(registry_find_customer(r, 0xfffffffe, 1000, &c), ERR_OK);
+    cr_expect(c.max_recipients_per_message == 1 && c.max_messages_per_connection == 2 &&
+                  c.max_connections_per_hour == 300 && c.max_message_size_bytes == 4 &&
+                  c.retention_days == 5 && c.connections_scope == REGISTRY_CONNECTIONS_CUSTOMER &&
+                  c.normalise_bare_lf,
+              "at its end it is over, and the longer one goes on");
+    cr_assert_eq(registry_find_customer(r, 0xfffffffe, 2000, &c), ERR_OK);
+    cr_expect_eq(c.max_connections_per_hour, 3);
+    cr_assert_eq(registry_find_customer(r, 1, 0, &c), ERR_OK);
+    cr_expect_eq(c.max_connections_per_hour, 200, "another customer's");
+    registry_close(&r);
+}
+
+static const struct {
+    const char *name;
+    struct registry_temporary temporary;
+} bad_changes[] = {
+    {"no such limit", {REGISTRY_LIMIT_COUNT, 1, INT64_MAX}},
+    {"recipients beyond their type", {REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE, 1ull << 32, 1}},
+    {"messages beyond their type", {REGISTRY_LIMIT_MESSAGES_PER_CONNECTION, 1ull << 32, 1}},
+    {"connections beyond their type", {REGISTRY_LIMIT_CONNECTIONS_PER_HOUR, 1ull << 32, 1}},
+    {"days beyond their type", {REGISTRY_LIMIT_RETENTION_DAYS, 1ull << 32, 1}},
+    {"no such scope", {REGISTRY_LIMIT_CONNECTIONS_SCOPE, 2, 1}},
+    {"neither refused nor normalised", {REGISTRY_LIMIT_BARE_LF, 2, 1}},
+};
+
+Test(registry, P5_a_nonsense_change_is_damage_and_never_a_limit)
+{
+    struct registry_version version = {.database_id = "id", .version = 1};
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad_changes); i++) {
+        struct registry_customer c;
+        struct registry_maker *maker;
+        struct registry *r;
+
+        cr_assert_eq(registry_maker_new(path_tmp, &maker), ERR_OK);
+        cr_assert_eq(registry_maker_customer(maker, &customers[0], &bad_changes[i].temporary, 1),
+                     ERR_OK);
+        cr_assert_eq(registry_maker_finish(&maker, &version, path), ERR_OK);
+        cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+        cr_expect_eq(registry_find_customer(r, 1, 0, &c), ERR_CORRUPT, "%s", bad_changes[i].name);
+        registry_close(&r);
+    }
 }
 
 static const struct {
@@ -219,6 +297,156 @@ Test(registry, backends_come_in_order_and_are_bounded)
     registry_close(&r);
 }
 
+static struct inet_endpoint
+endpoint_of(const char *text)
+{
+    struct inet_endpoint e;
+
+    cr_assert_eq(inet_endpoint_parse(slice_of(text), 0, &e), ERR_OK, "%s", text);
+    return e;
+}
+
+static void
+make_shared_backends(void)
+{
+    static const struct {
+        uint32_t customer_id;
+        const char *endpoint;
+    } backends[] = {
+        {1, "192.0.2.1:25"}, {1, "192.0.2.1:2525"},   {2, "192.0.2.1:25"},
+        {3, "192.0.2.2:25"}, {4, "[2001:db8::1]:25"}, {5, "192.0.2.1:26"},
+    };
+    struct registry_version version = {.database_id = "id", .version = 1};
+    struct registry_maker *maker;
+
+    cr_assert_eq(registry_maker_new(path_tmp, &maker), ERR_OK);
+    for (uint32_t i = 0; i < ARRAY_SIZE(backends); i++) {
+        struct registry_backend b = {.customer_id = backends[i].customer_id,
+                                     .number = i,
+                                     .endpoint = endpoint_of(backends[i].endpoint)};
+
+        cr_assert_eq(registry_maker_backend(maker, &b), ERR_OK);
+    }
+    cr_assert_eq(registry_maker_finish(&maker, &version, path), ERR_OK);
+}
+
+Test(registry, an_address_tells_whose_backend_it_is)
+{
+    struct inet_endpoint shared = endpoint_of("192.0.2.1:40000"),
+                         other = endpoint_of("[2001:db8::1]:1"),
+                         nobody = endpoint_of("192.0.2.3:25");
+    struct registry *r;
+    uint32_t ids[8];
+    unsigned count;
+
+    make_shared_backends();
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    cr_assert_eq(registry_find_backend_customers(r, &shared, ids, 8, &count), ERR_OK);
+    cr_expect(count == 3 && ids[0] == 1 && ids[1] == 2 && ids[2] == 5, "each once, any port");
+    cr_assert_eq(registry_find_backend_customers(r, &shared, ids, 2, &count), ERR_OK);
+    cr_expect_eq(count, 2, "no more than there is room for");
+    cr_assert_eq(registry_find_backend_customers(r, &other, ids, 8, &count), ERR_OK);
+    cr_expect(count == 1 && ids[0] == 4);
+    cr_expect_eq(registry_find_backend_customers(r, &nobody, ids, 8, &count), ERR_NOT_FOUND);
+    cr_expect_eq(count, 0);
+    registry_close(&r);
+}
+
+/* --- The format before. */
+
+static void
+add_format_1(struct cdb_make *cdb, const char *key, size_t key_size, struct buf *value)
+{
+    cr_assert_eq(
+        cdb_make_add(cdb, key, (unsigned)key_size, buf_slice(value).p, (unsigned)buf_size(value)),
+        0);
+    buf_clear(value);
+}
+
+/* As the release before wrote it: no additions to a customer, no index of addresses. */
+static void
+make_format_1(void)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    char key[REGISTRY_KEY_SIZE], t[REGISTRY_TRAILER_LENGTH] = {0};
+    struct inet_endpoint e = endpoint_of("192.0.2.1:25");
+    struct cdb_make cdb;
+    struct buf v;
+    char *all;
+    off_t length;
+
+    cr_assert_eq(cdb_make_start(&cdb, fd), 0);
+    buf_init(&v, 0);
+    put_text(&v, "acme");
+    put_u8(&v, REGISTRY_CUSTOMER_ACTIVE);
+    put_u32(&v, 51);
+    put_u32(&v, 52);
+    put_u32(&v, 201);
+    put_u64(&v, 12345);
+    put_u32(&v, 6);
+    add_format_1(&cdb, key, registry_key_number(key, 'c', 1), &v);
+    put_u32(&v, 1);
+    put_u8(&v, REGISTRY_WHEN_DOWN_DEFER);
+    put_u8(&v, 0);
+    put_u64(&v, 0);
+    add_format_1(&cdb, key, registry_key_name(key, "acme.example"), &v);
+    put_u32(&v, 1);
+    put_u8(&v, e.family);
+    buf_add(&v, e.addr, sizeof e.addr);
+    put_u16(&v, e.port);
+    put_u32(&v, 10);
+    put_u32(&v, 0);
+    put_u8(&v, REGISTRY_TLS_MAY);
+    put_u8(&v, 0);
+    add_format_1(&cdb, key, registry_key_number(key, 'b', 1), &v);
+    buf_fini(&v);
+    cr_assert_eq(cdb_make_finish(&cdb), 0);
+
+    length = lseek(fd, 0, SEEK_END);
+    all = malloc((size_t)length + sizeof t);
+    cr_assert_eq(pread(fd, all, (size_t)length, 0), length);
+    memcpy(t + REGISTRY_TRAILER_MAGIC, REGISTRY_MAGIC, 8);
+    store_u32(t + REGISTRY_TRAILER_FORMAT, 1);
+    memcpy(t + REGISTRY_TRAILER_DATABASE, "id", 2);
+    store_u64(t + REGISTRY_TRAILER_VERSION, 7);
+    store_u64(t + REGISTRY_TRAILER_DOMAINS, 1);
+    store_u64(t + REGISTRY_TRAILER_SIZE, (uint64_t)length + sizeof t);
+    memcpy(all + length, t, sizeof t);
+    store_u64(t + REGISTRY_TRAILER_CHECK,
+              XXH3_64bits(all, (size_t)length + REGISTRY_TRAILER_CHECK));
+    cr_assert_eq(pwrite(fd, t, sizeof t, length), (ssize_t)sizeof t);
+    free(all);
+    close(fd);
+}
+
+Test(registry, P5_the_format_before_is_read)
+{
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    struct registry_customer c;
+    struct registry_domain d;
+    struct registry *r;
+    uint32_t ids[4];
+    unsigned count;
+
+    make_format_1();
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    cr_expect_eq(registry_get_version(r)->version, 7);
+    cr_assert_eq(registry_find_domain(r, "acme.example", &d), ERR_OK);
+    cr_expect_eq(d.when_down, REGISTRY_WHEN_DOWN_DEFER);
+    cr_assert_eq(registry_find_customer(r, 1, 0, &c), ERR_OK);
+    cr_expect(c.max_recipients_per_message == 51 && c.max_messages_per_connection == 52 &&
+              c.max_connections_per_hour == 201 && c.max_message_size_bytes == 12345 &&
+              c.retention_days == 6);
+    cr_expect(c.connections_scope == REGISTRY_CONNECTIONS_CUSTOMER && !c.normalise_bare_lf,
+              "what it lacks has its default");
+    cr_assert_eq(registry_find_backends(r, 1, backends, &count), ERR_OK);
+    cr_expect_eq(count, 1);
+    cr_expect_eq(
+        registry_find_backend_customers(r, &backends[0].endpoint, ids, ARRAY_SIZE(ids), &count),
+        ERR_NOT_FOUND, "it has no index of addresses");
+    registry_close(&r);
+}
+
 /* --- Damage. */
 
 static char *content;
@@ -306,7 +534,9 @@ Test(registry, P5_zeroed_foreign_and_missing_files_are_noticed)
  * something or ERR_CORRUPT and stay inside the file. */
 Test(registry, P5_look_ups_survive_hostile_content)
 {
+    struct inet_endpoint address = endpoint_of("192.0.2.1:25");
     unsigned seed = 1;
+    uint32_t ids[4];
 
     make("id");
     read_file();
@@ -328,7 +558,9 @@ Test(registry, P5_look_ups_survive_hostile_content)
         close(fd);
         if (registry_open_path(path, &r) == ERR_OK) {
             (void)!registry_find_domain(r, "x.acme.example", &domain);
-            (void)!registry_find_customer(r, 1, &customer);
+            (void)!registry_find_customer(r, 1, 0, &customer);
+            (void)!registry_find_customer(r, 0xfffffffe, 0, &customer);
+            (void)!registry_find_backend_customers(r, &address, ids, ARRAY_SIZE(ids), &count);
             (void)!registry_find_backends(r, 1, backends, &count);
             (void)!registry_each_domain(r, count_domain, &seen);
             registry_close(&r);
@@ -342,7 +574,8 @@ Test(registry, another_format_is_told_from_damage)
 {
     make("id");
     read_file();
-    store_u32(content + size - REGISTRY_TRAILER_LENGTH + REGISTRY_TRAILER_FORMAT, 2);
+    store_u32(content + size - REGISTRY_TRAILER_LENGTH + REGISTRY_TRAILER_FORMAT,
+              REGISTRY_FORMAT_VERSION + 1);
     store_u64(content + size - 8, XXH3_64bits(content, size - 8));
     cr_expect_eq(open_with(content, size), ERR_VERSION);
     free(content);
