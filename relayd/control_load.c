@@ -27,6 +27,7 @@ control_load_fini(struct control_load *load)
 {
     registry_set_fini(&load->domains);
     free(load->customers);
+    free(load->changes);
     free(load->backends);
     buf_fini(&load->skipped);
     *load = (struct control_load){0};
@@ -112,6 +113,23 @@ skip_row(struct control_load *load, const struct row *row, const char *table, st
 
 /* --- Rows. */
 
+static const char *const scopes[] = {
+    [REGISTRY_CONNECTIONS_CUSTOMER] = "customer", [REGISTRY_CONNECTIONS_CLIENT] = "client"};
+static const char *const bare_lf_words[] = {"refuse", "normalise"};
+
+static uint64_t
+size_of(struct row *row, const char *column)
+{
+    return is_null(row, column) ? UINT64_MAX : number_of(row, column, INT64_MAX);
+}
+
+static uint32_t
+days_of(struct row *row, const char *column)
+{
+    return is_null(row, column) ? RETENTION_DAYS_MOST
+                                : (uint32_t)number_of(row, column, RETENTION_DAYS_MOST);
+}
+
 static void
 take_customer(struct control_load *load, struct row *row)
 {
@@ -124,16 +142,63 @@ take_customer(struct control_load *load, struct row *row)
     c.max_recipients_per_message = limit_of(row, "max_recipients_per_message");
     c.max_messages_per_connection = limit_of(row, "max_messages_per_connection");
     c.max_connections_per_hour = limit_of(row, "max_connections_per_hour");
-    c.max_message_size_bytes = is_null(row, "max_message_size_bytes")
-                                   ? UINT64_MAX
-                                   : number_of(row, "max_message_size_bytes", INT64_MAX);
-    c.retention_days = is_null(row, "retention_days")
-                           ? RETENTION_DAYS_MOST
-                           : (uint32_t)number_of(row, "retention_days", RETENTION_DAYS_MOST);
+    c.max_message_size_bytes = size_of(row, "max_message_size_bytes");
+    c.retention_days = days_of(row, "retention_days");
+    c.connections_scope = (enum registry_connections_scope)word_of(row, "connections_scope", scopes,
+                                                                   ARRAY_SIZE(scopes));
+    c.normalise_bare_lf = word_of(row, "bare_lf", bare_lf_words, ARRAY_SIZE(bare_lf_words)) == 1;
     if (row->bad)
         skip_row(load, row, "customers", text_of(row, "name"));
     else
         load->customers[load->customer_count++] = c;
+}
+
+static uint64_t
+temporary_value(struct row *row, enum registry_limit limit)
+{
+    switch (limit) {
+    case REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE:
+    case REGISTRY_LIMIT_MESSAGES_PER_CONNECTION:
+    case REGISTRY_LIMIT_CONNECTIONS_PER_HOUR:
+        return limit_of(row, "value");
+    case REGISTRY_LIMIT_MESSAGE_SIZE:
+        return size_of(row, "value");
+    case REGISTRY_LIMIT_RETENTION_DAYS:
+        return days_of(row, "value");
+    case REGISTRY_LIMIT_CONNECTIONS_SCOPE:
+        return word_of(row, "value", scopes, ARRAY_SIZE(scopes));
+    case REGISTRY_LIMIT_BARE_LF:
+        return word_of(row, "value", bare_lf_words, ARRAY_SIZE(bare_lf_words));
+    case REGISTRY_LIMIT_COUNT:
+        break;
+    }
+    return 0;
+}
+
+static void
+take_change(struct control_load *load, struct row *row)
+{
+    static const char *const fields[REGISTRY_LIMIT_COUNT] = {
+        [REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE] = "max_recipients_per_message",
+        [REGISTRY_LIMIT_MESSAGES_PER_CONNECTION] = "max_messages_per_connection",
+        [REGISTRY_LIMIT_CONNECTIONS_PER_HOUR] = "max_connections_per_hour",
+        [REGISTRY_LIMIT_MESSAGE_SIZE] = "max_message_size_bytes",
+        [REGISTRY_LIMIT_RETENTION_DAYS] = "retention_days",
+        [REGISTRY_LIMIT_CONNECTIONS_SCOPE] = "connections_scope",
+        [REGISTRY_LIMIT_BARE_LF] = "bare_lf",
+    };
+    struct control_change change = {.customer_id =
+                                        (uint32_t)number_of(row, "customer_id", UINT32_MAX)};
+    char name[32];
+
+    change.temporary.limit = (enum registry_limit)word_of(row, "field", fields, ARRAY_SIZE(fields));
+    change.temporary.value = temporary_value(row, change.temporary.limit);
+    change.temporary.until_ms = (int64_t)number_of(row, "until_ms", INT64_MAX);
+    snprintf(name, sizeof name, "customer-%u", change.customer_id);
+    if (row->bad)
+        skip_row(load, row, "customer_changes", slice_of(name));
+    else
+        load->changes[load->change_count++] = change;
 }
 
 /* A name that is not normalised would never be found by a look-up. */
@@ -220,12 +285,25 @@ take_customers(struct control_load *load, const PGresult *rows)
                                           "max_messages_per_connection",
                                           "max_connections_per_hour",
                                           "max_message_size_bytes",
-                                          "retention_days"};
+                                          "retention_days",
+                                          "connections_scope",
+                                          "bare_lf"};
 
     free(load->customers);
     load->customers = mem_alloc((size_t)PQntuples(rows) * sizeof *load->customers + 1);
     load->customer_count = 0;
     return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_customer);
+}
+
+static int
+take_changes(struct control_load *load, const PGresult *rows)
+{
+    static const char *const columns[] = {"customer_id", "field", "value", "until_ms"};
+
+    free(load->changes);
+    load->changes = mem_alloc((size_t)PQntuples(rows) * sizeof *load->changes + 1);
+    load->change_count = 0;
+    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_change);
 }
 
 static int
@@ -251,7 +329,8 @@ take_backends(struct control_load *load, const PGresult *rows)
 }
 
 const struct control_query control_queries[] = {
-    {"SELECT * FROM postern.replica_customers", take_customers},
+    {"SELECT * FROM postern.replica_customers ORDER BY id", take_customers},
+    {"SELECT * FROM postern.replica_customer_changes ORDER BY customer_id", take_changes},
     {"SELECT * FROM postern.replica_domains", take_domains},
     {"SELECT * FROM postern.replica_backends", take_backends},
     {"COMMIT", NULL},
@@ -272,13 +351,46 @@ control_load_take_version(struct control_load *load, const PGresult *rows)
 
 /* --- Writing. */
 
+/* The customer's own of the changes, which are in the same order; of two of one limit the later. */
+static unsigned
+collect_changes(const struct control_load *load, uint32_t customer_id, size_t *at,
+                struct registry_temporary own[REGISTRY_LIMIT_COUNT])
+{
+    unsigned count = 0;
+
+    while (*at < load->change_count && load->changes[*at].customer_id < customer_id)
+        ++*at;
+    for (; *at < load->change_count && load->changes[*at].customer_id == customer_id; ++*at) {
+        unsigned i = 0;
+
+        while (i < count && own[i].limit != load->changes[*at].temporary.limit)
+            i++;
+        own[i] = load->changes[*at].temporary;
+        count += i == count;
+    }
+    return count;
+}
+
+static int
+add_customers(const struct control_load *load, struct registry_maker *maker)
+{
+    struct registry_temporary own[REGISTRY_LIMIT_COUNT];
+    int rc = ERR_OK;
+    size_t at = 0;
+
+    for (size_t i = 0; rc == ERR_OK && i < load->customer_count; i++) {
+        unsigned count = collect_changes(load, load->customers[i].id, &at, own);
+
+        rc = registry_maker_customer(maker, &load->customers[i], own, count);
+    }
+    return rc;
+}
+
 static int
 add_all(const struct control_load *load, struct registry_maker *maker)
 {
-    int rc = ERR_OK;
+    int rc = add_customers(load, maker);
 
-    for (size_t i = 0; rc == ERR_OK && i < load->customer_count; i++)
-        rc = registry_maker_customer(maker, &load->customers[i], NULL, 0);
     for (size_t i = 0; rc == ERR_OK && i < load->domains.count; i++)
         rc = registry_maker_domain(maker, &load->domains.domains[i]);
     for (size_t i = 0; rc == ERR_OK && i < load->backend_count; i++)

@@ -11,11 +11,17 @@
 
 #include "registry/registry_guard.h"
 
+struct control_change {
+    uint32_t customer_id;
+    struct registry_temporary temporary;
+};
+
 struct control_load {
-    struct registry_set domains; /* with the database's id and version */
-    struct registry_customer *customers;
+    struct registry_set domains;         /* with the database's id and version */
+    struct registry_customer *customers; /* by id */
+    struct control_change *changes;      /* by customer's id */
     struct registry_backend *backends;
-    size_t customer_count, backend_count;
+    size_t customer_count, change_count, backend_count;
     struct buf skipped; /* a line for each row that was skipped: key=value text */
     unsigned skipped_count;
 };

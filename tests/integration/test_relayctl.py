@@ -148,7 +148,7 @@ def test_a_wrong_schema_is_named_with_its_remedy(acme, version, word, remedy):
 def test_an_older_schema_is_migrated(empty):
     old = empty.folder / "old-sql"
     old.mkdir()
-    for path in sorted((SOURCE / "sql").glob("[0-9]*.sql"))[:-1]:
+    for path in sorted((SOURCE / "sql").glob("[0-9]*.sql"))[:4]:
         shutil.copy(path, old)
     assert "different releases" in empty("db", "init", code=1, env={"POSTERN_SQL_DIR": str(old)}).err
     with empty.postgres.connect(empty.database) as connection, connection.cursor() as cursor:
@@ -159,7 +159,7 @@ def test_an_older_schema_is_migrated(empty):
         cursor.execute("INSERT INTO postern.customers (name) VALUES ('acme')")
         cursor.execute("INSERT INTO postern.domains (name, customer_id) VALUES ('1.2.3.4', 1), ('acme.example', 1)")
     assert "db migrate" in empty("db", "init", code=1).err
-    assert empty("db", "migrate").out.count("applied migration") == 1
+    assert empty("db", "migrate").out.count("applied migration") == SCHEMA - 4
     assert empty.one("db", "status")["state"] == "fits"
     assert [d["name"] for d in empty("domain", "list", "--json").rows] == ["acme.example"], "an address is no domain"
     assert empty.sql("SELECT old_row->>'name', reason FROM postern.audit WHERE operation = 'delete'") == \
