@@ -150,6 +150,8 @@ reason_of(enum smtp_phase phase, bool timed_out)
     case SMTP_PHASE_EHLO:
     case SMTP_PHASE_HELO:
         return SHARED_REASON_EHLO;
+    case SMTP_PHASE_STARTTLS:
+        return SHARED_REASON_TLS;
     case SMTP_PHASE_MAIL:
     case SMTP_PHASE_RCPT:
     case SMTP_PHASE_DATA:

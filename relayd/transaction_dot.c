@@ -109,9 +109,11 @@ commit(struct transaction *t, uint32_t flags, const char *reason)
         .helo = helo,
         .reverse_path = t->mail.path.text,
         .body = (uint8_t)t->mail.body,
-        .flags = flags,
+        .flags = flags | (t->mail.smtputf8 ? SPOOL_FLAG_SMTPUTF8 : 0),
         .reason = reason,
         .prepend = buf_slice(&t->prepend),
+        .dsn_ret = (uint8_t)t->mail.dsn_ret,
+        .dsn_envid = t->mail.dsn_envid,
         .recipients = t->recipients,
         .recipient_count = t->recipient_count,
     };

@@ -33,7 +33,9 @@ add_recipient(struct transaction *t, enum spool_side side)
     r->address = arena_copy(&t->arena, slice_of(t->rcpt.path.text));
     r->domain = arena_copy(&t->arena, slice_of(t->rcpt.path.domain));
     r->side = side;
-    if (r->address == NULL || r->domain == NULL)
+    r->dsn_notify = (uint8_t)t->rcpt.dsn_notify;
+    r->dsn_orcpt = arena_copy(&t->arena, slice_of(t->rcpt.dsn_orcpt));
+    if (r->address == NULL || r->domain == NULL || r->dsn_orcpt == NULL)
         return false;
     t->side = side;
     t->recipient_count++;
@@ -218,18 +220,33 @@ static const struct backend_user_ops link_ops = {
     .on_lost = on_lost,
 };
 
+/* An address needs SMTPUTF8 and this backend lacks it: that is its word on the recipient. */
+static bool
+refuse_utf8(struct transaction *t)
+{
+    if (!smtp_capabilities_lack_utf8(smtp_client_capabilities(backend_link_client(t->link)),
+                                     &t->mail, &t->rcpt.path))
+        return false;
+    t->pending = false;
+    refuse_recipient_verdict(t, SMTP_VERDICT_UTF8_NOT_SUPPORTED);
+    return true;
+}
+
 static void
 begin_on_link(struct transaction *t)
 {
     struct smtp_client *client = backend_link_client(t->link);
 
+    if (refuse_utf8(t)) {
+        backend_link_release(&t->link);
+        return;
+    }
     t->link_answered = false;
     t->link_rcpts = 1;
     t->backend = *backend_link_endpoint(t->link);
     snprintf(t->backend_name, sizeof t->backend_name, "%s", smtp_client_banner_name(client));
-    smtp_client_mail(client, &t->mail.path, t->mail.has_size ? t->mail.size_bytes : 0,
-                     t->mail.body);
-    smtp_client_rcpt(client, &t->rcpt.path);
+    smtp_client_mail(client, &t->mail);
+    smtp_client_rcpt(client, &t->rcpt);
     backend_link_flush(t->link);
 }
 
@@ -284,7 +301,9 @@ ask(struct transaction *t)
         return;
     }
     if (t->link) {
-        smtp_client_rcpt(backend_link_client(t->link), &t->rcpt.path);
+        if (refuse_utf8(t))
+            return;
+        smtp_client_rcpt(backend_link_client(t->link), &t->rcpt);
         backend_link_flush(t->link);
         return;
     }

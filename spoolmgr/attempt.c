@@ -374,6 +374,8 @@ health_reason(const struct courier_done *done)
     case SMTP_PHASE_EHLO:
     case SMTP_PHASE_HELO:
         return SHARED_REASON_EHLO;
+    case SMTP_PHASE_STARTTLS:
+        return SHARED_REASON_TLS;
     case SMTP_PHASE_MAIL:
     case SMTP_PHASE_RCPT:
     case SMTP_PHASE_DATA:

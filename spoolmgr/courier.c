@@ -33,6 +33,9 @@ courier_put_job(struct buf *b, const struct courier_job *job)
     put_u64(b, job->body_bytes);
     put_u64(b, job->body_check);
     put_u8(b, job->body);
+    put_u32(b, job->flags);
+    put_u8(b, job->dsn_ret);
+    put_bytes(b, job->dsn_envid);
 }
 
 bool
@@ -47,7 +50,29 @@ courier_get_job(struct slice payload, struct courier_job *job)
     job->body_bytes = get_u64(&d);
     job->body_check = get_u64(&d);
     job->body = get_u8(&d);
+    job->flags = get_u32(&d);
+    job->dsn_ret = get_u8(&d);
+    job->dsn_envid = get_bytes(&d);
     return decoder_done(&d);
+}
+
+void
+courier_put_rcpt(struct buf *b, const struct courier_rcpt *rcpt)
+{
+    put_u32(b, rcpt->index);
+    put_bytes(b, rcpt->address);
+    put_u8(b, rcpt->dsn_notify);
+    put_bytes(b, rcpt->dsn_orcpt);
+}
+
+bool
+courier_get_rcpt(struct decoder *d, struct courier_rcpt *rcpt)
+{
+    rcpt->index = get_u32(d);
+    rcpt->address = get_bytes(d);
+    rcpt->dsn_notify = get_u8(d);
+    rcpt->dsn_orcpt = get_bytes(d);
+    return !d->failed;
 }
 
 void

@@ -24,7 +24,7 @@
 enum courier_message {
     COURIER_JOB = 1, /* struct courier_job; fd */
     COURIER_PREPEND, /* u32 job, bytes */
-    COURIER_RCPTS,   /* u32 job, then until the end: u32 index, text address */
+    COURIER_RCPTS,   /* u32 job, then until the end: struct courier_rcpt */
     COURIER_GO,      /* u32 job */
     COURIER_DOT,     /* u32 job */
     COURIER_READY,   /* u32 job, u8 fresh */
@@ -41,7 +41,17 @@ struct courier_job { /* texts are borrowed */
     struct inet_endpoint endpoint;
     struct slice reverse_path;
     uint64_t body_offset, body_bytes, body_check;
-    uint8_t body; /* enum smtp_body */
+    uint8_t body;    /* enum smtp_body */
+    uint32_t flags;  /* enum spool_flag */
+    uint8_t dsn_ret; /* enum smtp_dsn_ret */
+    struct slice dsn_envid;
+};
+
+struct courier_rcpt { /* texts are borrowed */
+    uint32_t index;   /* in the envelope */
+    struct slice address;
+    uint8_t dsn_notify; /* enum smtp_dsn_notify */
+    struct slice dsn_orcpt;
 };
 
 struct courier_result {
@@ -67,6 +77,8 @@ struct inet_endpoint courier_get_endpoint(struct decoder *d);
 
 void courier_put_job(struct buf *b, const struct courier_job *job);
 bool courier_get_job(struct slice payload, struct courier_job *job);
+void courier_put_rcpt(struct buf *b, const struct courier_rcpt *rcpt);
+bool courier_get_rcpt(struct decoder *d, struct courier_rcpt *rcpt);
 void courier_put_result(struct buf *b, const struct courier_result *result);
 bool courier_get_result(struct decoder *d, struct courier_result *result);
 void courier_put_done(struct buf *b, const struct courier_done *done);

@@ -24,6 +24,7 @@
 #include "net/conn.h"
 #include "net/process.h"
 #include "spool/spool_check.h"
+#include "spool/spool_record.h"
 
 #define IDLE_MS 5000          /* how long a connection waits for another message */
 #define MESSAGES_PER_LINK 100 /* then a fresh one: some servers count */
@@ -31,7 +32,7 @@
 
 struct rcpt {
     uint32_t index;
-    char *address;
+    struct smtp_rcpt rcpt;
     bool is_decided;
     struct courier_result result;
 };
@@ -40,7 +41,7 @@ struct job {
     struct job *next;
     struct deliverer *deliverer;
     struct courier_job wanted;
-    char *reverse_path;
+    struct smtp_mail mail;
     int fd; /* of the segment */
     struct buf prepend;
     struct rcpt *rcpts;
@@ -136,10 +137,7 @@ job_free(struct job *job)
     while (*at != job)
         at = &(*at)->next;
     *at = job->next;
-    for (size_t i = 0; i < job->rcpt_count; i++)
-        free(job->rcpts[i].address);
     free(job->rcpts);
-    free(job->reverse_path);
     buf_fini(&job->prepend);
     spool_check_free(&job->check);
     close(job->fd);
@@ -256,23 +254,60 @@ on_ready(void *ctx, const struct smtp_capabilities *caps)
     link->is_ready = true;
 }
 
+/* What this backend cannot be given because it lacks SMTPUTF8 (RFC 6531 3.2) is refused here, with
+ * the reply that the sender would have heard at reception. */
+static void
+refuse_utf8(struct job *job)
+{
+    const struct smtp_capabilities *caps = smtp_client_capabilities(job->link->client);
+    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_UTF8_NOT_SUPPORTED);
+    bool header = (job->wanted.flags & SPOOL_FLAG_UTF8_HEADER) && !caps->smtputf8;
+    char text[SMTP_REPLY_TEXT_SIZE];
+
+    smtp_reply_text(&reply, text, sizeof text);
+    for (size_t i = 0; i < job->rcpt_count; i++)
+        if (header || smtp_capabilities_lack_utf8(caps, &job->mail, &job->rcpts[i].rcpt.path))
+            decide(&job->rcpts[i], SMTP_CLASS_REFUSED, SMTP_PHASE_RCPT, text);
+}
+
+/* Those that are to be said to the backend stand first; how many. */
+static size_t
+sort_undecided(struct job *job)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < job->rcpt_count; i++) {
+        struct rcpt rcpt = job->rcpts[i];
+
+        if (rcpt.is_decided)
+            continue;
+        job->rcpts[i] = job->rcpts[count];
+        job->rcpts[count++] = rcpt;
+    }
+    return count;
+}
+
 static void
 start_transaction(struct link *link)
 {
     struct job *job = link->job;
-    struct smtp_path path = {0};
+    size_t count;
 
     job->done.fresh = link->messages++ == 0;
     put_u32(packet(link->deliverer), job->wanted.id);
     put_u8(&link->deliverer->packet, job->done.fresh);
     tell(link->deliverer, COURIER_READY);
-    snprintf(path.text, sizeof path.text, "%s", job->reverse_path);
-    smtp_client_mail(link->client, &path, job->wanted.body_bytes + buf_size(&job->prepend),
-                     job->wanted.body);
-    for (size_t i = 0; i < job->rcpt_count; i++) {
-        snprintf(path.text, sizeof path.text, "%s", job->rcpts[i].address);
-        smtp_client_rcpt(link->client, &path);
+    refuse_utf8(job);
+    count = sort_undecided(job);
+    if (count == 0) {
+        job_finish(job, SMTP_PHASE_RCPT, "the backend does not support SMTPUTF8");
+        return;
     }
+    job->mail.has_size = true;
+    job->mail.size_bytes = job->wanted.body_bytes + buf_size(&job->prepend);
+    smtp_client_mail(link->client, &job->mail);
+    for (size_t i = 0; i < count; i++)
+        smtp_client_rcpt(link->client, &job->rcpts[i].rcpt);
     smtp_client_data(link->client);
 }
 
@@ -544,6 +579,25 @@ job_run(struct job *job)
 
 /* --- From the keeper. */
 
+/* What the relay's parser has let through; no more than its type holds. */
+static void
+take_path(struct smtp_path *path, struct slice text)
+{
+    CHECK(slice_to_text(text, path->text, sizeof path->text));
+    for (size_t i = 0; i < text.n; i++)
+        path->needs_smtputf8 |= (unsigned char)text.p[i] > 0x7f;
+}
+
+static void
+take_mail(struct smtp_mail *mail, const struct courier_job *wanted)
+{
+    take_path(&mail->path, wanted->reverse_path);
+    mail->body = wanted->body;
+    mail->smtputf8 = wanted->flags & SPOOL_FLAG_SMTPUTF8;
+    mail->dsn_ret = wanted->dsn_ret;
+    (void)slice_to_text(wanted->dsn_envid, mail->dsn_envid, sizeof mail->dsn_envid);
+}
+
 static void
 take_job(struct deliverer *d, struct slice payload, int fd)
 {
@@ -552,9 +606,8 @@ take_job(struct deliverer *d, struct slice payload, int fd)
     CHECK(courier_get_job(payload, &job->wanted) && fd >= 0);
     job->deliverer = d;
     job->fd = fd;
-    job->reverse_path = mem_alloc(job->wanted.reverse_path.n + 1);
-    memcpy(job->reverse_path, job->wanted.reverse_path.p, job->wanted.reverse_path.n);
-    job->wanted.reverse_path = slice_of(job->reverse_path);
+    take_mail(&job->mail, &job->wanted);
+    job->wanted.reverse_path = job->wanted.dsn_envid = (struct slice){"", 0}; /* of the packet */
     buf_init(&job->prepend, 0);
     job->check = spool_check_new();
     job->next = d->jobs;
@@ -564,16 +617,16 @@ take_job(struct deliverer *d, struct slice payload, int fd)
 static void
 take_rcpts(struct job *job, struct decoder *fields)
 {
-    while (fields->p < fields->end && !fields->failed) {
+    struct courier_rcpt wanted;
+
+    while (fields->p < fields->end && courier_get_rcpt(fields, &wanted)) {
         struct rcpt *rcpt;
-        struct slice address;
 
         job->rcpts = mem_realloc(job->rcpts, (job->rcpt_count + 1) * sizeof(*job->rcpts));
         rcpt = &job->rcpts[job->rcpt_count++];
-        *rcpt = (struct rcpt){.index = get_u32(fields)};
-        address = get_bytes(fields);
-        rcpt->address = mem_alloc(address.n + 1);
-        memcpy(rcpt->address, address.p, address.n);
+        *rcpt = (struct rcpt){.index = wanted.index, .rcpt = {.dsn_notify = wanted.dsn_notify}};
+        take_path(&rcpt->rcpt.path, wanted.address);
+        (void)slice_to_text(wanted.dsn_orcpt, rcpt->rcpt.dsn_orcpt, sizeof rcpt->rcpt.dsn_orcpt);
     }
 }
 

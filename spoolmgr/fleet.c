@@ -360,6 +360,9 @@ send_job(struct fleet *fleet, struct deliverer_child *child, const struct attemp
                                         .body_bytes = m->body_bytes,
                                         .body_check = m->body_check,
                                         .body = m->envelope.body,
+                                        .flags = m->envelope.flags,
+                                        .dsn_ret = m->envelope.dsn_ret,
+                                        .dsn_envid = slice_of(m->envelope.dsn_envid),
                                     });
     return send_packet(fleet, child, COURIER_JOB, fd);
 }
@@ -388,8 +391,14 @@ send_recipients(struct fleet *fleet, struct deliverer_child *child, const struct
 
     packet(fleet, a->id);
     for (unsigned i = 0; i < a->recipient_count && err == 0; i++) {
-        put_u32(&fleet->packet, a->recipients[i]);
-        put_text(&fleet->packet, a->mail->message->envelope.recipients[a->recipients[i]].address);
+        const struct spool_recipient *r = &a->mail->message->envelope.recipients[a->recipients[i]];
+
+        courier_put_rcpt(&fleet->packet, &(struct courier_rcpt){
+                                             .index = a->recipients[i],
+                                             .address = slice_of(r->address),
+                                             .dsn_notify = r->dsn_notify,
+                                             .dsn_orcpt = slice_of(r->dsn_orcpt),
+                                         });
         if (buf_size(&fleet->packet) < COURIER_PIECE_MAX)
             continue;
         err = send_packet(fleet, child, COURIER_RCPTS, -1);

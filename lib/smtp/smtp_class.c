@@ -8,7 +8,7 @@
 
 #define BIT(phase) (1u << SMTP_PHASE_##phase)
 #define ALL ((1u << SMTP_PHASE_COUNT) - 1)
-#define HANDSHAKE (BIT(BANNER) | BIT(EHLO) | BIT(HELO))
+#define HANDSHAKE (BIT(BANNER) | BIT(EHLO) | BIT(HELO) | BIT(STARTTLS))
 #define MESSAGE (BIT(MAIL) | BIT(RCPT) | BIT(DATA) | BIT(DOT))
 
 struct class_row {
@@ -107,11 +107,12 @@ const char *
 smtp_phase_word(enum smtp_phase phase)
 {
     static const char *const words[] = {
-        [SMTP_PHASE_CONNECT] = "connect", [SMTP_PHASE_BANNER] = "banner",
-        [SMTP_PHASE_EHLO] = "ehlo",       [SMTP_PHASE_HELO] = "helo",
-        [SMTP_PHASE_MAIL] = "mail",       [SMTP_PHASE_RCPT] = "rcpt",
-        [SMTP_PHASE_DATA] = "data",       [SMTP_PHASE_DOT] = "dot",
-        [SMTP_PHASE_RSET] = "rset",       [SMTP_PHASE_QUIT] = "quit",
+        [SMTP_PHASE_CONNECT] = "connect",   [SMTP_PHASE_BANNER] = "banner",
+        [SMTP_PHASE_EHLO] = "ehlo",         [SMTP_PHASE_HELO] = "helo",
+        [SMTP_PHASE_STARTTLS] = "starttls", [SMTP_PHASE_MAIL] = "mail",
+        [SMTP_PHASE_RCPT] = "rcpt",         [SMTP_PHASE_DATA] = "data",
+        [SMTP_PHASE_DOT] = "dot",           [SMTP_PHASE_RSET] = "rset",
+        [SMTP_PHASE_QUIT] = "quit",
     };
     _Static_assert(ARRAY_SIZE(words) == SMTP_PHASE_COUNT, "one word a phase");
 

@@ -13,16 +13,15 @@
  * connection ends.  The state is changed before an event is given, since the caller may call back.
  *
  *   GREETING -ehlo/helo-> IDLE -mail-> OPEN -354-> CONTENT -dot-> FINAL -reply-> IDLE
- *                          ^            |  \-354, nobody accepted-> EMPTY -reply-> OPEN
- *                          \---RSET-----/                     any -> ENDED
+ *    |    ^                ^            |  \-354, nobody accepted-> EMPTY -reply-> OPEN
+ *    |    \-tls_started-\  \---RSET-----/                     any -> ENDED
+ *    \--220 to STARTTLS--> SECURING
  */
 #include "smtp/smtp_client.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/parse.h"
 #include "smtp/smtp_stuff.h"
 
 #define RCPT_MAX 1000
@@ -31,6 +30,7 @@ _Static_assert(RING > RCPT_MAX + 8 && (RING & (RING - 1)) == 0, "the ring holds 
 
 enum client_state {
     GREETING, /* until EHLO or HELO is answered */
+    SECURING, /* the owner does the handshake: whatever comes in is not ours to read */
     IDLE,
     OPEN,    /* from MAIL to the reply to DATA, or to RSET */
     EMPTY,   /* a dot of our own was sent, RFC 2920 3.1 */
@@ -56,6 +56,8 @@ struct smtp_client {
     char banner_name[INET_DOMAIN_SIZE];
     struct smtp_capabilities caps;
     unsigned ehlo_lines;
+    enum smtp_client_tls tls; /* what is still to be done about it: NONE once it is there */
+    size_t injected_bytes;
 
     unsigned rcpt_queued, rcpt_answered;
     unsigned rcpt_taken;        /* answered 2xx, whatever became of MAIL */
@@ -130,8 +132,10 @@ enum smtp_phase
 smtp_client_phase(const struct smtp_client *client)
 {
     static const enum smtp_phase next[] = {
-        [GREETING] = SMTP_PHASE_BANNER, [IDLE] = SMTP_PHASE_QUIT,   [OPEN] = SMTP_PHASE_RCPT,
-        [EMPTY] = SMTP_PHASE_DATA,      [CONTENT] = SMTP_PHASE_DOT, [FINAL] = SMTP_PHASE_DOT,
+        [GREETING] = SMTP_PHASE_BANNER, [SECURING] = SMTP_PHASE_STARTTLS,
+        [IDLE] = SMTP_PHASE_QUIT,       [OPEN] = SMTP_PHASE_RCPT,
+        [EMPTY] = SMTP_PHASE_DATA,      [CONTENT] = SMTP_PHASE_DOT,
+        [FINAL] = SMTP_PHASE_DOT,
     };
 
     if (client->state == ENDED)
@@ -185,6 +189,20 @@ become_ready(struct smtp_client *client)
     client->ops->on_ready(client->ctx, &client->caps);
 }
 
+/* The greeting is over, unless TLS is wanted first. */
+static void
+end_greeting(struct smtp_client *client)
+{
+    struct smtp_reply none = smtp_reply_make(0, NULL, "TLS is needed, and not offered");
+
+    if (client->tls != SMTP_CLIENT_TLS_NONE && client->caps.starttls)
+        enqueue(client, SMTP_PHASE_STARTTLS);
+    else if (client->tls == SMTP_CLIENT_TLS_MUST)
+        end_in(client, SMTP_PHASE_STARTTLS, &none);
+    else
+        become_ready(client);
+}
+
 /* --- What each phase sends. */
 static void
 send_nothing(struct smtp_client *client)
@@ -203,6 +221,12 @@ static void
 send_helo(struct smtp_client *client)
 {
     buf_printf(client->out, "HELO %s\r\n", client->settings->hostname);
+}
+
+static void
+send_starttls(struct smtp_client *client)
+{
+    buf_add_text(client->out, "STARTTLS\r\n");
 }
 
 static size_t
@@ -283,7 +307,7 @@ on_ehlo(struct smtp_client *client, enum smtp_class class, const struct smtp_rep
 {
     if (class == SMTP_CLASS_OK) {
         client->caps.esmtp = true;
-        become_ready(client);
+        end_greeting(client);
         return;
     }
     client->caps = (struct smtp_capabilities){0};
@@ -297,9 +321,21 @@ static void
 on_helo(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
 {
     if (class == SMTP_CLASS_OK)
-        become_ready(client);
+        end_greeting(client);
     else
         end_in(client, SMTP_PHASE_HELO, reply);
+}
+
+/* The event comes from smtp_client_input, when what stands behind the 220 is gone. */
+static void
+on_starttls(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    if (class == SMTP_CLASS_OK)
+        set_state(client, SECURING);
+    else if (client->tls == SMTP_CLIENT_TLS_MUST)
+        end_in(client, SMTP_PHASE_STARTTLS, reply);
+    else
+        become_ready(client);
 }
 
 static void
@@ -423,6 +459,7 @@ static const struct row rows[SMTP_PHASE_COUNT] = {
     [SMTP_PHASE_BANNER] = {TIMEOUT(command), true, send_nothing, on_banner},
     [SMTP_PHASE_EHLO] = {TIMEOUT(command), true, send_ehlo, on_ehlo},
     [SMTP_PHASE_HELO] = {TIMEOUT(command), true, send_helo, on_helo},
+    [SMTP_PHASE_STARTTLS] = {TIMEOUT(command), true, send_starttls, on_starttls},
     [SMTP_PHASE_MAIL] = {TIMEOUT(command), false, send_line, on_mail},
     [SMTP_PHASE_RCPT] = {TIMEOUT(command), false, send_line, on_rcpt},
     [SMTP_PHASE_DATA] = {TIMEOUT(data), true, send_data, on_data},
@@ -431,37 +468,13 @@ static const struct row rows[SMTP_PHASE_COUNT] = {
     [SMTP_PHASE_QUIT] = {TIMEOUT(command), true, send_quit, on_quit},
 };
 
-/* --- The EHLO keywords (RFC 5321 4.1.1.1). */
-static void
-take_size(struct smtp_capabilities *caps, struct slice parameter)
-{
-    caps->has_size = true;
-    if (parse_u64(parameter, &caps->size_max_bytes) < 0)
-        caps->size_max_bytes = 0; /* RFC 1870 4: none given, or nonsense: no fixed maximum */
-}
-
 static void
 on_ehlo_line(void *ctx, struct slice text)
 {
     struct smtp_client *client = ctx;
-    struct smtp_capabilities *caps = &client->caps;
-    const struct {
-        const char *word;
-        bool *flag;
-    } words[] = {
-        {"PIPELINING", &caps->pipelining}, {"8BITMIME", &caps->eightbitmime},
-        {"SMTPUTF8", &caps->smtputf8},     {"DSN", &caps->dsn},
-        {"STARTTLS", &caps->starttls},     {"ENHANCEDSTATUSCODES", &caps->enhanced},
-    };
-    struct slice rest = text, word = slice_split(&rest, ' ');
 
-    if (client->ehlo_lines++ == 0)
-        return; /* the peer's name */
-    if (slice_equal_nocase(word, SLICE("SIZE")))
-        take_size(caps, slice_trim(rest));
-    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
-        if (slice_equal_nocase(word, slice_of(words[i].word)))
-            *words[i].flag = true;
+    if (client->ehlo_lines++ > 0) /* the first is the peer's name */
+        smtp_capabilities_take(&client->caps, text);
 }
 
 /* --- Input. */
@@ -573,15 +586,31 @@ take_input(struct smtp_client *client, struct buf *in)
     return rc == ERR_OK && client->state != ENDED;
 }
 
+/* What stands in plain text behind the 220, or comes before the handshake is done, is nobody's:
+ * parsed as replies it would be believed to have come inside TLS (RFC 3207 4.2, P7). */
+static void
+throw_away(struct smtp_client *client, struct buf *in)
+{
+    client->injected_bytes += buf_size(in);
+    buf_clear(in);
+}
+
 void
 smtp_client_input(struct smtp_client *client, struct buf *in)
 {
+    bool was_securing = client->state == SECURING;
+
     client->due = client->sent;
-    while (client->state != ENDED && buf_size(in) > 0)
+    while (client->state != ENDED && client->state != SECURING && buf_size(in) > 0)
         if (!take_input(client, in))
             break;
     if (client->state == ENDED)
         buf_clear(in);
+    if (client->state != SECURING)
+        return;
+    throw_away(client, in);
+    if (!was_securing)
+        client->ops->on_starttls(client->ctx);
 }
 
 void
@@ -606,6 +635,8 @@ smtp_client_timeout_ms(const struct smtp_client *client)
 
     if (client->state == CONTENT)
         return client->settings->content_timeout_ms;
+    if (client->state == SECURING)
+        return client->settings->command_timeout_ms;
     if (client->state != ENDED && is_unanswered(client))
         memcpy(&timeout_ms, settings + rows[phase_at(client, client->answered)].timeout,
                sizeof timeout_ms);
@@ -646,44 +677,56 @@ smtp_client_free(struct smtp_client **client)
     *client = NULL;
 }
 
-/* The last guard against a second command inside a path; the path's parser has seen to it. */
-static void
-check_path(const struct smtp_path *path)
+void
+smtp_client_set_tls(struct smtp_client *client, enum smtp_client_tls tls)
 {
-    CHECK(path->text[strcspn(path->text, "\r\n")] == '\0');
+    CHECK(client->state == GREETING && client->answered == 0);
+    client->tls = tls;
 }
 
 void
-smtp_client_mail(struct smtp_client *client, const struct smtp_path *from, uint64_t size_bytes,
-                 enum smtp_body body)
+smtp_client_tls_started(struct smtp_client *client)
+{
+    if (client->state == ENDED)
+        return;
+    CHECK(client->state == SECURING);
+    client->tls = SMTP_CLIENT_TLS_NONE;
+    client->caps = (struct smtp_capabilities){0};
+    smtp_reply_parser_init(&client->parser);
+    set_state(client, GREETING);
+    enqueue(client, SMTP_PHASE_EHLO);
+    pump(client);
+}
+
+size_t
+smtp_client_injected_bytes(const struct smtp_client *client)
+{
+    return client->injected_bytes;
+}
+
+void
+smtp_client_mail(struct smtp_client *client, const struct smtp_mail *mail)
 {
     if (client->state == ENDED)
         return;
     CHECK(smtp_client_is_idle(client));
-    check_path(from);
     client->rcpt_queued = client->rcpt_answered = client->rcpt_taken = 0;
     client->data_queued = client->is_reset = client->mail_refused = false;
     set_state(client, OPEN);
-    buf_printf(&client->lines, "MAIL FROM:<%s>", from->text);
-    if (client->caps.has_size && size_bytes > 0)
-        buf_printf(&client->lines, " SIZE=%" PRIu64, size_bytes);
-    if (client->caps.eightbitmime && body == SMTP_BODY_8BITMIME)
-        buf_add_text(&client->lines, " BODY=8BITMIME");
-    buf_add_text(&client->lines, "\r\n");
+    smtp_capabilities_write_mail(&client->caps, mail, &client->lines);
     enqueue(client, SMTP_PHASE_MAIL);
     pump(client);
 }
 
 void
-smtp_client_rcpt(struct smtp_client *client, const struct smtp_path *to)
+smtp_client_rcpt(struct smtp_client *client, const struct smtp_rcpt *rcpt)
 {
     if (client->state == ENDED)
         return;
     CHECK(client->state == OPEN && !client->data_queued && !client->is_reset);
     CHECK(client->rcpt_queued < RCPT_MAX);
-    check_path(to);
     client->rcpt_queued++;
-    buf_printf(&client->lines, "RCPT TO:<%s>\r\n", to->text);
+    smtp_capabilities_write_rcpt(&client->caps, rcpt, &client->lines);
     enqueue(client, SMTP_PHASE_RCPT);
     pump(client);
 }
@@ -799,4 +842,5 @@ smtp_client_check(const struct smtp_client *client)
     CHECK(client->state != FINAL ||
           (waiting == 1 && phase_at(client, client->answered) == SMTP_PHASE_DOT));
     CHECK(client->state != GREETING || waiting == 1);
+    CHECK(client->state != SECURING || waiting == 0);
 }

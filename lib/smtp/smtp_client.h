@@ -5,7 +5,7 @@
  * inside.  One row per state (name, timeout, send, on_reply) and two cursors, sent and answered,
  * for pipelining (RFC 2920).
  *
- * A connection:   start -> on_ready -> transactions -> quit.
+ * A connection:   start -> [on_starttls -> tls_started ->] on_ready -> transactions -> quit.
  * A transaction:  mail, rcpt..., data, content..., dot; each reply is an event, in order.  reset
  * ends it early. Failure at any moment is one last event, on_end, with the class of section 5 of
  * the design: what is unanswered then is `away`, or `unknown` if the dot had been sent.
@@ -13,10 +13,18 @@
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
 
+#include "smtp/smtp_capabilities.h"
 #include "smtp/smtp_path.h"
 #include "smtp/smtp_reply.h"
 
 struct smtp_client;
+
+/* What is done about STARTTLS (RFC 3207). */
+enum smtp_client_tls {
+    SMTP_CLIENT_TLS_NONE, /* not asked for */
+    SMTP_CLIENT_TLS_MAY,  /* when offered; refused, the connection goes on as it is */
+    SMTP_CLIENT_TLS_MUST, /* not offered or refused: on_end in SMTP_PHASE_STARTTLS */
+};
 
 /* The class of a backend's reply, or of its absence (DESIGN section 5). */
 enum smtp_class {
@@ -32,6 +40,7 @@ enum smtp_phase {
     SMTP_PHASE_BANNER,
     SMTP_PHASE_EHLO,
     SMTP_PHASE_HELO,
+    SMTP_PHASE_STARTTLS, /* the command, and the handshake behind it */
     SMTP_PHASE_MAIL,
     SMTP_PHASE_RCPT,
     SMTP_PHASE_DATA,
@@ -50,14 +59,12 @@ const char *smtp_phase_word(enum smtp_phase phase);
  * message (part of `away`). */
 bool smtp_class_is_broken(enum smtp_phase phase, const struct smtp_reply *reply);
 
-struct smtp_capabilities { /* of the last EHLO */
-    bool esmtp, pipelining, eightbitmime, smtputf8, dsn, starttls, enhanced;
-    bool has_size;
-    uint64_t size_max_bytes; /* 0 with has_size: no fixed maximum (RFC 1870 4) */
-};
-
 struct smtp_client_ops {
     void (*on_ready)(void *ctx, const struct smtp_capabilities *caps); /* EHLO or HELO is done */
+    /* STARTTLS was answered 220 and what stood behind it was thrown away: do the handshake, then
+     * call smtp_client_tls_started, or smtp_client_lost.  NULL is permitted where TLS is never
+     * asked for. */
+    void (*on_starttls)(void *ctx);
     /* The reply to MAIL (index 0), to the index-th RCPT of the transaction, to DATA, to the dot, to
      * RSET. class is smtp_class_of. After a refused MAIL the RCPTs and DATA that were given are
      * still answered, in order, with the class and the reply of MAIL, whatever the peer said to
@@ -90,6 +97,14 @@ struct smtp_client_settings {
 struct smtp_client *smtp_client_new(const struct smtp_client_settings *settings,
                                     const struct smtp_client_ops *ops, void *ctx, struct buf *out);
 void smtp_client_free(struct smtp_client **client); /* no event is given */
+/* Before any input; SMTP_CLIENT_TLS_NONE is the default. */
+void smtp_client_set_tls(struct smtp_client *client, enum smtp_client_tls tls);
+/* The handshake is done: EHLO is said again, what the peer offered before is forgotten (RFC 3207
+ * 4.2). */
+void smtp_client_tls_started(struct smtp_client *client);
+/* Octets that stood in plain text behind the 220 to STARTTLS: somebody on the way tried to put
+ * words into the peer's mouth, or the peer is odd. They were thrown away unread (P7). */
+size_t smtp_client_injected_bytes(const struct smtp_client *client);
 
 /* Events are given from inside these three; the engine may be called back from an event, but not
  * freed there. */
@@ -103,13 +118,12 @@ void smtp_client_timeout(struct smtp_client *client); /* the deadline passed: as
 int64_t smtp_client_timeout_ms(const struct smtp_client *client);
 unsigned smtp_client_progress(const struct smtp_client *client);
 
-/* MAIL with the parameters that the peer offers (SIZE when size_bytes > 0, BODY=8BITMIME).
+/* MAIL with the parameters that were given and that the peer offers (smtp_capabilities.h).
  * Permitted only when idle. */
-void smtp_client_mail(struct smtp_client *client, const struct smtp_path *from, uint64_t size_bytes,
-                      enum smtp_body body);
+void smtp_client_mail(struct smtp_client *client, const struct smtp_mail *mail);
 /* Sent at once if the peer offers PIPELINING, else when its turn has come. At most 1,000 a
  * transaction. */
-void smtp_client_rcpt(struct smtp_client *client, const struct smtp_path *to);
+void smtp_client_rcpt(struct smtp_client *client, const struct smtp_rcpt *rcpt);
 /* May be pipelined behind the RCPTs (retry); if every RCPT is refused and DATA is answered 354 all
  * the same, the engine sends an empty body itself (RFC 2920 3.1) and says on_reply(DATA, class
  * refused). After a refused MAIL or DATA the transaction is open until smtp_client_reset. */

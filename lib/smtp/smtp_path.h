@@ -35,15 +35,32 @@ void smtp_path_key(const struct smtp_path *path, char dst[SMTP_PATH_SIZE]);
 
 enum smtp_body { SMTP_BODY_NONE, SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
 
+enum smtp_dsn_ret { SMTP_DSN_RET_NONE, SMTP_DSN_RET_FULL, SMTP_DSN_RET_HDRS };
+
+enum smtp_dsn_notify { /* bits; 0: none was given, which is not NEVER (RFC 3461 4.1) */
+                       SMTP_DSN_NOTIFY_NEVER = 1,
+                       SMTP_DSN_NOTIFY_SUCCESS = 2,
+                       SMTP_DSN_NOTIFY_FAILURE = 4,
+                       SMTP_DSN_NOTIFY_DELAY = 8,
+};
+
+#define SMTP_DSN_ENVID_MAX 100 /* RFC 3461 4.4 */
+#define SMTP_DSN_ORCPT_MAX 500 /* RFC 3461 4.2 */
+
 struct smtp_mail { /* MAIL FROM */
     struct smtp_path path;
     bool has_size;
-    uint64_t size_bytes; /* RFC 1870 */
-    enum smtp_body body; /* RFC 6152 */
+    uint64_t size_bytes;                    /* RFC 1870 */
+    enum smtp_body body;                    /* RFC 6152 */
+    bool smtputf8;                          /* RFC 6531 3.4 */
+    enum smtp_dsn_ret dsn_ret;              /* RFC 3461 4.3 */
+    char dsn_envid[SMTP_DSN_ENVID_MAX + 1]; /* xtext as it came; "": none was given */
 };
 
 struct smtp_rcpt { /* RCPT TO */
     struct smtp_path path;
+    unsigned dsn_notify;                    /* enum smtp_dsn_notify */
+    char dsn_orcpt[SMTP_DSN_ORCPT_MAX + 1]; /* "type;xtext" as it came; "": none was given */
 };
 
 #endif

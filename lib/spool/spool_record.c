@@ -2,7 +2,8 @@
  *
  * The envelope's encoding: format version, reference (both at a fixed place, so that an index can
  * be built without the rest), then the fields in the order of the struct.  The decoder takes any
- * bytes: what it returns has been bounded and holds no NUL inside a text.
+ * bytes: what it returns has been bounded and holds no NUL inside a text.  A version adds fields;
+ * records of the versions before it are read without them.
  */
 #include "config.h"
 
@@ -10,7 +11,10 @@
 
 #include "base/codec.h"
 
-#define ENVELOPE_VERSION 1
+/* 1: the first. 2: with the parameters of RFC 3461. Version 1 is read for as long as a spool may
+ * hold it: retention can be extended without bound. */
+#define ENVELOPE_VERSION 2
+#define ENVELOPE_VERSION_DSN 2
 
 static void
 put_ref(struct buf *out, struct ref ref)
@@ -26,6 +30,16 @@ put_endpoint(struct buf *out, const struct inet_endpoint *e)
     put_u8(out, e->family);
     buf_add(out, e->addr, sizeof e->addr);
     put_u16(out, e->port);
+}
+
+static void
+put_recipient(struct buf *out, const struct spool_recipient *recipient)
+{
+    put_text(out, recipient->address);
+    put_text(out, recipient->domain);
+    put_u8(out, (uint8_t)recipient->side);
+    put_u8(out, recipient->dsn_notify);
+    put_text(out, recipient->dsn_orcpt);
 }
 
 void
@@ -46,12 +60,11 @@ spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out)
     put_u32(out, envelope->flags);
     put_text(out, envelope->reason);
     put_bytes(out, envelope->prepend);
+    put_u8(out, envelope->dsn_ret);
+    put_text(out, envelope->dsn_envid);
     put_u32(out, envelope->recipient_count);
-    for (unsigned i = 0; i < envelope->recipient_count; i++) {
-        put_text(out, envelope->recipients[i].address);
-        put_text(out, envelope->recipients[i].domain);
-        put_u8(out, (uint8_t)envelope->recipients[i].side);
-    }
+    for (unsigned i = 0; i < envelope->recipient_count; i++)
+        put_recipient(out, &envelope->recipients[i]);
 }
 
 /* --- Decoding.  `full`: the arena's cap was reached, which is no fault of the bytes. */
@@ -59,6 +72,7 @@ spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out)
 struct reading {
     struct decoder d;
     struct arena *arena;
+    uint16_t version;
     bool full;
 };
 
@@ -103,17 +117,30 @@ read_endpoint(struct reading *r, struct inet_endpoint *e)
         r->d.failed = true;
 }
 
+static uint8_t
+read_bounded(struct reading *r, uint8_t max)
+{
+    uint8_t value = get_u8(&r->d);
+
+    if (value > max)
+        r->d.failed = true;
+    return value;
+}
+
+static bool
+has_dsn(const struct reading *r)
+{
+    return r->version >= ENVELOPE_VERSION_DSN;
+}
+
 static void
 read_recipient(struct reading *r, struct spool_recipient *recipient)
 {
-    uint8_t side;
-
     recipient->address = read_text(r);
     recipient->domain = read_text(r);
-    side = get_u8(&r->d);
-    if (side > SPOOL_LIVE)
-        r->d.failed = true;
-    recipient->side = side == SPOOL_LIVE ? SPOOL_LIVE : SPOOL_OURS;
+    recipient->side = read_bounded(r, SPOOL_LIVE) == SPOOL_LIVE ? SPOOL_LIVE : SPOOL_OURS;
+    recipient->dsn_notify = has_dsn(r) ? read_bounded(r, SPOOL_DSN_NOTIFY_MAX) : 0;
+    recipient->dsn_orcpt = has_dsn(r) ? read_text(r) : "";
 }
 
 static void
@@ -153,26 +180,28 @@ read_fields(struct reading *r, struct spool_envelope *envelope)
     envelope->reason = read_text(r);
     prepend = get_bytes(&r->d);
     envelope->prepend = (struct slice){keep(r, prepend), prepend.n};
+    envelope->dsn_ret = has_dsn(r) ? read_bounded(r, SPOOL_DSN_RET_MAX) : 0;
+    envelope->dsn_envid = has_dsn(r) ? read_text(r) : "";
     read_recipients(r, envelope);
 }
 
 static int
-read_start(struct decoder *d, struct ref *ref)
+read_start(struct decoder *d, struct ref *ref, uint16_t *version)
 {
-    uint16_t version = get_u16(d);
-
+    *version = get_u16(d);
     *ref = get_ref(d);
     if (d->failed)
         return ERR_CORRUPT;
-    return version == ENVELOPE_VERSION ? ERR_OK : ERR_VERSION;
+    return *version >= 1 && *version <= ENVELOPE_VERSION ? ERR_OK : ERR_VERSION;
 }
 
 int
 spool_envelope_peek_ref(struct slice encoded, struct ref *ref)
 {
     struct decoder d = decoder_of(encoded);
+    uint16_t version;
 
-    return read_start(&d, ref);
+    return read_start(&d, ref, &version);
 }
 
 int
@@ -182,7 +211,7 @@ spool_envelope_decode(struct slice encoded, struct arena *arena, struct spool_en
     int rc;
 
     *envelope = (struct spool_envelope){.body = 0};
-    rc = read_start(&r.d, &envelope->ref);
+    rc = read_start(&r.d, &envelope->ref, &r.version);
     if (rc < 0)
         return rc;
     read_fields(&r, envelope);

@@ -29,15 +29,22 @@ struct spool_recipient {
     const char *address; /* as on the wire, without brackets */
     const char *domain;  /* normalised: the route is looked up by it at each attempt */
     enum spool_side side;
+    uint8_t dsn_notify;    /* RFC 3461 4.1, the bits of struct smtp_rcpt; 0: none was given */
+    const char *dsn_orcpt; /* "type;xtext" as it came (4.2); "" or NULL: none */
 };
+
+#define SPOOL_DSN_RET_MAX 2
+#define SPOOL_DSN_NOTIFY_MAX 15
 
 enum spool_flag {
     SPOOL_FLAG_VERIFIED = 1, /* the sender was verified at reception: a DSN may go to it (P4) */
     SPOOL_FLAG_SPAM = 2,     /* marked by a scanner: no DSN */
     SPOOL_FLAG_UNKNOWN =
         4, /* the backend may have taken it already: lost after the dot (possible duplicate) */
-    SPOOL_FLAG_PREPARED = 8, /* outcome still open; a resolution record or the ledger decides */
-    SPOOL_FLAG_SMTPUTF8 = 16,
+    SPOOL_FLAG_PREPARED = 8,     /* outcome still open; a resolution record or the ledger decides */
+    SPOOL_FLAG_SMTPUTF8 = 16,    /* MAIL had SMTPUTF8 (RFC 6531) */
+    SPOOL_FLAG_UTF8_HEADER = 32, /* and the header has octets above 0x7f: it goes to a backend that
+                                    offers SMTPUTF8, or to none */
 };
 
 struct spool_envelope {
@@ -54,6 +61,8 @@ struct spool_envelope {
     uint32_t flags;           /* enum spool_flag */
     const char *reason;       /* why it was spooled, for people: "connection refused" */
     struct slice prepend;     /* our header lines, each with CR LF */
+    uint8_t dsn_ret;          /* RFC 3461 4.3, as in struct smtp_mail; 0: none was given */
+    const char *dsn_envid;    /* xtext as it came (4.4); "" or NULL: none */
     struct spool_recipient *recipients;
     unsigned recipient_count;
 };
@@ -62,7 +71,8 @@ struct spool_envelope {
 #define SPOOL_RECIPIENTS_MAX 1000
 
 void spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out);
-/* Everything is copied into `arena`. ERR_CORRUPT, ERR_VERSION, ERR_LIMIT. */
+/* Everything is copied into `arena`; what an older version's record lacks is as if it had not been
+ * given. ERR_CORRUPT, ERR_VERSION, ERR_LIMIT. */
 MUST_USE int spool_envelope_decode(struct slice encoded, struct arena *arena,
                                    struct spool_envelope *envelope);
 /* The reference alone, without decoding the rest. ERR_CORRUPT, ERR_VERSION. */

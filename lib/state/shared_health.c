@@ -27,6 +27,7 @@ static const char *const reason_texts[] = {
     [SHARED_REASON_EHLO] = "EHLO and HELO refused",
     [SHARED_REASON_LOST] = "connection lost",
     [SHARED_REASON_CLOSING] = "service closing its connections (421)",
+    [SHARED_REASON_TLS] = "TLS needed, and not offered or failed",
 };
 
 const char *

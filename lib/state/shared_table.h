@@ -66,7 +66,8 @@ enum shared_health_reason {
     SHARED_REASON_BANNER,
     SHARED_REASON_EHLO,
     SHARED_REASON_LOST,
-    SHARED_REASON_CLOSING
+    SHARED_REASON_CLOSING,
+    SHARED_REASON_TLS, /* needed, and not offered, refused or failed */
 };
 const char *
 shared_reason_text(enum shared_health_reason reason); /* "connection refused or impossible", ... */

@@ -92,9 +92,9 @@ static void
 write_message(struct spool_parent *parent, unsigned number)
 {
     static struct spool_recipient recipients[RECIPIENTS] = {
-        {"rita@acme.example", "acme.example", SPOOL_OURS},
-        {"ron@acme.example", "acme.example", SPOOL_OURS},
-        {"rob@acme.example", "acme.example", SPOOL_OURS},
+        {.address = "rita@acme.example", .domain = "acme.example", .side = SPOOL_OURS},
+        {.address = "ron@acme.example", .domain = "acme.example", .side = SPOOL_OURS},
+        {.address = "rob@acme.example", .domain = "acme.example", .side = SPOOL_OURS},
     };
     struct spool_envelope e = spool_fixture_envelope(number + 1);
     char *body = spool_fixture_body(number, 900);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The client engine against a server made of bytes.  The first octet chooses how the caller behaves
- * (recipients, DATA pipelined, reset when); the rest is what the server says, in pieces: 0x01 hands
- * over what is there so far, 0x02 is a timeout, 0x03 a loss.  Checked: the engine's invariants
- * after each step; one last event; each command answered at most once and in order; a 250 to the
- * dot is only told when the server said 2xx behind it.
+ * (recipients, DATA pipelined, reset when, TLS); the rest is what the server says, in pieces: 0x01
+ * hands over what is there so far, 0x02 is a timeout, 0x03 a loss.  Checked: the engine's
+ * invariants after each step; one last event; each command answered at most once and in order; a
+ * 250 to the dot is only told when the server said 2xx behind it.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@ struct caller {
     struct buf in, out;
     uint8_t way;
     unsigned rcpts, answered, accepted, transactions, dots;
-    bool mail_answered, data_answered, wanted, dot_sent, given_up, ended;
+    bool mail_answered, data_answered, wanted, dot_sent, given_up, ended, securing;
 };
 
 static const struct smtp_client_settings settings = {
@@ -40,7 +40,20 @@ give_up(struct caller *c)
 static void
 begin(struct caller *c)
 {
-    static const struct smtp_path path = {.text = "a@b.example", .local_length = 1};
+    static const struct smtp_mail mail = {
+        .path = {.text = "a@b.example", .local_length = 1},
+        .has_size = true,
+        .size_bytes = 10,
+        .body = SMTP_BODY_8BITMIME,
+        .smtputf8 = true,
+        .dsn_ret = SMTP_DSN_RET_HDRS,
+        .dsn_envid = "x+20y",
+    };
+    static const struct smtp_rcpt rcpt = {
+        .path = {.text = "a@b.example", .local_length = 1},
+        .dsn_notify = SMTP_DSN_NOTIFY_SUCCESS | SMTP_DSN_NOTIFY_DELAY,
+        .dsn_orcpt = "rfc822;a@b.example",
+    };
 
     if (c->transactions++ == 4) {
         smtp_client_quit(c->client);
@@ -49,9 +62,9 @@ begin(struct caller *c)
     c->rcpts = 1 + (c->way & 3);
     c->answered = c->accepted = 0;
     c->mail_answered = c->data_answered = c->wanted = c->dot_sent = c->given_up = false;
-    smtp_client_mail(c->client, &path, 10, SMTP_BODY_8BITMIME);
+    smtp_client_mail(c->client, &mail);
     for (unsigned i = 0; i < c->rcpts; i++)
-        smtp_client_rcpt(c->client, &path);
+        smtp_client_rcpt(c->client, &rcpt);
     if (c->way & 4)
         smtp_client_data(c->client);
 }
@@ -128,7 +141,22 @@ on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply 
     c->ended = true;
 }
 
-static const struct smtp_client_ops ops = {on_ready, on_reply, on_want_content, on_end};
+static void
+on_starttls(void *ctx)
+{
+    struct caller *c = ctx;
+
+    CHECK((c->way & 64) && !c->securing && buf_size(&c->in) == 0);
+    c->securing = true;
+}
+
+static const struct smtp_client_ops ops = {
+    .on_ready = on_ready,
+    .on_starttls = on_starttls,
+    .on_reply = on_reply,
+    .on_want_content = on_want_content,
+    .on_end = on_end,
+};
 
 static void
 step(struct caller *c, uint8_t octet)
@@ -146,6 +174,10 @@ step(struct caller *c, uint8_t octet)
     smtp_client_check(c->client);
     (void)smtp_client_phase(c->client);
     CHECK(!c->ended || smtp_client_timeout_ms(c->client) == 0);
+    if (c->securing && octet == 1) {
+        c->securing = false;
+        smtp_client_tls_started(c->client);
+    }
     if ((c->way & 32) && c->wanted && !c->dot_sent) {
         smtp_client_content(c->client, SLICE("later\r\n"));
         c->dot_sent = true;
@@ -161,6 +193,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_init(&c.in, 0);
     buf_init(&c.out, 0);
     c.client = smtp_client_new(&settings, &ops, &c, &c.out);
+    if (c.way & 64)
+        smtp_client_set_tls(c.client, c.way & 128 ? SMTP_CLIENT_TLS_MUST : SMTP_CLIENT_TLS_MAY);
     for (size_t i = 1; i < size; i++)
         step(&c, data[i]);
     step(&c, 1);

@@ -12,10 +12,11 @@
 #include "base/parse.h"
 #include "unit/spool_fixture.h"
 
-static struct spool_recipient first[] = {{"rita@acme.example", "acme.example", SPOOL_OURS}};
+static struct spool_recipient first[] = {
+    {.address = "rita@acme.example", .domain = "acme.example", .side = SPOOL_OURS}};
 static struct spool_recipient second[] = {
-    {"Olga@beta.example", "beta.example", SPOOL_OURS},
-    {"otto@sub.beta.example", "sub.beta.example", SPOOL_OURS}};
+    {.address = "Olga@beta.example", .domain = "beta.example", .side = SPOOL_OURS},
+    {.address = "otto@sub.beta.example", .domain = "sub.beta.example", .side = SPOOL_OURS}};
 
 static const struct {
     int64_t age_ms;

@@ -48,7 +48,8 @@ spool_fixture_clean(int dir_fd)
 struct spool_envelope
 spool_fixture_envelope(uint64_t number)
 {
-    static struct spool_recipient recipient = {"rita@acme.example", "acme.example", SPOOL_OURS};
+    static struct spool_recipient recipient = {
+        .address = "rita@acme.example", .domain = "acme.example", .side = SPOOL_OURS};
 
     return (struct spool_envelope){
         .ref = {.node = 1, .minute = 100, .number = number},

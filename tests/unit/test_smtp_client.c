@@ -12,6 +12,8 @@
 
 #define EHLO_FULL "250-peer hello\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250 8BITMIME\r\n"
 #define EHLO_BARE "250 peer\r\n"
+#define EHLO_TLS "250-peer hello\r\n250-PIPELINING\r\n250-DSN\r\n250 STARTTLS\r\n"
+#define STARTTLS "STARTTLS\r\n"
 
 enum style {
     ONE_BY_ONE,   /* as the cut-through: all RCPTs, then DATA when they are answered */
@@ -19,6 +21,8 @@ enum style {
     GIVE_UP,      /* RSET as soon as MAIL is answered */
     GIVE_UP_LATE, /* BURST, then RSET when the last RCPT is answered */
     QUIT_ONLY,
+    TLS_MAY,  /* as QUIT_ONLY, with TLS if it is there */
+    TLS_MUST, /* as QUIT_ONLY, with TLS or not at all */
 };
 
 struct turn {
@@ -40,7 +44,7 @@ struct app {
     struct buf in, out;
     char events[1000];
     unsigned answered, accepted;
-    bool ended, dot_sent;
+    bool ended, dot_sent, securing;
     enum smtp_phase end_phase;
     enum smtp_class last_class;
     enum smtp_phase last_phase;
@@ -243,6 +247,46 @@ static const struct conversation good[] = {
      "",
      "ready; end quit 221",
      {{"", HI}, {EHLO, EHLO_FULL}, {"QUIT\r\n", BYE}}},
+    {"TLS, and what was offered before it is forgotten",
+     TLS_MAY,
+     0,
+     "",
+     "starttls; ready; end quit 221",
+     {{"", HI}, {EHLO, EHLO_TLS}, {STARTTLS, HI}, {EHLO, EHLO_BARE}, {"QUIT\r\n", BYE}}},
+    {"TLS offered once more inside TLS is not asked for again",
+     TLS_MUST,
+     0,
+     "",
+     "starttls; ready; end quit 221",
+     {{"", HI}, {EHLO, EHLO_TLS}, {STARTTLS, HI}, {EHLO, EHLO_TLS}, {"QUIT\r\n", BYE}}},
+    {"P7 replies injected behind the 220 are answers to nothing",
+     TLS_MUST,
+     0,
+     "",
+     "starttls; ready; end quit 221",
+     {{"", HI},
+      {EHLO, EHLO_TLS},
+      {STARTTLS, HI EHLO_TLS OK "421 injected\r\n"},
+      {EHLO, EHLO_BARE},
+      {"QUIT\r\n", BYE}}},
+    {"TLS refused where it may be",
+     TLS_MAY,
+     0,
+     "",
+     "ready; end quit 221",
+     {{"", HI}, {EHLO, EHLO_TLS}, {STARTTLS, "454 4.7.0 not now\r\n"}, {"QUIT\r\n", BYE}}},
+    {"no TLS where it may be",
+     TLS_MAY,
+     0,
+     "",
+     "ready; end quit 221",
+     {{"", HI}, {EHLO, EHLO_FULL}, {"QUIT\r\n", BYE}}},
+    {"TLS is not asked for where it must not be",
+     QUIT_ONLY,
+     0,
+     "",
+     "ready; end quit 221",
+     {{"", HI}, {EHLO, EHLO_TLS}, {"QUIT\r\n", BYE}}},
 };
 
 /* The server is at fault. */
@@ -317,6 +361,30 @@ static const struct conversation bad[] = {
      "",
      "end ehlo 0",
      {{"", HI EHLO_FULL}, {EHLO, NULL}}},
+    {"TLS needed and not offered",
+     TLS_MUST,
+     1,
+     "",
+     "end starttls 0",
+     {{"", HI}, {EHLO, EHLO_FULL}, {"", NULL}}},
+    {"TLS needed, and the server knows HELO alone",
+     TLS_MUST,
+     1,
+     "",
+     "end starttls 0",
+     {{"", HI}, {EHLO, "502 STARTTLS\r\n"}, {"HELO relay.example\r\n", OK}, {"", NULL}}},
+    {"TLS needed and refused",
+     TLS_MUST,
+     1,
+     "",
+     "end starttls 454",
+     {{"", HI}, {EHLO, EHLO_TLS}, {STARTTLS, "454 4.7.0 not now\r\n"}, {"", NULL}}},
+    {"354 to STARTTLS",
+     TLS_MAY,
+     1,
+     "",
+     "end starttls 0",
+     {{"", HI}, {EHLO, EHLO_TLS}, {STARTTLS, GO}, {"", NULL}}},
     {"two banners", BURST, 1, "", "end ehlo 0", {{"", HI HI}, {EHLO, NULL}}},
     {"all replies at once",
      BURST,
@@ -356,22 +424,23 @@ static void
 on_ready(void *ctx, const struct smtp_capabilities *caps)
 {
     struct app *app = ctx;
-    struct smtp_path from = path_of("a@sender.example");
+    struct smtp_mail mail = {.path = path_of("a@sender.example"),
+                             .has_size = true,
+                             .size_bytes = 7,
+                             .body = SMTP_BODY_8BITMIME};
 
     (void)caps;
     add_event(app, "ready");
-    if (app->plan->style == QUIT_ONLY) {
+    if (app->plan->style >= QUIT_ONLY) {
         smtp_client_quit(app->client);
         return;
     }
-    smtp_client_mail(app->client, &from, 7, SMTP_BODY_8BITMIME);
+    smtp_client_mail(app->client, &mail);
     for (unsigned i = 0; i < app->plan->rcpts; i++) {
         char text[64];
-        struct smtp_path to;
 
         snprintf(text, sizeof text, "r%u@dest.example", i);
-        to = path_of(text);
-        smtp_client_rcpt(app->client, &to);
+        smtp_client_rcpt(app->client, &(struct smtp_rcpt){.path = path_of(text)});
     }
     if (app->plan->style == BURST || app->plan->style == GIVE_UP_LATE)
         smtp_client_data(app->client);
@@ -442,7 +511,24 @@ on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply 
     smtp_client_quit(app->client);
 }
 
-static const struct smtp_client_ops ops = {on_ready, on_reply, on_want_content, on_end};
+static void
+on_starttls(void *ctx)
+{
+    struct app *app = ctx;
+
+    cr_assert_not(app->securing);
+    cr_expect_eq(buf_size(&app->in), 0, "what was behind the 220 is still there");
+    app->securing = true;
+    add_event(app, "starttls");
+}
+
+static const struct smtp_client_ops ops = {
+    .on_ready = on_ready,
+    .on_starttls = on_starttls,
+    .on_reply = on_reply,
+    .on_want_content = on_want_content,
+    .on_end = on_end,
+};
 
 /* --- Running a conversation. */
 static void
@@ -452,6 +538,9 @@ begin(struct app *app, const struct conversation *plan)
     buf_init(&app->in, 0);
     buf_init(&app->out, 0);
     app->client = smtp_client_new(&settings, &ops, app, &app->out);
+    if (plan->style == TLS_MAY || plan->style == TLS_MUST)
+        smtp_client_set_tls(app->client,
+                            plan->style == TLS_MAY ? SMTP_CLIENT_TLS_MAY : SMTP_CLIENT_TLS_MUST);
 }
 
 static void
@@ -485,6 +574,11 @@ say(struct app *app, const char *text, size_t cut)
             feed(app, (struct slice){all.p + i, 1});
     else
         feed(app, all);
+    if (app->securing && !app->ended) { /* the handshake comes behind all that was said */
+        app->securing = false;
+        smtp_client_tls_started(app->client);
+        smtp_client_check(app->client);
+    }
 }
 
 static void
@@ -674,6 +768,8 @@ Test(smtp_client, every_reply_doubled_ends_the_connection)
         for (size_t turn = 0; turn + 1 < count_turns(&good[i]); turn++) {
             struct app app;
 
+            if (strcmp(good[i].turns[turn].client, STARTTLS) == 0)
+                continue; /* what is doubled there is thrown away */
             begin_until(&app, &good[i], turn);
             buf_add_text(&app.in, good[i].turns[turn].server);
             feed(&app, SLICE("250 once more\r\n"));
@@ -707,6 +803,56 @@ Test(smtp_client, a_drip_of_octets_is_no_progress)
     feed(&app, SLICE("0 b\r\n"));
     cr_expect_neq(smtp_client_progress(app.client), before);
     finish(&app);
+}
+
+/* --- Between the 220 to STARTTLS and the end of the handshake. */
+static void
+begin_securing(struct app *app)
+{
+    static const struct conversation plan = {.name = "securing", .style = TLS_MUST};
+
+    begin(app, &plan);
+    feed(app, SLICE(HI));
+    feed(app, SLICE(EHLO_TLS));
+    feed(app, SLICE(HI "250 injected\r\n"));
+    cr_assert(app->securing);
+    cr_expect_eq(smtp_client_injected_bytes(app->client), strlen("250 injected\r\n"));
+    cr_expect_eq(smtp_client_phase(app->client), SMTP_PHASE_STARTTLS);
+    cr_expect_gt(smtp_client_timeout_ms(app->client), 0);
+}
+
+Test(smtp_client, P7_nothing_is_read_while_the_handshake_runs)
+{
+    struct app app;
+
+    begin_securing(&app);
+    buf_clear(&app.out);
+    feed(&app, SLICE("421 injected\r\n"));
+    cr_expect_str_eq(app.events, "starttls");
+    cr_expect_eq(smtp_client_injected_bytes(app.client),
+                 strlen("250 injected\r\n421 injected\r\n"));
+    smtp_client_tls_started(app.client);
+    cr_expect_str_eq(buf_text(&app.out), EHLO);
+    cr_expect_not(smtp_client_capabilities(app.client)->dsn, "of the EHLO before TLS");
+    feed(&app, SLICE(EHLO_FULL));
+    cr_expect_str_eq(app.events, "starttls; ready");
+    finish(&app);
+}
+
+Test(smtp_client, a_handshake_that_fails_ends_in_its_phase)
+{
+    static const fault faults[] = {lose, time_out};
+
+    for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+        struct app app;
+
+        begin_securing(&app);
+        faults[i](&app);
+        cr_expect_str_eq(app.events, "starttls; end starttls 0");
+        smtp_client_tls_started(app.client); /* permitted, does nothing */
+        cr_expect_eq(app.end_phase, SMTP_PHASE_STARTTLS);
+        finish(&app);
+    }
 }
 
 /* --- Many transactions, and the capabilities. */
@@ -744,7 +890,8 @@ no_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply 
     cr_assert_fail("%s", reply->text);
 }
 
-static const struct smtp_client_ops counting = {no_ready, no_reply, no_content, no_end};
+static const struct smtp_client_ops counting = {
+    .on_ready = no_ready, .on_reply = no_reply, .on_want_content = no_content, .on_end = no_end};
 
 static void
 give(struct smtp_client *client, const char *text)
@@ -761,12 +908,13 @@ give(struct smtp_client *client, const char *text)
 static void
 one_transaction(struct smtp_client *client, unsigned rcpts)
 {
-    struct smtp_path path = path_of("x@y.example");
+    struct smtp_mail mail = {.path = path_of("x@y.example")};
+    struct smtp_rcpt rcpt = {.path = mail.path};
 
     cr_assert(smtp_client_is_idle(client));
-    smtp_client_mail(client, &path, 0, SMTP_BODY_NONE);
+    smtp_client_mail(client, &mail);
     for (unsigned i = 0; i < rcpts; i++)
-        smtp_client_rcpt(client, &path);
+        smtp_client_rcpt(client, &rcpt);
     smtp_client_check(client);
     for (unsigned i = 0; i < rcpts + 1; i++)
         give(client, OK);
@@ -797,44 +945,6 @@ Test(smtp_client, a_thousand_recipients_and_many_transactions)
         for (int round = 0; round < 50; round++)
             one_transaction(client, 1);
         cr_expect_eq(count, 3 * 1003 + 50 * 4);
-        smtp_client_free(&client);
-        buf_fini(&out);
-    }
-}
-
-static const struct {
-    const char *name, *ehlo, *mail;
-    uint64_t size_bytes;
-    enum smtp_body body;
-} mails[] = {
-    {"all", EHLO_FULL, "MAIL FROM:<x@y.example> SIZE=5 BODY=8BITMIME\r\n", 5, SMTP_BODY_8BITMIME},
-    {"no size known", EHLO_FULL, "MAIL FROM:<x@y.example>\r\n", 0, SMTP_BODY_7BIT},
-    {"SIZE alone", "250-x\r\n250 size\r\n", "MAIL FROM:<x@y.example> SIZE=5\r\n", 5,
-     SMTP_BODY_8BITMIME},
-    {"SIZE with nonsense", "250-x\r\n250 SIZE many\r\n", "MAIL FROM:<x@y.example> SIZE=5\r\n", 5,
-     0},
-    {"8BITMIME in small letters", "250-x\r\n250 8bitmime\r\n",
-     "MAIL FROM:<x@y.example> BODY=8BITMIME\r\n", 5, SMTP_BODY_8BITMIME},
-    {"the name of the server is no keyword", "250 8BITMIME\r\n", "MAIL FROM:<x@y.example>\r\n", 5,
-     SMTP_BODY_8BITMIME},
-    {"a longer word is another", "250-x\r\n250 SIZES 5\r\n", "MAIL FROM:<x@y.example>\r\n", 5, 0},
-};
-
-Test(smtp_client, MAIL_has_the_parameters_that_are_offered)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(mails); i++) {
-        struct smtp_path path = path_of("x@y.example");
-        unsigned count = 0;
-        struct buf out;
-        struct smtp_client *client;
-
-        buf_init(&out, 0);
-        client = smtp_client_new(&settings, &counting, &count, &out);
-        give(client, HI);
-        give(client, mails[i].ehlo);
-        buf_clear(&out);
-        smtp_client_mail(client, &path, mails[i].size_bytes, mails[i].body);
-        cr_expect_str_eq(buf_text(&out), mails[i].mail, "%s", mails[i].name);
         smtp_client_free(&client);
         buf_fini(&out);
     }

@@ -54,14 +54,15 @@ count_rcpts(const struct pair *p)
 static void
 send_message(struct pair *p)
 {
-    struct smtp_path path = path_of(p->from);
+    struct smtp_mail mail = {.path = path_of(p->from),
+                             .has_size = true,
+                             .size_bytes = p->content.n,
+                             .body = SMTP_BODY_8BITMIME};
 
     p->answered = p->accepted = 0;
-    smtp_client_mail(p->client, &path, p->content.n, SMTP_BODY_8BITMIME);
-    for (unsigned i = 0; i < count_rcpts(p); i++) {
-        path = path_of(p->rcpts[i]);
-        smtp_client_rcpt(p->client, &path);
-    }
+    smtp_client_mail(p->client, &mail);
+    for (unsigned i = 0; i < count_rcpts(p); i++)
+        smtp_client_rcpt(p->client, &(struct smtp_rcpt){.path = path_of(p->rcpts[i])});
     if (p->is_burst)
         smtp_client_data(p->client);
 }
@@ -128,7 +129,10 @@ on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply 
               reply->code, reply->text);
 }
 
-static const struct smtp_client_ops client_ops = {on_ready, on_reply, on_want_content, on_end};
+static const struct smtp_client_ops client_ops = {.on_ready = on_ready,
+                                                  .on_reply = on_reply,
+                                                  .on_want_content = on_want_content,
+                                                  .on_end = on_end};
 
 /* How much of `n` octets goes over the wire at once. */
 static size_t

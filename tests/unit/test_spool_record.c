@@ -11,8 +11,15 @@
 #include "spool/spool_record.h"
 
 static struct spool_recipient two[] = {
-    {"Rita@Acme.Example", "acme.example", SPOOL_OURS},
-    {"\"odd one\"@acme.example", "acme.example", SPOOL_LIVE},
+    {.address = "Rita@Acme.Example",
+     .domain = "acme.example",
+     .side = SPOOL_OURS,
+     .dsn_notify = 6,
+     .dsn_orcpt = "rfc822;Rita+2Bold@Acme.Example"},
+    {.address = "\"odd one\"@acme.example",
+     .domain = "acme.example",
+     .side = SPOOL_LIVE,
+     .dsn_orcpt = ""},
 };
 
 static struct spool_envelope
@@ -32,6 +39,8 @@ sample(void)
         .flags = SPOOL_FLAG_VERIFIED | SPOOL_FLAG_PREPARED,
         .reason = "connection refused",
         .prepend = SLICE("Received: from x\r\n\tby y\r\n"),
+        .dsn_ret = 2,
+        .dsn_envid = "QQ+2B314159",
         .recipients = two,
         .recipient_count = 2,
     };
@@ -53,11 +62,15 @@ expect_same(const struct spool_envelope *a, const struct spool_envelope *b, cons
     cr_expect_eq(a->flags, b->flags, "%s", name);
     cr_expect_str_eq(a->reason, b->reason, "%s", name);
     cr_expect(slice_equal(a->prepend, b->prepend), "%s", name);
+    cr_expect_eq(a->dsn_ret, b->dsn_ret, "%s", name);
+    cr_expect_str_eq(a->dsn_envid, b->dsn_envid, "%s", name);
     cr_assert_eq(a->recipient_count, b->recipient_count, "%s", name);
     for (unsigned i = 0; i < a->recipient_count; i++) {
         cr_expect_str_eq(a->recipients[i].address, b->recipients[i].address, "%s", name);
         cr_expect_str_eq(a->recipients[i].domain, b->recipients[i].domain, "%s", name);
         cr_expect_eq(a->recipients[i].side, b->recipients[i].side, "%s", name);
+        cr_expect_eq(a->recipients[i].dsn_notify, b->recipients[i].dsn_notify, "%s", name);
+        cr_expect_str_eq(a->recipients[i].dsn_orcpt, b->recipients[i].dsn_orcpt, "%s", name);
     }
 }
 
@@ -88,7 +101,8 @@ Test(spool_record, an_envelope_comes_back_as_it_was)
                                                  .helo = "",
                                                  .reverse_path = "",
                                                  .reason = "",
-                                                 .prepend = {"", 0}};
+                                                 .prepend = {"", 0},
+                                                 .dsn_envid = ""};
 
     there_and_back(&e, "sample");
     there_and_back(&empty, "empty");
@@ -97,6 +111,68 @@ Test(spool_record, an_envelope_comes_back_as_it_was)
     e.recipients = many;
     e.recipient_count = SPOOL_RECIPIENTS_MAX;
     there_and_back(&e, "most recipients");
+}
+
+/* What version 1 wrote for `sample`, which had no parameters of RFC 3461 then. */
+static const unsigned char version_1[] = {
+    0x01, 0x00, 0x07, 0x00, 0x80, 0xee, 0x36, 0x00, 0xff, 0xff, 0xff, 0xff, 0x07, 0x00, 0x00, 0x00,
+    0x7b, 0x5e, 0x56, 0xee, 0xa1, 0x01, 0x00, 0x00, 0x00, 0x2a, 0x16, 0x08, 0xa2, 0x01, 0x00, 0x00,
+    0x2a, 0x00, 0x00, 0x00, 0x04, 0x00, 0x00, 0x00, 0x61, 0x63, 0x6d, 0x65, 0x06, 0x20, 0x01, 0x0d,
+    0xb8, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0xbb, 0x9c, 0x13,
+    0x00, 0x00, 0x00, 0x6d, 0x61, 0x69, 0x6c, 0x2e, 0x73, 0x65, 0x6e, 0x64, 0x65, 0x72, 0x2e, 0x65,
+    0x78, 0x61, 0x6d, 0x70, 0x6c, 0x65, 0x13, 0x00, 0x00, 0x00, 0x6d, 0x61, 0x69, 0x6c, 0x2e, 0x73,
+    0x65, 0x6e, 0x64, 0x65, 0x72, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70, 0x6c, 0x65, 0x00, 0x00, 0x00,
+    0x00, 0x02, 0x09, 0x00, 0x00, 0x00, 0x12, 0x00, 0x00, 0x00, 0x63, 0x6f, 0x6e, 0x6e, 0x65, 0x63,
+    0x74, 0x69, 0x6f, 0x6e, 0x20, 0x72, 0x65, 0x66, 0x75, 0x73, 0x65, 0x64, 0x19, 0x00, 0x00, 0x00,
+    0x52, 0x65, 0x63, 0x65, 0x69, 0x76, 0x65, 0x64, 0x3a, 0x20, 0x66, 0x72, 0x6f, 0x6d, 0x20, 0x78,
+    0x0d, 0x0a, 0x09, 0x62, 0x79, 0x20, 0x79, 0x0d, 0x0a, 0x02, 0x00, 0x00, 0x00, 0x11, 0x00, 0x00,
+    0x00, 0x52, 0x69, 0x74, 0x61, 0x40, 0x41, 0x63, 0x6d, 0x65, 0x2e, 0x45, 0x78, 0x61, 0x6d, 0x70,
+    0x6c, 0x65, 0x0c, 0x00, 0x00, 0x00, 0x61, 0x63, 0x6d, 0x65, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70,
+    0x6c, 0x65, 0x00, 0x16, 0x00, 0x00, 0x00, 0x22, 0x6f, 0x64, 0x64, 0x20, 0x6f, 0x6e, 0x65, 0x22,
+    0x40, 0x61, 0x63, 0x6d, 0x65, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70, 0x6c, 0x65, 0x0c, 0x00, 0x00,
+    0x00, 0x61, 0x63, 0x6d, 0x65, 0x2e, 0x65, 0x78, 0x61, 0x6d, 0x70, 0x6c, 0x65, 0x01,
+};
+
+Test(spool_record, P2_a_record_of_the_version_before_is_read)
+{
+    struct slice old = {(const char *)version_1, sizeof version_1};
+    struct spool_recipient plain[] = {two[0], two[1]};
+    struct spool_envelope e = sample(), back;
+    struct arena arena;
+    struct ref ref;
+
+    plain[0].dsn_notify = 0;
+    plain[0].dsn_orcpt = "";
+    e.dsn_ret = 0;
+    e.dsn_envid = "";
+    e.recipients = plain;
+    arena_init(&arena, 1024 * 1024);
+    cr_expect_eq(spool_envelope_peek_ref(old, &ref), ERR_OK);
+    cr_expect(ref_equal(ref, e.ref));
+    cr_assert_eq(spool_envelope_decode(old, &arena, &back), ERR_OK);
+    expect_same(&e, &back, "version 1");
+    for (size_t n = 0; n < sizeof version_1; n++)
+        cr_expect_eq(spool_envelope_decode((struct slice){old.p, n}, &arena, &back), ERR_CORRUPT,
+                     "cut at %zu", n);
+    arena_clear(&arena);
+}
+
+Test(spool_record, what_was_not_given_may_be_left_out)
+{
+    struct spool_recipient one = {.address = "a@b.example", .domain = "b.example"};
+    struct spool_envelope e = {.recipients = &one, .recipient_count = 1}, back;
+    struct arena arena;
+    struct buf out;
+
+    buf_init(&out, 0);
+    arena_init(&arena, 1024 * 1024);
+    spool_envelope_encode(&e, &out);
+    cr_assert_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_OK);
+    cr_expect_str_eq(back.dsn_envid, "");
+    cr_expect_str_eq(back.recipients[0].dsn_orcpt, "");
+    cr_expect_eq(back.recipients[0].dsn_notify, 0);
+    arena_clear(&arena);
+    buf_fini(&out);
 }
 
 Test(spool_record, a_cut_envelope_is_damaged_wherever_it_is_cut)
@@ -134,7 +210,9 @@ Test(spool_record, what_cannot_be_taken_is_named)
     arena_init(&arena, 1024 * 1024);
     out.mem[out.start] = 99;
     cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version");
-    out.mem[out.start] = 1;
+    out.mem[out.start] = 0;
+    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version 0");
+    out.mem[out.start] = 2;
     out.mem[out.start + 2 + 14 + 8 + 8 + 4 + 4] = '\0'; /* inside the customer's name */
     cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "NUL");
     arena_clear(&arena);

@@ -438,8 +438,8 @@ Test(spool_store, P2_an_ended_message_does_not_come_back_with_its_segment)
 Test(spool_store, a_prepared_record_waits_until_it_is_confirmed)
 {
     static struct spool_recipient recipients[] = {
-        {"rita@acme.example", "acme.example", SPOOL_OURS},
-        {"ron@acme.example", "acme.example", SPOOL_LIVE},
+        {.address = "rita@acme.example", .domain = "acme.example", .side = SPOOL_OURS},
+        {.address = "ron@acme.example", .domain = "acme.example", .side = SPOOL_LIVE},
     };
     struct spool_envelope envelope = spool_fixture_envelope(1);
     struct spool_case c;
