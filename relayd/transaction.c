@@ -144,12 +144,20 @@ event_head(struct transaction *t, struct buf *json, const char *event)
 }
 
 void
+transaction_use(struct transaction *t, uint32_t customer_id, enum shared_use use, uint64_t amount)
+{
+    if (customer_id != 0)
+        shared_use_add(t->worker->table, customer_id, use, amount, clock_wall_ms());
+}
+
+void
 transaction_record_refusal(struct transaction *t, const struct smtp_reply *reply)
 {
     char text[SMTP_REPLY_LINE_SIZE];
     struct buf json;
 
     shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_RECIPIENTS_REFUSED);
+    transaction_use(t, t->rcpt_customer_id, SHARED_USE_REFUSALS, 1);
     buf_init(&json, 0);
     event_head(t, &json, "recipient-refused");
     event_text(&json, "rcpt", slice_of(t->rcpt.path.text));

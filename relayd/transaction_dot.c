@@ -14,6 +14,20 @@
 
 /* --- The verdict at the dot. */
 
+static void
+count_use(struct transaction *t, bool kept)
+{
+    uint32_t id = t->route.customer.id;
+
+    if (!kept) {
+        transaction_use(t, id, SHARED_USE_REFUSALS, 1);
+        return;
+    }
+    transaction_use(t, id, SHARED_USE_MESSAGES, 1);
+    transaction_use(t, id, SHARED_USE_RECIPIENTS, t->recipient_count);
+    transaction_use(t, id, SHARED_USE_BYTES, t->body.size_bytes);
+}
+
 /* The last word: `kept` says that the message is at the backend or in the spool, whatever the
  * client hears. */
 static void
@@ -23,6 +37,7 @@ finish(struct transaction *t, enum shared_counter counter, const char *word, boo
     bool detached = t->session == NULL, heard = !detached;
 
     shared_count(t->worker->table, t->worker->slot, counter);
+    count_use(t, kept);
     transaction_record_message(t, word, reply);
     t->stage =
         STAGE_ANSWERING; /* the link, if there is one, is in order and goes back to the pool */
@@ -316,6 +331,7 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     if (fault) {
         smtp_reply_add_ref(reply, t->ref);
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_MESSAGES_REFUSED);
+        count_use(t, false);
         transaction_record_message(t, reply->code == 552 ? "too-big" : "bare-line-end", reply);
         return SMTP_SERVER_DONE;
     }

@@ -20,6 +20,7 @@
 #include "relayd/transaction.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_trace.h"
+#include "state/shared_use.h"
 
 #define TRANSACTION_ARENA_BYTES (512 * 1024)
 #define TRANSACTION_RECIPIENTS_MAX 1000
@@ -54,6 +55,7 @@ struct transaction {
     bool pending;
     struct smtp_rcpt rcpt;
     char rcpt_key[SMTP_PATH_SIZE];
+    uint32_t rcpt_customer_id; /* 0: nobody's */
     bool known_down;
     struct smtp_reply away_reply;
     struct state_query *query;
@@ -94,6 +96,9 @@ void transaction_answer(struct transaction *t, const struct smtp_reply *reply);
 /* What an operation returns at its end: DONE with the answer that was given meanwhile, else WAIT.
  */
 enum smtp_step transaction_operation_end(struct transaction *t, struct smtp_reply *reply);
+/* The customer's use of the day. */
+void transaction_use(struct transaction *t, uint32_t customer_id, enum shared_use use,
+                     uint64_t amount);
 void transaction_record_refusal(struct transaction *t, const struct smtp_reply *reply);
 void transaction_record_message(struct transaction *t, const char *verdict,
                                 const struct smtp_reply *reply);

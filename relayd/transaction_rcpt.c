@@ -344,7 +344,9 @@ transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smt
 
     t->in_operation = true;
     t->rcpt = *rcpt;
+    route.customer.id = 0;
     verdict = recipient_policy_route(t->worker, &t->mail, &t->rcpt, &route);
+    t->rcpt_customer_id = route.customer.id;
     if (verdict == SMTP_VERDICT_OK && t->recipient_count > 0) {
         if (route.customer.id != t->route.customer.id)
             verdict = SMTP_VERDICT_OTHER_DESTINATION;

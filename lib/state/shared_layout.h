@@ -15,10 +15,12 @@
 
 #include "base/siphash.h"
 #include "state/shared_table.h"
+#include "state/shared_use.h"
 
 #define SHARED_MAGIC "PSTNSHRD"
-#define SHARED_LAYOUT 1
+#define SHARED_LAYOUT 2
 #define SHARED_HEALTH_MAX 1024 /* endpoints; a power of two */
+#define SHARED_USE_MAX 8192    /* customers with mail on one day */
 #define SHARED_SLOTS_MAX 1024  /* endpoints to which one worker holds connections */
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "a lock could be stopped");
@@ -32,6 +34,12 @@ struct shared_header {
     _Atomic uint32_t epoch;
     _Atomic uint64_t next_number;
     _Atomic uint64_t evictions;
+    _Atomic uint64_t use_lost;
+};
+
+struct shared_use_entry {
+    _Atomic uint64_t key;                     /* the customer's id + 1; 0: empty */
+    _Atomic uint64_t words[SHARED_USE_COUNT]; /* day 16, count 48 */
 };
 
 struct shared_health_entry {
@@ -64,12 +72,15 @@ struct shared_memory {
     struct shared_header header;
     _Alignas(64) _Atomic uint64_t health_keys[SHARED_HEALTH_MAX]; /* 0: empty */
     struct shared_health_entry health[SHARED_HEALTH_MAX];
+    _Alignas(64) struct shared_use_entry use[SHARED_USE_MAX];
     struct shared_column columns[SHARED_WORKERS_MAX];
 };
 
 struct shared_table {
     struct shared_memory *memory;
     int64_t probe_max_ms; /* this process's own: the longest pause it has been asked for */
+    uint64_t day;         /* of shared_use, between these two moments */
+    int64_t day_seen_ms, day_ends_ms;
 };
 
 /* Never 0. */
