@@ -365,6 +365,8 @@ on_conn(void *ctx, enum conn_event event)
     case CONN_CONNECTED:
         on_connected(link);
         return;
+    case CONN_TLS_READY:
+        return;
     case CONN_INPUT:
         if (link->client == NULL)
             return;

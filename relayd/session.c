@@ -220,6 +220,7 @@ on_conn(void *ctx, enum conn_event event)
     case CONN_FAILED:
         session_end(s, false);
         return;
+    case CONN_TLS_READY:
     case CONN_CONNECTED:
         return;
     }

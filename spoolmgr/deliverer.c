@@ -520,6 +520,8 @@ on_conn(void *ctx, enum conn_event event)
     case CONN_TIMEOUT:
         on_deadline(link);
         break;
+    case CONN_TLS_READY:
+        break;
     }
 }
 

@@ -15,55 +15,15 @@
 #include "net/conn.h"
 
 #include <errno.h>
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 #include <unistd.h>
+
+#include "net/conn_private.h"
 
 #define SPARE_BUFFERS 16
 #define SPARE_MAX_BYTES (512 * 1024)
-
-enum conn_state {
-    CONN_STATE_CONNECTING,
-    CONN_STATE_OPEN,
-    CONN_STATE_ENDING,
-    CONN_STATE_CLOSED,
-};
-
-enum conn_work { /* for the end of the turn */
-                 WORK_FLUSH = 1,
-                 WORK_OFFER = 2,   /* input, again */
-                 WORK_WATCH = 4,   /* reading may go on */
-                 WORK_REPORT = 8,  /* what conn_flush_now found */
-                 WORK_CONNECT = 16 /* connect() ended at once */
-};
-
-struct conn {
-    struct loop *loop;
-    conn_callback callback;
-    void *ctx;
-    struct buf input, output;
-    struct event read_event;
-    struct event *write_event; /* made when the socket is full for the first time */
-    struct loop_timer timer;
-    int64_t deadline_at_ms; /* 0: none */
-    int64_t timer_at_ms;    /* when `timer` fires, at or before the deadline; 0: not running */
-    int fd;
-    int error;       /* of CONN_FAILED */
-    int write_error; /* the output is lost; reported when the input has ended */
-    enum conn_state state;
-    uint8_t work;                /* not 0: on_turn_end is deferred */
-    bool is_reading, is_writing; /* the event is added */
-    bool is_paused, is_at_eof, has_failed;
-    bool was_full, notify_empty, is_drained;
-    bool has_unread;    /* the kernel may hold input that nobody has read */
-    bool has_shut_down; /* ENDING: our side has ended */
-    LIST_ENTRY(conn) ending;
-    struct inet_endpoint peer, local;
-};
 
 /* One loop a process, so one of each a process. */
 static struct buf scratch;                     /* CONN_READ_BUDGET bytes, while nobody has it */
@@ -74,21 +34,24 @@ static LIST_HEAD(, conn) endings = LIST_HEAD_INITIALIZER(endings); /* in CONN_ST
 static void on_turn_end(void *ctx);
 static void report(struct conn *c);
 
-/* --- the two places that touch the socket --- */
+/* --- the two places that touch the socket, but for TLS (net/tls_stream.c) --- */
 
+/* ENDING: what comes is thrown away, so it need not be decrypted. */
 static ssize_t
 read_some(struct conn *c, char *dst, size_t n)
 {
     ssize_t got;
 
+    if (c->tls && c->state == CONN_STATE_OPEN)
+        return tls_stream_read(c->tls->stream, dst, n);
     do
         got = read(c->fd, dst, n);
     while (got < 0 && errno == EINTR);
     return got;
 }
 
-static ssize_t
-write_some(struct conn *c, struct slice s)
+ssize_t
+conn_send_plain(struct conn *c, struct slice s)
 {
     ssize_t put;
 
@@ -98,18 +61,30 @@ write_some(struct conn *c, struct slice s)
     return put;
 }
 
+static ssize_t
+write_some(struct conn *c, struct slice s)
+{
+    return c->tls ? tls_stream_write(c->tls->stream, s) : conn_send_plain(c, s);
+}
+
 /* --- small parts --- */
 
-static void
-schedule(struct conn *c, enum conn_work work)
+static bool
+has_more_inside(const struct conn *c)
+{
+    return c->tls && tls_stream_has_more(c->tls->stream);
+}
+
+void
+conn_schedule(struct conn *c, enum conn_work work)
 {
     if (c->work == 0)
         loop_defer(c->loop, on_turn_end, c);
     c->work |= (uint8_t)work;
 }
 
-static void
-deliver(struct conn *c, enum conn_event event)
+void
+conn_deliver(struct conn *c, enum conn_event event)
 {
     int64_t began_us;
 
@@ -120,8 +95,8 @@ deliver(struct conn *c, enum conn_event event)
     loop_callback_end(c->loop, began_us, "conn", (void (*)(void))c->callback);
 }
 
-static void
-set_reading(struct conn *c, bool on)
+void
+conn_set_reading(struct conn *c, bool on)
 {
     int rc;
 
@@ -134,8 +109,8 @@ set_reading(struct conn *c, bool on)
 
 static void on_writable(evutil_socket_t fd, short what, void *ctx);
 
-static void
-set_writing(struct conn *c, bool on)
+void
+conn_set_writing(struct conn *c, bool on)
 {
     int rc;
 
@@ -186,6 +161,7 @@ free_conn(void *ctx)
 
     buf_fini(&c->input);
     release_output(c);
+    conn_tls_fini(c);
     free(c);
 }
 
@@ -196,19 +172,20 @@ destroy(struct conn *c)
         return;
     if (c->state == CONN_STATE_ENDING)
         LIST_REMOVE(c, ending);
-    set_reading(c, false);
+    conn_set_reading(c, false);
     if (c->write_event)
         event_free(c->write_event);
     c->write_event = NULL;
     loop_timer_cancel(&c->timer);
+    conn_tls_end(c);
     close(c->fd);
     c->fd = -1;
     c->state = CONN_STATE_CLOSED;
     loop_defer(c->loop, free_conn, c);
 }
 
-static void
-fail(struct conn *c, int error)
+void
+conn_fail(struct conn *c, int error)
 {
     if (c->state == CONN_STATE_ENDING) {
         destroy(c);
@@ -218,9 +195,9 @@ fail(struct conn *c, int error)
         return;
     c->has_failed = true;
     c->error = error;
-    set_reading(c, false);
-    set_writing(c, false);
-    deliver(c, CONN_FAILED);
+    conn_set_reading(c, false);
+    conn_set_writing(c, false);
+    conn_deliver(c, CONN_FAILED);
 }
 
 /* --- reading --- */
@@ -235,14 +212,14 @@ offer_scratch(struct conn *c)
     if (buf_size(&c->input) > 0) {
         buf_add_slice(&c->input, buf_slice(&scratch));
         buf_clear(&scratch);
-        deliver(c, CONN_INPUT);
+        conn_deliver(c, CONN_INPUT);
         release_input(c);
         return;
     }
     buf_release(&c->input);
     c->input = scratch;
     buf_init(&scratch, 0);
-    deliver(c, CONN_INPUT);
+    conn_deliver(c, CONN_INPUT);
     lent = c->input;
     buf_init(&c->input, 0);
     if (c->state == CONN_STATE_OPEN)
@@ -257,14 +234,14 @@ static void
 end_of_input(struct conn *c)
 {
     c->is_at_eof = true;
-    set_reading(c, false);
+    conn_set_reading(c, false);
     if (c->state == CONN_STATE_ENDING) {
         if (buf_size(&c->output) == 0)
             destroy(c);
     } else if (c->write_error)
-        fail(c, c->write_error);
+        conn_fail(c, c->write_error);
     else
-        deliver(c, CONN_EOF);
+        conn_deliver(c, CONN_EOF);
 }
 
 static void
@@ -277,8 +254,12 @@ on_readable(evutil_socket_t fd, short what, void *ctx)
 
     (void)fd;
     (void)what;
+    if (conn_in_handshake(c)) {
+        conn_tls_step(c);
+        return;
+    }
     if (!wants_input(c)) {
-        set_reading(c, false);
+        conn_set_reading(c, false);
         report(c);
         return;
     }
@@ -292,14 +273,18 @@ on_readable(evutil_socket_t fd, short what, void *ctx)
     } else if (n == 0)
         end_of_input(c);
     else if (n < 0 && errno != EAGAIN)
-        fail(c, errno);
+        conn_fail(c, errno);
+    else if (c->tls && n < 0)
+        conn_tls_read_waits(c);
+    if (has_more_inside(c))
+        conn_schedule(c, WORK_WATCH);
 }
 
 struct buf *
 conn_input(struct conn *c)
 {
-    if (!c->is_reading && buf_size(&c->input) >= CONN_READ_BUDGET)
-        schedule(c, WORK_WATCH);
+    if ((!c->is_reading || has_more_inside(c)) && buf_size(&c->input) >= CONN_READ_BUDGET)
+        conn_schedule(c, WORK_WATCH);
     return &c->input;
 }
 
@@ -308,14 +293,14 @@ conn_read_pause(struct conn *c)
 {
     c->is_paused = true; /* EV_READ goes when the peer sends on: a short pause costs nothing */
     if (c->write_error)
-        schedule(c, WORK_REPORT);
+        conn_schedule(c, WORK_REPORT);
 }
 
 void
 conn_read_resume(struct conn *c)
 {
     c->is_paused = false;
-    schedule(c, WORK_OFFER | WORK_WATCH);
+    conn_schedule(c, WORK_OFFER | WORK_WATCH);
 }
 
 /* --- writing --- */
@@ -326,7 +311,7 @@ lose_output(struct conn *c, int error)
     if (c->write_error == 0)
         c->write_error = error;
     buf_release(&c->output);
-    set_writing(c, false);
+    conn_set_writing(c, false);
 }
 
 /* One send. Notes what report() has to say. */
@@ -347,7 +332,7 @@ push(struct conn *c)
         }
         if (n > 0)
             buf_consume(&c->output, (size_t)n);
-        set_writing(c, buf_size(&c->output) > 0);
+        conn_set_writing(c, buf_size(&c->output) > 0);
     }
     if (buf_size(&c->output) == 0)
         release_output(c);
@@ -367,12 +352,13 @@ finish_ending(struct conn *c)
     buf_release(&c->input);
     if (buf_size(&c->output) > 0 || c->has_shut_down)
         return;
+    conn_tls_end(c);
     if (c->write_error || c->is_at_eof || !c->has_unread || shutdown(c->fd, SHUT_WR) < 0) {
         destroy(c);
         return;
     }
     c->has_shut_down = true;
-    set_reading(c, true);
+    conn_set_reading(c, true);
 }
 
 static void
@@ -383,11 +369,34 @@ report(struct conn *c)
     if (c->state != CONN_STATE_OPEN)
         return;
     if (c->write_error && (!c->is_reading || !wants_input(c)))
-        fail(c, c->write_error); /* else the peer's last words are read first */
+        conn_fail(c, c->write_error); /* else the peer's last words are read first */
     else if (c->is_drained && !c->write_error) {
         c->is_drained = false;
-        deliver(c, CONN_DRAINED);
+        conn_deliver(c, CONN_DRAINED);
     }
+}
+
+static void
+on_writable(evutil_socket_t fd, short what, void *ctx)
+{
+    struct conn *c = ctx;
+
+    (void)fd;
+    (void)what;
+    if (c->state == CONN_STATE_CONNECTING) {
+        conn_finish_connect(c);
+        return;
+    }
+    if (conn_in_handshake(c)) {
+        conn_tls_step(c);
+        return;
+    }
+    push(c);
+    if (c->tls && c->tls->read_waits) {
+        c->tls->read_waits = false;
+        conn_schedule(c, WORK_WATCH);
+    }
+    report(c);
 }
 
 struct buf *
@@ -402,17 +411,17 @@ void
 conn_flush(struct conn *c)
 {
     if (!c->is_writing || c->write_error)
-        schedule(c, WORK_FLUSH);
+        conn_schedule(c, WORK_FLUSH);
 }
 
 void
 conn_flush_now(struct conn *c)
 {
-    if (c->is_writing || c->state != CONN_STATE_OPEN)
+    if (c->is_writing || c->state != CONN_STATE_OPEN || conn_in_handshake(c))
         return;
     push(c);
     if (c->write_error || c->is_drained)
-        schedule(c, WORK_REPORT);
+        conn_schedule(c, WORK_REPORT);
 }
 
 bool
@@ -425,99 +434,7 @@ void
 conn_notify_empty(struct conn *c)
 {
     c->notify_empty = true;
-    schedule(c, WORK_FLUSH);
-}
-
-/* --- connecting --- */
-
-static void
-finish_connect(struct conn *c)
-{
-    socklen_t size = sizeof c->error;
-    int error = c->error;
-
-    if (error == 0 && getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-        error = errno;
-    c->deadline_at_ms = 0;
-    if (error) {
-        fail(c, error);
-        return;
-    }
-    c->state = CONN_STATE_OPEN;
-    set_reading(c, true);
-    set_writing(c, false);
-    schedule(c, WORK_FLUSH);
-    deliver(c, CONN_CONNECTED);
-}
-
-static void
-on_writable(evutil_socket_t fd, short what, void *ctx)
-{
-    struct conn *c = ctx;
-
-    (void)fd;
-    (void)what;
-    if (c->state == CONN_STATE_CONNECTING) {
-        finish_connect(c);
-        return;
-    }
-    push(c);
-    report(c);
-}
-
-static struct conn *make_conn(struct loop *loop, int fd, conn_callback callback, void *ctx,
-                              enum conn_state state);
-
-static int
-start_connect(int fd, const struct inet_endpoint *to, const struct inet_endpoint *source,
-              int *error)
-{
-    struct sockaddr_storage ss;
-    socklen_t size;
-    int on = 1;
-
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (source && source->family) {
-        if (source->port == 0)
-            setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-        size = inet_endpoint_to_sockaddr(source, &ss);
-        if (bind(fd, (struct sockaddr *)&ss, size) < 0)
-            return ERR_IO;
-    }
-    size = inet_endpoint_to_sockaddr(to, &ss);
-    *error = connect(fd, (struct sockaddr *)&ss, size) < 0 ? errno : 0;
-    return ERR_OK;
-}
-
-int
-conn_connect(struct loop *loop, const struct inet_endpoint *to, const struct inet_endpoint *source,
-             int64_t connect_timeout_ms, conn_callback callback, void *ctx, struct conn **conn)
-{
-    int fd, error = 0;
-    struct conn *c;
-
-    *conn = NULL;
-    fd =
-        socket(to->family == 6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return ERR_IO;
-    if (start_connect(fd, to, source, &error) < 0) {
-        error = errno;
-        close(fd);
-        errno = error;
-        return ERR_IO;
-    }
-    c = make_conn(loop, fd, callback, ctx, CONN_STATE_CONNECTING);
-    c->peer = *to;
-    conn_deadline(c, connect_timeout_ms);
-    if (error == EINPROGRESS)
-        set_writing(c, true);
-    else {
-        c->error = error;
-        schedule(c, WORK_CONNECT);
-    }
-    *conn = c;
-    return ERR_OK;
+    conn_schedule(c, WORK_FLUSH);
 }
 
 /* --- the end of the turn --- */
@@ -532,15 +449,23 @@ on_turn_end(void *ctx)
     if (c->state == CONN_STATE_CLOSED)
         return;
     if (work & WORK_CONNECT)
-        finish_connect(c);
+        conn_finish_connect(c);
+    if (conn_in_handshake(c)) {
+        if (work & WORK_TLS)
+            conn_tls_step(c);
+        return;
+    }
     if ((work & WORK_OFFER) && c->state == CONN_STATE_OPEN && !c->is_paused && !c->has_failed &&
         buf_size(&c->input) > 0)
-        deliver(c, CONN_INPUT);
+        conn_deliver(c, CONN_INPUT);
     if (c->state == CONN_STATE_CLOSED)
         return;
     release_input(c);
-    if ((work & WORK_WATCH) && wants_input(c))
-        set_reading(c, true);
+    if ((work & WORK_WATCH) && wants_input(c)) {
+        conn_set_reading(c, true);
+        if (has_more_inside(c)) /* the descriptor will not tell; in the next turn, as if it did */
+            event_active(&c->read_event, EV_READ, 0);
+    }
     if (c->state != CONN_STATE_CONNECTING && !c->is_writing && !c->has_failed)
         push(c);
     report(c);
@@ -566,7 +491,7 @@ on_deadline_timer(void *ctx)
     if (c->state == CONN_STATE_ENDING)
         destroy(c);
     else if (!c->has_failed)
-        deliver(c, CONN_TIMEOUT);
+        conn_deliver(c, CONN_TIMEOUT);
 }
 
 void
@@ -581,8 +506,8 @@ conn_deadline(struct conn *c, int64_t timeout_ms)
 
 /* --- life --- */
 
-static struct conn *
-make_conn(struct loop *loop, int fd, conn_callback callback, void *ctx, enum conn_state state)
+struct conn *
+conn_make(struct loop *loop, int fd, conn_callback callback, void *ctx, enum conn_state state)
 {
     struct conn *c = mem_alloc(sizeof *c);
     int rc;
@@ -603,10 +528,10 @@ struct conn *
 conn_open_accepted(struct loop *loop, int fd, const struct inet_endpoint *peer,
                    conn_callback callback, void *ctx)
 {
-    struct conn *c = make_conn(loop, fd, callback, ctx, CONN_STATE_OPEN);
+    struct conn *c = conn_make(loop, fd, callback, ctx, CONN_STATE_OPEN);
 
     c->peer = *peer;
-    set_reading(c, true);
+    conn_set_reading(c, true);
     return c;
 }
 
@@ -639,16 +564,16 @@ conn_close_after_output(struct conn **conn)
     *conn = NULL;
     if (c == NULL)
         return;
-    if (c->state != CONN_STATE_OPEN || c->has_failed) {
+    if (c->state != CONN_STATE_OPEN || c->has_failed || conn_in_handshake(c)) {
         destroy(c);
         return;
     }
     c->state = CONN_STATE_ENDING;
     LIST_INSERT_HEAD(&endings, c, ending);
-    c->has_unread |= c->is_paused || !c->is_reading;
+    c->has_unread |= c->is_paused || !c->is_reading || has_more_inside(c);
     c->is_paused = false;
     conn_deadline(c, CONN_LINGER_MS);
-    schedule(c, WORK_FLUSH);
+    conn_schedule(c, WORK_FLUSH);
 }
 
 bool

@@ -5,12 +5,14 @@
  * always set (FACTS section 3).  Output is written when the callback that produced it returns
  * (conn_flush, once a turn), so that many small adds make one write.  Back-pressure is explicit:
  * conn_read_pause stops reading, and on_drained tells that the output has fallen below the low
- * mark.
+ * mark.  All of it holds over TLS as well, to which a connection is upgraded in place.
  *
  * Life: conn_close ends it at once: no callback runs after it, and the memory goes after the turn.
  */
 #ifndef NET_CONN_H
 #define NET_CONN_H
+
+#include <openssl/types.h>
 
 #include "base/buf.h"
 #include "base/inet.h"
@@ -21,11 +23,13 @@ struct conn;
 enum conn_event {
     CONN_CONNECTED, /* an outgoing connection stands */
     CONN_INPUT,     /* bytes are in conn_input(); consume what you can, the rest stays */
+    CONN_TLS_READY, /* the handshake that conn_start_tls began is done */
     CONN_DRAINED,   /* output fell to CONN_LOW_MARK or below after having been above CONN_HIGH_MARK,
                        or is empty after conn_notify_empty */
     CONN_EOF,       /* the peer has closed its side; all input has been offered */
-    CONN_FAILED,    /* connect or I/O error; conn_error() has errno; the last event. After a failed
-                       write it comes when all that the peer had sent has been offered */
+    CONN_FAILED,    /* connect, handshake or I/O error; conn_error() has errno (EPROTO: see
+                       conn_tls_error); the last event. After a failed write it comes when all that
+                       the peer had sent has been offered */
     CONN_TIMEOUT,   /* the deadline passed */
 };
 
@@ -75,6 +79,20 @@ void conn_read_resume(
 /* One deadline; a new one replaces it; 0 takes it away. Cheap enough to set at every command. The
  * connect timeout is the first; CONN_CONNECTED takes it away. */
 void conn_deadline(struct conn *conn, int64_t timeout_ms);
+
+/* Upgrades the connection to TLS on the same descriptor.  Takes over `ssl`, whose role is set
+ * (tls_server_ssl, tls_client_ssl).  What is in the output leaves in the clear first; what is
+ * appended from now on leaves over TLS.  All unread input is thrown away (RFC 3207 4.2, 5); returns
+ * how many octets that was.  CONN_TLS_READY, CONN_FAILED or CONN_TIMEOUT follows, never from inside
+ * this call; `timeout_ms` is the deadline of the handshake, which CONN_TLS_READY takes away. */
+size_t conn_start_tls(struct conn *conn, SSL *ssl, int64_t timeout_ms);
+/* "TLSv1.3", "TLS_AES_256_GCM_SHA384"; "" while it is plain. */
+const char *conn_tls_version(const struct conn *conn);
+const char *conn_tls_cipher(const struct conn *conn);
+bool conn_tls_is_resumed(const struct conn *conn);
+/* Why TLS has failed, in words for a log; "" when it has not. Borrowed for the connection's life.
+ */
+const char *conn_tls_error(const struct conn *conn);
 
 const struct inet_endpoint *conn_peer(const struct conn *conn);
 const struct inet_endpoint *conn_local(const struct conn *conn);

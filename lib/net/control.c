@@ -114,6 +114,7 @@ on_client(void *ctx, enum conn_event event)
     case CONN_TIMEOUT:
         drop_client(c);
         break;
+    case CONN_TLS_READY:
     case CONN_CONNECTED:
     case CONN_DRAINED:
         break;
