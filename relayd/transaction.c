@@ -38,7 +38,7 @@ transaction_new(struct worker *worker, struct session *session, const struct smt
     t->started_at_ms = clock_wall_ms();
     arena_init(&t->arena, TRANSACTION_ARENA_BYTES);
     buf_init(&t->prepend, 0);
-    smtp_header_scan_init(&t->header);
+    smtp_header_scan_init(&t->header, NULL, NULL);
     body_init(&t->body, &worker->bodies, worker->writer, worker->config->max_message_size,
               on_body_change, t);
     return t;

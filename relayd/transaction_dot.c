@@ -11,6 +11,8 @@
 #include "base/log.h"
 
 #define STREAM_PIECE_BYTES (128 * 1024)
+#define OWN_RECEIVED_MAX \
+    3 /* so often the domain's mail came back to us: its server sends it here */
 
 /* --- The verdict at the dot. */
 
@@ -98,7 +100,9 @@ make_prepend(struct transaction *t)
         .client_name = "",
         .client = session_peer(t->session),
         .hostname = t->worker->config->hostname,
+        .domain = t->recipient_count ? t->recipients[0].domain : "",
         .is_esmtp = smtp_server_is_esmtp(engine),
+        .is_smtputf8 = t->mail.smtputf8,
         .ref = t->ref,
         .only_recipient = t->recipient_count == 1 ? t->recipients[0].address : NULL,
         .received_at_ms = t->started_at_ms,
@@ -309,6 +313,7 @@ enum smtp_step
 transaction_data(struct transaction *t, struct smtp_reply *reply)
 {
     t->stage = STAGE_CONTENT;
+    smtp_header_scan_init(&t->header, t->worker->config->hostname, t->recipients[0].domain);
     *reply = smtp_verdict_reply(SMTP_VERDICT_START_MAIL);
     return SMTP_SERVER_DONE;
 }
@@ -325,6 +330,18 @@ transaction_content(struct transaction *t, struct slice piece)
     return !t->body.failed;
 }
 
+/* Known by our own trace, never by an address; the backend's state stays as it is, since it does
+ * what it is told with all else. */
+static void
+refuse_loop(struct transaction *t)
+{
+    log_line(LOG_LEVEL_ALARM, t->ref_text, "backend-loops",
+             "ref=%s customer=%s domain=%s remedy=\"the customer's server must deliver this "
+             "domain's mail itself, not send it to the domain's MX\"",
+             t->ref_text, t->route.customer.name, t->recipients[0].domain);
+    finish_verdict(t, SMTP_VERDICT_BACKEND_LOOP);
+}
+
 enum smtp_step
 transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
 {
@@ -339,6 +356,8 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     t->content_ended = true;
     if (t->too_big)
         finish_verdict(t, SMTP_VERDICT_TOO_BIG);
+    else if (t->header.own_received >= OWN_RECEIVED_MAX)
+        refuse_loop(t);
     else if (t->header.received_count > t->worker->config->max_received)
         finish_verdict(t, SMTP_VERDICT_LOOP);
     else

@@ -22,20 +22,27 @@ static const struct {
     [SMTP_VERB_VRFY] = {{"VRFY", 4}, SMTP_VERB_VRFY},
     [SMTP_VERB_HELP] = {{"HELP", 4}, SMTP_VERB_HELP},
     [SMTP_VERB_QUIT] = {{"QUIT", 4}, SMTP_VERB_QUIT},
+    [SMTP_VERB_STARTTLS] = {{"STARTTLS", 8}, SMTP_VERB_STARTTLS}, /* RFC 3207 */
+    [SMTP_VERB_ETRN] = {{"ETRN", 4}, SMTP_VERB_ETRN},             /* RFC 1985 */
+    [SMTP_VERB_XCLIENT] = {{"XCLIENT", 7}, SMTP_VERB_XCLIENT},    /* Postfix */
     /* Known, not offered. */
     {{"ATRN", 4}, SMTP_VERB_NOT_OFFERED},     /* RFC 2645 */
     {{"AUTH", 4}, SMTP_VERB_NOT_OFFERED},     /* RFC 4954 */
     {{"BDAT", 4}, SMTP_VERB_NOT_OFFERED},     /* RFC 3030 */
     {{"BURL", 4}, SMTP_VERB_NOT_OFFERED},     /* RFC 4468 */
-    {{"ETRN", 4}, SMTP_VERB_NOT_OFFERED},     /* RFC 1985 */
     {{"EXPN", 4}, SMTP_VERB_NOT_OFFERED},     /* RFC 5321 4.1.1.7 */
     {{"SAML", 4}, SMTP_VERB_NOT_OFFERED},     /* RFC 821, as SEND, SOML, TURN */
     {{"SEND", 4}, SMTP_VERB_NOT_OFFERED},     /* */
     {{"SOML", 4}, SMTP_VERB_NOT_OFFERED},     /* */
-    {{"STARTTLS", 8}, SMTP_VERB_NOT_OFFERED}, /* RFC 3207 */
     {{"TURN", 4}, SMTP_VERB_NOT_OFFERED},     /* */
-    {{"XCLIENT", 7}, SMTP_VERB_NOT_OFFERED},  /* Postfix */
     {{"XFORWARD", 8}, SMTP_VERB_NOT_OFFERED}, /* Postfix */
+    /* What browsers and proxies say that were made to talk to this port. */
+    {{"CONNECT", 7}, SMTP_VERB_OTHER_PROTOCOL},
+    {{"GET", 3}, SMTP_VERB_OTHER_PROTOCOL},
+    {{"HEAD", 4}, SMTP_VERB_OTHER_PROTOCOL},
+    {{"OPTIONS", 7}, SMTP_VERB_OTHER_PROTOCOL},
+    {{"POST", 4}, SMTP_VERB_OTHER_PROTOCOL},
+    {{"PUT", 3}, SMTP_VERB_OTHER_PROTOCOL},
 };
 
 enum smtp_verb
@@ -94,6 +101,23 @@ smtp_parse_helo(struct slice args, struct smtp_command *command)
     if (!is_graphic(args) || !slice_to_text(args, command->helo, sizeof command->helo))
         return SMTP_VERDICT_BAD_PARAMETER;
     return SMTP_VERDICT_OK;
+}
+
+enum smtp_verdict
+smtp_parse_etrn(struct slice args, struct smtp_command *command)
+{
+    if (!is_graphic(args) || !slice_to_text(args, command->etrn, sizeof command->etrn))
+        return SMTP_VERDICT_BAD_PARAMETER;
+    return SMTP_VERDICT_OK;
+}
+
+enum smtp_verdict
+smtp_parse_xclient(struct slice args, struct smtp_command *command)
+{
+    if (args.n == 0)
+        return SMTP_VERDICT_BAD_PARAMETER;
+    return smtp_xclient_parse(args, &command->xclient) == ERR_OK ? SMTP_VERDICT_OK
+                                                                 : SMTP_VERDICT_XCLIENT_SYNTAX;
 }
 
 /* --- Parameters (RFC 5321 4.1.2: esmtp-param). */

@@ -7,6 +7,7 @@
 
 #include "smtp/smtp_path.h"
 #include "smtp/smtp_reply.h"
+#include "smtp/smtp_xclient.h"
 
 #define SMTP_COMMAND_LINE_MAX                                                             \
     2048                   /* octets with the CR LF; RFC 5321 4.5.3.1.4 says 512 and more \
@@ -24,18 +25,25 @@ enum smtp_verb {
     SMTP_VERB_VRFY,
     SMTP_VERB_HELP,
     SMTP_VERB_QUIT,
+    SMTP_VERB_STARTTLS,
+    SMTP_VERB_ETRN,
+    SMTP_VERB_XCLIENT,
     SMTP_VERB_COUNT,
     SMTP_VERB_NOT_OFFERED = SMTP_VERB_COUNT, /* exists in SMTP, but not here: 502 */
     SMTP_VERB_UNKNOWN,                       /* 500 */
+    SMTP_VERB_OTHER_PROTOCOL,                /* a line of HTTP */
 };
 
-/* What the verb takes; `helo`, `mail` and `rcpt` are valid after their own parser has said OK. */
+/* What the verb takes; the value of a verb is valid after its own parser has said OK. */
 struct smtp_command {
     enum smtp_verb verb;
+    bool smtputf8; /* for the parser of RCPT: MAIL had the parameter */
     union {
         char helo[SMTP_HELO_SIZE]; /* printable ASCII without a space */
+        char etrn[SMTP_HELO_SIZE]; /* the same */
         struct smtp_mail mail;
         struct smtp_rcpt rcpt;
+        struct smtp_xclient xclient;
     };
 };
 
@@ -56,5 +64,9 @@ enum smtp_verdict smtp_parse_helo(struct slice args, struct smtp_command *comman
 enum smtp_verdict smtp_parse_mail(struct slice args, struct smtp_command *command);
 /* TO:<path>; no parameter is offered for it. */
 enum smtp_verdict smtp_parse_rcpt(struct slice args, struct smtp_command *command);
+/* One word of printable ASCII (RFC 1985 5). */
+enum smtp_verdict smtp_parse_etrn(struct slice args, struct smtp_command *command);
+/* BAD_PARAMETER without an attribute, else XCLIENT_SYNTAX. */
+enum smtp_verdict smtp_parse_xclient(struct slice args, struct smtp_command *command);
 
 #endif

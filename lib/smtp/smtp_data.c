@@ -25,9 +25,9 @@ struct feed {
 };
 
 void
-smtp_data_init(struct smtp_data *data)
+smtp_data_init(struct smtp_data *data, bool normalise)
 {
-    *data = (struct smtp_data){.state = SMTP_DATA_LINE_START};
+    *data = (struct smtp_data){.state = SMTP_DATA_LINE_START, .normalise = normalise};
 }
 
 static void

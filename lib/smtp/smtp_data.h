@@ -24,12 +24,13 @@ enum smtp_data_state {
 
 struct smtp_data {
     enum smtp_data_state state;
+    bool normalise;      /* a bare LF is a line end, handed on as CR LF, and no fault */
     bool fault;          /* a bare CR, a bare LF or a NUL was met */
     uint64_t size_bytes; /* of the decoded content: with each CR LF, without stuffed dots and the
                             last dot (RFC 1870 3); counts no further behind a fault */
 };
 
-void smtp_data_init(struct smtp_data *data);
+void smtp_data_init(struct smtp_data *data, bool normalise);
 
 /* Returns how many octets of `input` belong to the content and its end; fewer than given only when
  * the end was found.  Decoded content goes to `on_piece` in runs as large as the input permits, as

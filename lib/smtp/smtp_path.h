@@ -59,8 +59,10 @@ struct smtp_mail { /* MAIL FROM */
 
 struct smtp_rcpt { /* RCPT TO */
     struct smtp_path path;
-    unsigned dsn_notify;                    /* enum smtp_dsn_notify */
-    char dsn_orcpt[SMTP_DSN_ORCPT_MAX + 1]; /* "type;xtext" as it came; "": none was given */
+    unsigned dsn_notify; /* enum smtp_dsn_notify */
+    char
+        dsn_orcpt[SMTP_DSN_ORCPT_MAX + 1]; /* "type;xtext" as it came; "": none was given;
+                                              UTF-8 only behind "utf-8;" with SMTPUTF8 (RFC 6533) */
 };
 
 #endif

@@ -36,17 +36,61 @@ add_name(struct buf *out, const char *name)
     buf_add(out, text, n);
 }
 
-/* "for <...>" only for what is a mailbox in ASCII. */
+/* "for <...>" only for what is a mailbox, in ASCII unless the header may be UTF-8. */
 static bool
-add_recipient(struct buf *out, const char *recipient)
+add_recipient(struct buf *out, const struct smtp_trace *trace)
 {
     struct smtp_path path;
 
-    if (recipient == NULL || smtp_path_parse_mailbox(slice_of(recipient), &path) < 0 ||
-        path.needs_smtputf8)
+    if (trace->only_recipient == NULL ||
+        smtp_path_parse_mailbox(slice_of(trace->only_recipient), &path) < 0 ||
+        (path.needs_smtputf8 && !trace->is_smtputf8))
         return false;
     buf_printf(out, "\r\n\tfor <%s>; ", path.text);
     return true;
+}
+
+static bool
+is_given(const char *text)
+{
+    return text != NULL && text[0] != '\0';
+}
+
+/* The registered names of "with" (RFC 3848, RFC 6531 4.3); there is none for HELO with TLS. */
+static const char *
+protocol(const struct smtp_trace *trace)
+{
+    bool tls = is_given(trace->tls_version);
+
+    if (!trace->is_esmtp)
+        return "SMTP";
+    if (trace->is_smtputf8)
+        return tls ? "UTF8SMTPS" : "UTF8SMTP";
+    return tls ? "ESMTPS" : "ESMTP";
+}
+
+static void
+add_host(struct buf *out, const struct smtp_trace *trace)
+{
+    add_name(out, trace->hostname);
+    buf_add_text(out, " (Postern");
+    if (is_given(trace->domain)) {
+        buf_add_text(out, " ");
+        add_name(out, trace->domain);
+    }
+    buf_add_text(out, ")");
+}
+
+static void
+add_tls(struct buf *out, const struct smtp_trace *trace)
+{
+    if (!is_given(trace->tls_version))
+        return;
+    buf_add_text(out, " (");
+    add_name(out, trace->tls_version);
+    buf_add_text(out, " ");
+    add_name(out, trace->tls_cipher ? trace->tls_cipher : "");
+    buf_add_text(out, ")");
 }
 
 void
@@ -59,10 +103,10 @@ smtp_trace_write(const struct smtp_trace *trace, struct buf *out)
     buf_add_text(out, " (");
     add_name(out, trace->client_name);
     buf_printf(out, " %s)\r\n\tby ", inet_literal_text(trace->client, literal));
-    add_name(out, trace->hostname);
-    buf_printf(out, " (Postern) with %s id %s", trace->is_esmtp ? "ESMTP" : "SMTP",
-               ref_text(trace->ref, ref));
-    if (!add_recipient(out, trace->only_recipient))
+    add_host(out, trace);
+    buf_printf(out, " with %s id %s", protocol(trace), ref_text(trace->ref, ref));
+    add_tls(out, trace);
+    if (!add_recipient(out, trace))
         buf_add_text(out, ";\r\n\t");
     buf_printf(out, "%s\r\n", clock_rfc5322(trace->received_at_ms, date));
 }
@@ -78,33 +122,158 @@ enum scan_state {
 };
 
 void
-smtp_header_scan_init(struct smtp_header_scan *scan)
+smtp_header_scan_init(struct smtp_header_scan *scan, const char *hostname, const char *domain)
 {
-    *scan = (struct smtp_header_scan){
-        .state = SCAN_LINE, .first_line_is_header = true, .in_first_line = true};
+    *scan = (struct smtp_header_scan){.state = SCAN_LINE,
+                                      .first_line_is_header = true,
+                                      .in_first_line = true,
+                                      .hostname = hostname ? hostname : "",
+                                      .domain = domain ? domain : ""};
+}
+
+/* --- Received lines of ours: by HOST (Postern DOMAIN) with ANY id REF, in any folding.  The words
+ * of the line are compared one by one with what must come next; a word that does not match begins
+ * the search anew.  A comment of somebody else that quotes us can be counted, which only its writer
+ * can do to himself. */
+
+static bool
+is_token(const struct smtp_header_scan *scan, const char *text)
+{
+    return slice_equal_nocase((struct slice){scan->token, scan->token_length}, slice_of(text));
+}
+
+static bool
+is_own_domain(const struct smtp_header_scan *scan)
+{
+    struct slice token = {scan->token, scan->token_length};
+    struct slice domain = slice_of(scan->domain);
+
+    return token.n == domain.n + 1 && token.p[domain.n] == ')' && domain.n > 0 &&
+           slice_equal_nocase((struct slice){token.p, domain.n}, domain);
+}
+
+static bool
+is_reference(const struct smtp_header_scan *scan)
+{
+    struct slice token = {scan->token, scan->token_length};
+    struct ref ref;
+
+    if (token.n > 0 && token.p[token.n - 1] == ';')
+        token.n--;
+    return ref_parse(token, &ref) == ERR_OK;
+}
+
+static bool
+token_matches(const struct smtp_header_scan *scan)
+{
+    switch (scan->matched) {
+    case 0:
+        return is_token(scan, "by");
+    case 1:
+        return scan->hostname[0] != '\0' && is_token(scan, scan->hostname);
+    case 2:
+        return is_token(scan, "(Postern");
+    case 3:
+        return is_own_domain(scan);
+    case 4:
+        return is_token(scan, "with");
+    case 5:
+        return true;
+    case 6:
+        return is_token(scan, "id");
+    default:
+        return is_reference(scan);
+    }
+}
+
+static void
+end_token(struct smtp_header_scan *scan)
+{
+    if (scan->token_length == 0)
+        return;
+    if (token_matches(scan))
+        scan->matched++;
+    else
+        scan->matched = is_token(scan, "by");
+    if (scan->matched == 8) {
+        scan->own_received++;
+        scan->in_received = false; /* once a line */
+    }
+    scan->token_length = 0;
+}
+
+/* One that does not fit matches nothing; it stays at its full length until it ends. */
+static void
+scan_token_octet(struct smtp_header_scan *scan, char c)
+{
+    if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+        end_token(scan);
+    else if (scan->token_length < sizeof scan->token)
+        scan->token[scan->token_length++] = c;
+}
+
+static bool
+has_high_octet(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] > 0x7f)
+            return true;
+    return false;
+}
+
+/* Part of a header line. */
+static void
+look_at(struct smtp_header_scan *scan, struct slice s)
+{
+    scan->saw_8bit = scan->saw_8bit || has_high_octet(s);
+    for (size_t i = 0; scan->in_received && i < s.n; i++)
+        scan_token_octet(scan, s.p[i]);
+}
+
+/* --- Lines. */
+
+static void
+begin_field(struct smtp_header_scan *scan, bool is_received)
+{
+    scan->in_received = is_received;
+    scan->matched = 0;
+    scan->token_length = 0;
 }
 
 /* What the line is, is known now.  A line that is no field ends the scan only if it is the first:
  * relays disagree on junk inside a header, and for counting hops the longer header is the safe one.
- */
+ * A line that is no field and does not begin with a space ends a Received line. */
 static void
 judge_line(struct smtp_header_scan *scan, bool is_field)
 {
-    struct slice name = {scan->name, scan->name_length};
+    bool received = is_field && slice_equal_nocase((struct slice){scan->name, scan->name_length},
+                                                   SLICE("received"));
 
     if (scan->in_first_line && !is_field) {
         scan->first_line_is_header = false;
         scan->header_ended = true;
     }
-    if (is_field && slice_equal_nocase(name, SLICE("received")))
-        scan->received_count++;
+    scan->received_count += received;
+    begin_field(scan, received);
     scan->in_first_line = false;
     scan->state = SCAN_REST;
+}
+
+/* " more of the line before". */
+static bool
+continue_line(struct smtp_header_scan *scan, char c)
+{
+    if ((c != ' ' && c != '\t') || scan->name_length > 0 || scan->in_first_line)
+        return false;
+    scan->state = SCAN_REST;
+    return true;
 }
 
 static void
 scan_name_octet(struct smtp_header_scan *scan, char c)
 {
+    if (continue_line(scan, c))
+        return;
     if (c == ':' && scan->name_length > 0)
         judge_line(scan, true);
     else if ((c == ' ' || c == '\t') && scan->name_length > 0)
@@ -135,20 +304,30 @@ scan_octet(struct smtp_header_scan *scan, char c)
     scan_name_octet(scan, c);
 }
 
+/* On the way to the end of a line; returns behind what was used. */
+static const char *
+scan_rest(struct smtp_header_scan *scan, const char *p, const char *end)
+{
+    const char *lf = memchr(p, '\n', (size_t)(end - p));
+    const char *stop = lf ? lf + 1 : end;
+
+    look_at(scan, (struct slice){p, (size_t)(stop - p)});
+    if (lf != NULL)
+        scan->state = SCAN_LINE;
+    return stop;
+}
+
 void
 smtp_header_scan_feed(struct smtp_header_scan *scan, struct slice piece)
 {
     const char *p = piece.p, *end = piece.p + piece.n;
 
     while (p < end && !scan->header_ended) {
-        if (scan->state != SCAN_REST) {
+        if (scan->state == SCAN_REST)
+            p = scan_rest(scan, p, end);
+        else {
+            scan->saw_8bit = scan->saw_8bit || (unsigned char)*p > 0x7f;
             scan_octet(scan, *p++);
-            continue;
         }
-        p = memchr(p, '\n', (size_t)(end - p));
-        if (p == NULL)
-            return;
-        scan->state = SCAN_LINE;
-        p++;
     }
 }

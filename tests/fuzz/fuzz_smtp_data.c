@@ -58,7 +58,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     smtp_stuff_end(&stuff, &wire);
     buf_add_text(&wire, "QUIT\r\n");
     s = buf_slice(&wire);
-    smtp_data_init(&decoder);
+    smtp_data_init(&decoder, false);
     for (size_t at = 0; at < s.n && !smtp_data_ended(&decoder); at += step)
         used = at + smtp_data_feed(&decoder, piece_at(s, at, step), on_piece, &back);
     CHECK(smtp_data_ended(&decoder) && !decoder.fault && used == s.n - 6);

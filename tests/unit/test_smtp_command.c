@@ -26,14 +26,15 @@ static const struct {
     {"VRFY x", SMTP_VERB_VRFY, "x"},
     {"HELP", SMTP_VERB_HELP, ""},
     {"QUIT", SMTP_VERB_QUIT, ""},
-    {"STARTTLS", SMTP_VERB_NOT_OFFERED, ""},
+    {"STARTTLS", SMTP_VERB_STARTTLS, ""},
+    {"AUTH PLAIN", SMTP_VERB_NOT_OFFERED, "PLAIN"},
     {"bdat 1", SMTP_VERB_NOT_OFFERED, "1"},
     {"SEND FROM:<a>", SMTP_VERB_NOT_OFFERED, "FROM:<a>"},
     {"", SMTP_VERB_UNKNOWN, ""},
     {" QUIT", SMTP_VERB_UNKNOWN, "QUIT"},
     {"QUITS", SMTP_VERB_UNKNOWN, ""},
     {"QUI", SMTP_VERB_UNKNOWN, ""},
-    {"GET / HTTP/1.1", SMTP_VERB_UNKNOWN, "/ HTTP/1.1"},
+    {"GET / HTTP/1.1", SMTP_VERB_OTHER_PROTOCOL, "/ HTTP/1.1"},
     {"MAIL\tFROM:<>", SMTP_VERB_UNKNOWN, ""},
 };
 

@@ -81,7 +81,7 @@ expect(size_t i, size_t cut)
     struct slice in = cases[i].in;
     size_t used = 0;
 
-    smtp_data_init(&data);
+    smtp_data_init(&data, false);
     buf_init(&sink.content, 0);
     while (used < in.n && !smtp_data_ended(&data)) {
         size_t n = cut == 0 ? 1 : used < cut ? cut - used : in.n - used;
@@ -110,7 +110,7 @@ Test(smtp_data, pieces_are_as_large_as_the_input_permits)
     struct smtp_data data;
     struct sink sink = {.pieces = 0};
 
-    smtp_data_init(&data);
+    smtp_data_init(&data, false);
     buf_init(&sink.content, 0);
     cr_expect_eq(feed(&data, &sink, (struct slice){in, sizeof in - 1}), sizeof in - 1);
     cr_expect_eq(sink.pieces, 2);
@@ -139,7 +139,7 @@ Test(smtp_data, P8_cost_is_linear, .timeout = 60)
 
         for (size_t k = 0; k < n; k++)
             text[k] = patterns[i].p[k % patterns[i].n];
-        smtp_data_init(&data);
+        smtp_data_init(&data, false);
         used = smtp_data_feed(&data, (struct slice){text, n}, on_nothing, NULL);
         cr_expect_eq(used, n, "%zu", i);
     }

@@ -110,7 +110,7 @@ Test(smtp_trace, header_scan_in_any_cut)
             struct smtp_header_scan scan;
             const char *in = scans[i].in;
 
-            smtp_header_scan_init(&scan);
+            smtp_header_scan_init(&scan, "mx.example", "acme.example");
             smtp_header_scan_feed(&scan, (struct slice){in, cut});
             smtp_header_scan_feed(&scan, slice_of(in + cut));
             cr_expect_eq(scan.received_count, scans[i].received, "%s, cut at %zu: %u",
