@@ -1,34 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Glue between a connection and the server engine: feeds input, lets output go once a turn, keeps
- * the deadlines, pauses reading when the content is behind.  Decides nothing about mail; that is
- * the transaction's.
+ * the time (session_clock), pauses reading when the content is behind or the client does not read.
+ * Decides nothing about mail; that is the transaction's.
+ *
+ * What an open connection can keep here is bounded: SESSION_INPUT_MAX of commands that wait behind
+ * an operation, SESSION_OUTPUT_MAX of replies that are not read and one piece of commands more.
  *
  * The session owns its transaction until that detaches itself (its outcome is open, but the client
  * is gone).
  */
-#include "relayd/session.h"
+#include "relayd/session_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
-#include "net/conn.h"
-#include "relayd/transaction.h"
+#include "net/proxy_protocol.h"
+#include "relayd/arrival.h"
 
-#define SESSION_WAIT_INPUT_MAX \
-    (64 * 1024) /* pipelined input that may lie there while an operation waits */
+#define SESSION_INPUT_MAX                                                  \
+    4096 /* a group of pipelined commands; the kernel keeps what is behind \
+          */
+#define SESSION_OUTPUT_MAX (16 * 1024)
+#define SESSION_COMMANDS_AT_ONCE 4096 /* octets of commands between two looks at the output */
+#define PRESSURE_SPREAD_MS 1          /* so that not all end in one turn */
 
-struct session {
-    struct worker *worker;
-    struct session *next, *previous;
-    struct conn *conn;
-    struct smtp_server *engine;
-    struct inet_endpoint peer;
-    struct transaction *transaction;
-    bool paused, processing;
-};
+/* --- The end. */
 
 static void
 session_free(void *ctx)
@@ -40,18 +39,10 @@ session_free(void *ctx)
 }
 
 static void
-session_end(struct session *s, bool send_output)
+unlink_session(struct session *s)
 {
     struct worker *w = s->worker;
 
-    if (s->conn == NULL)
-        return;
-    if (s->transaction)
-        transaction_abandon(&s->transaction);
-    if (send_output)
-        conn_close_after_output(&s->conn);
-    else
-        conn_close(&s->conn);
     if (s->next)
         s->next->previous = s->previous;
     if (s->previous)
@@ -59,110 +50,117 @@ session_end(struct session *s, bool send_output)
     else
         w->sessions = s->next;
     w->session_count--;
+}
+
+void
+session_drop_transaction(struct session *s)
+{
+    if (s->transaction == NULL)
+        return;
+    s->recipients += transaction_recipient_count(s->transaction);
+    transaction_abandon(&s->transaction);
+}
+
+void
+session_end(struct session *s, enum session_why why, bool send_output)
+{
+    struct worker *w = s->worker;
+
+    if (s->conn == NULL)
+        return;
+    if (s->why == SESSION_END_NONE)
+        s->why = why;
+    session_drop_transaction(s);
+    session_record_end(s);
+    if (send_output)
+        conn_close_after_output(&s->conn);
+    else
+        conn_close(&s->conn);
+    if (s->is_entered)
+        arrival_leave(w, &s->peer);
+    unlink_session(s);
     loop_defer(w->loop, session_free, s);
     worker_check_idle(w);
 }
 
-/* --- Operations of the engine. */
-
-static enum smtp_step
-on_helo(void *ctx, struct slice name, bool is_ehlo, struct smtp_reply *reply)
-{
-    (void)ctx;
-    (void)name;
-    (void)is_ehlo;
-    (void)reply;
-    return SMTP_SERVER_DONE;
-}
-
-static enum smtp_step
-on_mail(void *ctx, const struct smtp_mail *mail, struct smtp_reply *reply)
-{
-    struct session *s = ctx;
-
-    if (s->worker->closing) {
-        *reply = smtp_verdict_reply(SMTP_VERDICT_SHUTTING_DOWN);
-        return SMTP_SERVER_DONE;
-    }
-    s->transaction = transaction_new(s->worker, s, mail);
-    *reply = smtp_verdict_reply(SMTP_VERDICT_SENDER_OK);
-    return SMTP_SERVER_DONE;
-}
-
-static enum smtp_step
-on_rcpt(void *ctx, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
-{
-    struct session *s = ctx;
-
-    return transaction_rcpt(s->transaction, rcpt, reply);
-}
-
-static enum smtp_step
-on_data(void *ctx, struct smtp_reply *reply)
-{
-    struct session *s = ctx;
-
-    return transaction_data(s->transaction, reply);
-}
+/* --- Time. */
 
 static bool
-on_content(void *ctx, struct slice piece)
+is_pressed(const struct session *s)
 {
-    struct session *s = ctx;
-
-    return transaction_content(s->transaction, piece);
+    return arrival_is_pressed(s->worker);
 }
 
-static enum smtp_step
-on_content_end(void *ctx, bool fault, struct smtp_reply *reply)
+static enum session_phase
+phase_of(const struct session *s)
 {
-    struct session *s = ctx;
-
-    return transaction_end(s->transaction, fault, reply);
+    if (s->stage != SESSION_STAGE_OPEN)
+        return s->stage == SESSION_STAGE_PROXY ? SESSION_PHASE_PROXY : SESSION_PHASE_GREET;
+    if (smtp_server_is_waiting(s->engine))
+        return SESSION_PHASE_OURS;
+    if (s->is_stuck)
+        return SESSION_PHASE_OUTPUT;
+    if (!smtp_server_in_data(s->engine))
+        return SESSION_PHASE_COMMAND;
+    return s->transaction && transaction_is_behind(s->transaction) ? SESSION_PHASE_BEHIND
+                                                                   : SESSION_PHASE_CONTENT;
 }
 
 static void
-on_reset(void *ctx, enum smtp_reset why)
+set_deadline(struct session *s, int64_t not_before_ms)
 {
-    struct session *s = ctx;
+    int64_t now = loop_now_ms(s->worker->loop);
+    int64_t at = session_clock_deadline_ms(&s->clock, &s->worker->session_times, is_pressed(s));
 
-    (void)why;
-    if (s->transaction)
-        transaction_abandon(&s->transaction);
+    if (at == 0) {
+        conn_deadline(s->conn, 0);
+        return;
+    }
+    at = at < not_before_ms ? not_before_ms : at;
+    conn_deadline(s->conn, at > now ? at - now : 1);
 }
 
-static const struct smtp_server_ops server_ops = {
-    .helo = on_helo,
-    .mail = on_mail,
-    .rcpt = on_rcpt,
-    .data = on_data,
-    .content = on_content,
-    .end = on_content_end,
-    .reset = on_reset,
-};
+/* A phase begins anew when it changes, and for commands with each that has come whole. */
+static void
+keep_time(struct session *s)
+{
+    int64_t now = loop_now_ms(s->worker->loop);
+    enum session_phase phase = phase_of(s);
+    uint32_t commands = s->engine ? smtp_server_command_count(s->engine) : 0;
+
+    if (phase != s->clock.phase || (phase == SESSION_PHASE_COMMAND && commands != s->commands_seen))
+        session_clock_enter(&s->clock, phase, now);
+    s->commands_seen = commands;
+    conn_read_limit(s->conn, s->engine && smtp_server_in_data(s->engine) ? CONN_READ_BUDGET
+                                                                         : SESSION_INPUT_MAX);
+    if (phase == SESSION_PHASE_CONTENT)
+        session_clock_content(&s->clock, smtp_server_content_size(s->engine), now);
+    set_deadline(s, 0);
+}
+
+void
+session_progress(struct session *s)
+{
+    session_clock_progress(&s->clock, loop_now_ms(s->worker->loop));
+}
+
+void
+sessions_pressure_changed(struct worker *worker)
+{
+    int64_t at = loop_now_ms(worker->loop);
+
+    for (struct session *s = worker->sessions; s; s = s->next)
+        set_deadline(s, at += PRESSURE_SPREAD_MS);
+}
 
 /* --- Moving bytes. */
 
 static void
-set_deadline(struct session *s)
-{
-    const struct config *c = s->worker->config;
-    int64_t timeout_ms = c->client_command_timeout_ms;
-
-    if (smtp_server_is_waiting(s->engine))
-        timeout_ms = 0; /* the waiting is ours; the backend's deadlines hold */
-    else if (smtp_server_in_data(s->engine))
-        timeout_ms = c->client_data_timeout_ms;
-    conn_deadline(s->conn, timeout_ms);
-}
-
-static void
 set_reading(struct session *s)
 {
-    bool waiting = smtp_server_is_waiting(s->engine);
-    bool pause = (waiting && buf_size(conn_input(s->conn)) >= SESSION_WAIT_INPUT_MAX) ||
-                 (s->transaction && transaction_is_behind(s->transaction)) ||
-                 conn_output_is_full(s->conn);
+    bool waiting = s->engine && smtp_server_is_waiting(s->engine);
+    bool pause = s->is_stuck || (waiting && buf_size(conn_input(s->conn)) >= SESSION_INPUT_MAX) ||
+                 (s->transaction && transaction_is_behind(s->transaction));
 
     if (pause == s->paused)
         return;
@@ -173,30 +171,201 @@ set_reading(struct session *s)
         conn_read_resume(s->conn);
 }
 
+/* The replies go out before more is made; what the client does not take stops its reading. */
 static void
-process(struct session *s)
+look_at_output(struct session *s)
+{
+    if (buf_size(conn_output(s->conn)) >= SESSION_OUTPUT_MAX)
+        conn_flush_now(s->conn);
+    if (buf_size(conn_output(s->conn)) < SESSION_OUTPUT_MAX)
+        return;
+    s->is_stuck = true;
+    s->notes |= SESSION_NOTE_NOT_READING;
+    conn_notify_empty(s->conn);
+}
+
+static void
+feed(struct session *s)
 {
     struct buf *in = conn_input(s->conn);
 
     s->processing = true;
-    while (buf_size(in) > 0 && !smtp_server_is_waiting(s->engine) &&
+    while (buf_size(in) > 0 && !s->is_stuck && !smtp_server_is_waiting(s->engine) &&
            !smtp_server_is_finished(s->engine)) {
-        size_t n = smtp_server_input(s->engine, buf_slice(in));
+        struct slice piece = buf_slice(in);
+        size_t n;
 
+        if (!smtp_server_in_data(s->engine) && piece.n > SESSION_COMMANDS_AT_ONCE)
+            piece.n = SESSION_COMMANDS_AT_ONCE;
+        n = smtp_server_input(s->engine, piece);
         buf_consume(in, n);
         if (n == 0)
             break;
+        look_at_output(s);
     }
     s->processing = false;
+}
+
+static void
+process(struct session *s)
+{
+    feed(s);
     if (s->worker->closing)
         session_stop(s);
+    if (s->conn == NULL)
+        return;
     if (smtp_server_is_finished(s->engine)) {
-        session_end(s, true);
+        session_end(s,
+                    smtp_server_last_code(s->engine) == 221 ? SESSION_END_QUIT : SESSION_END_LIMIT,
+                    true);
         return;
     }
     conn_flush(s->conn);
-    set_deadline(s);
     set_reading(s);
+    keep_time(s);
+}
+
+/* --- Before the greeting. */
+
+/* In its place, when there is no engine yet. */
+static void
+refuse(struct session *s, enum session_why why, enum smtp_verdict verdict)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+
+    smtp_reply_write(&reply, conn_output(s->conn));
+    session_end(s, why, true);
+}
+
+static void
+greet(struct session *s)
+{
+    struct worker *w = s->worker;
+
+    s->stage = SESSION_STAGE_OPEN;
+    s->engine = smtp_server_new(&w->server_settings, &session_ops, s, conn_output(s->conn));
+    smtp_server_set_offers(s->engine, session_offers(s));
+    smtp_server_greet(s->engine);
+    conn_flush_now(s->conn);
+    process(s);
+}
+
+static bool
+has_talked(struct session *s)
+{
+    char octet;
+
+    return buf_size(conn_input(s->conn)) > 0 ||
+           recv(conn_fd(s->conn), &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+static void
+refuse_early_talker(struct session *s)
+{
+    arrival_count(s->worker, ARRIVAL_EARLY, &s->peer);
+    refuse(s, SESSION_END_EARLY_TALKER, SMTP_VERDICT_EARLY_TALKER);
+}
+
+/* Who the client is is known. */
+static void
+begin(struct session *s)
+{
+    if (has_talked(s))
+        s->notes |= SESSION_NOTE_EARLY_TALKER;
+    if (s->worker->config->greet_wait_ms == 0) {
+        greet(s);
+        return;
+    }
+    if (s->notes & SESSION_NOTE_EARLY_TALKER) {
+        refuse_early_talker(s);
+        return;
+    }
+    s->stage = SESSION_STAGE_GREET;
+    keep_time(s);
+}
+
+static void
+take_proxy_header(struct session *s)
+{
+    struct proxy_protocol_header header;
+    size_t size;
+    int rc = proxy_protocol_parse(buf_slice(conn_input(s->conn)), &header, &size);
+    enum smtp_verdict verdict;
+
+    if (rc == ERR_AGAIN)
+        return;
+    if (rc < 0) {
+        arrival_count(s->worker, ARRIVAL_NO_HEADER, &s->connected);
+        session_end(s, SESSION_END_NO_HEADER, false);
+        return;
+    }
+    buf_consume(conn_input(s->conn), size);
+    if (!header.is_own) {
+        s->peer = header.source;
+        s->notes |= SESSION_NOTE_PROXIED;
+    }
+    verdict = arrival_enter(s->worker, &s->peer);
+    s->is_entered = verdict == SMTP_VERDICT_OK;
+    if (s->is_entered)
+        begin(s);
+    else
+        refuse(s, SESSION_END_REFUSED, verdict);
+}
+
+/* --- Events. */
+
+static void
+on_input(struct session *s)
+{
+    switch (s->stage) {
+    case SESSION_STAGE_PROXY:
+        take_proxy_header(s);
+        return;
+    case SESSION_STAGE_GREET:
+        s->notes |= SESSION_NOTE_EARLY_TALKER;
+        refuse_early_talker(s);
+        return;
+    case SESSION_STAGE_OPEN:
+        process(s);
+        return;
+    }
+}
+
+static void
+say_late(struct session *s, enum session_lateness late)
+{
+    static const struct {
+        enum session_why why;
+        enum smtp_verdict verdict;
+    } rows[] = {
+        [SESSION_SILENT] = {SESSION_END_TIMEOUT, SMTP_VERDICT_TIMEOUT},
+        [SESSION_SLOW] = {SESSION_END_SLOW, SMTP_VERDICT_TOO_SLOW},
+        [SESSION_NO_PROGRESS] = {SESSION_END_IDLE, SMTP_VERDICT_TIMEOUT},
+    };
+    struct smtp_reply reply = smtp_verdict_reply(rows[late].verdict);
+
+    s->why = rows[late].why;
+    if (s->engine)
+        smtp_server_close(s->engine, &reply);
+    session_end(s, rows[late].why, s->engine && !s->is_stuck);
+}
+
+static void
+on_timeout(struct session *s)
+{
+    int64_t now = loop_now_ms(s->worker->loop);
+    enum session_lateness late =
+        session_clock_judge(&s->clock, &s->worker->session_times, is_pressed(s), now);
+
+    if (late == SESSION_IN_TIME)
+        set_deadline(s, 0);
+    else if (s->stage == SESSION_STAGE_GREET)
+        greet(s);
+    else if (s->stage == SESSION_STAGE_PROXY) {
+        arrival_count(s->worker, ARRIVAL_NO_HEADER, &s->connected);
+        session_end(s, SESSION_END_NO_HEADER, false);
+    } else
+        say_late(s, late);
 }
 
 static void
@@ -205,20 +374,22 @@ on_conn(void *ctx, enum conn_event event)
     struct session *s = ctx;
 
     switch (event) {
-    case CONN_INPUT:
     case CONN_DRAINED:
-        process(s);
+        s->is_stuck = false;
+        if (s->stage == SESSION_STAGE_OPEN)
+            process(s);
         return;
-    case CONN_TIMEOUT: {
-        struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_TIMEOUT);
-
-        smtp_server_close(s->engine, &reply);
-        session_end(s, true);
+    case CONN_INPUT:
+        on_input(s);
         return;
-    }
-    case CONN_EOF:
+    case CONN_TIMEOUT:
+        on_timeout(s);
+        return;
+    case CONN_EOF: /* what was answered may still be read; what is under way is dropped */
+        session_end(s, SESSION_END_CLOSED, true);
+        return;
     case CONN_FAILED:
-        session_end(s, false);
+        session_end(s, SESSION_END_LOST, false);
         return;
     case CONN_TLS_READY:
     case CONN_CONNECTED:
@@ -226,24 +397,33 @@ on_conn(void *ctx, enum conn_event event)
     }
 }
 
+/* --- Life. */
+
 void
-session_start(struct worker *worker, int fd, const struct inet_endpoint *peer)
+session_start(struct worker *worker, int fd, const struct inet_endpoint *peer, bool by_proxy)
 {
     struct session *s = mem_alloc(sizeof *s);
 
     s->worker = worker;
     s->peer = *peer;
+    s->connected = *peer;
+    s->opened_at_ms = clock_wall_ms();
+    s->is_entered = !by_proxy;
     s->conn = conn_open_accepted(worker->loop, fd, peer, on_conn, s);
-    s->engine = smtp_server_new(&worker->server_settings, &server_ops, s, conn_output(s->conn));
+    conn_read_limit(s->conn, SESSION_INPUT_MAX);
     s->next = worker->sessions;
     if (s->next)
         s->next->previous = s;
     worker->sessions = s;
     worker->session_count++;
     shared_count(worker->table, worker->slot, SHARED_COUNTER_CONNECTIONS);
-    smtp_server_greet(s->engine);
-    conn_flush_now(s->conn);
-    set_deadline(s);
+    s->stage = SESSION_STAGE_PROXY;
+    session_clock_start(&s->clock, by_proxy ? SESSION_PHASE_PROXY : SESSION_PHASE_GREET,
+                        loop_now_ms(worker->loop));
+    if (by_proxy)
+        set_deadline(s, 0);
+    else
+        begin(s);
 }
 
 void
@@ -251,12 +431,16 @@ session_stop(struct session *s)
 {
     struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_SHUTTING_DOWN);
 
+    if (s->engine == NULL) {
+        refuse(s, SESSION_END_STOPPED, SMTP_VERDICT_SHUTTING_DOWN);
+        return;
+    }
     /* A transaction that has begun may still end; everybody else goes now. */
     if (smtp_server_in_transaction(s->engine) || smtp_server_is_finished(s->engine))
         return;
     smtp_server_close(s->engine, &reply);
     if (!s->processing && smtp_server_is_finished(s->engine))
-        session_end(s, true);
+        session_end(s, SESSION_END_STOPPED, true);
 }
 
 struct session *
@@ -269,6 +453,8 @@ void
 session_answer(struct session *s, const struct smtp_reply *reply)
 {
     CHECK(!s->processing);
+    if (reply->code / 100 == 2 && !smtp_server_in_data(s->engine))
+        session_progress(s);
     smtp_server_answer(s->engine, reply);
     process(s);
 }

@@ -9,11 +9,15 @@
 
 struct session;
 
-/* Takes over an accepted socket; frees itself when the connection ends. */
-void session_start(struct worker *worker, int fd, const struct inet_endpoint *peer);
+/* Takes over an accepted socket; frees itself when the connection ends.  With `by_proxy` a header
+ * of the PROXY protocol comes first, and the client is counted in behind it; otherwise it has been
+ * (arrival_enter), and leaves at its end. */
+void session_start(struct worker *worker, int fd, const struct inet_endpoint *peer, bool by_proxy);
 /* 421 as soon as order permits, then the end: the worker is stopping. */
 void session_stop(struct session *session);
 struct session *session_next(const struct session *session);
+/* Pressure has begun or is over: what time clients have is set anew. */
+void sessions_pressure_changed(struct worker *worker);
 
 /* --- For the transaction. */
 void session_answer(struct session *session,
@@ -22,6 +26,7 @@ void session_answer(struct session *session,
 bool session_answer_now(struct session *session, const struct smtp_reply *reply);
 void session_resume(struct session *session); /* reading may go on */
 struct smtp_server *session_engine(struct session *session);
+/* The client: as a proxy or XCLIENT says, or who has connected. */
 const struct inet_endpoint *session_peer(const struct session *session);
 
 #endif

@@ -104,6 +104,12 @@ transaction_abandon(struct transaction **held)
     transaction_close(t);
 }
 
+unsigned
+transaction_recipient_count(const struct transaction *t)
+{
+    return t->recipient_count;
+}
+
 /* --- Answers. */
 
 void

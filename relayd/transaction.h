@@ -23,6 +23,8 @@ struct transaction *transaction_new(struct worker *worker, struct session *sessi
  * dropped is dropped. */
 void transaction_abandon(struct transaction **transaction);
 
+unsigned transaction_recipient_count(const struct transaction *t); /* accepted */
+
 /* The engine's operations. */
 enum smtp_step transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt,
                                 struct smtp_reply *reply);

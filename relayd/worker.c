@@ -20,7 +20,9 @@
 #include "base/log.h"
 #include "net/conn.h"
 #include "net/listener.h"
+#include "relayd/arrival.h"
 #include "relayd/backend.h"
+#include "relayd/capacity.h"
 #include "relayd/event_log.h"
 #include "relayd/session.h"
 
@@ -31,7 +33,6 @@
 #define GRACE_MS 3000      /* in a reload: clients that have just come go on as if nothing were */
 #define LAST_WORDS_MS 2000 /* for what clients have not taken yet */
 #define LAST_WORDS_LOOK_MS 50
-#define SESSIONS_MAX 20000
 
 struct ref
 worker_next_ref(struct worker *w)
@@ -238,6 +239,7 @@ on_beat(void *ctx)
     struct worker *w = ctx;
 
     shared_worker_stamp(w->table, w->slot, clock_monotonic_ms());
+    arrival_beat(w);
     if (w->stopping && clock_monotonic_ms() > w->stop_by_ms) {
         log_line(LOG_LEVEL_WARN, NULL, "stopped-late", "sessions=%u detached=%u", w->session_count,
                  w->detached_count);
@@ -254,22 +256,6 @@ on_flush(void *ctx)
 
     event_log_flush(w->events);
     loop_timer_start(&w->flush, EVENT_FLUSH_MS);
-}
-
-static void
-on_accept(void *ctx, int fd, const struct inet_endpoint *peer)
-{
-    static const char busy[] = "421 4.3.2 Too many connections, try again later\r\n";
-    struct worker *w = ctx;
-
-    if (w->stopping || w->session_count >= SESSIONS_MAX) {
-        ssize_t written = write(fd, busy, sizeof busy - 1);
-
-        (void)written;
-        close(fd);
-        return;
-    }
-    session_start(w, fd, peer);
 }
 
 static void
@@ -298,10 +284,14 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     CHECK(rc == ERR_OK);
     w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
     w->pool = backend_pool_new(w);
+    capacity_raise(config);
+    w->arrival = arrival_new(w);
+    session_times_init(&w->session_times, config);
     w->server_settings = (struct smtp_server_settings){
         .hostname = config->hostname,
         .max_size_bytes = config->max_message_size,
         .max_errors = 20,
+        .max_idle_commands = 100,
     };
     w->client_settings = (struct smtp_client_settings){
         .hostname = config->hostname,
@@ -313,7 +303,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->listener_count = args->listen_count;
     w->listeners = mem_alloc(args->listen_count * sizeof *w->listeners);
     for (size_t i = 0; i < args->listen_count; i++)
-        w->listeners[i] = listener_open(w->loop, args->listen_fds[i], on_accept, w);
+        w->listeners[i] = listener_open(w->loop, args->listen_fds[i], arrival_accept, w);
     loop_timer_init(&w->beat, w->loop, on_beat, w);
     loop_timer_init(&w->flush, w->loop, on_flush, w);
     loop_timer_init(&w->grace, w->loop, close_sessions, w);
@@ -325,6 +315,7 @@ tear_down(struct worker *w)
     for (size_t i = 0; i < w->listener_count; i++)
         listener_close(&w->listeners[i]);
     free(w->listeners);
+    arrival_free(&w->arrival);
     backend_pool_free(&w->pool);
     loop_watch_cancel(&w->writer_watch);
     spool_writer_free(&w->writer);

@@ -10,11 +10,13 @@
 #include "registry/registry.h"
 #include "relayd/body.h"
 #include "relayd/relayd.h"
+#include "relayd/session_clock.h"
 #include "smtp/smtp_client.h"
 #include "smtp/smtp_server.h"
 #include "spool/spool_writer.h"
 #include "state/state.h"
 
+struct arrival;
 struct backend_pool;
 struct event_log;
 struct listener;
@@ -31,6 +33,8 @@ struct worker {
     struct spool_writer *writer;
     struct backend_pool *pool;
     struct event_log *events;
+    struct arrival *arrival;
+    struct session_times session_times;
     struct body_pool bodies;
     struct smtp_server_settings server_settings;
     struct smtp_client_settings client_settings;

@@ -129,8 +129,7 @@ conn_set_writing(struct conn *c, bool on)
 static bool
 wants_input(const struct conn *c)
 {
-    return !c->is_paused && !c->is_at_eof && !c->has_failed &&
-           buf_size(&c->input) < CONN_READ_BUDGET &&
+    return !c->is_paused && !c->is_at_eof && !c->has_failed && buf_size(&c->input) < c->read_max &&
            (c->state == CONN_STATE_OPEN || c->state == CONN_STATE_ENDING);
 }
 
@@ -265,8 +264,8 @@ on_readable(evutil_socket_t fd, short what, void *ctx)
     }
     rc = buf_room(&scratch, CONN_READ_BUDGET, &room);
     CHECK(rc == ERR_OK);
-    n = read_some(c, room, CONN_READ_BUDGET);
-    c->has_unread = n == CONN_READ_BUDGET || (n > 0 && c->state == CONN_STATE_ENDING);
+    n = read_some(c, room, c->read_max);
+    c->has_unread = n == (ssize_t)c->read_max || (n > 0 && c->state == CONN_STATE_ENDING);
     if (n > 0 && c->state == CONN_STATE_OPEN) {
         buf_added(&scratch, (size_t)n);
         offer_scratch(c);
@@ -283,9 +282,18 @@ on_readable(evutil_socket_t fd, short what, void *ctx)
 struct buf *
 conn_input(struct conn *c)
 {
-    if ((!c->is_reading || has_more_inside(c)) && buf_size(&c->input) >= CONN_READ_BUDGET)
+    if ((!c->is_reading || has_more_inside(c)) && buf_size(&c->input) >= c->read_max)
         conn_schedule(c, WORK_WATCH);
     return &c->input;
+}
+
+void
+conn_read_limit(struct conn *c, size_t octets)
+{
+    CHECK(octets > 0 && octets <= CONN_READ_BUDGET);
+    if (octets > c->read_max)
+        conn_schedule(c, WORK_WATCH);
+    c->read_max = octets;
 }
 
 void
@@ -513,6 +521,7 @@ conn_make(struct loop *loop, int fd, conn_callback callback, void *ctx, enum con
     int rc;
 
     c->loop = loop;
+    c->read_max = CONN_READ_BUDGET;
     c->fd = fd;
     c->callback = callback;
     c->ctx = ctx;

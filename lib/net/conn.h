@@ -72,6 +72,9 @@ bool conn_output_is_full(const struct conn *conn); /* above CONN_HIGH_MARK */
 void conn_notify_empty(
     struct conn *conn); /* one CONN_DRAINED when all output has been handed to the kernel */
 
+/* At most so many octets a read, and reading stops at so many unread ones; CONN_READ_BUDGET if
+ * nothing else is said. */
+void conn_read_limit(struct conn *conn, size_t octets);
 void conn_read_pause(struct conn *conn);
 void conn_read_resume(
     struct conn *conn); /* offers again what is in the input buffer, at the end of the turn */

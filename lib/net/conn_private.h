@@ -40,6 +40,7 @@ struct conn {
     int64_t deadline_at_ms; /* 0: none */
     int64_t timer_at_ms;    /* when `timer` fires, at or before the deadline; 0: not running */
     struct conn_tls *tls;   /* NULL: plain */
+    size_t read_max;        /* octets a read, and unread ones that stop reading */
     int fd;
     int error;       /* of CONN_FAILED */
     int write_error; /* the output is lost; reported when the input has ended */

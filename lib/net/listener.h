@@ -12,7 +12,8 @@ struct listener;
 
 /* A listening TCP socket: non-blocking, close-on-exec, backlog 1024. With `reuseport` several
  * sockets share the address, and the kernel spreads connections over them; IPv6 sockets take IPv6
- * only. TCP_NODELAY is set here, since accepted sockets inherit it. ERR_IO with errno. */
+ * only. TCP_NODELAY and keepalive are set here, since accepted sockets inherit them. ERR_IO with
+ * errno. */
 MUST_USE int listener_bind(const struct inet_endpoint *endpoint, bool reuseport, int *fd);
 
 /* Can this address be listened on, or does another program do so already? Sockets with `reuseport`
@@ -27,6 +28,9 @@ typedef void (*listener_on_accept)(void *ctx, int fd, const struct inet_endpoint
  * descriptors or memory it pauses for 100 ms; what is queued waits in the kernel. */
 #define LISTENER_BUDGET 16
 struct listener *listener_open(struct loop *loop, int fd, listener_on_accept on_accept, void *ctx);
+
+/* How often it has had to pause. */
+uint64_t listener_shortages(const struct listener *listener);
 
 /* Takes what the kernel has queued (closing a socket resets those), with on_accept for each, then
  * closes the descriptor. */

@@ -99,7 +99,9 @@ struct smtp_server {
     bool is_esmtp;
     bool is_tls;
     unsigned offers, notes;
-    unsigned errors;                /* in a row */
+    unsigned errors;                     /* in a row */
+    unsigned command_count, error_count; /* all */
+    uint16_t last_code;
     unsigned idle_commands;         /* since the last progress */
     struct smtp_reply *close_reply; /* said as soon as the waiting one is answered; NULL: none */
     struct smtp_reply *next_reply;  /* said to the next command; NULL: none */
@@ -173,6 +175,7 @@ static void
 say(struct smtp_server *server, const struct smtp_reply *reply)
 {
     smtp_reply_write(reply, server->out);
+    server->last_code = reply->code;
     if (reply->code == 421)
         end_session(server);
 }
@@ -192,6 +195,7 @@ refuse(struct smtp_server *server, enum smtp_verdict verdict)
     unsigned max = server->settings->max_errors;
 
     server->errors++;
+    server->error_count++;
     if (max > 0 && server->errors >= max)
         verdict = SMTP_VERDICT_TOO_MANY_ERRORS;
     say_verdict(server, verdict);
@@ -628,6 +632,7 @@ run_line(struct smtp_server *server, struct slice line, bool early)
     enum smtp_verb verb = smtp_verb_parse(line, &args);
     const struct smtp_reply *end = last_word(server, verb, &scratch);
 
+    server->command_count++;
     if (end != NULL)
         say(server, end);
     else if (has_bare_octet(line)) {
@@ -927,6 +932,24 @@ struct slice
 smtp_server_helo_name(const struct smtp_server *server)
 {
     return slice_of(server->helo_name);
+}
+
+unsigned
+smtp_server_command_count(const struct smtp_server *server)
+{
+    return server->command_count;
+}
+
+unsigned
+smtp_server_error_count(const struct smtp_server *server)
+{
+    return server->error_count;
+}
+
+unsigned
+smtp_server_last_code(const struct smtp_server *server)
+{
+    return server->last_code;
 }
 
 bool

@@ -142,6 +142,11 @@ uint64_t smtp_server_content_size(
                                           transaction when none is open */
 struct slice smtp_server_helo_name(
     const struct smtp_server *server); /* as the client said it, printable ASCII; "" before */
+/* For limits and events: command lines so far, refusals of the engine's own among them, and the
+ * code of the last reply (221 behind QUIT). */
+unsigned smtp_server_command_count(const struct smtp_server *server);
+unsigned smtp_server_error_count(const struct smtp_server *server);
+unsigned smtp_server_last_code(const struct smtp_server *server);
 bool smtp_server_is_esmtp(const struct smtp_server *server);
 
 /* For tests and fuzzing: stops the process if an invariant does not hold. */
