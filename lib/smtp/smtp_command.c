@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Command line -> verb and parsed arguments.  Two tables: the words (verbs), and the parameters
- * that MAIL takes.  Nothing here knows the state of a session; when a command is permitted is the
- * engine's table.
+ * that MAIL and RCPT take.  Nothing here knows the state of a session; when a command is permitted
+ * is the engine's table.
  */
 #include "smtp/smtp_command.h"
 
@@ -65,6 +65,14 @@ smtp_verb_word(enum smtp_verb verb)
     return verb < SMTP_VERB_COUNT ? verbs[verb].word.p : "";
 }
 
+size_t
+smtp_verb_line_max(enum smtp_verb verb)
+{
+    return verb == SMTP_VERB_MAIL   ? SMTP_LINE_MAX_MAIL
+           : verb == SMTP_VERB_RCPT ? SMTP_LINE_MAX_RCPT
+                                    : SMTP_LINE_MAX;
+}
+
 enum smtp_verdict
 smtp_parse_nothing(struct slice args, struct smtp_command *command)
 {
@@ -120,12 +128,103 @@ smtp_parse_xclient(struct slice args, struct smtp_command *command)
                                                                  : SMTP_VERDICT_XCLIENT_SYNTAX;
 }
 
-/* --- Parameters (RFC 5321 4.1.2: esmtp-param). */
+/* --- Values of parameters. */
+
+static bool
+is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
+}
+
+static int
+hex_value(char c)
+{
+    return c <= '9' ? c - '0' : c - 'A' + 10;
+}
+
+/* One xtext character (RFC 3461 4) at s.p: how many octets it takes, 0 if it is none; what it
+ * stands for must be printable ASCII or a space, so that nothing hides a line end in it. */
+static size_t
+xtext_length(struct slice s)
+{
+    int c = (unsigned char)s.p[0];
+
+    if (c != '+')
+        return c > 32 && c < 127 && c != '=' ? 1 : 0;
+    if (s.n < 3 || !is_hex(s.p[1]) || !is_hex(s.p[2]))
+        return 0;
+    c = hex_value(s.p[1]) * 16 + hex_value(s.p[2]);
+    return c >= 32 && c < 127 ? 3 : 0;
+}
+
+/* "\x{3B1}" of RFC 6533 3: a character beyond ASCII, no surrogate. */
+static size_t
+embedded_length(struct slice s)
+{
+    uint32_t c = 0;
+    size_t n = 3;
+
+    if (s.n < 5 || memcmp(s.p, "\\x{", 3) != 0)
+        return 0;
+    for (; n < s.n && n < 9 && is_hex(s.p[n]); n++)
+        c = c * 16 + (uint32_t)hex_value(s.p[n]);
+    if (n == 3 || n == s.n || s.p[n] != '}' || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        return 0;
+    return c >= 32 && c != 127 ? n + 1 : 0;
+}
+
+/* utf-8-addr-xtext, or with SMTPUTF8 utf-8-addr-unitext. */
+static size_t
+unitext_length(struct slice s, bool smtputf8)
+{
+    if ((unsigned char)s.p[0] > 0x7f)
+        return smtputf8 ? smtp_utf8_length(s) : 0;
+    return s.p[0] == '\\' ? embedded_length(s) : xtext_length(s);
+}
+
+static bool
+is_xtext(struct slice s)
+{
+    size_t n = 1;
+
+    for (; s.n > 0 && n > 0; s.p += n, s.n -= n)
+        n = xtext_length(s);
+    return n > 0;
+}
+
+static bool
+is_unitext(struct slice s, bool smtputf8)
+{
+    size_t n = 1;
+
+    for (; s.n > 0 && n > 0; s.p += n, s.n -= n)
+        n = unitext_length(s, smtputf8);
+    return n > 0;
+}
+
+static bool
+is_keyword(struct slice s) /* esmtp-keyword, and addr-type of RFC 3461 */
+{
+    if (s.n == 0 || s.p[0] == '-')
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+
+        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+              c == '-'))
+            return false;
+    }
+    return true;
+}
+
+/* --- Parameters (RFC 5321 4.1.2: esmtp-param).  A value without its "=" has p == NULL. */
 
 static enum smtp_verdict
-parse_size(struct slice value, struct smtp_mail *mail) /* RFC 1870 4: 1*20DIGIT */
+parse_size(struct slice value, struct smtp_command *command) /* RFC 1870 4: 1*20DIGIT */
 {
-    if (mail->has_size || value.n > 20)
+    struct smtp_mail *mail = &command->mail;
+
+    if (value.n == 0 || value.n > 20)
         return SMTP_VERDICT_BAD_PARAMETER;
     for (size_t i = 0; i < value.n; i++)
         if (value.p[i] < '0' || value.p[i] > '9')
@@ -137,65 +236,157 @@ parse_size(struct slice value, struct smtp_mail *mail) /* RFC 1870 4: 1*20DIGIT 
 }
 
 static enum smtp_verdict
-parse_body(struct slice value, struct smtp_mail *mail) /* RFC 6152 2 */
+parse_body(struct slice value, struct smtp_command *command) /* RFC 6152 2 */
 {
-    if (mail->body != SMTP_BODY_NONE)
+    if (value.n == 0)
         return SMTP_VERDICT_BAD_PARAMETER;
     if (slice_equal_nocase(value, SLICE("7BIT")))
-        mail->body = SMTP_BODY_7BIT;
+        command->mail.body = SMTP_BODY_7BIT;
     else if (slice_equal_nocase(value, SLICE("8BITMIME")))
-        mail->body = SMTP_BODY_8BITMIME;
+        command->mail.body = SMTP_BODY_8BITMIME;
     else
         return SMTP_VERDICT_PARAMETER_NOT_OFFERED; /* BINARYMIME (RFC 3030) */
     return SMTP_VERDICT_OK;
 }
 
-static const struct {
-    struct slice keyword;
-    enum smtp_verdict (*parse)(struct slice value, struct smtp_mail *mail);
-} mail_parameters[] = {
-    {{"SIZE", 4}, parse_size},
-    {{"BODY", 4}, parse_body},
-};
-
-/* esmtp-keyword ["=" esmtp-value]; *value.p is NULL where there is none. */
-static bool
-split_parameter(struct slice word, struct slice *keyword, struct slice *value)
+static enum smtp_verdict
+parse_smtputf8(struct slice value, struct smtp_command *command) /* RFC 6531 3.4 */
 {
-    *value = word;
-    *keyword = slice_split(value, '=');
-    if (keyword->n == 0 || keyword->p[0] == '-')
-        return false;
-    for (size_t i = 0; i < keyword->n; i++) {
-        char c = keyword->p[i];
-
-        if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-              c == '-'))
-            return false;
-    }
-    return value->p == NULL || (is_graphic(*value) && memchr(value->p, '=', value->n) == NULL);
+    command->mail.smtputf8 = true;
+    return value.p == NULL ? SMTP_VERDICT_OK : SMTP_VERDICT_BAD_PARAMETER;
 }
 
-/* mail is NULL for RCPT, which has no parameters. */
 static enum smtp_verdict
-parse_parameter(struct slice word, struct smtp_mail *mail)
+parse_ret(struct slice value, struct smtp_command *command) /* RFC 3461 4.3 */
 {
-    struct slice keyword, value;
-
-    if (!split_parameter(word, &keyword, &value))
+    if (slice_equal_nocase(value, SLICE("FULL")))
+        command->mail.dsn_ret = SMTP_DSN_RET_FULL;
+    else if (slice_equal_nocase(value, SLICE("HDRS")))
+        command->mail.dsn_ret = SMTP_DSN_RET_HDRS;
+    else
         return SMTP_VERDICT_BAD_PARAMETER;
-    for (size_t i = 0; mail != NULL && i < ARRAY_SIZE(mail_parameters); i++)
-        if (slice_equal_nocase(keyword, mail_parameters[i].keyword))
-            return value.p ? mail_parameters[i].parse(value, mail) : SMTP_VERDICT_BAD_PARAMETER;
+    return SMTP_VERDICT_OK;
+}
+
+static enum smtp_verdict
+parse_envid(struct slice value, struct smtp_command *command) /* RFC 3461 4.4 */
+{
+    char *dst = command->mail.dsn_envid;
+
+    if (value.n == 0 || !is_xtext(value) ||
+        !slice_to_text(value, dst, sizeof command->mail.dsn_envid))
+        return SMTP_VERDICT_BAD_PARAMETER;
+    return SMTP_VERDICT_OK;
+}
+
+static unsigned
+notify_bit(struct slice word)
+{
+    static const struct {
+        struct slice word;
+        unsigned bit;
+    } words[] = {
+        {{"NEVER", 5}, SMTP_DSN_NOTIFY_NEVER},
+        {{"SUCCESS", 7}, SMTP_DSN_NOTIFY_SUCCESS},
+        {{"FAILURE", 7}, SMTP_DSN_NOTIFY_FAILURE},
+        {{"DELAY", 5}, SMTP_DSN_NOTIFY_DELAY},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (slice_equal_nocase(word, words[i].word))
+            return words[i].bit;
+    return 0;
+}
+
+static enum smtp_verdict
+parse_notify(struct slice value, struct smtp_command *command) /* RFC 3461 4.1 */
+{
+    unsigned bits = 0;
+
+    while (value.p != NULL) {
+        unsigned bit = notify_bit(slice_split(&value, ','));
+
+        if (bit == 0 || (bits & bit))
+            return SMTP_VERDICT_BAD_PARAMETER;
+        bits |= bit;
+    }
+    if (bits == 0 || ((bits & SMTP_DSN_NOTIFY_NEVER) && bits != SMTP_DSN_NOTIFY_NEVER))
+        return SMTP_VERDICT_BAD_PARAMETER;
+    command->rcpt.dsn_notify = bits;
+    return SMTP_VERDICT_OK;
+}
+
+static enum smtp_verdict
+parse_orcpt(struct slice value, struct smtp_command *command) /* RFC 3461 4.2, RFC 6533 3 */
+{
+    struct slice address = value, type = slice_split(&address, ';');
+    bool is_utf8 = slice_equal_nocase(type, SLICE("utf-8"));
+
+    if (!is_keyword(type) || address.n == 0 ||
+        !(is_utf8 ? is_unitext(address, command->smtputf8) : is_xtext(address)) ||
+        !slice_to_text(value, command->rcpt.dsn_orcpt, sizeof command->rcpt.dsn_orcpt))
+        return SMTP_VERDICT_BAD_PARAMETER;
+    return SMTP_VERDICT_OK;
+}
+
+struct parameter {
+    struct slice keyword;
+    enum smtp_verdict (*parse)(struct slice value, struct smtp_command *command);
+};
+
+static const struct parameter mail_parameters[] = {
+    {{"SIZE", 4}, parse_size}, {{"BODY", 4}, parse_body},   {{"SMTPUTF8", 8}, parse_smtputf8},
+    {{"RET", 3}, parse_ret},   {{"ENVID", 5}, parse_envid}, {{NULL, 0}, NULL},
+};
+
+static const struct parameter rcpt_parameters[] = {
+    {{"NOTIFY", 6}, parse_notify},
+    {{"ORCPT", 5}, parse_orcpt},
+    {{NULL, 0}, NULL},
+};
+
+/* esmtp-value with RFC 6531 3.3: no control octet, no space, no "=". */
+static bool
+is_value(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+
+        if (c <= 32 || c == 127 || c == '=')
+            return false;
+    }
+    return s.n > 0;
+}
+
+/* *seen has a bit for each row that was there. */
+static enum smtp_verdict
+parse_parameter(struct slice word, const struct parameter *table, struct smtp_command *command,
+                unsigned *seen)
+{
+    struct slice value = word, keyword = slice_split(&value, '=');
+
+    if (!is_keyword(keyword) || (value.p != NULL && !is_value(value)))
+        return SMTP_VERDICT_BAD_PARAMETER;
+    for (unsigned i = 0; table[i].parse != NULL; i++) {
+        if (!slice_equal_nocase(keyword, table[i].keyword))
+            continue;
+        if (*seen & (1u << i))
+            return SMTP_VERDICT_BAD_PARAMETER;
+        *seen |= 1u << i;
+        return table[i].parse(value, command);
+    }
     return SMTP_VERDICT_PARAMETER_NOT_OFFERED;
 }
 
 static enum smtp_verdict
-parse_parameters(struct slice rest, struct smtp_mail *mail)
+parse_parameters(struct slice rest, const struct parameter *table, struct smtp_command *command)
 {
+    unsigned seen = 0;
+
     while (rest.p != NULL) {
         struct slice word = slice_split(&rest, ' ');
-        enum smtp_verdict verdict = word.n ? parse_parameter(word, mail) : SMTP_VERDICT_OK;
+        enum smtp_verdict verdict =
+            word.n ? parse_parameter(word, table, command, &seen) : SMTP_VERDICT_OK;
 
         if (verdict != SMTP_VERDICT_OK)
             return verdict;
@@ -214,8 +405,8 @@ parse_path(struct slice args, struct slice word, struct smtp_path *path,
     if (!slice_starts_nocase(args, word))
         return SMTP_VERDICT_BAD_PARAMETER;
     args = slice_trim((struct slice){args.p + word.n, args.n - word.n});
-    if (parse(args, path, &consumed) < 0 || path->needs_smtputf8)
-        return bad; /* SMTPUTF8 (RFC 6531) is not offered */
+    if (parse(args, path, &consumed) < 0)
+        return bad;
     *rest = (struct slice){args.p + consumed, args.n - consumed};
     return rest->n == 0 || rest->p[0] == ' ' ? SMTP_VERDICT_OK : bad;
 }
@@ -230,17 +421,26 @@ smtp_parse_mail(struct slice args, struct smtp_command *command)
     *mail = (struct smtp_mail){.body = SMTP_BODY_NONE};
     verdict = parse_path(args, SLICE("FROM:"), &mail->path, smtp_path_parse_reverse,
                          SMTP_VERDICT_BAD_SENDER_SYNTAX, &rest);
-    return verdict == SMTP_VERDICT_OK ? parse_parameters(rest, mail) : verdict;
+    if (verdict == SMTP_VERDICT_OK)
+        verdict = parse_parameters(rest, mail_parameters, command);
+    if (verdict == SMTP_VERDICT_OK && mail->path.needs_smtputf8 && !mail->smtputf8)
+        verdict = SMTP_VERDICT_SMTPUTF8_SENDER;
+    return verdict;
 }
 
 enum smtp_verdict
 smtp_parse_rcpt(struct slice args, struct smtp_command *command)
 {
-    struct smtp_path *path = &command->rcpt.path;
+    struct smtp_rcpt *rcpt = &command->rcpt;
     struct slice rest;
     enum smtp_verdict verdict;
 
-    verdict = parse_path(args, SLICE("TO:"), path, smtp_path_parse_forward,
+    *rcpt = (struct smtp_rcpt){0};
+    verdict = parse_path(args, SLICE("TO:"), &rcpt->path, smtp_path_parse_forward,
                          SMTP_VERDICT_BAD_RECIPIENT_SYNTAX, &rest);
-    return verdict == SMTP_VERDICT_OK ? parse_parameters(rest, NULL) : verdict;
+    if (verdict == SMTP_VERDICT_OK)
+        verdict = parse_parameters(rest, rcpt_parameters, command);
+    if (verdict == SMTP_VERDICT_OK && rcpt->path.needs_smtputf8 && !command->smtputf8)
+        verdict = SMTP_VERDICT_SMTPUTF8_RECIPIENT;
+    return verdict;
 }

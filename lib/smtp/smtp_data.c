@@ -9,6 +9,12 @@
  *    LF |   v           v             v
  *       CR <--CR-- TEXT <-------------+     (CR --other--> TEXT: bare CR)
  *
+ * Normalising: a bare LF in TEXT hands on the run, a CR of ours, and goes on at the LF:
+ *
+ *   TEXT, LINE_START, BARE_START --bare LF--> BARE_START --.--> BARE_DOT --.--> TEXT (one dot)
+ *                                                              \other: the dot, then as TEXT
+ *   DOT --bare LF--> BARE_START (the dot stays, since this was no end of data)
+ *
  * This is the hot path, so TEXT is crossed with memchr.  Its cost stays linear for any input:
  * before a fault each octet is looked at by three searches, after it by two, and none begins twice
  * at the same place.
@@ -51,6 +57,47 @@ set_fault(struct feed *f, const char *end)
     f->data->fault = true;
 }
 
+/* An octet that the input does not have. */
+static void
+add_octet(struct feed *f, const char *octet)
+{
+    flush(f, f->p);
+    if (f->data->fault)
+        return;
+    f->data->size_bytes++;
+    f->on_piece(f->ctx, (struct slice){octet, 1});
+}
+
+/* f->p is at a bare LF. */
+static void
+normalise(struct feed *f)
+{
+    add_octet(f, "\r");
+    f->p++;
+    f->data->state = SMTP_DATA_BARE_START;
+}
+
+static bool
+normalises(const struct feed *f)
+{
+    return f->data->normalise && !f->data->fault;
+}
+
+/* As feed_text, but looks for the LF first, so that no octet is searched twice: the search for a CR
+ * ends at the LF. */
+static void
+feed_lines(struct feed *f)
+{
+    const char *lf = memchr(f->p, '\n', (size_t)(f->limit - f->p));
+    const char *stop = lf ? lf : f->limit;
+    const char *cr = memchr(f->p, '\r', (size_t)(stop - f->p));
+
+    f->p = cr ? cr + 1 : stop;
+    f->data->state = cr ? SMTP_DATA_CR : SMTP_DATA_TEXT;
+    if (cr == NULL && lf != NULL)
+        normalise(f);
+}
+
 static void
 feed_text(struct feed *f)
 {
@@ -85,8 +132,11 @@ feed_octet(struct feed *f)
         if (*f->p == '\r') {
             f->run = ++f->p;
             d->state = SMTP_DATA_DOT_CR;
-        } else
+        } else {
+            if (*f->p == '\n' && normalises(f))
+                add_octet(f, ".");
             d->state = SMTP_DATA_TEXT;
+        }
         break;
     case SMTP_DATA_DOT_CR:
         if (*f->p == '\n') {
@@ -107,7 +157,23 @@ feed_octet(struct feed *f)
         }
         break;
     case SMTP_DATA_TEXT:
-        feed_text(f);
+        if (normalises(f))
+            feed_lines(f);
+        else
+            feed_text(f);
+        break;
+    case SMTP_DATA_BARE_START:
+        if (*f->p == '.') {
+            flush(f, f->p);
+            f->run = ++f->p;
+            d->state = SMTP_DATA_BARE_DOT;
+        } else
+            d->state = SMTP_DATA_TEXT;
+        break;
+    case SMTP_DATA_BARE_DOT:
+        if (*f->p != '.')
+            add_octet(f, ".");
+        d->state = SMTP_DATA_TEXT;
         break;
     case SMTP_DATA_END:
         break;

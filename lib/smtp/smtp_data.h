@@ -4,6 +4,11 @@
  * CR LF, counts octets as RFC 1870 says, and detects bare CR, bare LF and NUL (P7).
  *
  * Content begins behind the CR LF of the DATA command, so ".\r\n" at once is an empty message.
+ *
+ * With `normalise` a bare LF is a line end, handed on as CR LF.  It is never a part of the end of
+ * data; so a line of one dot next to it is content.  A client that ends its lines so may or may not
+ * have stuffed them: two dots behind a bare LF become one, one dot alone stays (it was not
+ * stuffed).
  */
 #ifndef SMTP_DATA_H
 #define SMTP_DATA_H
@@ -19,6 +24,8 @@ enum smtp_data_state {
     SMTP_DATA_CR,         /* behind a CR in a line */
     SMTP_DATA_DOT,        /* behind the first dot of a line, which is never content */
     SMTP_DATA_DOT_CR,     /* behind such a dot and CR */
+    SMTP_DATA_BARE_START, /* behind a bare LF that was made CR LF */
+    SMTP_DATA_BARE_DOT,   /* behind a dot there, which was not handed on yet */
     SMTP_DATA_END,        /* behind CR LF . CR LF */
 };
 
@@ -34,8 +41,9 @@ void smtp_data_init(struct smtp_data *data, bool normalise);
 
 /* Returns how many octets of `input` belong to the content and its end; fewer than given only when
  * the end was found.  Decoded content goes to `on_piece` in runs as large as the input permits, as
- * parts of `input`, never copied; how the input is cut changes the runs but not their sum. Behind a
- * fault there are no more pieces, while the end is looked for as ever. */
+ * parts of `input`, never copied (a CR, a dot that normalising adds: of their own); how the input
+ * is cut changes the runs but not their sum. Behind a fault there are no more pieces, while the end
+ * is looked for as ever. */
 size_t smtp_data_feed(struct smtp_data *data, struct slice input,
                       void (*on_piece)(void *ctx, struct slice piece), void *ctx);
 

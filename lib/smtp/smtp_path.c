@@ -45,10 +45,9 @@ is_qtext(unsigned char c) /* qtextSMTP: 32-33, 35-91, 93-126 */
     return c >= 32 && c <= 126 && c != '"' && c != '\\';
 }
 
-/* One character above 0x7f, well-formed by the table of Unicode 3.9 (RFC 3629 4): no overlong form,
- * no surrogate, nothing above U+10FFFF. */
-static bool
-take_utf8(struct scan *s)
+/* By the table of Unicode 3.9: no overlong form, no surrogate, nothing above U+10FFFF. */
+size_t
+smtp_utf8_length(struct slice s)
 {
     static const struct {
         unsigned char first_low, first_high, second_low, second_high, length;
@@ -57,20 +56,27 @@ take_utf8(struct scan *s)
         {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3}, {0xf0, 0xf0, 0x90, 0xbf, 4},
         {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
     };
-    const unsigned char *p = (const unsigned char *)s->p;
-    size_t left = (size_t)(s->end - s->p);
+    const unsigned char *p = (const unsigned char *)s.p;
 
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
-        if (left < forms[i].length || p[0] < forms[i].first_low || p[0] > forms[i].first_high ||
+        if (s.n < forms[i].length || p[0] < forms[i].first_low || p[0] > forms[i].first_high ||
             p[1] < forms[i].second_low || p[1] > forms[i].second_high)
             continue;
         for (unsigned k = 2; k < forms[i].length; k++)
             if (p[k] < 0x80 || p[k] > 0xbf)
-                return false;
-        s->p += forms[i].length;
-        return true;
+                return 0;
+        return forms[i].length;
     }
-    return false;
+    return 0;
+}
+
+static bool
+take_utf8(struct scan *s)
+{
+    size_t n = smtp_utf8_length((struct slice){s->p, (size_t)(s->end - s->p)});
+
+    s->p += n;
+    return n > 0;
 }
 
 /* A run of `is_member` or UTF-8; false if it is empty. */
@@ -165,9 +171,9 @@ take_domain(struct scan *s, char dst[INET_DOMAIN_SIZE])
     return normalize_domain((struct slice){start, (size_t)(s->p - start)}, dst ? dst : scratch);
 }
 
-/* The inside of an address literal (RFC 5321 4.1.3).  Only IPv6 is registered as a tag. */
+/* The inside of an address literal (RFC 5321 4.1.3). */
 static bool
-parse_literal(struct slice s, struct inet_endpoint *e)
+parse_address_literal(struct slice s, struct inet_endpoint *e)
 {
     static const struct slice tag = {"IPv6:", 5};
     unsigned colons = 0;
@@ -183,22 +189,50 @@ parse_literal(struct slice s, struct inet_endpoint *e)
     return colons >= 2 && inet_endpoint_parse(s, 25, e) == ERR_OK;
 }
 
+/* General-address-literal: a tag (Ldh-str), a colon, dcontent.  No other tag is registered; it is
+ * taken, kept as it is, and equal to no domain of anybody. */
+static bool
+is_general_literal(struct slice s)
+{
+    struct slice content = s, tag = slice_split(&content, ':');
+
+    if (content.p == NULL || tag.n == 0 || content.n == 0 || tag.p[tag.n - 1] == '-' ||
+        slice_equal_nocase(tag, SLICE("IPv6")))
+        return false;
+    for (size_t i = 0; i < tag.n; i++)
+        if (!is_alnum((unsigned char)tag.p[i]) && tag.p[i] != '-')
+            return false;
+    for (size_t i = 0; i < content.n; i++) {
+        unsigned char c = (unsigned char)content.p[i];
+
+        if (c < 33 || c > 126 || c == '[' || c == '\\' || c == ']')
+            return false;
+    }
+    return true;
+}
+
 static bool
 take_literal(struct scan *s, char dst[INET_DOMAIN_SIZE])
 {
     const char *start = s->p, *close;
+    struct slice inside;
     struct inet_endpoint e;
 
     if (!take(s, '['))
         return false;
     close = memchr(s->p, ']', (size_t)(s->end - s->p));
-    if (close == NULL || close == s->p ||
-        !parse_literal((struct slice){start + 1, (size_t)(close - start) - 1}, &e))
+    if (close == NULL || close == s->p)
         return false;
+    inside = (struct slice){start + 1, (size_t)(close - start) - 1};
     static_assert(INET_DOMAIN_SIZE >= INET_ENDPOINT_SIZE, "a literal is stored as a domain");
-    inet_literal_text(&e, dst);
     s->p = close + 1;
-    return true;
+    if (parse_address_literal(inside, &e)) {
+        inet_literal_text(&e, dst);
+        return true;
+    }
+    return inet_endpoint_parse(inside, 25, &e) < 0 /* IPv6 without its tag */ &&
+           is_general_literal(inside) &&
+           slice_to_text((struct slice){start, (size_t)(s->p - start)}, dst, INET_DOMAIN_SIZE);
 }
 
 static bool

@@ -20,7 +20,8 @@ struct smtp_path {
     char text[SMTP_PATH_SIZE];
     uint16_t local_length;         /* of the local part inside text, quotes included */
     char domain[INET_DOMAIN_SIZE]; /* normalised (lower-case A-labels), or the literal
-                                      "[192.0.2.1]"; "" for null and bare postmaster */
+                                      "[192.0.2.1]", "[IPv6:...]", "[tag:...]" as it came; ""
+                                      for null and bare postmaster */
     bool is_null, is_postmaster;   /* is_postmaster: no domain was given */
     bool needs_smtputf8;           /* local part or domain had octets above 0x7f */
 };
@@ -30,6 +31,9 @@ MUST_USE int smtp_path_parse_reverse(struct slice s, struct smtp_path *path, siz
 MUST_USE int smtp_path_parse_forward(struct slice s, struct smtp_path *path, size_t *consumed);
 /* A bare mailbox "local@domain" from an operator or a file. */
 MUST_USE int smtp_path_parse_mailbox(struct slice s, struct smtp_path *path);
+/* How many octets the well-formed UTF-8 character above 0x7f at the start of `s` has (RFC 3629 4);
+ * 0: there is none. */
+size_t smtp_utf8_length(struct slice s);
 /* The local part in lower case with the domain, for look-ups of known recipients. */
 void smtp_path_key(const struct smtp_path *path, char dst[SMTP_PATH_SIZE]);
 

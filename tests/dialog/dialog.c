@@ -9,7 +9,10 @@
  *   S: text    the server must say exactly this line next; * stands for any run of characters
  *   E: text    the owner of the engine must see this event next (tests/unit/smtp_owner.h); * as
  * above W:         from here every operation waits until the page says "A:", which answers it X:
- * text    421 text: the owner closes (shutdown)
+ * text    421 text: the owner closes (shutdown) N: text    421 text: the owner closes at the next
+ * command O: words   the session is offered these: starttls etrn xclient T:         the TLS
+ * handshake is done L: number  so many commands without progress; LIMITS of 50 recipients and
+ * messages
  *
  * What the client says between two lines of the server is one packet, so a page shows pipelining as
  * it is.  At each S: the engine must have said something; at each C: and at the end of the page
@@ -21,6 +24,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/parse.h"
 #include "tests/unit/smtp_owner.h"
 
 struct talk {
@@ -186,12 +190,68 @@ do_close(struct talk *t, struct slice text)
     return true;
 }
 
+static bool
+do_offers(struct talk *t, struct slice text)
+{
+    static const struct slice words[] = {{"starttls", 8}, {"etrn", 4}, {"xclient", 7}};
+    unsigned offers = 0;
+
+    while (text.p != NULL) {
+        struct slice word = slice_split(&text, ' ');
+
+        for (unsigned i = 0; i < ARRAY_SIZE(words); i++)
+            offers |= slice_equal(word, words[i]) ? 1u << i : 0;
+    }
+    flush_packet(t);
+    smtp_server_set_offers(t->owner.server, offers);
+    return true;
+}
+
+/* As a session does: what is buffered is thrown away. */
+static bool
+do_tls(struct talk *t, struct slice text)
+{
+    flush_packet(t);
+    if (!smtp_server_wants_tls(t->owner.server))
+        return fail(t, "no handshake is due", text, SLICE(""));
+    buf_clear(&t->owner.in);
+    smtp_server_tls_started(t->owner.server);
+    return true;
+}
+
+static bool
+do_close_next(struct talk *t, struct slice text)
+{
+    char line[200];
+    struct smtp_reply reply;
+
+    flush_packet(t);
+    slice_to_text(text, line, sizeof line);
+    reply = smtp_reply_make(421, "4.7.0", line);
+    smtp_server_close_next(t->owner.server, &reply);
+    return true;
+}
+
+static bool
+do_limits(struct talk *t, struct slice text)
+{
+    uint64_t idle;
+
+    if (parse_u64(text, &idle) < 0)
+        return fail(t, "a number", SLICE(""), text);
+    flush_packet(t);
+    t->owner.settings.max_idle_commands = (unsigned)idle;
+    t->owner.settings.recipients_announced = t->owner.settings.messages_announced = 50;
+    return true;
+}
+
 static const struct {
     char letter;
     bool (*run)(struct talk *t, struct slice text);
 } letters[] = {
-    {'C', do_client_line}, {'c', do_client}, {'S', do_server}, {'E', do_event},
-    {'W', do_wait},        {'A', do_answer}, {'X', do_close},
+    {'C', do_client_line}, {'c', do_client},     {'S', do_server}, {'E', do_event},
+    {'W', do_wait},        {'A', do_answer},     {'X', do_close},  {'O', do_offers},
+    {'T', do_tls},         {'N', do_close_next}, {'L', do_limits},
 };
 
 static bool
@@ -205,7 +265,7 @@ run_line(struct talk *t, struct slice line)
 
             return letters[i].run(t, (struct slice){line.p + skip, line.n - skip});
         }
-    return fail(t, "no line of a page", SLICE("C: c: S: E: W: A: X: #"), line);
+    return fail(t, "no line of a page", SLICE("C: c: S: E: W: A: X: O: T: N: L: #"), line);
 }
 
 static bool

@@ -7,7 +7,7 @@
  *   refuse  550 5.7.1      later  451 4.3.0      close  421 4.3.2
  *
  * and of a sender, for later: nodata (DATA is answered 451), baddot (the dot 554), closedot (the
- * dot 421), stop (content is declined at the first piece).
+ * dot 421), stop (content is declined at the first piece), normalise (bare LF is a line end).
  * With `waits` every operation waits, and owner_feed answers it.
  */
 #ifndef SMTP_OWNER_H
@@ -73,8 +73,13 @@ owner_mail(void *ctx, const struct smtp_mail *mail, struct smtp_reply *reply)
     struct owner *o = ctx;
     enum smtp_step step;
 
-    buf_printf(&o->events, "mail <%s> size=%lld body=%d\n", mail->path.text,
+    buf_printf(&o->events, "mail <%s> size=%lld body=%d", mail->path.text,
                mail->has_size ? (long long)mail->size_bytes : -1, (int)mail->body);
+    if (mail->smtputf8)
+        buf_add_text(&o->events, " utf8");
+    if (mail->dsn_ret || mail->dsn_envid[0])
+        buf_printf(&o->events, " ret=%d envid=%s", (int)mail->dsn_ret, mail->dsn_envid);
+    buf_add_text(&o->events, "\n");
     owner_word(mail->path.text, o->sender);
     step = owner_step(o, o->sender, reply);
     o->accepted += o->pending.code / 100 == 2;
@@ -87,7 +92,10 @@ owner_rcpt(void *ctx, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
     struct owner *o = ctx;
     char word[16];
 
-    buf_printf(&o->events, "rcpt <%s>\n", rcpt->path.text);
+    buf_printf(&o->events, "rcpt <%s>", rcpt->path.text);
+    if (rcpt->dsn_notify || rcpt->dsn_orcpt[0])
+        buf_printf(&o->events, " notify=%u orcpt=%s", (unsigned)rcpt->dsn_notify, rcpt->dsn_orcpt);
+    buf_add_text(&o->events, "\n");
     owner_word(rcpt->path.text, word);
     *reply = smtp_verdict_reply(SMTP_VERDICT_RECIPIENT_OK);
     return owner_step(o, word, reply);
@@ -100,6 +108,7 @@ owner_data(void *ctx, struct smtp_reply *reply)
 
     buf_add_text(&o->events, "data\n");
     buf_clear(&o->content);
+    smtp_server_set_normalise(o->server, strcmp(o->sender, "normalise") == 0);
     return owner_step(o, strcmp(o->sender, "nodata") == 0 ? "later" : "", reply);
 }
 
@@ -142,6 +151,42 @@ owner_reset(void *ctx, enum smtp_reset why)
     buf_printf(&o->events, "reset %s\n", words[why]);
 }
 
+static inline enum smtp_step
+owner_starttls(void *ctx, struct smtp_reply *reply)
+{
+    struct owner *o = ctx;
+
+    buf_add_text(&o->events, "starttls\n");
+    return owner_step(o, "", reply);
+}
+
+static inline enum smtp_step
+owner_etrn(void *ctx, struct slice argument, struct smtp_reply *reply)
+{
+    struct owner *o = ctx;
+    char word[16];
+
+    buf_printf(&o->events, "etrn " SLICE_FMT "\n", SLICE_ARG(argument));
+    owner_word(argument.p, word);
+    *reply = smtp_verdict_reply(SMTP_VERDICT_ETRN_STARTED);
+    return owner_step(o, word, reply);
+}
+
+static inline enum smtp_step
+owner_xclient(void *ctx, const struct smtp_xclient *x, struct smtp_reply *reply)
+{
+    struct owner *o = ctx;
+    char client[INET_ENDPOINT_SIZE], destination[INET_ENDPOINT_SIZE], word[16];
+
+    buf_printf(&o->events, "xclient given=%u none=%u later=%u %s %s %s %s %s:%u %s:%u %d\n",
+               x->given, x->unavailable, x->temporary, x->name, x->reverse_name, x->helo, x->login,
+               inet_address_text(&x->client, client), x->client.port,
+               inet_address_text(&x->destination, destination), x->destination.port, x->is_esmtp);
+    owner_word(x->login, word);
+    *reply = smtp_reply_make(220, NULL, "");
+    return owner_step(o, word, reply);
+}
+
 static const struct smtp_server_ops owner_ops = {
     .helo = owner_helo,
     .mail = owner_mail,
@@ -150,12 +195,16 @@ static const struct smtp_server_ops owner_ops = {
     .content = owner_content,
     .end = owner_end,
     .reset = owner_reset,
+    .starttls = owner_starttls,
+    .etrn = owner_etrn,
+    .xclient = owner_xclient,
 };
 
 static inline void
 owner_init(struct owner *o)
 {
-    *o = (struct owner){.settings = {"mx.example", 1000, 10}};
+    *o = (struct owner){
+        .settings = {.hostname = "mx.example", .max_size_bytes = 1000, .max_errors = 10}};
     buf_init(&o->in, 0);
     buf_init(&o->out, 0);
     buf_init(&o->events, 0);

@@ -14,6 +14,7 @@ struct sink {
     struct buf content;
     const char *from, *to; /* pieces must be parts of this */
     size_t pieces;
+    bool normalise;
 };
 
 static void
@@ -21,7 +22,9 @@ on_piece(void *ctx, struct slice piece)
 {
     struct sink *sink = ctx;
 
-    CHECK(piece.n > 0 && piece.p >= sink->from && piece.p + piece.n <= sink->to);
+    CHECK(piece.n > 0);
+    CHECK((piece.p >= sink->from && piece.p + piece.n <= sink->to) ||
+          (sink->normalise && piece.n == 1 && strchr("\r.", piece.p[0]) != NULL));
     buf_add_slice(&sink->content, piece);
     sink->pieces++;
 }
@@ -42,12 +45,14 @@ feed(struct smtp_data *data, struct sink *sink, struct slice in)
     {                          \
         text, sizeof(text) - 1 \
     }
-static const struct {
+struct data_case {
     const char *name;
     struct slice in, content;
     bool fault;
     size_t left; /* octets behind the end */
-} cases[] = {
+};
+
+static const struct data_case cases[] = {
     {"empty", T(".\r\n"), T(""), false, 0},
     {"one line", T("a\r\n.\r\n"), T("a\r\n"), false, 0},
     {"an empty line", T("\r\n.\r\n"), T("\r\n"), false, 0},
@@ -73,27 +78,47 @@ static const struct {
     {"no content behind a fault", T("\n..a\r\nb\r\n.\r\nx"), T(""), true, 1},
 };
 
+/* With a bare LF as a line end. */
+static const struct data_case normalised[] = {
+    {"clean", T("a\r\n..\r\n.\r\n"), T("a\r\n.\r\n"), false, 0},
+    {"bare LF", T("a\nb\r\n.\r\n"), T("a\r\nb\r\n"), false, 0},
+    {"only LF", T("\n\n\r\n.\r\n"), T("\r\n\r\n\r\n"), false, 0},
+    {"a dot, not stuffed", T("a\n.b\n\r\n.\r\n"), T("a\r\n.b\r\n\r\n"), false, 0},
+    {"a dot, stuffed", T("a\n..b\n\r\n.\r\n"), T("a\r\n.b\r\n\r\n"), false, 0},
+    {"LF . LF", T("a\n.\nb\r\n.\r\n"), T("a\r\n.\r\nb\r\n"), false, 0},
+    {"LF . CR LF", T("a\n.\r\nb\r\n.\r\nx"), T("a\r\n.\r\nb\r\n"), false, 1},
+    {"CR LF . LF", T("a\r\n.\nb\r\n.\r\n"), T("a\r\n.\r\nb\r\n"), false, 0},
+    {"CR LF . at once, LF", T(".\n.\r\n\r\n.\r\n"), T(".\r\n.\r\n\r\n"), false, 0},
+    {"dot behind CR LF", T(".b\n.\r\n.\r\n"), T("b\r\n.\r\n"), false, 0},
+    {"bare CR", T("a\nb\rc\nd\r\n.\r\n"), T("a\r\nb\r"), true, 0},
+    {"CR CR LF", T("a\r\r\n\n.\n.\r\n\r\n.\r\n"), T("a\r"), true, 0},
+    {"NUL", T("a\n\0\n.\n\r\n.\r\n"), T("a\r\n"), true, 0},
+    {"NUL behind a dot", T("a\n.\0\r\n.\r\n"), T("a\r\n"), true, 0},
+    {"CR behind dot", T("a\n.\rb\r\n.\r\n"), T("a\r\n.\r"), true, 0},
+    {"CR . CR", T("a\n\r.\r\n.\r\n"), T("a\r\n\r"), true, 0},
+};
+
 static void
-expect(size_t i, size_t cut)
+expect(const struct data_case *c, bool normalise, size_t cut)
 {
     struct smtp_data data;
-    struct sink sink = {.pieces = 0};
-    struct slice in = cases[i].in;
+    struct sink sink = {.normalise = normalise};
+    struct slice in = c->in;
     size_t used = 0;
 
-    smtp_data_init(&data, false);
+    smtp_data_init(&data, normalise);
     buf_init(&sink.content, 0);
     while (used < in.n && !smtp_data_ended(&data)) {
         size_t n = cut == 0 ? 1 : used < cut ? cut - used : in.n - used;
 
         used += feed(&data, &sink, (struct slice){in.p + used, n});
     }
-    cr_expect(smtp_data_ended(&data), "%s, cut at %zu", cases[i].name, cut);
-    cr_expect_eq(in.n - used, cases[i].left, "%s, cut at %zu", cases[i].name, cut);
-    cr_expect_eq(data.fault, cases[i].fault, "%s, cut at %zu", cases[i].name, cut);
-    cr_expect(slice_equal(buf_slice(&sink.content), cases[i].content), "%s, cut at %zu: '%s'",
-              cases[i].name, cut, buf_text(&sink.content));
-    cr_expect_eq(data.size_bytes, cases[i].content.n, "%s, cut at %zu", cases[i].name, cut);
+    cr_expect(smtp_data_ended(&data), "%s, cut at %zu", c->name, cut);
+    cr_expect_eq(in.n - used, c->left, "%s, cut at %zu", c->name, cut);
+    cr_expect_eq(data.fault, c->fault, "%s, cut at %zu", c->name, cut);
+    cr_expect(slice_equal(buf_slice(&sink.content), c->content), "%s, cut at %zu: '%s'", c->name,
+              cut, buf_text(&sink.content));
+    cr_expect_eq(data.size_bytes, c->content.n, "%s, cut at %zu", c->name, cut);
     buf_fini(&sink.content);
 }
 
@@ -101,7 +126,14 @@ Test(smtp_data, P7_decodes_in_any_cut)
 {
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         for (size_t cut = 0; cut <= cases[i].in.n; cut++)
-            expect(i, cut);
+            expect(&cases[i], false, cut);
+}
+
+Test(smtp_data, P7_normalises_in_any_cut)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(normalised); i++)
+        for (size_t cut = 0; cut <= normalised[i].in.n; cut++)
+            expect(&normalised[i], true, cut);
 }
 
 Test(smtp_data, pieces_are_as_large_as_the_input_permits)
@@ -139,9 +171,11 @@ Test(smtp_data, P8_cost_is_linear, .timeout = 60)
 
         for (size_t k = 0; k < n; k++)
             text[k] = patterns[i].p[k % patterns[i].n];
-        smtp_data_init(&data, false);
-        used = smtp_data_feed(&data, (struct slice){text, n}, on_nothing, NULL);
-        cr_expect_eq(used, n, "%zu", i);
+        for (int normalise = 0; normalise < 2; normalise++) {
+            smtp_data_init(&data, normalise);
+            used = smtp_data_feed(&data, (struct slice){text, n}, on_nothing, NULL);
+            cr_expect_eq(used, n, "%zu, %d", i, normalise);
+        }
     }
     free(text);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "smtp/smtp_command.h"
 #include "tests/unit/smtp_owner.h"
 
 #define TO_READY "EHLO client.example\r\n"
@@ -72,6 +73,12 @@ static const struct {
     S("helo refused", TO_MAIL "EHLO refuse\r\nRCPT TO:<a@b.c>\r\n"),
     S("nonsense",
       "\r\n \r\nFOO\r\nEHLO\r\nEHLO a b\r\nNOOP\nNOOP\r\nNO\rOP\r\nMAIL\r\nQUIT now\r\n"),
+    S("normalised", TO_READY "MAIL FROM:<normalise@x>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n"
+                             "a\n\nb\n..c\n.d\n.\ne\r\n.f\n.\r\n\r\n.\ng\n\r\n.\r\nNOOP\r\n"),
+    S("normalised, bare CR", TO_READY "MAIL FROM:<normalise@x>\r\nRCPT TO:<a@b.c>\r\nDATA\r\n"
+                                      "a\nb\rc\n.\n.\r\n\r\n.\r\nNOOP\r\n"),
+    S("dsn, smtputf8", TO_READY "MAIL FROM:<\xc3\xb6@x> SMTPUTF8 RET=FULL ENVID=a+2Bb\r\n"
+                                "RCPT TO:<\xc3\xb6@b> NOTIFY=DELAY ORCPT=utf-8;\xc3\xb6@b\r\n"),
     S("too many errors", "A\r\nB\r\nC\r\nD\r\nE\r\nF\r\nG\r\nH\r\nI\r\nJ\r\nQUIT\r\n"),
 #undef S
 };
@@ -114,16 +121,16 @@ filled(const char *head, size_t fill, const char *tail, size_t *n)
     return text;
 }
 
-Test(smtp_server, a_line_of_2048_octets_is_the_longest)
+Test(smtp_server, a_line_of_512_octets_is_the_longest)
 {
     static const struct {
         const char *name, *tail;
         size_t fill;
         const char *want;
     } cases[] = {
-        {"2048", "\r\nNOOP\r\n", 2048 - 7,
+        {"512", "\r\nNOOP\r\n", 512 - 7,
          "220 mx.example ESMTP Postern\r\n250 2.0.0 OK\r\n250 2.0.0 OK\r\n"},
-        {"2049", "\r\nNOOP\r\n", 2049 - 7,
+        {"513", "\r\nNOOP\r\n", 513 - 7,
          "220 mx.example ESMTP Postern\r\n500 5.5.6 Command line too long\r\n250 2.0.0 OK\r\n"},
         {"bare ends in it", "\n\r\r \r\nNOOP\r\n", 5000,
          "220 mx.example ESMTP Postern\r\n500 5.5.6 Command line too long\r\n250 2.0.0 OK\r\n"},
@@ -137,9 +144,9 @@ Test(smtp_server, a_line_of_2048_octets_is_the_longest)
 
         cr_expect(strncmp(want, cases[i].want, strlen(cases[i].want)) == 0, "%s: %s", cases[i].name,
                   want);
-        for (size_t cut = n > 2100 ? n - 60 : 2000; cut < n; cut++)
+        for (size_t cut = n > 600 ? n - 60 : 500; cut < n; cut++)
             expect_same(cases[i].name, want, (struct slice){in, n}, cut, false);
-        for (size_t cut = 2040; cut < 2052 && cut < n; cut++)
+        for (size_t cut = 1040; cut < 1056 && cut < n; cut++)
             expect_same(cases[i].name, want, (struct slice){in, n}, cut, false);
         expect_same(cases[i].name, want, (struct slice){in, n}, 0, false);
         free(want);
@@ -223,11 +230,14 @@ static const struct {
     {"EHLO\r\n", {501, 501, 501, 501, 501}},
     {"MAIL FROM:<a@b>\r\n", {503, 250, 503, 503, 250}},
     {"MAIL FROM:a@b\r\n", {503, 501, 503, 503, 501}},
-    {"MAIL FROM:<a@b> RET=FULL\r\n", {503, 555, 503, 503, 555}},
+    {"MAIL FROM:<a@b> RET=FULL\r\n", {503, 250, 503, 503, 250}},
+    {"MAIL FROM:<a@b> X=1\r\n", {503, 555, 503, 503, 555}},
     {"RCPT TO:<a@b>\r\n", {503, 503, 250, 250, 503}},
     {"RCPT TO:<refuse@b>\r\n", {503, 503, 550, 550, 503}},
-    {"RCPT TO:<a@b> NOTIFY=NEVER\r\n", {503, 503, 555, 555, 503}},
-    {"RCPT TO:<\xc3\xbc@b>\r\n", {503, 503, 501, 501, 503}},
+    {"RCPT TO:<a@b> NOTIFY=NEVER\r\n", {503, 503, 250, 250, 503}},
+    {"RCPT TO:<a@b> X\r\n", {503, 503, 555, 555, 503}},
+    {"RCPT TO:<\xc3\xbc@b>\r\n", {503, 503, 553, 553, 503}},
+    {"MAIL FROM:<\xc3\xbc@b>\r\n", {503, 550, 503, 503, 550}},
     {"DATA\r\n", {503, 503, 554, 354, 503}},
     {"DATA x\r\n", {503, 503, 554, 501, 503}},
     {"RSET\r\n", {250, 250, 250, 250, 250}},
@@ -239,7 +249,14 @@ static const struct {
     {"HELP\r\n", {214, 214, 214, 214, 214}},
     {"QUIT\r\n", {221, 221, 221, 221, 221}},
     {"QUIT \t\r\n", {221, 221, 221, 221, 221}},
-    {"STARTTLS\r\n", {502, 502, 502, 502, 502}},
+    {"STARTTLS\r\n", {220, 220, 503, 503, 220}},
+    {"STARTTLS x\r\n", {501, 501, 503, 503, 501}},
+    {"ETRN a\r\n", {503, 250, 503, 503, 250}},
+    {"ETRN\r\n", {503, 501, 503, 503, 501}},
+    {"XCLIENT NAME=a\r\n", {220, 220, 503, 503, 220}},
+    {"XCLIENT HELO=a\r\n", {220, 220, 503, 503, 220}},
+    {"XCLIENT X=a\r\n", {501, 501, 503, 503, 501}},
+    {"GET / HTTP/1.1\r\n", {421, 421, 421, 421, 421}},
     {"AUTH PLAIN x\r\n", {502, 502, 502, 502, 502}},
     {"BDAT 3 LAST\r\n", {502, 502, 502, 502, 502}},
     {"EXPN a\r\n", {502, 502, 502, 502, 502}},
@@ -258,6 +275,8 @@ Test(smtp_server, every_command_in_every_state)
             size_t lines = 0;
 
             owner_init(&o);
+            smtp_server_set_offers(o.server,
+                                   SMTP_OFFER_STARTTLS | SMTP_OFFER_ETRN | SMTP_OFFER_XCLIENT);
             smtp_server_greet(o.server);
             owner_feed(&o, slice_of(states[k].way));
             buf_clear(&o.out);
@@ -266,7 +285,7 @@ Test(smtp_server, every_command_in_every_state)
                          commands[i].line, states[k].name, buf_text(&o.out));
             for (const char *p = buf_text(&o.out); *p; p++)
                 lines += *p == '\n';
-            cr_expect_eq(lines, strncmp(buf_text(&o.out), "250-", 4) ? 1 : 5, "%s in %s",
+            cr_expect_eq(lines, strncmp(buf_text(&o.out), "250-", 4) ? 1 : 10, "%s in %s",
                          commands[i].line, states[k].name);
             owner_fini(&o);
         }
@@ -520,4 +539,135 @@ Test(smtp_server, a_good_command_forgives_and_pipelining_is_no_error)
     cr_expect(smtp_server_is_finished(o.server));
     cr_expect(strstr(buf_text(&o.out), "421 4.7.0 Too many errors on this connection\r\n"));
     owner_fini(&o);
+}
+
+/* --- Notes. */
+
+Test(smtp_server, P7_what_comes_too_early_is_noted)
+{
+    static const struct {
+        const char *name, *way, *in;
+        unsigned notes;
+    } cases[] = {
+        {"nothing", TO_MAIL, "RCPT TO:<c@d>\r\nDATA\r\n", 0},
+        {"behind EHLO", "", "EHLO a\r\nMAIL FROM:<>\r\n", SMTP_NOTE_EARLY_EHLO},
+        {"behind DATA", TO_RCPT, "DATA\r\nx\r\n", SMTP_NOTE_EARLY_DATA},
+        {"behind a refused DATA", TO_MAIL, "DATA\r\nx\r\n", 0},
+        {"behind STARTTLS", "", "STARTTLS\r\nEHLO a\r\n", SMTP_NOTE_EARLY_STARTTLS},
+        {"STARTTLS", "", "STARTTLS\r\n", 0},
+        {"bare LF", "", "NOOP\nNOOP\r\n", SMTP_NOTE_BARE_OCTET},
+        {"HTTP", "", "GET / HTTP/1.0\r\n", SMTP_NOTE_OTHER_PROTOCOL},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        for (int waits = 0; waits < 2; waits++) {
+            struct owner o;
+
+            owner_init(&o);
+            smtp_server_set_offers(o.server, SMTP_OFFER_STARTTLS);
+            smtp_server_greet(o.server);
+            if (cases[i].way[0])
+                for (struct slice rest = slice_of(cases[i].way); rest.n > 0;) {
+                    size_t n = (size_t)((const char *)memchr(rest.p, '\n', rest.n) - rest.p) + 1;
+
+                    owner_feed(&o, (struct slice){rest.p, n});
+                    rest = (struct slice){rest.p + n, rest.n - n};
+                }
+            o.waits = waits;
+            owner_feed(&o, slice_of(cases[i].in));
+            cr_expect_eq(smtp_server_notes(o.server), cases[i].notes, "%s, waits %d: %u",
+                         cases[i].name, waits, smtp_server_notes(o.server));
+            owner_fini(&o);
+        }
+}
+
+Test(smtp_server, P7_input_while_DATA_waits_and_before_the_greeting_is_noted)
+{
+    struct owner o;
+
+    owner_init(&o);
+    smtp_server_input(o.server, SLICE("EHLO a\r\n"));
+    cr_expect_eq(smtp_server_notes(o.server), SMTP_NOTE_EARLY_TALK);
+    smtp_server_greet(o.server);
+    owner_feed(&o, SLICE("EHLO a\r\n"));
+    owner_feed(&o, SLICE("MAIL FROM:<>\r\n"));
+    owner_feed(&o, SLICE("RCPT TO:<a@b>\r\n"));
+    o.waits = true;
+    owner_push(&o, SLICE("DATA\r\n"));
+    cr_expect_eq(smtp_server_notes(o.server), SMTP_NOTE_EARLY_TALK);
+    owner_push(&o, SLICE("x"));
+    cr_expect_eq(smtp_server_notes(o.server), SMTP_NOTE_EARLY_TALK | SMTP_NOTE_EARLY_DATA);
+    owner_answer(&o);
+    owner_fini(&o);
+}
+
+/* --- STARTTLS: nothing of before is known behind it (RFC 3207 4.2). */
+
+Test(smtp_server, P7_behind_STARTTLS_nothing_is_read_or_said)
+{
+    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_TIMEOUT);
+    struct owner o;
+    size_t said;
+
+    owner_init(&o);
+    smtp_server_set_offers(o.server, SMTP_OFFER_STARTTLS);
+    smtp_server_greet(o.server);
+    owner_feed(&o, SLICE(TO_READY));
+    owner_feed(&o, SLICE("STARTTLS\r\nRSET\r\nMAIL FROM:<evil@b>\r\n"));
+    cr_expect(smtp_server_wants_tls(o.server));
+    cr_expect_eq(buf_size(&o.in), strlen("RSET\r\nMAIL FROM:<evil@b>\r\n"));
+    said = buf_size(&o.out);
+    cr_expect_eq(smtp_server_input(o.server, SLICE("NOOP\r\n")), 0);
+    cr_expect_eq(buf_size(&o.out), said);
+    smtp_server_tls_started(o.server);
+    smtp_server_check(o.server);
+    cr_expect_eq(smtp_server_helo_name(o.server).n, 0);
+    cr_expect_not(smtp_server_is_esmtp(o.server));
+    cr_expect_eq(o.accepted, 0);
+    smtp_server_close(o.server, &reply);
+    cr_expect_gt(buf_size(&o.out), said);
+    owner_fini(&o);
+
+    owner_init(&o);
+    smtp_server_set_offers(o.server, SMTP_OFFER_STARTTLS);
+    smtp_server_greet(o.server);
+    owner_feed(&o, SLICE("STARTTLS\r\n"));
+    said = buf_size(&o.out);
+    smtp_server_close(o.server, &reply);
+    cr_expect_eq(buf_size(&o.out), said, "nothing in plain text while the handshake is due");
+    cr_expect(smtp_server_is_finished(o.server));
+    owner_fini(&o);
+}
+
+/* --- Lines: each verb has its own length, by what the extensions add. */
+
+Test(smtp_server, each_verb_has_its_longest_line)
+{
+    static const struct {
+        const char *head, *tail;
+        size_t max;
+    } cases[] = {
+        {"VRFY ", "", SMTP_LINE_MAX},
+        {"EHLO ", "", SMTP_LINE_MAX},
+        {"XYZZY ", "", SMTP_LINE_MAX},
+        {"MAIL FROM:<a@b> X=", "", SMTP_LINE_MAX_MAIL},
+        {"RCPT TO:<a@b> X=", "", SMTP_LINE_MAX_RCPT},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        for (size_t more = 0; more < 2; more++) {
+            size_t n, head = strlen(cases[i].head);
+            char *in = filled(cases[i].head, cases[i].max - head - 2 + more, "\r\n", &n);
+            struct owner o;
+
+            owner_init(&o);
+            smtp_server_greet(o.server);
+            owner_feed(&o, slice_of(TO_MAIL));
+            buf_clear(&o.out);
+            owner_feed(&o, (struct slice){in, n});
+            cr_expect_eq(strncmp(buf_text(&o.out), "500 5.5.6", 9) == 0, more == 1, "%s%zu: %s",
+                         cases[i].head, n, buf_text(&o.out));
+            owner_fini(&o);
+            free(in);
+        }
 }
