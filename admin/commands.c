@@ -4,13 +4,37 @@
  */
 #include "admin/commands.h"
 
-static const struct command_option customer_options[] = {
-    {"contact", "ADDRESS", "where the customer's staff is told of trouble"},
-    {"max-recipients-per-message", "N|none", "default 50"},
-    {"max-messages-per-connection", "N|none", "default 50"},
-    {"max-connections-per-hour", "N|none", "default 200"},
-    {"max-message-size", "SIZE|none", "default 20MiB; none: the node's own maximum"},
-    {"retention-days", "N|none", "full calendar days in the spool, default 5"},
+/* What many rows have in common. */
+#define ONE_OPERAND(what) .operands = (what), .min_operands = 1, .max_operands = 1
+#define CHANGES_REGISTRY .groups = COMMAND_CHANGES, .needs = COMMAND_NEEDS_REGISTRY
+
+#define CUSTOMER_OPTIONS                                                                         \
+    {"contact", "ADDRESS", "where the customer's staff is told of trouble"},                     \
+        {"max-recipients-per-message", "N|none", "recipients of one message; default 50"},       \
+        {"max-messages-per-connection", "N|none", "messages on one connection; default 50"},     \
+        {"max-connections-per-hour", "N|none", "in any 60 minutes, on each node; default 200"},  \
+        {"connections-scope", "WORD",                                                            \
+         "that limit counts all of the customer's connections (customer, the default) or those " \
+         "of each client (client)"},                                                             \
+        {"max-message-size", "SIZE|none",                                                        \
+         "octets of content, default 20MiB; none: the node's own maximum"},                      \
+        {"retention-days", "N|none", "full calendar days in the spool; default 5"},              \
+    {                                                                                            \
+        "bare-lf", "WORD",                                                                       \
+            "a line end without CR in content: refuse (default), or normalise to CR LF"          \
+    }
+
+static const struct command_option customer_add_options[] = {CUSTOMER_OPTIONS, {0}};
+
+static const struct command_option customer_set_options[] = {
+    CUSTOMER_OPTIONS,
+    {"until", "TIME",
+     "the change ends by itself: 2026-12-01 (its first minute), \"2026-12-01 15:00\", +2d, +90m"},
+    {0},
+};
+
+static const struct command_option customer_list_options[] = {
+    {"use", NULL, "show what each uses of its hourly limit, and today's mail, on this node"},
     {0},
 };
 
@@ -36,32 +60,27 @@ static const struct command_option owner_options[] = {
     {0},
 };
 
+#define BACKEND_OPTIONS                                                     \
+    {"priority", "N", "lower is tried first; 10 unless given at add"},      \
+        {"tls", "WORD", "none, may (the default), encrypt or verify"},      \
+    {                                                                       \
+        "max-connections", "N|none",                                        \
+            "at most so many at once; none: the node's backend-connections" \
+    }
+
 static const struct command_option backend_add_options[] = {
-    {"customer", "NAME", "whose server it is"},
-    {"priority", "N", "lower is tried first; default 10"},
-    {"tls", "WORD", "none, may (default), encrypt or verify"},
-    {"max-connections", "N|none", "at most so many at once; none: the node's backend-connections"},
-    {0},
-};
+    {"customer", "NAME", "whose server it is"}, BACKEND_OPTIONS, {0}};
 
 static const struct command_option backend_set_options[] = {
-    {"address", "ADDRESS[:PORT]", "the server's new address"},
-    {"priority", "N", "lower is tried first"},
-    {"tls", "WORD", "none, may, encrypt or verify"},
-    {"max-connections", "N|none", "at most so many at once; none: the node's backend-connections"},
-    {0},
-};
+    {"address", "ADDRESS[:PORT]", "the server's new address"}, BACKEND_OPTIONS, {0}};
 
 const struct command commands[] = {
     {
         .noun = "customer",
         .verb = "add",
-        .operands = "NAME",
-        .min_operands = 1,
-        .max_operands = 1,
-        .options = customer_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        ONE_OPERAND("NAME"),
+        .options = customer_add_options,
+        CHANGES_REGISTRY,
         .run = customer_add,
         .summary = "Add a customer",
         .example = "relayctl customer add acme --contact ops@acme.example",
@@ -70,31 +89,29 @@ const struct command commands[] = {
     {
         .noun = "customer",
         .verb = "set",
-        .operands = "NAME",
-        .min_operands = 1,
-        .max_operands = 1,
-        .options = customer_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        ONE_OPERAND("NAME"),
+        .options = customer_set_options,
+        CHANGES_REGISTRY,
         .run = customer_set,
         .summary = "Change a customer's contact and limits",
         .example = "relayctl customer set acme --max-message-size 50MiB --retention-days 7",
-        .more = "Every limit takes none.",
+        .more = "Every limit takes none. With --until the limits given end by themselves, on every "
+                "node, also when\nPostgreSQL is away; then the lasting values hold again. A change "
+                "without --until ends a\ntemporary one of the same limit.",
     },
     {
         .noun = "customer",
         .verb = "show",
-        .operands = "NAME",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("NAME"),
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = customer_show,
-        .summary = "Show one customer",
+        .summary = "Show one customer: its limits, and today's use of them on this node",
         .example = "relayctl customer show acme",
     },
     {
         .noun = "customer",
         .verb = "list",
+        .options = customer_list_options,
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = customer_list,
         .summary = "List all customers",
@@ -103,12 +120,9 @@ const struct command commands[] = {
     {
         .noun = "customer",
         .verb = "suspend",
-        .operands = "NAME",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("NAME"),
         .options = suspend_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = customer_suspend,
         .summary = "Stop taking a customer's mail",
         .example = "relayctl customer suspend acme --reason \"ticket 4711\"",
@@ -118,11 +132,8 @@ const struct command commands[] = {
     {
         .noun = "customer",
         .verb = "resume",
-        .operands = "NAME",
-        .min_operands = 1,
-        .max_operands = 1,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        ONE_OPERAND("NAME"),
+        CHANGES_REGISTRY,
         .run = customer_resume,
         .summary = "Take a suspended customer's mail again",
         .example = "relayctl customer resume acme",
@@ -130,12 +141,9 @@ const struct command commands[] = {
     {
         .noun = "customer",
         .verb = "remove",
-        .operands = "NAME",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("NAME"),
         .options = spool_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = customer_remove,
         .summary = "Remove a customer without domains and backends",
         .example = "relayctl customer remove acme --reason \"contract ended\"",
@@ -146,12 +154,9 @@ const struct command commands[] = {
     {
         .noun = "domain",
         .verb = "add",
-        .operands = "DOMAIN",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("DOMAIN"),
         .options = domain_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = domain_add,
         .summary = "Serve a domain",
         .example = "relayctl domain add acme.example --customer acme",
@@ -160,12 +165,9 @@ const struct command commands[] = {
     {
         .noun = "domain",
         .verb = "set",
-        .operands = "DOMAIN",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("DOMAIN"),
         .options = domain_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = domain_set,
         .summary = "Change a domain",
         .example = "relayctl domain set acme.example --when-down defer",
@@ -173,9 +175,7 @@ const struct command commands[] = {
     {
         .noun = "domain",
         .verb = "show",
-        .operands = "DOMAIN",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("DOMAIN"),
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = domain_show,
         .summary = "Show one domain",
@@ -193,12 +193,9 @@ const struct command commands[] = {
     {
         .noun = "domain",
         .verb = "remove",
-        .operands = "DOMAIN",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("DOMAIN"),
         .options = spool_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = domain_remove,
         .summary = "Stop serving a domain: its mail is refused at once",
         .example = "relayctl domain remove acme.example --reason \"moved away\"",
@@ -207,12 +204,9 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "add",
-        .operands = "ADDRESS[:PORT]",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("ADDRESS[:PORT]"),
         .options = backend_add_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = backend_add,
         .summary = "Add a customer's mail server",
         .example = "relayctl backend add 192.0.2.10:25 --customer acme",
@@ -223,12 +217,9 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "set",
-        .operands = "CUSTOMER/N",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("CUSTOMER/N"),
         .options = backend_set_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = backend_set,
         .summary = "Change a backend",
         .example = "relayctl backend set acme/1 --priority 5 --tls encrypt",
@@ -236,9 +227,7 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "show",
-        .operands = "CUSTOMER/N",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("CUSTOMER/N"),
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = backend_show,
         .summary = "Show one backend",
@@ -256,11 +245,8 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "hold",
-        .operands = "CUSTOMER/N",
-        .min_operands = 1,
-        .max_operands = 1,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        ONE_OPERAND("CUSTOMER/N"),
+        CHANGES_REGISTRY,
         .run = backend_hold,
         .summary = "Send nothing to a backend; its mail waits",
         .example = "relayctl backend hold acme/1 --reason \"maintenance\"",
@@ -269,11 +255,8 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "release",
-        .operands = "CUSTOMER/N",
-        .min_operands = 1,
-        .max_operands = 1,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        ONE_OPERAND("CUSTOMER/N"),
+        CHANGES_REGISTRY,
         .run = backend_release,
         .summary = "Use a held backend again",
         .example = "relayctl backend release acme/1",
@@ -281,12 +264,9 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "remove",
-        .operands = "CUSTOMER/N",
-        .min_operands = 1,
-        .max_operands = 1,
+        ONE_OPERAND("CUSTOMER/N"),
         .options = spool_options,
-        .groups = COMMAND_CHANGES,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        CHANGES_REGISTRY,
         .run = backend_remove,
         .summary = "Remove a backend",
         .example = "relayctl backend remove acme/2 --reason \"replaced\"",

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * relayctl customer: who is served, with which limits.
+ * relayctl customer: who is served, with which limits.  Looking is in customer_show.c.
  */
 #include <string.h>
 
 #include "admin/commands.h"
+#include "admin/customer_limit.h"
 #include "admin/registry_row.h"
+#include "admin/until.h"
+#include "base/clock.h"
+#include "base/parse.h"
+
+static const char *const scope_words[] = {"customer", "client", NULL};
+static const char *const bare_lf_words[] = {"refuse", "normalise", NULL};
 
 static const struct field fields[] = {
     {"contact", "contact", "text", field_check_mailbox, 0, 0, NULL},
@@ -18,8 +25,26 @@ static const struct field fields[] = {
     {"max-message-size", "max_message_size_bytes", "bigint", field_check_size, 1024, 2146435072,
      NULL},
     {"retention-days", "retention_days", "integer", field_check_limit, 1, 365, NULL},
+    {"connections-scope", "connections_scope", "text", field_check_word, 0, 0, scope_words},
+    {"bare-lf", "bare_lf", "text", field_check_word, 0, 0, bare_lf_words},
     {0},
 };
+
+/* What the registry allows and this node's configuration does not. */
+static void
+warn_of_size(const struct call *call, const struct field_values *values)
+{
+    uint64_t most = call->config->max_message_size, size;
+    char text[PARSE_TEXT_SIZE], most_text[PARSE_TEXT_SIZE];
+
+    for (unsigned i = 0; i < values->count; i++)
+        if (strcmp(values->fields[i]->column, "max_message_size_bytes") == 0 && values->params[i] &&
+            parse_u64(slice_of(values->params[i]), &size) == ERR_OK && size > most)
+            call_complain("warning: %s is more than this node takes from anybody (%s); raise "
+                          "max-message-size in %s on every node and reload relayd, or it refuses "
+                          "larger messages all the same",
+                          format_size(size, text), format_size(most, most_text), call->config_path);
+}
 
 static enum command_status
 insert(struct call *call, const char *name, const struct field_values *values)
@@ -54,18 +79,34 @@ customer_add(struct call *call)
     if (status != COMMAND_DONE)
         return status;
     status = database_end(call, insert(call, name, &values));
-    if (status == COMMAND_DONE)
+    if (status == COMMAND_DONE) {
+        warn_of_size(call, &values);
         call_done(call, "added", "customer", name);
+    }
     return status;
+}
+
+/* How long a change holds: for good, or to a moment. */
+#define FOR_GOOD 0
+
+static enum command_status
+change_row(struct call *call, const char *id, const struct field_values *values, int64_t until_ms)
+{
+    const char *keys[] = {id};
+    enum command_status status;
+    bool changed;
+
+    if (until_ms != FOR_GOOD)
+        return customer_limit_set_until(call, id, values, until_ms);
+    status = registry_row_update(call, "customers", "id = $1::integer", 1, keys, values, &changed);
+    return status == COMMAND_DONE ? customer_limit_end(call, id, values) : status;
 }
 
 /* Sets fields of one customer, in a change of its own. */
 static enum command_status
-change(struct call *call, const struct field_values *values, const char *action)
+change(struct call *call, const struct field_values *values, int64_t until_ms, const char *action)
 {
     char name[FIELD_NAME_SIZE], id[16] = "";
-    const char *keys[] = {id};
-    bool changed;
     enum command_status status = field_customer_name(call->line.operands[0], name);
 
     if (status == COMMAND_DONE)
@@ -74,25 +115,82 @@ change(struct call *call, const struct field_values *values, const char *action)
         return status;
     status = registry_row_customer(call, name, id);
     if (status == COMMAND_DONE)
-        status =
-            registry_row_update(call, "customers", "id = $1::integer", 1, keys, values, &changed);
+        status = change_row(call, id, values, until_ms);
     status = database_end(call, status);
-    if (status == COMMAND_DONE)
+    if (status == COMMAND_DONE) {
+        warn_of_size(call, values);
         call_done(call, action, "customer", name);
+    }
     return status;
+}
+
+static enum command_status
+check_temporary(const struct field_values *values)
+{
+    for (unsigned i = 0; i < values->count; i++)
+        if (strcmp(values->fields[i]->column, "contact") == 0)
+            return call_usage("--contact cannot change for a time only; give --until without it, "
+                              "for example: relayctl customer set acme "
+                              "--max-connections-per-hour 1000 --until +2d");
+    return COMMAND_DONE;
+}
+
+/* --until; without it FOR_GOOD. */
+static enum command_status
+read_until(const struct call *call, int64_t *until_ms)
+{
+    const char *text = call_value(call, "until");
+    char now[CLOCK_LOCAL_SIZE];
+    int rc;
+
+    *until_ms = FOR_GOOD;
+    if (text == NULL)
+        return COMMAND_DONE;
+    rc = until_parse(text, call->printing.now_ms, until_ms);
+    if (rc == ERR_RANGE)
+        return call_usage("--until: \"%s\" is %s; it is now %s; use a moment after that and before "
+                          "2200, or no --until for good",
+                          text, *until_ms >= UNTIL_LAST_MS ? "too far away" : "not in the future",
+                          clock_local(call->printing.now_ms, now));
+    if (rc < 0)
+        return call_usage("--until: \"%s\" is not a moment; use a date (2026-12-01, from its "
+                          "first minute on), a time (\"2026-12-01 15:00\"), or a span from now "
+                          "(+2d, +90m)",
+                          text);
+    return COMMAND_DONE;
+}
+
+static void
+say_until(const struct call *call, int64_t until_ms)
+{
+    char until[CLOCK_LOCAL_SIZE], relative[PRINTER_RELATIVE_SIZE];
+
+    if (until_ms != FOR_GOOD && !call->printing.json)
+        fprintf(call->printing.out, "until %s (%s); then the lasting values hold again\n",
+                clock_local(until_ms, until),
+                printer_relative(until_ms, call->printing.now_ms, relative));
 }
 
 enum command_status
 customer_set(struct call *call)
 {
     struct field_values values;
-    enum command_status status = field_read(call, fields, &values);
+    int64_t until_ms;
+    enum command_status status = field_read(call, fields, &values),
+                        until_status = read_until(call, &until_ms);
 
+    if (status == COMMAND_DONE)
+        status = until_status;
+    if (status == COMMAND_DONE && until_ms != FOR_GOOD)
+        status = check_temporary(&values);
     if (status != COMMAND_DONE)
         return status;
     if (values.count == 0)
         return call_usage("nothing to set; for example: %s", call->line.command->example);
-    return change(call, &values, "changed");
+    status = change(call, &values, until_ms, "changed");
+    if (status == COMMAND_DONE)
+        say_until(call, until_ms);
+    return status;
 }
 
 static enum command_status
@@ -103,7 +201,7 @@ set_state(struct call *call, const char *state, const char *reason, const char *
     struct field_values values = {
         .fields = {&state_field, &reason_field}, .params = {state, reason}, .count = 2};
 
-    return change(call, &values, action);
+    return change(call, &values, FOR_GOOD, action);
 }
 
 enum command_status
@@ -119,133 +217,6 @@ enum command_status
 customer_resume(struct call *call)
 {
     return set_state(call, "active", NULL, "resumed");
-}
-
-/* --- Looking. */
-
-#define CUSTOMER_COLUMNS                                                                    \
-    "c.name, c.contact, c.state, c.state_reason, c.max_recipients_per_message, "            \
-    "c.max_messages_per_connection, c.max_connections_per_hour, c.max_message_size_bytes, " \
-    "c.retention_days, "                                                                    \
-    "(SELECT count(*) FROM postern.domains d WHERE d.customer_id = c.id), "                 \
-    "(SELECT count(*) FROM postern.backends b WHERE b.customer_id = c.id), " DATABASE_MS(   \
-        "c.created_at")
-
-static const struct printer_column show_columns[] = {
-    {"name", "Customer", PRINTER_LEFT},
-    {"contact", "Contact", PRINTER_LEFT},
-    {"state", "State", PRINTER_LEFT},
-    {"state_reason", "Reason", PRINTER_LEFT},
-    {"max_recipients_per_message", "Recipients per message", PRINTER_LEFT},
-    {"max_messages_per_connection", "Messages per connection", PRINTER_LEFT},
-    {"max_connections_per_hour", "Connections per hour", PRINTER_LEFT},
-    {"max_message_size_bytes", "Message size", PRINTER_LEFT},
-    {"retention_days", "Days kept", PRINTER_LEFT},
-    {"domains", "Domains", PRINTER_LEFT},
-    {"backends", "Backends", PRINTER_LEFT},
-    {"created_at", "Created", PRINTER_LEFT},
-};
-
-static void
-print_limit(struct printer *p, const PGresult *r, int row, int column)
-{
-    if (PQgetisnull(r, row, column))
-        printer_none(p, "none");
-    else
-        printer_number(p, database_number(r, row, column));
-}
-
-static void
-print_size_limit(struct printer *p, const PGresult *r, int row, int column)
-{
-    if (PQgetisnull(r, row, column))
-        printer_none(p, "none");
-    else
-        printer_size(p, (uint64_t)database_number(r, row, column));
-}
-
-static void
-print_customer(struct printer *p, const PGresult *r, int row)
-{
-    printer_text(p, database_text(r, row, 0));
-    printer_text(p, database_text(r, row, 1));
-    printer_word(p, PQgetvalue(r, row, 2));
-    printer_text(p, database_text(r, row, 3));
-    print_limit(p, r, row, 4);
-    print_limit(p, r, row, 5);
-    print_limit(p, r, row, 6);
-    print_size_limit(p, r, row, 7);
-    print_limit(p, r, row, 8);
-    printer_number(p, database_number(r, row, 9));
-    printer_number(p, database_number(r, row, 10));
-    printer_time(p, database_number(r, row, 11));
-}
-
-enum command_status
-customer_show(struct call *call)
-{
-    char name[FIELD_NAME_SIZE], id[16];
-    const char *params[] = {id};
-    PGresult *result;
-    struct printer *p;
-    enum command_status status = field_customer_name(call->line.operands[0], name);
-
-    if (status == COMMAND_DONE)
-        status = registry_row_customer(call, name, id);
-    if (status == COMMAND_DONE)
-        status = database_query(
-            call, "SELECT " CUSTOMER_COLUMNS " FROM postern.customers c WHERE c.id = $1::integer",
-            1, params, &result);
-    if (status != COMMAND_DONE)
-        return status;
-    p = printer_new(&call->printing, PRINTER_ONE, show_columns, ARRAY_SIZE(show_columns));
-    for (int row = 0; row < PQntuples(result); row++)
-        print_customer(p, result, row);
-    printer_finish(&p);
-    PQclear(result);
-    return COMMAND_DONE;
-}
-
-static const struct printer_column list_columns[] = {
-    {"name", "CUSTOMER", PRINTER_LEFT},
-    {"state", "STATE", PRINTER_LEFT},
-    {"contact", "CONTACT", PRINTER_LEFT},
-    {"domains", "DOMAINS", PRINTER_RIGHT},
-    {"backends", "BACKENDS", PRINTER_RIGHT},
-    {"retention_days", "DAYS", PRINTER_RIGHT},
-    {"max_message_size_bytes", "SIZE", PRINTER_RIGHT},
-};
-
-enum command_status
-customer_list(struct call *call)
-{
-    PGresult *result;
-    struct printer *p;
-    unsigned count;
-    enum command_status status =
-        database_query(call, "SELECT " CUSTOMER_COLUMNS " FROM postern.customers c ORDER BY c.name",
-                       0, NULL, &result);
-
-    if (status != COMMAND_DONE)
-        return status;
-    p = printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
-    for (int row = 0; row < PQntuples(result); row++) {
-        printer_text(p, database_text(result, row, 0));
-        printer_word(p, PQgetvalue(result, row, 2));
-        printer_text(p, database_text(result, row, 1));
-        printer_number(p, database_number(result, row, 9));
-        printer_number(p, database_number(result, row, 10));
-        print_limit(p, result, row, 8);
-        print_size_limit(p, result, row, 7);
-    }
-    count = printer_row_count(p);
-    printer_finish(&p);
-    PQclear(result);
-    if (count > 0)
-        return COMMAND_DONE;
-    call_complain("there are no customers yet; for example: relayctl customer add acme --contact "
-                  "ops@acme.example");
-    return COMMAND_DONE;
 }
 
 /* --- Removing. */

@@ -145,30 +145,76 @@ check_conninfo(const struct call *call, struct buf *why)
     return COMMAND_FAILED;
 }
 
-/* A server that answers and will not have us is not away: waiting does not help. */
+/* --- Connecting. */
+
+/* A server that answers and will not have us is not away: waiting does not help.  By SQLSTATE,
+ * since its sentences come in its own language. */
 static const struct {
-    const char *words; /* of the server's message */
-    const char *remedy;
+    const char *prefix; /* of the SQLSTATE */
+    const char *remedy; /* NULL: it is as good as away */
 } refusals[] = {
-    {"Peer authentication failed",
-     "PostgreSQL asks who you are on this machine: run relayctl as the user of that name (runuser "
-     "-u USER -- relayctl ...), or map your own in pg_ident.conf"},
-    {"authentication failed", "check user and password in the setting \"database\""},
-    {"pg_hba.conf", "let this host and user in by a line in pg_hba.conf"},
-    {"does not exist", "make it with createuser or createdb, or check the setting \"database\""},
+    {"28P01", "check user and password in the setting \"database\""},
+    {"28",
+     "check the user in the setting \"database\": PostgreSQL needs a role of that name "
+     "(createuser) and a line in pg_hba.conf that lets it in; where that line says peer, run "
+     "relayctl as the user of that name (runuser -u USER -- relayctl ...), or map your own in "
+     "pg_ident.conf"},
+    {"3D", "make it with createdb, or check dbname in the setting \"database\""},
+    {"42501", "let the owner of the database GRANT CONNECT on it to this role"},
+    {"08", NULL}, /* the connection was lost */
+    {"53", NULL}, /* too many connections, out of memory */
+    {"55", NULL}, /* the database takes no connections now */
+    {"57", NULL}, /* starting, stopping */
+    {"58", NULL}, /* the server's own trouble */
+    {"XX", NULL},
+    {"", "check the setting \"database\", and PostgreSQL's log for this attempt"},
 };
 
-static enum command_status
-explain_no_connection(const struct call *call, struct buf *why)
+/* libpq's verbose messages have it behind the severity: "FATAL:  28P01: ...".  The last one is of
+ * the host that was tried last. "": the server has not answered. */
+static void
+find_sqlstate(const char *message, char sqlstate[6])
 {
-    char text[512];
+    sqlstate[0] = '\0';
+    for (const char *p = strstr(message, ":  "); p; p = strstr(p + 1, ":  ")) {
+        const char *code = p + 3;
+
+        if (strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && code[5] == ':')
+            snprintf(sqlstate, 6, "%.5s", code);
+    }
+}
+
+static enum command_status
+explain_refusal(const char *text, const char *sqlstate, struct buf *why)
+{
+    size_t i = 0;
+
+    while (strncmp(sqlstate, refusals[i].prefix, strlen(refusals[i].prefix)) != 0)
+        i++;
+    if (refusals[i].remedy == NULL)
+        return COMMAND_LATER;
+    buf_printf(why, "the database does not let us in: %s; %s", text, refusals[i].remedy);
+    return COMMAND_FAILED;
+}
+
+/* libpq keeps no SQLSTATE of a connection that failed; a second attempt has it in its message. */
+static enum command_status
+explain_no_connection(struct call *call, struct buf *why)
+{
+    char text[512], sqlstate[6];
 
     one_line(PQerrorMessage(call->pg), text, sizeof text);
-    for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
-        if (strstr(text, refusals[i].words)) {
-            buf_printf(why, "the database does not let us in: %s; %s", text, refusals[i].remedy);
-            return COMMAND_FAILED;
-        }
+    if (PQconnectionNeedsPassword(call->pg))
+        return explain_refusal(text, "28P01", why);
+    (void)PQsetErrorVerbosity(call->pg, PQERRORS_VERBOSE);
+    PQreset(call->pg);
+    if (PQstatus(call->pg) == CONNECTION_OK) {
+        (void)PQsetErrorVerbosity(call->pg, PQERRORS_DEFAULT);
+        return COMMAND_DONE;
+    }
+    find_sqlstate(PQerrorMessage(call->pg), sqlstate);
+    if (sqlstate[0] && explain_refusal(text, sqlstate, why) == COMMAND_FAILED)
+        return COMMAND_FAILED;
     buf_printf(why,
                "the database is away: %s. Mail goes on without it; try again later, or check the "
                "setting \"database\" in %s",
@@ -183,14 +229,15 @@ database_try_connect(struct call *call, struct buf *why)
     const char *const keywords[] = {"connect_timeout", "application_name", "dbname", NULL};
     const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "relayctl", call->config->database,
                                   NULL};
+    enum command_status status = COMMAND_DONE;
 
     if (check_conninfo(call, why) != COMMAND_DONE)
         return COMMAND_FAILED;
     call->pg = PQconnectdbParams(keywords, values, 1);
     if (PQstatus(call->pg) != CONNECTION_OK)
-        return explain_no_connection(call, why);
+        status = explain_no_connection(call, why);
     PQsetNoticeReceiver(call->pg, ignore_notice, NULL);
-    return COMMAND_DONE;
+    return status;
 }
 
 enum command_status

@@ -39,12 +39,12 @@ struct printer {
 static const struct {
     const char *word, *colour;
 } word_colours[] = {
-    {"up", GREEN},       {"active", GREEN},   {"running", GREEN},   {"ok", GREEN},
-    {"applied", GREEN},  {"fits", GREEN},     {"reachable", GREEN}, {"down", RED},
-    {"refused", RED},    {"damaged", RED},    {"missing", RED},     {"unreachable", RED},
-    {"stopped", RED},    {"newer", RED},      {"older", RED},       {"suspended", YELLOW},
-    {"held", YELLOW},    {"waiting", YELLOW}, {"pending", YELLOW},  {"no-route", RED},
-    {"unknown", YELLOW},
+    {"up", GREEN},       {"active", GREEN},    {"running", GREEN},   {"ok", GREEN},
+    {"applied", GREEN},  {"fits", GREEN},      {"reachable", GREEN}, {"down", RED},
+    {"refused", RED},    {"damaged", RED},     {"missing", RED},     {"unreachable", RED},
+    {"stopped", RED},    {"newer", RED},       {"older", RED},       {"suspended", YELLOW},
+    {"held", YELLOW},    {"waiting", YELLOW},  {"pending", YELLOW},  {"no-route", RED},
+    {"unknown", YELLOW}, {"starting", YELLOW},
 };
 
 struct printer *

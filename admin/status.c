@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "admin/commands.h"
@@ -22,6 +23,7 @@
 #include "state/shared_table.h"
 
 #define EXPIRES_SOON_MS (12 * 3600 * 1000LL)
+#define STARTING_MS 30000 /* so long may relayd take to read the registry for the first time */
 
 struct part {
     const char *name;
@@ -138,6 +140,21 @@ look_at_daemons(struct status *s, const struct call *call)
                    "spooled mail is not delivered");
 }
 
+/* By its pid file, which it holds and has just written. */
+static bool
+has_just_started(const struct call *call)
+{
+    char path[CALL_PATH_SIZE];
+    int fd = open(call_path(path, call->config->run_dir, "relayd.pid"), O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    bool started = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && fstat(fd, &st) == 0 &&
+                   call->printing.now_ms - (int64_t)st.st_mtime * 1000 < STARTING_MS;
+
+    if (fd >= 0)
+        close(fd);
+    return started;
+}
+
 /* --- The database. */
 
 static void
@@ -188,7 +205,11 @@ look_at_replica(struct status *s, const struct call *call, uint64_t database_ver
     int rc =
         registry_open_path(call_path(path, call->config->state_dir, NODE_REPLICA_FILE), &registry);
 
-    if (rc == ERR_NOT_FOUND)
+    if (rc == ERR_NOT_FOUND && has_just_started(call)) {
+        part->state = "starting";
+        buf_add_text(&part->detail,
+                     "relayd has just started and reads the registry; until then it answers 451");
+    } else if (rc == ERR_NOT_FOUND)
         set_problem(part, "missing", "relayd has not seen the registry yet; it answers 451");
     else if (rc == ERR_IO)
         set_unreadable(part, path);

@@ -4,6 +4,7 @@
  * domain up in a replica as a worker would.
  *
  *   control_probe run FILE            lines "written" and "database up|down REASON", until stopped
+ *   control_probe customer REPLICA DOMAIN WALL_MS   its customer's limits at that moment
  *   control_probe domain REPLICA NAME...   a line each: "NAME
  * served|removed|missing|unknown|damaged CUSTOMER WHEN-DOWN BACKEND..."
  */
@@ -137,6 +138,31 @@ look_up(const char *path, char **names)
     return 0;
 }
 
+static int
+show_customer(const char *path, const char *name, int64_t wall_ms)
+{
+    struct registry_customer c;
+    struct registry_domain domain;
+    struct registry *registry;
+
+    if (registry_open_path(path, &registry) != ERR_OK)
+        return 1;
+    if (registry_find_domain(registry, name, &domain) != ERR_OK ||
+        registry_find_customer(registry, domain.customer_id, wall_ms, &c) != ERR_OK) {
+        registry_close(&registry);
+        return 1;
+    }
+    printf("max_recipients_per_message=%u max_messages_per_connection=%u "
+           "max_connections_per_hour=%u max_message_size_bytes=%llu retention_days=%u "
+           "connections_scope=%s bare_lf=%s\n",
+           c.max_recipients_per_message, c.max_messages_per_connection, c.max_connections_per_hour,
+           (unsigned long long)c.max_message_size_bytes, c.retention_days,
+           c.connections_scope == REGISTRY_CONNECTIONS_CLIENT ? "client" : "customer",
+           c.normalise_bare_lf ? "normalise" : "refuse");
+    registry_close(&registry);
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -144,6 +170,9 @@ main(int argc, char **argv)
         return run(argv[2]);
     if (argc > 3 && strcmp(argv[1], "domain") == 0)
         return look_up(argv[2], argv + 3);
-    fprintf(stderr, "usage: control_probe run FILE | domain REPLICA NAME...\n");
+    if (argc == 5 && strcmp(argv[1], "customer") == 0)
+        return show_customer(argv[2], argv[3], strtoll(argv[4], NULL, 10));
+    fprintf(stderr, "usage: control_probe run FILE | customer REPLICA DOMAIN WALL_MS | domain "
+                    "REPLICA NAME...\n");
     return 2;
 }

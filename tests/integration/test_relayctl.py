@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """relayctl and the schema: every verb, on a private PostgreSQL, with no daemon running."""
+import datetime
+import fcntl
 import json
 import os
 import select
 import shutil
+import socket
+import struct
 import subprocess
+import threading
+import time
 
 import psycopg2
 import pytest
@@ -289,7 +295,27 @@ NONSENSE = [
     ("customer add x --contact nobody", 2, "--contact"), ("customer add x --retention-days 0", 2, "from 1 to 365"),
     ("customer add x --max-message-size 20", 2, "with its unit"), ("customer add x --retention-days many", 2, "not a number"),
     ("customer add acme", 1, "exists already"), ("customer show akme", 3, "did you mean acme?"),
-    ("customer set acme", 2, "nothing to set"), ("domain add acme.example --customer acme", 1, "for customer acme"),
+    ("customer set acme", 2, "nothing to set"), ("customer set acme --until +2d", 2, "nothing to set"),
+    ("customer set acme --retention-days 9 --until tomorrow", 2, "2026-12-01"),
+    ("customer set acme --retention-days 9 --until 2001-01-01", 2, "not in the future"),
+    ("customer set acme --retention-days 9 --until 2999-01-01", 2, "too far away"),
+    ("customer set acme --retention-days 9 --until", 2, "--until"),
+    ("customer set acme --retention-days x --until never", 2, "--until: \"never\""),
+    ("customer set acme --contact a@b.example --until +2d", 2, "--contact cannot change for a time"),
+    ("customer add x --retention-days 9 --until +2d", 2, "--until"),
+    ("customer set acme --bare-lf normalize", 2, "did you mean normalise?"),
+    ("customer set acme --bare-lf none", 2, "use refuse or normalise"),
+    ("customer set acme --connections-scope everyone", 2, "use customer or client"),
+    ("customer set acme --connections-scope custmer", 2, "did you mean customer?"),
+    ("customer set acme --max-conections-per-hour 9", 2, "did you mean --max-connections-per-hour?"),
+    ("customer set acme --max-connections-per-hour 0", 2, "from 1 to 10000000, or none"),
+    ("customer set acme --max-connections-per-hour 10000001", 2, "out of range"),
+    ("customer set acme --max-recipients-per-message 100001", 2, "from 1 to 100000, or none"),
+    ("customer set acme --max-messages-per-connection 1.5", 2, "not a number"),
+    ("customer set acme --max-message-size 3GiB", 2, "out of range"),
+    ("customer set acme --max-message-size 1000B", 2, "from 1KiB to 2047MiB, or none"),
+    ("customer set acme --retention-days 366", 2, "from 1 to 365, or none"),
+    ("customer set akme --retention-days 9", 3, "did you mean acme?"), ("customer list --usage", 2, "did you mean --use?"), ("domain add acme.example --customer acme", 1, "for customer acme"),
     ("domain add b.example", 2, "--customer NAME"), ("domain add b.example --customer nope", 3, "no customer"),
     ("domain add a@b.example --customer acme", 2, "behind the @"), ("domain add foo --customer acme", 2, "two labels"),
     ("domain add 1.2.3.4 --customer acme", 2, "ends in a number"),
@@ -316,6 +342,7 @@ def test_nonsense_is_answered_well(acme, line, code, words):
 
 
 @pytest.mark.parametrize("line", ["customer add b", "customer set acme --retention-days 9", "customer suspend acme",
+                                  "customer set acme --retention-days 9 --until +2d",
                                   "domain add b.example --customer acme", "domain set acme.example --when-down defer",
                                   "domain remove acme.example --reason x", "backend add 192.0.2.9 --customer acme",
                                   "backend set acme/1 --priority 1", "backend hold acme/1 --reason x",
@@ -323,7 +350,7 @@ def test_nonsense_is_answered_well(acme, line, code, words):
 def test_a_dry_run_changes_nothing_and_the_change_is_audited(acme, line):
     def state():
         return (acme.version(), acme.sql("SELECT count(*) FROM postern.audit"), acme.sql("SELECT * FROM postern.customers"),
-                acme.sql("SELECT * FROM postern.domains"), acme.sql("SELECT * FROM postern.backends"))
+                acme.sql("SELECT * FROM postern.customer_changes"), acme.sql("SELECT * FROM postern.domains"), acme.sql("SELECT * FROM postern.backends"))
 
     before = state()
     done = acme.one(*line.split(), "--dry-run")
@@ -332,6 +359,126 @@ def test_a_dry_run_changes_nothing_and_the_change_is_audited(acme, line):
     assert done["dry_run"] is False and acme.version() == before[0] + 1
     audit = acme.sql("SELECT who, program, reason, version FROM postern.audit ORDER BY id DESC LIMIT 1")[0]
     assert audit == ("postern", "relayctl", "x" if "--reason" in line else None, before[0] + 1)
+
+
+# --- Limits.
+
+LIMITS = [("max-recipients-per-message", "max_recipients_per_message", "100", 100, 50),
+          ("max-messages-per-connection", "max_messages_per_connection", "7", 7, 50),
+          ("max-connections-per-hour", "max_connections_per_hour", "1000", 1000, 200),
+          ("max-message-size", "max_message_size_bytes", "5MiB", 5 * 1024 * 1024, 20 * 1024 * 1024),
+          ("retention-days", "retention_days", "10", 10, 5),
+          ("connections-scope", "connections_scope", "client", "client", "customer"),
+          ("bare-lf", "bare_lf", "normalise", "normalise", "refuse")]
+
+
+@pytest.mark.parametrize("option, column, given, stored, default", LIMITS, ids=[n[0] for n in LIMITS])
+def test_P9_each_limit_is_set_shown_and_temporary(acme, option, column, given, stored, default):
+    assert acme.one("customer", "show", "acme")[column] == default
+    acme("customer", "set", "acme", f"--{option}", given, "--until", "+2d")
+    assert acme.sql(f"SELECT {column} FROM postern.replica_customers") == [(default,)], "the lasting value stays"
+    assert acme.sql("SELECT field, value FROM postern.replica_customer_changes") == [(column, str(stored))]
+    shown = acme.one("customer", "show", "acme")
+    assert shown[column] == stored
+    change, = shown["temporary"]
+    assert (change["limit"], change["value"], change["then"]) == (column, stored, default)
+    assert change["until"].endswith("Z")
+    assert f"{given} until " in acme("customer", "show", "acme").out
+    write_replica(acme)
+    word = {"connections_scope": "client", "bare_lf": "normalise"}.get(column, str(stored))
+    assert f"{column}={word}" in probe_customer(acme, 0)
+    assert f"{column}={default}" in probe_customer(acme, int((time.time() + 2 * 86400 + 60) * 1000)), "P5: ends by itself"
+
+    ended = acme("customer", "set", "acme", f"--{option}", given)
+    assert "the temporary value" in ended.err and "ends with this" in ended.err
+    shown = acme.one("customer", "show", "acme")
+    assert shown[column] == stored and shown["temporary"] == []
+    assert acme.sql(f"SELECT {column} FROM postern.replica_customers") == [(stored,)]
+
+
+@pytest.mark.parametrize("option, column", [(n[0], n[1]) for n in LIMITS[:5]], ids=[n[0] for n in LIMITS[:5]])
+def test_every_limit_takes_none(acme, option, column):
+    acme("customer", "set", "acme", f"--{option}", "none")
+    assert acme.one("customer", "show", "acme")[column] is None
+    acme("customer", "set", "acme", f"--{option}", "none", "--until", "+1h")
+    assert acme.one("customer", "show", "acme")["temporary"][0]["value"] is None
+    write_replica(acme)
+    unlimited = {"max_message_size_bytes": 2 ** 64 - 1, "retention_days": 3650}.get(column, 2 ** 32 - 1)
+    assert f"{column}={unlimited}" in probe_customer(acme, 0)
+    acme("customer", "add", "beta", f"--{option}", "none")
+    assert acme.one("customer", "show", "beta")[column] is None
+
+
+def test_a_temporary_limit_is_said_with_its_end(acme):
+    year = datetime.date.today().year + 1
+    done = acme("customer", "set", "acme", "--max-connections-per-hour", "1000", "--until", f"{year}-12-01")
+    assert f"until {year}-12-01 00:00" in done.out
+    text = acme("customer", "show", "acme").out
+    assert f"1000 until {year}-12-01 00:00 (then 200)" in text and "no relayd runs here" in text
+    acme("customer", "set", "acme", "--max-connections-per-hour", "300", "--until", "+1h")
+    change, = acme.one("customer", "show", "acme")["temporary"]
+    assert change["value"] == 300, "the next takes its place"
+    acme.sql("UPDATE postern.customer_changes SET until_at = now() - interval '1 second'")
+    shown = acme.one("customer", "show", "acme")
+    assert shown["max_connections_per_hour"] == 200 and shown["temporary"] == []
+    acme.sql("UPDATE postern.customer_changes SET until_at = now() - interval '2 days'")
+    assert acme.sql("SELECT * FROM postern.replica_customer_changes") == []
+    acme("customer", "set", "acme", "--retention-days", "6")
+    assert acme.sql("SELECT count(*) FROM postern.customer_changes") == [(0,)], "what has ended is cleared away"
+    acme("customer", "set", "acme", "--retention-days", "9", "--until", "+1h")
+    assert acme.sql("SELECT who, operation, new_row->>'field' FROM postern.audit ORDER BY id DESC LIMIT 1") == \
+        [("postern", "insert", "retention_days")]
+
+
+def test_the_zone_of_a_date_is_the_services(acme):
+    acme.configure(timezone="Asia/Tokyo")
+    acme("customer", "set", "acme", "--retention-days", "9", "--until", "2099-12-01")
+    assert acme.one("customer", "show", "acme")["temporary"][0]["until"] == "2099-11-30T15:00:00.000Z"
+
+
+def test_a_size_above_the_nodes_own_is_a_warning_with_a_remedy(acme):
+    assert "warning" not in acme("customer", "set", "acme", "--max-message-size", "20MiB").err
+    for line in ("set acme --max-message-size 50MiB", "set acme --max-message-size 50MiB --until +1d",
+                 "add beta --max-message-size 50MiB"):
+        err = acme("customer", *line.split()).err
+        assert "warning: 50MiB is more than this node takes" in err and "max-message-size in " in err
+    acme.configure(**{"max-message-size": "64MiB"})
+    assert "warning" not in acme("customer", "set", "acme", "--max-message-size", "50MiB").err
+
+
+@pytest.mark.parametrize("field, value", [
+    ("retention_days", "0"), ("retention_days", "366"), ("retention_days", "x"), ("retention_days", "-1"), ("contact", "x"),
+    ("max_message_size_bytes", "1023"), ("max_connections_per_hour", "10000001"), ("max_recipients_per_message", ""),
+    ("max_messages_per_connection", "9" * 30), ("connections_scope", "all"), ("connections_scope", None), ("bare_lf", "keep")])
+def test_the_database_holds_the_ranges_of_temporary_values(acme, field, value):
+    with pytest.raises(psycopg2.IntegrityError):
+        acme.sql("INSERT INTO postern.customer_changes (customer_id, field, value, until_at)"
+                 " SELECT id, %s, %s, now() + interval '1 day' FROM postern.customers", field, value)
+
+
+def test_a_customer_takes_its_temporary_changes_along(acme):
+    acme("customer", "add", "beta")
+    acme("customer", "set", "beta", "--retention-days", "9", "--until", "+1d")
+    acme("customer", "remove", "beta", "--reason", "x")
+    assert acme.sql("SELECT count(*) FROM postern.customer_changes") == [(0,)]
+
+
+def test_the_use_of_a_customer_is_unknown_without_relayd(acme):
+    shown = acme.one("customer", "show", "acme")
+    assert shown["messages_today"] is None and shown["refusals_today"] is None and shown["max_connections_per_hour"] == 200
+    listed, = acme("customer", "list", "--use", "--json").rows
+    assert listed["messages_today"] is None
+    assert "no relayd runs here" in acme("customer", "list", "--use").err
+    assert "messages_today" not in acme.one("customer", "list")
+
+
+def test_help_of_customer_set_says_what_can_be_set(empty):
+    text = empty("customer", "set", "--help").out
+    for option, *_ in LIMITS:
+        assert f"--{option}" in text
+    for word in ("--until", "+2d", "2026-12-01", "customer", "client", "refuse", "normalise", "none"):
+        assert word in text
+    assert "--until" not in empty("customer", "add", "--help").out
 
 
 # --- What nodes and the database see.
@@ -398,10 +545,13 @@ def test_roles_have_the_least_rights(acme):
     bury = "INSERT INTO postern.removed_domains (name, customer_id, customer, reason) VALUES ('b.example', 1, 'acme', 'x')"
     sign = "INSERT INTO postern.removed_domains (name, customer_id, customer, removed_by) VALUES ('b.example', 1, 'acme', 'x')"
     date = "INSERT INTO postern.removed_domains (name, customer_id, customer, removed_at) VALUES ('b.example', 1, 'acme', '2001-01-01')"
-    rights = {"postern_relay": {replica, event}, "postern_spool": {replica, index},
-              "postern_support": {replica, look}, "postern_operator": {replica, look, change, bury}}
+    change_for_a_time = "DELETE FROM postern.customer_changes"
+    changes = "SELECT * FROM postern.replica_customer_changes"
+    rights = {"postern_relay": {replica, event, changes}, "postern_spool": {replica, index, changes},
+              "postern_support": {replica, look, changes},
+              "postern_operator": {replica, look, change, bury, changes, change_for_a_time}}
     for role, granted in rights.items():
-        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date):
+        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time):
             assert may(role, statement) == (statement in granted), (role, statement)
 
 
@@ -452,6 +602,50 @@ def test_a_database_that_is_away_is_said_so(acme):
     assert '"database" is not set' in acme("customer", "list", code=1).err
     acme.config_file.unlink()
     assert "postern.conf" in acme("customer", "list", code=1).err
+
+
+class Refuser:
+    """A PostgreSQL that speaks another language and refuses everybody with one SQLSTATE."""
+
+    def __init__(self, sqlstate, sentence):
+        fields = f"SFATAL\0VFATAL\0C{sqlstate}\0M{sentence}\0Fauth.c\0L1\0Rrefuse\0\0".encode()
+        self.answer = b"E" + struct.pack(">I", len(fields) + 4) + fields
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            with peer:
+                while True:
+                    length, code = struct.unpack(">II", peer.recv(8, socket.MSG_WAITALL))
+                    if code not in (80877103, 80877104):  # SSL, GSS
+                        break
+                    peer.sendall(b"N")
+                peer.recv(length - 8, socket.MSG_WAITALL)
+                peer.sendall(self.answer)
+
+    @property
+    def conninfo(self):
+        return f"host=127.0.0.1 port={self.listener.getsockname()[1]} dbname=x user=y"
+
+
+REFUSALS = [("28000", "Peer-Authentifizierung fehlgeschlagen", 1, "pg_hba.conf"), ("28P01", "falsch", 1, "user and password"),
+            ("3D000", "Datenbank gibt es nicht", 1, "createdb"), ("42501", "keine Berechtigung", 1, "GRANT CONNECT"),
+            ("57P03", "startet gerade", 75, "away"), ("53300", "zu viele Verbindungen", 75, "away"),
+            ("0A000", "geht nicht", 1, "PostgreSQL's log")]
+
+
+@pytest.mark.parametrize("sqlstate, sentence, code, word", REFUSALS, ids=[r[0] for r in REFUSALS])
+def test_a_refusal_is_known_in_any_language(empty, sqlstate, sentence, code, word):
+    refuser = Refuser(sqlstate, sentence)
+    empty.configure(database=refuser.conninfo)
+    err = empty("customer", "list", code=code).err
+    refuser.listener.close()
+    assert sentence in err and word in err and "LOCATION" not in err and ("does not let us in" in err) == (code == 1)
 
 
 def test_help_needs_nothing(empty):
@@ -527,6 +721,12 @@ def write_replica(ctl):
         running.terminate()
 
 
+def probe_customer(ctl, wall_ms):
+    """The limits of acme.example's customer as relayd sees them at that moment."""
+    return subprocess.run([str(build_dir() / CONTROL_PROBE), "customer", str(ctl.dirs["state-dir"] / "replica.cdb"),
+                           "acme.example", str(wall_ms)], capture_output=True, text=True, check=True).stdout.split()
+
+
 def test_mail_without_a_route_says_what_it_needs(acme):
     subprocess.run([str(build_dir() / MAKE_SPOOL), str(acme.dirs["spool-dir"])], capture_output=True, check=True)
 
@@ -592,6 +792,19 @@ def test_status_says_what_needs_an_operator(spooled):
         "relayd": "stopped", "spoolmgr": "stopped", "database": "unreachable", "replica": "missing"}
     text = spooled("status", code=1).out
     assert "start relayd" in text and "3 messages" in text and "need an operator" in text
+
+
+def test_a_replica_that_is_not_there_yet_is_no_trouble(acme):
+    pid_file = acme.dirs["run-dir"] / "relayd.pid"
+    with open(pid_file, "w") as held:
+        held.write(f"{os.getpid()}\n")
+        held.flush()
+        fcntl.flock(held, fcntl.LOCK_EX)
+        replica = acme.one("status", code=1)["replica"]
+        assert replica["state"] == "starting" and not replica["needs_operator"]
+        os.utime(pid_file, (time.time() - 60,) * 2)
+        replica = acme.one("status", code=1)["replica"]
+        assert replica["state"] == "missing" and replica["needs_operator"], "it takes too long"
 
 
 def test_a_refused_registry_is_shown_and_accepted(ctl):
