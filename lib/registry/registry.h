@@ -126,6 +126,12 @@ MUST_USE int registry_each_domain(const struct registry *registry,
                                   void (*each)(void *ctx, const struct registry_domain *domain),
                                   void *ctx);
 
+/* Every customer, with the values that hold at `wall_ms`; for lists. */
+MUST_USE int registry_each_customer(const struct registry *registry, int64_t wall_ms,
+                                    void (*each)(void *ctx,
+                                                 const struct registry_customer *customer),
+                                    void *ctx);
+
 /* --- Writing (control). */
 struct registry_maker;
 MUST_USE int registry_maker_new(const char *path_tmp, struct registry_maker **maker);

@@ -372,31 +372,87 @@ registry_find_backend_customers(const struct registry *registry,
     return *count > 0 ? ERR_OK : ERR_NOT_FOUND;
 }
 
-int
-registry_each_domain(const struct registry *registry,
-                     void (*each)(void *ctx, const struct registry_domain *domain), void *ctx)
+/* --- All of a kind. */
+
+struct walk {
+    const struct registry *registry;
+    int64_t wall_ms;
+    void (*each_domain)(void *ctx, const struct registry_domain *domain);
+    void (*each_customer)(void *ctx, const struct registry_customer *customer);
+    void *ctx;
+};
+
+static int
+visit_domain(const struct walk *walk, struct slice key, struct slice value)
 {
-    struct cdb cdb = registry->cdb;
     struct registry_domain domain;
     char name[INET_DOMAIN_SIZE];
+    int rc;
+
+    if (!slice_to_text(key, name, sizeof name))
+        return ERR_CORRUPT;
+    rc = decode_domain(value, name, &domain);
+    if (rc == ERR_OK)
+        walk->each_domain(walk->ctx, &domain);
+    return rc;
+}
+
+static int
+visit_customer(const struct walk *walk, struct slice key, struct slice value)
+{
+    struct registry_customer customer;
+    uint32_t id = 0;
+    int rc;
+
+    if (key.n != 4)
+        return ERR_CORRUPT;
+    for (size_t i = 0; i < key.n; i++)
+        id = id << 8 | (uint8_t)key.p[i];
+    rc = decode_customer(value, walk->registry->format, id, walk->wall_ms, &customer);
+    if (rc == ERR_OK)
+        walk->each_customer(walk->ctx, &customer);
+    return rc;
+}
+
+/* `visit` gets the key without its kind. */
+static int
+walk_kind(const struct walk *walk, char kind,
+          int (*visit)(const struct walk *walk, struct slice key, struct slice value))
+{
+    struct cdb cdb = walk->registry->cdb;
+    int found = 0, rc = ERR_OK;
     unsigned at;
-    int found, rc;
 
     cdb_seqinit(&at, &cdb);
-    while ((found = cdb_seqnext(&at, &cdb)) > 0) {
+    while (rc == ERR_OK && (found = cdb_seqnext(&at, &cdb)) > 0) {
         struct slice key = {cdb_getkey(&cdb), cdb_keylen(&cdb)}, value;
 
         rc = value_found(&cdb, found, &value);
         if (rc != ERR_OK || key.p == NULL)
             return ERR_CORRUPT;
-        if (key.n == 0 || key.p[0] != 'd')
-            continue;
-        if (!slice_to_text((struct slice){key.p + 1, key.n - 1}, name, sizeof name))
-            return ERR_CORRUPT;
-        rc = decode_domain(value, name, &domain);
-        if (rc != ERR_OK)
-            return rc;
-        each(ctx, &domain);
+        if (key.n > 0 && key.p[0] == kind)
+            rc = visit(walk, (struct slice){key.p + 1, key.n - 1}, value);
     }
+    if (rc != ERR_OK)
+        return rc;
     return found == 0 ? ERR_OK : ERR_CORRUPT;
+}
+
+int
+registry_each_domain(const struct registry *registry,
+                     void (*each)(void *ctx, const struct registry_domain *domain), void *ctx)
+{
+    struct walk walk = {.registry = registry, .each_domain = each, .ctx = ctx};
+
+    return walk_kind(&walk, 'd', visit_domain);
+}
+
+int
+registry_each_customer(const struct registry *registry, int64_t wall_ms,
+                       void (*each)(void *ctx, const struct registry_customer *customer), void *ctx)
+{
+    struct walk walk = {
+        .registry = registry, .wall_ms = wall_ms, .each_customer = each, .ctx = ctx};
+
+    return walk_kind(&walk, 'c', visit_customer);
 }

@@ -268,6 +268,32 @@ Test(registry, every_domain_is_listed)
     registry_close(&r);
 }
 
+static void
+count_customer(void *ctx, const struct registry_customer *customer)
+{
+    unsigned *seen = ctx;
+
+    for (size_t i = 0; i < ARRAY_SIZE(customers); i++)
+        if (customers[i].id == customer->id && strcmp(customers[i].name, customer->name) == 0)
+            *seen |= 1u << i;
+    if (customer->id == 0xfffffffe && customer->max_connections_per_hour == 300)
+        *seen |= 1u << 8;
+}
+
+Test(registry, every_customer_is_listed_as_it_is_then)
+{
+    struct registry *r;
+    unsigned seen = 0, later = 0;
+
+    make("id");
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    cr_expect_eq(registry_each_customer(r, 1999, count_customer, &seen), ERR_OK);
+    cr_expect_eq(seen, 1u << 8 | ((1u << ARRAY_SIZE(customers)) - 1));
+    cr_expect_eq(registry_each_customer(r, 2000, count_customer, &later), ERR_OK);
+    cr_expect_eq(later, (1u << ARRAY_SIZE(customers)) - 1);
+    registry_close(&r);
+}
+
 Test(registry, backends_come_in_order_and_are_bounded)
 {
     struct registry_backend found[REGISTRY_BACKENDS_MAX];
@@ -563,6 +589,7 @@ Test(registry, P5_look_ups_survive_hostile_content)
             (void)!registry_find_backend_customers(r, &address, ids, ARRAY_SIZE(ids), &count);
             (void)!registry_find_backends(r, 1, backends, &count);
             (void)!registry_each_domain(r, count_domain, &seen);
+            (void)!registry_each_customer(r, 0, count_customer, &seen);
             registry_close(&r);
         }
         free(copy);
