@@ -10,6 +10,7 @@
  */
 #include "relayd/worker.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -335,12 +336,19 @@ tear_down(struct worker *w)
 int
 worker_run(const struct config *config, const struct worker_args *args)
 {
-    struct worker *w = mem_alloc(sizeof *w);
+    struct worker *w;
     char name[32];
 
     snprintf(name, sizeof name, "relayd/worker-%u", args->slot);
     log_set_program(name);
     shared_worker_begin(args->table, args->slot, getpid());
+    if (shared_client_prepare(args->table, args->slot) < 0) {
+        log_line(LOG_LEVEL_ALARM, NULL, "worker-not-started",
+                 "file=\"%s/%s\" error=\"%s\" remedy=\"make room in run-dir\"", config->run_dir,
+                 RELAYD_SHARED_FILE, strerror(errno));
+        return 1;
+    }
+    w = mem_alloc(sizeof *w);
     set_up(w, config, args);
     on_beat(w);
     on_flush(w);

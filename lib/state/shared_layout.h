@@ -6,7 +6,11 @@
  *
  * Backend health: `keys` is an open-addressing table; a key is the endpoint's hash, so that a slot
  * is claimed by one compare-and-swap.  The words of an entry carry a piece of the key as their tag;
- * a word with another tag was left by an evicted endpoint and reads as "nothing known".
+ * a word with another tag was left by an evicted endpoint and reads as "nothing known".  Hourly
+ * windows do the same (shared_window.c).
+ *
+ * The last part, addresses of clients, is a hole in the file until a worker claims its share
+ * (shared_client_prepare): 256 KB a worker instead of 16 MB a node.
  */
 #ifndef SHARED_LAYOUT_H
 #define SHARED_LAYOUT_H
@@ -18,10 +22,16 @@
 #include "state/shared_use.h"
 
 #define SHARED_MAGIC "PSTNSHRD"
-#define SHARED_LAYOUT 2
+#define SHARED_LAYOUT 3
 #define SHARED_HEALTH_MAX 1024 /* endpoints; a power of two */
 #define SHARED_USE_MAX 8192    /* customers with mail on one day */
 #define SHARED_SLOTS_MAX 1024  /* endpoints to which one worker holds connections */
+#define SHARED_PLACES 16       /* of a row in which a key may lie: two cache lines */
+#define SHARED_WINDOW_ROWS 1024
+#define SHARED_WINDOWS_MAX (SHARED_WINDOW_ROWS * SHARED_PLACES)
+#define SHARED_WINDOW_RING 64 /* minutes; more than an hour, a power of two */
+#define SHARED_CLIENT_ROWS 2048
+#define SHARED_SUSPECTS_MAX 128
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "a lock could be stopped");
 
@@ -33,8 +43,10 @@ struct shared_header {
     uint8_t hash_key[SIPHASH_KEY_SIZE];
     _Atomic uint32_t epoch;
     _Atomic uint64_t next_number;
-    _Atomic uint64_t evictions;
-    _Atomic uint64_t use_lost;
+    _Atomic uint64_t evictions, window_evictions, use_lost;
+    /* Set by the relay's parent before it has workers: from the snapshot, or that there is none. */
+    _Atomic uint32_t is_restored;
+    uint8_t limits_key[SIPHASH_KEY_SIZE]; /* of windows and fingerprints; goes into the snapshot */
 };
 
 struct shared_use_entry {
@@ -57,10 +69,30 @@ struct shared_inflight {
     _Atomic uint32_t minute, state;
 };
 
+struct shared_window {
+    _Atomic uint64_t now;                         /* the minute in which was counted last */
+    _Atomic uint64_t told;                        /* the minute in which 80 % was told */
+    _Atomic uint64_t minutes[SHARED_WINDOW_RING]; /* those before, by minute */
+};
+
+struct shared_suspect { /* written by the relay's parent alone */
+    _Atomic uint64_t fingerprint;
+    _Atomic int64_t died_at_ms, until_ms; /* wall clock */
+};
+
+/* Clients of one worker: tag 48, connections 16.  An entry never moves, so that a reader cannot
+ * miss it. */
+struct shared_clients {
+    _Alignas(4096) _Atomic uint64_t rows[SHARED_CLIENT_ROWS][SHARED_PLACES];
+};
+
 struct shared_column {
     _Alignas(64) _Atomic int32_t pid; /* 0: nobody's; its connection slots do not count */
     _Atomic int64_t stamped_at_ms;
     _Atomic uint32_t inflight_next; /* where to look for a free entry first */
+    _Atomic uint32_t has_clients;   /* its part of `clients` is no hole any more */
+    _Atomic uint32_t connections;   /* of clients */
+    _Atomic uint64_t message;       /* the fingerprint of what the worker is working on; 0: none */
     _Atomic uint64_t counters[SHARED_COUNTER_COUNT];
     struct shared_inflight inflight[SHARED_INFLIGHT_MAX];
     /* Written by the column's owner alone, read by all. */
@@ -73,7 +105,11 @@ struct shared_memory {
     _Alignas(64) _Atomic uint64_t health_keys[SHARED_HEALTH_MAX]; /* 0: empty */
     struct shared_health_entry health[SHARED_HEALTH_MAX];
     _Alignas(64) struct shared_use_entry use[SHARED_USE_MAX];
+    _Alignas(64) _Atomic uint64_t window_keys[SHARED_WINDOWS_MAX]; /* 0: empty */
+    struct shared_window windows[SHARED_WINDOWS_MAX];
+    struct shared_suspect suspects[SHARED_SUSPECTS_MAX];
     struct shared_column columns[SHARED_WORKERS_MAX];
+    struct shared_clients clients[SHARED_WORKERS_MAX];
 };
 
 struct shared_table {
@@ -82,6 +118,23 @@ struct shared_table {
     uint64_t day;         /* of shared_use, between these two moments */
     int64_t day_seen_ms, day_ends_ms;
 };
+
+/* Zeroes what a dead worker held (shared_client.c). */
+void shared_clients_clear(struct shared_table *table, unsigned slot);
+
+/* --- For the snapshot. */
+struct shared_window_minute {
+    int64_t wall_ms; /* its start */
+    uint32_t count;
+};
+#define SHARED_WINDOW_MINUTES 61
+/* What still counts of the window at this place, oldest first; 0: nothing. */
+unsigned shared_window_read(const struct shared_table *table, unsigned place, int64_t wall_ms,
+                            uint64_t *key,
+                            struct shared_window_minute minutes[SHARED_WINDOW_MINUTES]);
+void shared_window_restore(struct shared_table *table, uint64_t key,
+                           const struct shared_window_minute *minutes, unsigned count);
+void shared_health_restore(struct shared_table *table, const struct shared_health *health);
 
 /* Never 0. */
 uint64_t shared_endpoint_key(const struct shared_table *table,

@@ -118,8 +118,9 @@ make_new(const char *path, struct shared_table **table)
     give_to_folder_owner(fd, path);
     /* Reserved, not only sized: a full tmpfs must fail here and not at the first touch of a page.
      */
-    errno = posix_fallocate(fd, 0, sizeof(struct shared_memory));
-    if (errno != 0 || (rc = map(fd, table)) != ERR_OK)
+    errno = posix_fallocate(fd, 0, offsetof(struct shared_memory, clients));
+    if (errno != 0 || ftruncate(fd, sizeof(struct shared_memory)) != 0 ||
+        (rc = map(fd, table)) != ERR_OK)
         goto out;
     h = &(*table)->memory->header;
     h->layout = SHARED_LAYOUT;
@@ -127,6 +128,7 @@ make_new(const char *path, struct shared_table **table)
     h->size_bytes = sizeof(struct shared_memory);
     read_boot_id(h->boot_id);
     random_bytes(h->hash_key, sizeof h->hash_key);
+    random_bytes(h->limits_key, sizeof h->limits_key);
     memcpy(h->magic, SHARED_MAGIC, sizeof h->magic);
     if (rename(path_new, path) != 0) {
         shared_table_detach(table);

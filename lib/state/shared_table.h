@@ -2,9 +2,10 @@
  *
  * The shared table: memory that all processes of a node map (a file in run-dir, made by the relay's
  * parent, also mapped by spoolmgr), of fixed size, changed by compare-and-swap.  No process ever
- * takes a lock that another can hold (P8).  It survives the death of any process; a reboot begins
- * it anew.  Two parts: what belongs to the node (backend health, the counter of references), and a
- * column per worker that is cleared when the worker dies (what must not outlive a process).
+ * takes a lock that another can hold (P8).  It survives the death of any process, and a reboot by
+ * its snapshot (shared_snapshot.h).  Two parts: what belongs to the node (backend health, hourly
+ * windows, suspects, the counter of references), and a column per worker that is cleared when the
+ * worker dies (what must not outlive a process).
  */
 #ifndef STATE_SHARED_TABLE_H
 #define STATE_SHARED_TABLE_H
@@ -18,8 +19,9 @@
 struct shared_table;
 
 /* Makes it, or takes over what is there if magic, version and boot id fit (a foreign or torn file
- * is replaced).  What is taken over keeps health, counters and the columns of the workers before:
- * clear each with shared_worker_clear, which tells what was in flight.  ERR_IO with errno. */
+ * is replaced).  What is taken over keeps health, windows, suspects, counters and the columns of
+ * the workers before: clear each with shared_worker_clear, which tells what was in flight.  ERR_IO
+ * with errno. */
 MUST_USE int shared_table_create(const char *path, uint32_t epoch, struct shared_table **table);
 /* ERR_NOT_FOUND: there is none of this boot. ERR_VERSION, ERR_CORRUPT, ERR_IO. */
 MUST_USE int shared_table_attach(const char *path, struct shared_table **table);
@@ -111,5 +113,60 @@ bool shared_slot_take(struct shared_table *table, unsigned slot,
 void shared_slot_give(struct shared_table *table, unsigned slot,
                       const struct inet_endpoint *endpoint);
 uint32_t shared_slot_count(const struct shared_table *table, const struct inet_endpoint *endpoint);
+
+/* --- Hourly windows: how many connections a customer (or a customer's client) has had in the
+ * minute that runs and the 60 whole minutes before it.  Exact over all processes: never more than
+ * `limit` are taken in any 60 minutes (P9).  A clock that is a little behind what has been counted
+ * already counts into the later minute; one that is far behind (it was wrong before) begins anew.
+ */
+#define SHARED_WINDOW_UNLIMITED 0xffffffffu
+#define SHARED_WINDOW_LIMIT_MAX 10000000u /* a limit above it is held as this; none stays none */
+
+/* client: NULL for the customer as a whole, else that client's address (IPv6: its /64). */
+uint64_t shared_window_key(const struct shared_table *table, uint32_t customer_id,
+                           const struct inet_endpoint *client);
+
+struct shared_window_answer {
+    bool taken;
+    bool is_near;    /* 80 % is reached, and nobody has been told in the hour before */
+    uint32_t count;  /* in the window, with this one if it was taken */
+    int64_t wait_ms; /* not taken: until there is room for one, if no other comes */
+};
+
+/* Counts one if there is room for it. */
+struct shared_window_answer shared_window_take(struct shared_table *table, uint64_t key,
+                                               int64_t wall_ms, uint32_t limit);
+/* The same without counting: would it be taken now? */
+struct shared_window_answer shared_window_look(const struct shared_table *table, uint64_t key,
+                                               int64_t wall_ms, uint32_t limit);
+uint32_t shared_window_count(const struct shared_table *table, uint64_t key, int64_t wall_ms);
+/* How many windows that still counted something a full table has forgotten. */
+uint64_t shared_window_evictions(const struct shared_table *table);
+
+/* --- Connections of clients, by address (IPv4) or /64 (IPv6), in the worker's column, which holds
+ * 20,000 different ones and more. */
+/* Once in a worker, before its first client: reserves the memory. ERR_FULL: run-dir is full. */
+MUST_USE int shared_client_prepare(struct shared_table *table, unsigned slot);
+/* Counts one if fewer than `limit` of this client are there, over all workers; never more are. */
+bool shared_client_enter(struct shared_table *table, unsigned slot,
+                         const struct inet_endpoint *client, uint32_t limit);
+void shared_client_leave(struct shared_table *table, unsigned slot,
+                         const struct inet_endpoint *client);
+uint32_t shared_client_count(const struct shared_table *table, const struct inet_endpoint *client);
+/* All that have entered and not left, on this node. */
+uint32_t shared_connections(const struct shared_table *table);
+
+/* --- Suspects: messages at which workers die. */
+/* What the worker is working on at this moment; 0: nothing in particular. */
+void shared_worker_set_message(struct shared_table *table, unsigned slot, uint64_t fingerprint);
+uint64_t shared_worker_message(const struct shared_table *table, unsigned slot);
+/* Never 0.  first_rcpt: NULL before it is known. */
+uint64_t shared_fingerprint(const struct shared_table *table, const struct inet_endpoint *client,
+                            const char *reverse_path, const char *first_rcpt, uint64_t size_bytes);
+/* The relay's parent, at a death by fault, before it clears the column: `fingerprint` is the dead
+ * worker's shared_worker_message (0: nothing happens). True: it is a suspect now, by two deaths
+ * within an hour, for an hour. */
+bool shared_suspect_note(struct shared_table *table, uint64_t fingerprint, int64_t wall_ms);
+bool shared_suspect_is(const struct shared_table *table, uint64_t fingerprint, int64_t wall_ms);
 
 #endif

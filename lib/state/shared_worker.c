@@ -105,6 +105,8 @@ shared_worker_clear(struct shared_table *table, unsigned slot,
         atomic_store(&column->slot_counts[i], 0);
         atomic_store(&column->slot_keys[i], 0);
     }
+    shared_clients_clear(table, slot);
+    atomic_store(&column->message, 0);
     atomic_store(&column->stamped_at_ms, 0);
     atomic_store(&column->pid, 0);
 }
