@@ -94,9 +94,10 @@ main(int argc, char **argv)
     if (config == NULL)
         return 1;
     if (test) {
-        printf("%s: no problems\n", path);
+        int status = parent_test(config);
+
         config_free(&config);
-        return 0;
+        return status;
     }
     log_init("relayd", STDERR_FILENO, getenv("POSTERN_DEBUG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
     return parent_run(config);

@@ -26,16 +26,21 @@
 #define RESTART_PAUSE_MIN_MS 50
 #define RESTART_PAUSE_MAX_MS 5000
 #define HEALTHY_AFTER_MS 10000 /* a child that lived so long is started anew without a pause */
-#define STOP_WAIT_MS 32000
-
-static void start_child(struct child *child);
+#define STOP_MS 30000
+#define OVERDUE_MS 2000 /* behind the time at which a child was to have ended */
 
 static const char *
 kind_name(enum child_kind kind)
 {
-    static const char *const names[] = {"state", "control", "worker"};
+    static const char *const names[] = {"state", "control", "segments", "worker"};
 
     return names[kind];
+}
+
+const char *
+parent_child_name(const struct child *child)
+{
+    return kind_name(child->kind);
 }
 
 static struct child *
@@ -50,7 +55,13 @@ child_of_pid(struct parent *p, pid_t pid)
 struct child *
 parent_state_child(struct parent *p)
 {
-    return &p->children[0];
+    return &p->children[CHILD_STATE];
+}
+
+struct child *
+parent_segments_child(struct parent *p)
+{
+    return &p->children[CHILD_SEGMENTS];
 }
 
 void
@@ -59,6 +70,19 @@ parent_each_worker(struct parent *p, void (*fn)(struct child *worker))
     for (size_t i = 0; i < CHILDREN_MAX; i++)
         if (p->children[i].kind == CHILD_WORKER && p->children[i].pid && p->children[i].channel)
             fn(&p->children[i]);
+}
+
+/* At a stop the segments process is the last to go: when the workers have ended and what they have
+ * written is sealed. */
+static void
+end_segments_at_last(struct parent *p)
+{
+    if (!p->stopping || !parent_segments_idle(p))
+        return;
+    for (size_t i = 0; i < CHILDREN_MAX; i++)
+        if (p->children[i].pid && p->children[i].kind != CHILD_SEGMENTS)
+            return;
+    channel_close(&parent_segments_child(p)->channel);
 }
 
 /* --- Messages. */
@@ -89,12 +113,16 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
     struct child *child = ctx;
     struct decoder d = decoder_of(payload);
 
-    for (size_t i = 0; i < fd_count; i++)
-        close(fds[i]);
     if (child->kind == CHILD_WORKER)
         on_worker_message(child, type, &d);
     else if (child->kind == CHILD_CONTROL && type == RELAYD_REPLICA_WRITTEN)
         parent_each_worker(child->parent, parent_send_replica);
+    else if (child->kind == CHILD_SEGMENTS) {
+        parent_segments_message(child->parent, type, &d, fd_count > 0 ? fds[0] : -1);
+        end_segments_at_last(child->parent);
+    }
+    for (size_t i = 0; i < fd_count; i++)
+        close(fds[i]);
 }
 
 static void
@@ -123,51 +151,28 @@ free_column(struct parent *p)
     return PARENT_COLUMNS;
 }
 
-/* In the child: becomes what it is to be; never returns. */
-_Noreturn static void
-run_child(struct child *child, int channel_fd)
+void
+parent_start_child(struct child *child)
 {
     struct parent *p = child->parent;
-    struct worker_args args = {.slot = child->column, .parent_fd = channel_fd, .table = p->table};
-    int fds[CHILDREN_MAX * 16];
-
-    for (unsigned s = 0; s < p->socket_count; s++)
-        if (s % p->config->workers == child->index)
-            for (size_t a = 0; a < p->config->listen.count && args.listen_count < ARRAY_SIZE(fds);
-                 a++)
-                fds[args.listen_count++] = p->listen_fds[a * p->socket_count + s];
-    args.listen_fds = fds;
-    switch (child->kind) {
-    case CHILD_STATE:
-        _exit(state_process_run(p->config, channel_fd));
-    case CHILD_CONTROL:
-        _exit(control_process_run(p->config, channel_fd));
-    case CHILD_WORKER:
-        exit(worker_run(p->config, &args));
-    }
-    abort();
-}
-
-static void
-start_child(struct child *child)
-{
-    struct parent *p = child->parent;
-    int keep[CHILDREN_MAX * 16];
-    size_t keep_count = 0;
+    size_t sockets = child->kind == CHILD_WORKER ? p->config->listen.count * p->socket_count : 0;
+    int *keep = mem_alloc((1 + sockets) * sizeof *keep);
     char title[32];
     int channel_fd, rc;
 
-    keep[keep_count++] = p->children_lock_fd;
-    if (child->kind == CHILD_WORKER)
-        for (size_t i = 0; i < p->config->listen.count * p->socket_count; i++)
-            keep[keep_count++] = p->listen_fds[i];
+    keep[0] = p->children_lock_fd;
+    for (size_t i = 0; i < sockets; i++)
+        keep[1 + i] = p->listen_fds[i];
+    child->stop_by_ms = 0;
+    child->was_silent = false;
     child->column = child->kind == CHILD_WORKER ? free_column(p) : 0;
     CHECK(child->column < PARENT_COLUMNS);
     child->started_at_ms = clock_monotonic_ms();
     if (child->kind == CHILD_WORKER) /* a start that takes long is not silence */
         shared_worker_stamp(p->table, child->column, child->started_at_ms);
     snprintf(title, sizeof title, "relayd-%s", kind_name(child->kind));
-    rc = process_fork(title, keep, keep_count, &child->pid, &channel_fd);
+    rc = process_fork(title, keep, 1 + sockets, &child->pid, &channel_fd);
+    free(keep);
     if (rc < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "fork-failed", "child=%s error=\"%s\"",
                  kind_name(child->kind), strerror(errno));
@@ -176,7 +181,7 @@ start_child(struct child *child)
         return;
     }
     if (child->pid == 0)
-        run_child(child, channel_fd);
+        parent_run_child(child, channel_fd);
     child->channel = channel_open(p->loop, channel_fd, on_message, on_channel_close, child);
     if (child->kind == CHILD_WORKER) {
         parent_send_replica(child);
@@ -184,6 +189,8 @@ start_child(struct child *child)
         parent_join_to_state(child);
     } else if (child->kind == CHILD_STATE)
         parent_each_worker(p, parent_join_to_state);
+    else if (child->kind == CHILD_SEGMENTS)
+        parent_segments_pump(p);
 }
 
 void
@@ -208,12 +215,13 @@ on_child_end(struct child *child, int status)
                  "child=%s index=%u pid=%ld %s=%d", kind_name(child->kind), child->index,
                  (long)child->pid, WIFSIGNALED(status) ? "signal" : "status",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    if (child->kind == CHILD_WORKER)
-        shared_worker_clear(p->table, child->column, parent_on_in_flight, p);
     child->pid = 0;
     channel_close(&child->channel);
-    while (child->segments)
-        parent_done_segment(child, child->segments->id);
+    if (child->kind == CHILD_WORKER) {
+        shared_worker_clear(p->table, child->column, parent_on_in_flight, p);
+        parent_segments_worker_ended(child);
+    } else if (child->kind == CHILD_SEGMENTS)
+        parent_segments_process_ended(p);
     if (now - child->started_at_ms > HEALTHY_AFTER_MS || clean)
         child->pause_ms = RESTART_PAUSE_MIN_MS;
     else
@@ -233,7 +241,7 @@ restart_due(struct parent *p)
         if (!c->wanted || c->pid)
             continue;
         if (now >= c->restart_at_ms)
-            start_child(c);
+            parent_start_child(c);
         else if (c->restart_at_ms - now < soonest)
             soonest = c->restart_at_ms - now;
     }
@@ -255,6 +263,8 @@ on_sigchld(void *ctx, int signo)
             on_child_end(child, status);
     for (size_t i = 0; i < CHILDREN_MAX; i++)
         any = any || p->children[i].pid;
+    parent_go_on_reloading(p);
+    end_segments_at_last(p);
     if (p->stopping && !any)
         loop_stop(p->loop);
     else
@@ -286,8 +296,27 @@ kill_silent(struct parent *p)
                      "index=%u pid=%ld ms=%lld effect=\"killed and replaced\"", c->index,
                      (long)c->pid, (long long)(now - stamped));
             kill(c->pid, SIGKILL);
+            c->was_silent = true;
             shared_worker_stamp(p->table, c->column, now); /* once is enough */
         }
+    }
+}
+
+/* They end by themselves at stop_by_ms; one that does not would hold its row for ever. */
+static void
+kill_overdue(struct parent *p)
+{
+    int64_t now = clock_monotonic_ms();
+
+    for (size_t i = 0; i < CHILDREN_MAX; i++) {
+        struct child *c = &p->children[i];
+        int64_t by_ms = p->stopping ? p->stop_by_ms : c->stop_by_ms;
+
+        if (c->pid == 0 || by_ms == 0 || now <= by_ms + OVERDUE_MS)
+            continue;
+        log_line(LOG_LEVEL_WARN, NULL, "child-overdue", "child=%s pid=%ld effect=\"killed\"",
+                 kind_name(c->kind), (long)c->pid);
+        kill(c->pid, SIGKILL);
     }
 }
 
@@ -296,10 +325,7 @@ on_tick(void *ctx)
 {
     struct parent *p = ctx;
 
-    if (p->stopping && clock_monotonic_ms() > p->stop_by_ms)
-        for (size_t i = 0; i < CHILDREN_MAX; i++)
-            if (p->children[i].pid)
-                kill(p->children[i].pid, SIGKILL);
+    kill_overdue(p);
     kill_silent(p);
     if (clock_wall_ms() / 3600000 != p->event_hour) {
         parent_open_event_log(p);
@@ -308,17 +334,24 @@ on_tick(void *ctx)
     restart_due(p);
 }
 
-/* --- Stop and reload. */
+/* --- Stop. */
 
-static void
-stop_child(struct child *child, bool others_take_over)
+void
+parent_stop_child(struct child *child, bool others_take_over, int64_t within_ms)
 {
-    struct slice payload = others_take_over ? SLICE("\1") : SLICE("\0");
+    struct buf b;
+    bool told = false;
 
-    if (child->pid && child->channel && child->kind == CHILD_WORKER &&
-        channel_send(child->channel, RELAYD_STOP, payload, NULL, 0) == ERR_OK)
+    if (child->pid == 0)
         return;
-    if (child->pid)
+    child->stop_by_ms = clock_monotonic_ms() + within_ms;
+    buf_init(&b, 0);
+    put_u8(&b, others_take_over);
+    put_u32(&b, (uint32_t)within_ms);
+    if (child->channel && child->kind == CHILD_WORKER)
+        told = channel_send(child->channel, RELAYD_STOP, buf_slice(&b), NULL, 0) == ERR_OK;
+    buf_fini(&b);
+    if (!told)
         kill(child->pid, SIGTERM);
 }
 
@@ -329,94 +362,11 @@ on_stop_signal(void *ctx, int signo)
 
     log_line(LOG_LEVEL_INFO, NULL, "stopping", "signal=%d", signo);
     p->stopping = true;
-    p->stop_by_ms = clock_monotonic_ms() + STOP_WAIT_MS;
+    p->stop_by_ms = clock_monotonic_ms() + STOP_MS;
     for (size_t i = 0; i < CHILDREN_MAX; i++)
-        stop_child(&p->children[i], false);
-}
-
-static bool
-same_text(const char *a, const char *b)
-{
-    return strcmp(a, b) == 0;
-}
-
-/* Settings that only a restart can change. */
-static const char *
-needs_restart(const struct config *a, const struct config *b)
-{
-    if (a->listen.count != b->listen.count)
-        return "listen";
-    for (size_t i = 0; i < a->listen.count; i++)
-        if (!inet_endpoint_equal(&a->listen.items[i], &b->listen.items[i]))
-            return "listen";
-    if (a->workers != b->workers)
-        return "workers";
-    if (a->node != b->node)
-        return "node";
-    if (!same_text(a->spool_dir, b->spool_dir) || !same_text(a->state_dir, b->state_dir) ||
-        !same_text(a->run_dir, b->run_dir) || !same_text(a->log_dir, b->log_dir))
-        return "spool-dir, state-dir, run-dir or log-dir";
-    return same_text(a->user, b->user) ? NULL : "user";
-}
-
-static struct child *
-spare_row(struct parent *p)
-{
-    for (size_t i = 0; i < CHILDREN_MAX; i++)
-        if (p->children[i].kind == CHILD_WORKER && !p->children[i].wanted &&
-            p->children[i].pid == 0)
-            return &p->children[i];
-    return NULL;
-}
-
-/* New workers begin beside the old ones, which end with their last session; with so many workers
- * that there is no room for twice as many, and for the other processes, each is started anew when
- * it has ended. */
-static void
-replace_children(struct parent *p)
-{
-    for (size_t i = 0; i < CHILDREN_MAX; i++) {
-        struct child *old = &p->children[i], *fresh;
-
-        if (old->pid == 0 || !old->wanted || old->replaced_in == p->reloads)
-            continue;
-        fresh = old->kind == CHILD_WORKER ? spare_row(p) : NULL;
-        if (fresh && free_column(p) < PARENT_COLUMNS) {
-            fresh->index = old->index;
-            fresh->wanted = true;
-            fresh->replaced_in = p->reloads;
-            old->wanted = false;
-            start_child(fresh);
-        }
-        stop_child(old, true);
-    }
-}
-
-static void
-on_reload_signal(void *ctx, int signo)
-{
-    struct parent *p = ctx;
-    struct config *fresh;
-    struct buf problems;
-    const char *why;
-
-    (void)signo;
-    buf_init(&problems, 0);
-    if (config_load(p->config->path, &problems, &fresh) < 0) {
-        log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
-                 "problems=\"%s\" effect=\"nothing has changed\"", buf_text(&problems));
-    } else if ((why = needs_restart(p->config, fresh)) != NULL) {
-        log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
-                 "setting=\"%s\" effect=\"nothing has changed\" remedy=\"restart relayd\"", why);
-        config_free(&fresh);
-    } else {
-        log_line(LOG_LEVEL_INFO, NULL, "reloading", "path=%s", fresh->path);
-        config_free(&p->config);
-        p->config = fresh;
-        p->reloads++;
-        replace_children(p);
-    }
-    buf_fini(&problems);
+        if (p->children[i].kind != CHILD_SEGMENTS)
+            parent_stop_child(&p->children[i], false, STOP_MS);
+    end_segments_at_last(p);
 }
 
 /* --- Run. */
@@ -424,26 +374,25 @@ on_reload_signal(void *ctx, int signo)
 static void
 plan_children(struct parent *p)
 {
-    for (unsigned i = 0; i < 2 + p->config->workers; i++)
-        p->children[i].wanted = true;
-    p->children[0].kind = CHILD_STATE;
-    p->children[1].kind = CHILD_CONTROL;
     for (unsigned i = 0; i < CHILDREN_MAX; i++) {
-        p->children[i].parent = p;
-        p->children[i].pause_ms = RESTART_PAUSE_MIN_MS;
-        if (i >= 2) {
-            p->children[i].kind = CHILD_WORKER;
-            p->children[i].index = i - 2;
-        }
+        struct child *c = &p->children[i];
+
+        c->parent = p;
+        c->pause_ms = RESTART_PAUSE_MIN_MS;
+        c->wanted = i < WORKERS_AT + p->config->workers;
+        c->kind = i < WORKERS_AT ? (enum child_kind)i : CHILD_WORKER;
+        c->index = i < WORKERS_AT ? 0 : i - WORKERS_AT;
     }
 }
 
 static void
 tear_down(struct parent *p)
 {
+    parent_segments_free(p);
     loop_free(&p->loop);
     shared_table_detach(&p->table);
     config_free(&p->config);
+    config_free(&p->next_config);
     free(p->listen_fds);
     free(p);
 }
@@ -455,17 +404,19 @@ parent_run(struct config *config)
     char text[INET_ENDPOINT_SIZE];
 
     p->config = config;
+    STAILQ_INIT(&p->makes);
+    STAILQ_INIT(&p->seals);
+    plan_children(p);
     if (parent_set_up(p) < 0) {
         tear_down(p);
         return 1;
     }
-    plan_children(p);
     p->loop = loop_new();
     loop_timer_init(&p->tick, p->loop, on_tick, p);
     loop_on_signal(p->loop, SIGCHLD, on_sigchld, p);
     loop_on_signal(p->loop, SIGTERM, on_stop_signal, p);
     loop_on_signal(p->loop, SIGINT, on_stop_signal, p);
-    loop_on_signal(p->loop, SIGHUP, on_reload_signal, p);
+    loop_on_signal(p->loop, SIGHUP, parent_on_reload_signal, p);
     for (size_t a = 0; a < config->listen.count; a++)
         log_line(LOG_LEVEL_INFO, NULL, "listening", "on=%s workers=%u",
                  inet_endpoint_text(&config->listen.items[a], text), config->workers);

@@ -11,4 +11,8 @@
 /* Runs until SIGTERM or SIGINT; the exit status. `config` is taken over (a reload replaces it). */
 int parent_run(struct config *config);
 
+/* For `relayd -t`: says what of the system does not fit the configuration, and which layers protect
+ * the workers; the exit status. */
+int parent_test(const struct config *config);
+
 #endif

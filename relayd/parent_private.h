@@ -1,25 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The inside of the parent, shared by its three files: parent.c (children, signals, reload),
- * parent_supply.c (what workers get: segments, replica, event log, a channel to state),
+ * The inside of the parent, shared by its files: parent.c (children, signals), parent_reload.c
+ * (SIGHUP, generations of workers), parent_child.c (what a child becomes), parent_supply.c (what
+ * workers get: replica, event log, a channel to state), parent_segments.c (the spool's files),
  * parent_start.c (locks, sockets, folders, what an earlier start left).
  */
 #ifndef RELAYD_PARENT_PRIVATE_H
 #define RELAYD_PARENT_PRIVATE_H
 
+#include <sys/queue.h>
 #include <sys/types.h>
 
+#include "base/codec.h"
 #include "net/channel.h"
+#include "net/sandbox.h"
 #include "relayd/parent.h"
 #include "relayd/relayd.h"
 #include "spool/spool_segment.h"
 
-#define CHILDREN_MAX (2 * SHARED_WORKERS_MAX + 2)
+/* Rows of the table of children: one of each kind, then workers. */
+#define WORKERS_AT 3
+#define CHILDREN_MAX (WORKERS_AT + SHARED_WORKERS_MAX)
 
 /* The last column of the shared table is spoolmgr's. */
 #define PARENT_COLUMNS (SHARED_WORKERS_MAX - 1)
 
-enum child_kind { CHILD_STATE, CHILD_CONTROL, CHILD_WORKER };
+enum child_kind { CHILD_STATE, CHILD_CONTROL, CHILD_SEGMENTS, CHILD_WORKER };
 
 struct given_segment {
     struct given_segment *next;
@@ -37,21 +43,27 @@ struct child {
     struct channel *channel;
     struct given_segment *segments;
     int64_t started_at_ms, restart_at_ms, pause_ms;
-    unsigned replaced_in; /* the reload that made it */
+    int64_t stop_by_ms; /* of one that was told to stop: killed then; 0: it was not */
+    bool was_silent;    /* killed by us for that */
 };
+
+struct segment_job;
+STAILQ_HEAD(segment_jobs, segment_job);
 
 struct parent {
     struct config *config;
     struct loop *loop;
     struct shared_table *table;
     struct child children[CHILDREN_MAX];
-    int *listen_fds; /* socket_count for each address, address by address */
+    int *listen_fds; /* socket by socket, one for each address */
     unsigned socket_count;
     int children_lock_fd, spool_dir_fd;
     uint32_t epoch, next_segment;
     int event_fd;
     int64_t event_hour;
-    unsigned reloads;
+    struct config *next_config; /* waits until the generation before the last has ended; NULL */
+    struct segment_jobs makes, seals;
+    struct segment_job *segment_job; /* that the segments process is at */
     uint64_t spill_full_again_at_ms; /* when the alarm about spill-max may be said again */
     struct loop_timer tick;
     bool stopping;
@@ -59,21 +71,46 @@ struct parent {
 };
 
 /* --- parent.c */
+const char *parent_child_name(const struct child *child);
 struct child *parent_state_child(struct parent *p);
+struct child *parent_segments_child(struct parent *p);
 void parent_each_worker(struct parent *p, void (*fn)(struct child *worker));
+void parent_start_child(struct child *child);
+/* Tells it to end within that time; on_tick kills it a little later. */
+void parent_stop_child(struct child *child, bool others_take_over, int64_t within_ms);
 /* For shared_worker_clear: logs what was in flight in a dead worker as possible duplicate. */
 void parent_on_in_flight(void *ctx, struct ref ref);
+
+/* --- parent_reload.c */
+void parent_on_reload_signal(void *ctx, int signo);
+void parent_go_on_reloading(struct parent *p); /* a worker has ended */
+
+/* --- parent_child.c: in the child; never returns. */
+_Noreturn void parent_run_child(struct child *child, int channel_fd);
+struct sandbox parent_sandbox_of(const struct config *config, enum child_kind kind);
 
 /* --- parent_supply.c */
 void parent_send_replica(struct child *worker);
 void parent_send_event_log(struct child *worker);
 void parent_join_to_state(struct child *worker);
 void parent_open_event_log(struct parent *p);
+/* No room for one more large message of so many octets; says so. */
+bool parent_is_spill_full(struct parent *p, uint64_t size_bytes);
+
+/* --- parent_segments.c */
 void parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes);
 void parent_done_segment(struct child *worker, struct spool_segment_id id);
 void parent_seal_orphans(struct parent *p); /* of earlier starts of this node */
+void parent_segments_worker_ended(struct child *worker);
+void parent_segments_message(struct parent *p, uint16_t type, struct decoder *d, int fd);
+void parent_segments_process_ended(struct parent *p);
+void parent_segments_pump(struct parent *p);
+bool parent_segments_idle(const struct parent *p);
+void parent_segments_free(struct parent *p);
 
 /* --- parent_start.c */
 MUST_USE int parent_set_up(struct parent *p); /* says what is wrong on standard error */
+/* Sockets for so many workers; those that are there stay. ERR_IO with errno. */
+MUST_USE int parent_add_sockets(struct parent *p, unsigned count);
 
 #endif

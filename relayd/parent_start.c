@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
 #include "net/process.h"
 
 #define OLD_CHILDREN_WAIT_MS 8000
+#define PRIVILEGED_PORTS 1024
 #define PORT_TRIES 60
 #define PORT_PAUSE_US 50000
 
@@ -126,21 +129,40 @@ wait_for_port(const struct inet_endpoint *endpoint)
     return rc;
 }
 
+int
+parent_add_sockets(struct parent *p, unsigned count)
+{
+    const struct config_endpoints *listen = &p->config->listen;
+    size_t have = p->socket_count * listen->count, wanted = count * listen->count, n = have;
+    int saved;
+
+    if (wanted <= have)
+        return ERR_OK;
+    p->listen_fds = mem_realloc(p->listen_fds, wanted * sizeof *p->listen_fds);
+    while (n < wanted &&
+           listener_bind(&listen->items[n % listen->count], true, &p->listen_fds[n]) == ERR_OK)
+        n++;
+    if (n == wanted) {
+        p->socket_count = count;
+        return ERR_OK;
+    }
+    saved = errno;
+    while (n > have) /* nobody would serve them */
+        close(p->listen_fds[--n]);
+    errno = saved;
+    return ERR_IO;
+}
+
 static int
 bind_sockets(struct parent *p)
 {
-    const struct config *c = p->config;
+    const struct config_endpoints *listen = &p->config->listen;
 
-    p->socket_count = c->workers;
-    p->listen_fds = mem_alloc(c->listen.count * p->socket_count * sizeof *p->listen_fds);
-    for (size_t a = 0; a < c->listen.count; a++) {
-        if (wait_for_port(&c->listen.items[a]) < 0)
-            return cannot_listen(&c->listen.items[a]);
-        for (unsigned s = 0; s < p->socket_count; s++)
-            if (listener_bind(&c->listen.items[a], true, &p->listen_fds[a * p->socket_count + s]) <
-                0)
-                return cannot_listen(&c->listen.items[a]);
-    }
+    for (size_t a = 0; a < listen->count; a++)
+        if (wait_for_port(&listen->items[a]) < 0)
+            return cannot_listen(&listen->items[a]);
+    if (parent_add_sockets(p, p->config->workers) < 0)
+        return cannot_listen(&listen->items[0]);
     return ERR_OK;
 }
 
@@ -174,15 +196,106 @@ open_spool(struct parent *p)
     return rc;
 }
 
+/* All that is left of root: to bind further sockets, which must be of the same user as the first,
+ * and to start and end workers of another user. */
+static uint64_t
+needed_capabilities(const struct config *c)
+{
+    uint64_t needed = 0;
+
+    for (size_t i = 0; i < c->listen.count; i++)
+        if (c->listen.items[i].port < PRIVILEGED_PORTS)
+            needed |= PROCESS_CAPABILITY(CAP_NET_BIND_SERVICE);
+    if (c->worker_user[0] && strcmp(c->worker_user, c->user) != 0)
+        needed |= PROCESS_CAPABILITY(CAP_SETUID) | PROCESS_CAPABILITY(CAP_SETGID) |
+                  PROCESS_CAPABILITY(CAP_KILL);
+    return needed;
+}
+
 static int
 become_user(const struct config *config)
 {
-    int rc = process_become(config->user);
+    int rc = process_become_keeping(config->user, needed_capabilities(config));
 
     if (rc < 0)
         fprintf(stderr, "relayd: cannot become user %s: %s\n", config->user,
                 rc == ERR_NOT_FOUND ? "there is no such user" : strerror(errno));
     return rc;
+}
+
+/* --- What protects the workers. */
+
+static const char *
+worker_user(const struct config *c)
+{
+    if (geteuid() != 0 && c->user[0] == '\0')
+        return "";
+    return c->worker_user[0] ? c->worker_user : c->user;
+}
+
+static void
+log_sandbox(const struct config *c)
+{
+    struct sandbox_layers layers = sandbox_available();
+    char text[SANDBOX_TEXT_SIZE];
+    bool whole = layers.no_new_privs && layers.seccomp && layers.landlock > 0;
+
+    log_line(whole ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, NULL, "sandbox", "of=workers layers=\"%s\"%s",
+             sandbox_text(&layers, worker_user(c), text),
+             whole ? "" : " effect=\"this kernel lacks the others; the work goes on without\"");
+}
+
+static bool
+has_user(const char *setting, const char *name)
+{
+    if (name[0] == '\0' || getpwnam(name) != NULL)
+        return true;
+    fprintf(stderr, "relayd: %s: there is no user %s on this host\n", setting, name);
+    return false;
+}
+
+/* A folder of secrets that the workers' user could enter, were it not for the sandbox. */
+static void
+warn_if_open(const char *setting, const char *path, const struct passwd *worker)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return;
+    if (st.st_uid == worker->pw_uid)
+        printf("warning: %s %s belongs to worker-user %s\n", setting, path, worker->pw_name);
+    else if ((st.st_mode & 0005) || (st.st_gid == worker->pw_gid && (st.st_mode & 0050)))
+        printf("warning: %s %s can be read by worker-user %s; chmod 0750, and no common group\n",
+               setting, path, worker->pw_name);
+}
+
+static void
+warn_of_open_folders(const struct config *c)
+{
+    const struct passwd *worker = c->worker_user[0] ? getpwnam(c->worker_user) : NULL;
+
+    if (worker == NULL)
+        return;
+    warn_if_open("spool-dir", c->spool_dir, worker);
+    warn_if_open("state-dir", c->state_dir, worker);
+}
+
+int
+parent_test(const struct config *c)
+{
+    struct sandbox_layers layers = sandbox_available();
+    char text[SANDBOX_TEXT_SIZE];
+    bool good = has_user("user", c->user);
+
+    good &= has_user("worker-user", c->worker_user);
+    if (!good)
+        return 1;
+    printf("%s: no problems\n", c->path);
+    printf("layers around the workers: %s\n", sandbox_text(&layers, worker_user(c), text));
+    if (c->user[0] == '\0' && geteuid() == 0)
+        printf("warning: started as root without the setting user, relayd stays root\n");
+    warn_of_open_folders(c);
+    return 0;
 }
 
 int
@@ -198,8 +311,10 @@ parent_set_up(struct parent *p)
             c->timezone);
         return ERR_NOT_FOUND;
     }
-    if (make_folders(c) < 0 || take_lock(c) < 0 || bind_sockets(p) < 0 || become_user(c) < 0)
+    if (make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 || bind_sockets(p) < 0)
         return ERR_IO;
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* the kernel has it, or is old */
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     if (open_spool(p) < 0 || open_shared_table(p) < 0)
         return ERR_IO;
     if (wait_for_old_children(p) < 0) {
@@ -211,6 +326,7 @@ parent_set_up(struct parent *p)
     }
     for (unsigned i = 0; i < PARENT_COLUMNS; i++)
         shared_worker_clear(p->table, i, parent_on_in_flight, p);
+    log_sandbox(c);
     parent_seal_orphans(p);
     parent_open_event_log(p);
     return ERR_OK;

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What workers get from the parent, since they open nothing themselves; and the segments they are
- * done with, which are sealed here.
+ * What workers get from the parent, since they open nothing themselves; and how much of the disk
+ * their large messages may take.
  */
 #include "relayd/parent_private.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -110,18 +108,7 @@ parent_open_event_log(struct parent *p)
                  strerror(errno));
 }
 
-/* --- Segments. */
-
-static void
-seal_segment(struct parent *p, struct spool_segment_id id)
-{
-    char name[SPOOL_SEGMENT_NAME_SIZE];
-    int rc = spool_segment_seal(&spool_io_disk, p->spool_dir_fd, id);
-
-    if (rc < 0 && rc != ERR_NOT_FOUND)
-        log_line(LOG_LEVEL_ALARM, NULL, "segment-not-sealed", "segment=%s error=\"%s\"",
-                 spool_segment_name(id, name), err_text(rc));
-}
+/* --- Room for large messages in passage. */
 
 /* Octets that large messages in passage have reserved. */
 static uint64_t
@@ -135,8 +122,8 @@ spilled_bytes(const struct parent *p)
     return sum;
 }
 
-static bool
-is_spill_full(struct parent *p, uint64_t size_bytes)
+bool
+parent_is_spill_full(struct parent *p, uint64_t size_bytes)
 {
     uint64_t spilled, now_ms = (uint64_t)clock_monotonic_ms();
 
@@ -154,100 +141,4 @@ is_spill_full(struct parent *p, uint64_t size_bytes)
                  (unsigned long long)p->config->spill_max);
     }
     return true;
-}
-
-static void
-add_given(struct child *worker, struct spool_segment_id id, uint64_t size_bytes)
-{
-    struct given_segment *given = mem_alloc(sizeof *given);
-
-    given->id = id;
-    given->size_bytes = size_bytes;
-    given->next = worker->segments;
-    worker->segments = given;
-}
-
-static int
-make_segment(struct child *worker, uint64_t size_bytes, struct spool_segment_id *id, int *fd,
-             uint8_t key[SIPHASH_KEY_SIZE])
-{
-    struct parent *p = worker->parent;
-    int rc;
-
-    *id = (struct spool_segment_id){(uint16_t)p->config->node, p->epoch, 0};
-    if (is_spill_full(p, size_bytes))
-        return ERR_FULL;
-    id->number = ++p->next_segment;
-    rc = spool_segment_create(&spool_io_disk, p->spool_dir_fd, *id, size_bytes, fd, key);
-    if (rc < 0)
-        log_line(LOG_LEVEL_ALARM, NULL, "segment-not-made",
-                 "size=%llu error=\"%s\" effect=\"what must be spooled is answered 452\"",
-                 (unsigned long long)size_bytes, err_text(rc));
-    else
-        add_given(worker, *id, size_bytes);
-    return rc;
-}
-
-void
-parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes)
-{
-    uint8_t key[SIPHASH_KEY_SIZE] = {0};
-    struct spool_segment_id id;
-    struct buf b;
-    int fd = -1;
-    bool made, sent;
-
-    if (worker->channel == NULL)
-        return;
-    made = make_segment(worker, size_bytes, &id, &fd, key) == ERR_OK;
-    buf_init(&b, 0);
-    put_u32(&b, ticket);
-    put_u16(&b, id.node);
-    put_u32(&b, id.epoch);
-    put_u32(&b, id.number);
-    put_bytes(&b, (struct slice){(const char *)key, sizeof key});
-    put_u64(&b, size_bytes);
-    sent = channel_send(worker->channel, RELAYD_SEGMENT, buf_slice(&b), &fd, made) == ERR_OK;
-    buf_fini(&b);
-    if (made)
-        close(fd);
-    if (sent)
-        return;
-    log_line(LOG_LEVEL_ALARM, NULL, "segment-not-sent", "worker=%u effect=\"it is replaced\"",
-             worker->index);
-    if (made)
-        parent_done_segment(worker, id);
-    channel_close(&worker->channel); /* it ends when it sees that */
-}
-
-void
-parent_done_segment(struct child *worker, struct spool_segment_id id)
-{
-    for (struct given_segment **at = &worker->segments; *at; at = &(*at)->next) {
-        struct given_segment *given = *at;
-
-        if (given->id.epoch != id.epoch || given->id.number != id.number)
-            continue;
-        *at = given->next;
-        free(given);
-        seal_segment(worker->parent, id);
-        return;
-    }
-}
-
-/* Segments of earlier starts of this node that were never sealed: their writers are dead. */
-void
-parent_seal_orphans(struct parent *p)
-{
-    DIR *dir = opendir(p->config->spool_dir);
-    struct spool_segment_id id;
-    struct dirent *entry;
-
-    if (dir == NULL)
-        return;
-    while ((entry = readdir(dir)) != NULL)
-        if (spool_segment_parse_name(entry->d_name, &id) == ERR_OK && id.node == p->config->node &&
-            id.epoch != p->epoch)
-            seal_segment(p, id); /* harmless for one that is sealed */
-    closedir(dir);
 }

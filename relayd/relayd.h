@@ -6,7 +6,8 @@
  *
  *   parent --- worker x N      segments, replica, event log out; wants and done segments in
  *     |  \---- state           a channel per worker is handed over
- *     \------- control         PostgreSQL <-> node
+ *     |\------ control         PostgreSQL <-> node
+ *     \------- segments        makes and seals the spool's files
  */
 #ifndef RELAYD_H
 #define RELAYD_H
@@ -21,8 +22,9 @@ enum relayd_message {
     RELAYD_REPLICA,     /* fd of a new replica file, read-only */
     RELAYD_STATE,       /* fd of a channel to the state process */
     RELAYD_EVENT_LOG,   /* fd of the event log, append-only */
-    RELAYD_STOP,        /* u8 others_take_over: leave what is queued at the sockets to them. Stop
-                           accepting; finish what runs, at most 30 s; exit 0 */
+    RELAYD_STOP,        /* u8 others_take_over: leave what is queued at the sockets to them; u32 ms:
+                           within that time. Stop accepting; finish what runs; exit 0. Said again
+                           with less time: hurry */
     /* worker -> parent */
     RELAYD_WANT_SEGMENT, /* u32 ticket, u64 size */
     RELAYD_DONE_SEGMENT, /* u16 node, u32 epoch, u32 number, u8 has_records */
@@ -31,6 +33,12 @@ enum relayd_message {
     /* control -> parent */
     RELAYD_REPLICA_WRITTEN, /* a new replica has been renamed into place */
     RELAYD_DATABASE,        /* u8 is_up, text: why not; for `status` */
+    /* parent -> segments, one at a time; each is answered */
+    RELAYD_MAKE_SEGMENT, /* u16 node, u32 epoch, u32 number, u64 size */
+    RELAYD_SEAL_SEGMENT, /* u16 node, u32 epoch, u32 number */
+    /* segments -> parent */
+    RELAYD_MADE_SEGMENT,   /* u32 -err, key[16] as bytes; fd */
+    RELAYD_SEALED_SEGMENT, /* u32 -err */
 };
 
 /* state-dir/replica.cdb */
@@ -56,5 +64,6 @@ struct worker_args {
 int worker_run(const struct config *config, const struct worker_args *args);
 int state_process_run(const struct config *config, int parent_fd);
 int control_process_run(const struct config *config, int parent_fd);
+int segment_process_run(const struct config *config, int parent_fd);
 
 #endif

@@ -29,7 +29,7 @@
 
 #define BEAT_MS 1000
 #define EVENT_FLUSH_MS 100
-#define STOP_MS 30000      /* after RELAYD_STOP */
+#define STOP_MS 30000      /* after a signal */
 #define ORPHAN_MS 5000     /* after the parent's death: a new one waits for us */
 #define GRACE_MS 3000      /* in a reload: clients that have just come go on as if nothing were */
 #define LAST_WORDS_MS 2000 /* for what clients have not taken yet */
@@ -113,6 +113,19 @@ stop(struct worker *w, int64_t within_ms, bool others_take_over)
     worker_check_idle(w);
 }
 
+static void
+take_stop(struct worker *w, struct slice payload)
+{
+    struct decoder d = decoder_of(payload);
+    bool others_take_over = get_u8(&d) == 1;
+    uint32_t within_ms = get_u32(&d);
+
+    CHECK(decoder_done(&d));
+    if (w->stopping && !w->closing)
+        close_sessions(w); /* no more grace */
+    stop(w, within_ms, others_take_over);
+}
+
 void
 worker_check_idle(struct worker *w)
 {
@@ -151,13 +164,17 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
             event_log_use(w->events, fds[0]);
         return;
     case RELAYD_STOP:
-        stop(w, STOP_MS, payload.n == 1 && payload.p[0] == 1);
+        take_stop(w, payload);
         return;
     case RELAYD_WANT_SEGMENT:
     case RELAYD_DONE_SEGMENT:
     case RELAYD_ADD_WORKER:
     case RELAYD_REPLICA_WRITTEN:
     case RELAYD_DATABASE:
+    case RELAYD_MAKE_SEGMENT:
+    case RELAYD_SEAL_SEGMENT:
+    case RELAYD_MADE_SEGMENT:
+    case RELAYD_SEALED_SEGMENT:
         break;
     }
     CHECK(!"a message that is not for a worker");

@@ -7,6 +7,7 @@
 #include "base/config.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -283,7 +284,7 @@ static const struct rule {
     {.offset = FIELD(run_dir), .check = check_folder},
     {.offset = FIELD(log_dir), .check = check_folder},
     {.offset = FIELD(timezone), .check = check_zone},
-    {FIELD(workers), 1, 64, 0, NULL},
+    {FIELD(workers), 1, 31, 0, NULL},
     {FIELD(deliverers), 1, 64, 0, NULL},
     {FIELD(max_message_size), KIB, 2 * GIB, 0, NULL},
     {FIELD(probe_interval_min_ms), 100, DAY, 0, NULL},
@@ -489,8 +490,28 @@ read_file(const char *path, struct buf *text)
     return rc;
 }
 
-int
-config_load(const char *path, struct buf *problems, struct config **config)
+#define CACHED_SIZES 64  /* of libc, 16 octets apart */
+#define CACHED_BLOCKS 16 /* of each size; it keeps 7 */
+
+/* What was read may hold a password, and what libconfuse frees keeps its content in libc's caches:
+ * processes that are not to know it are forked from this one. M_PERTURB wipes the larger blocks. */
+static void
+wipe_freed_blocks(void)
+{
+    void *blocks[CACHED_SIZES * CACHED_BLOCKS];
+    size_t count = 0;
+
+    for (size_t size = 1; size <= CACHED_SIZES; size++)
+        for (int i = 0; i < CACHED_BLOCKS; i++) {
+            blocks[count] = mem_alloc(size * 16 + 8);
+            explicit_bzero(blocks[count++], size * 16 + 8);
+        }
+    while (count > 0)
+        free(blocks[--count]);
+}
+
+static int
+read_config(const char *path, struct buf *problems, struct config **config)
 {
     struct loading l = {.config = mem_alloc(sizeof *l.config)};
     struct buf text;
@@ -518,12 +539,32 @@ config_load(const char *path, struct buf *problems, struct config **config)
     return rc;
 }
 
+int
+config_load(const char *path, struct buf *problems, struct config **config)
+{
+    int rc;
+
+    (void)mallopt(M_PERTURB, 0x55);
+    rc = read_config(path, problems, config);
+    (void)mallopt(M_PERTURB, 0);
+    wipe_freed_blocks();
+    return rc;
+}
+
 static void
 free_words(struct config_words *words)
 {
     for (size_t i = 0; i < words->count; i++)
         free(words->items[i]);
     free(words->items);
+}
+
+static void
+free_text(char *text)
+{
+    if (text != NULL)
+        explicit_bzero(text, strlen(text));
+    free(text);
 }
 
 void
@@ -538,7 +579,7 @@ config_free(struct config **config_p)
         void *field = field_of(config, &options[i]);
 
         if (options[i].kind == KIND_TEXT)
-            free(*(char **)field);
+            free_text(*(char **)field);
         else if (options[i].kind == KIND_WORDS)
             free_words(field);
         else if (options[i].kind == KIND_ENDPOINTS)

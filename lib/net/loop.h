@@ -26,6 +26,9 @@ struct event_base *loop_event_base(struct loop *loop);
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* after the current turn */
 
+/* For a process that does the waiting for others: its turns may take as long as the disk does. */
+void loop_allow_stalls(struct loop *loop);
+
 int64_t loop_now_ms(struct loop *loop); /* monotonic time, read once a turn */
 
 /* Runs fn(ctx) after the current turn, in order of deferral; what it defers runs after it, in the

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/parse.h"
@@ -185,18 +187,51 @@ process_lock(const char *path, int *fd, pid_t *owner)
     return ERR_OK;
 }
 
-int
-process_become(const char *user)
+/* --- Users and capabilities. */
+
+static int
+set_capabilities(uint64_t wanted)
 {
-    struct passwd *pw;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        data[i].effective = data[i].permitted = (uint32_t)(wanted >> 32 * i);
+    return syscall(SYS_capset, &header, data) < 0 ? ERR_IO : ERR_OK;
+}
+
+static uint64_t
+get_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {0};
+
+    if (syscall(SYS_capget, &header, data) < 0)
+        return 0;
+    return (uint64_t)data[1].effective << 32 | data[0].effective;
+}
+
+int
+process_drop_capabilities(void)
+{
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    return set_capabilities(0);
+}
+
+/* Needs CAP_SETPCAP; without it we could not have had more than what is there anyway. */
+static void
+bound_capabilities(uint64_t kept)
+{
+    for (int capability = 0; capability <= CAP_LAST_CAP; capability++)
+        if (!(kept >> capability & 1))
+            (void)prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);
+}
+
+static int
+change_user(const char *user, const struct passwd *pw)
+{
     int death_signal = 0;
 
-    if (user[0] == '\0' || geteuid() != 0)
-        return ERR_OK;
-    errno = 0;
-    pw = getpwnam(user);
-    if (pw == NULL)
-        return errno && errno != ENOENT ? ERR_IO : ERR_NOT_FOUND;
     prctl(PR_GET_PDEATHSIG, &death_signal);
     if (initgroups(user, pw->pw_gid) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
         setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
@@ -204,4 +239,40 @@ process_become(const char *user)
     if (death_signal != 0)
         prctl(PR_SET_PDEATHSIG, death_signal);
     return ERR_OK;
+}
+
+static bool
+may_change_user(void)
+{
+    uint64_t needed = PROCESS_CAPABILITY(CAP_SETUID) | PROCESS_CAPABILITY(CAP_SETGID);
+
+    return geteuid() == 0 || (get_capabilities() & needed) == needed;
+}
+
+int
+process_become_keeping(const char *user, uint64_t capabilities)
+{
+    struct passwd *pw;
+    int rc;
+
+    if (user[0] == '\0' || !may_change_user())
+        return ERR_OK;
+    errno = 0;
+    pw = getpwnam(user);
+    if (pw == NULL)
+        return errno && errno != ENOENT ? ERR_IO : ERR_NOT_FOUND;
+    bound_capabilities(capabilities);
+    if (capabilities != 0 && prctl(PR_SET_KEEPCAPS, 1) < 0)
+        return ERR_IO;
+    rc = change_user(user, pw);
+    if (rc == ERR_OK)
+        rc = set_capabilities(capabilities);
+    (void)prctl(PR_SET_KEEPCAPS, 0);
+    return rc;
+}
+
+int
+process_become(const char *user)
+{
+    return process_become_keeping(user, 0);
 }

@@ -6,6 +6,7 @@
 #ifndef NET_PROCESS_H
 #define NET_PROCESS_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -24,8 +25,15 @@ void process_ends_with_channel(void);
  * held until exit. ERR_BUSY: somebody has it, *owner is the pid if readable. */
 MUST_USE int process_lock(const char *path, int *fd, pid_t *owner);
 
-/* Becomes `user` for good if we are root; nothing when user is "". ERR_NOT_FOUND: no such user.
- * ERR_IO. */
+#define PROCESS_CAPABILITY(number) (UINT64_C(1) << (number)) /* CAP_... of <linux/capability.h> */
+
+/* Becomes `user` for good, without any capability, if we are root or may change users; nothing when
+ * user is "". ERR_NOT_FOUND: no such user. ERR_IO. */
 MUST_USE int process_become(const char *user);
+/* The same, but keeps these capabilities of ours, effective and permitted (PROCESS_CAPABILITY,
+ * or'ed); no program that is executed can ever have others. */
+MUST_USE int process_become_keeping(const char *user, uint64_t capabilities);
+/* Gives up all capabilities, whoever we are. */
+MUST_USE int process_drop_capabilities(void);
 
 #endif

@@ -61,7 +61,7 @@ static const struct {
      "5: node: \"0\" is out of range; write a value from 1 to 32767\n"},
     {"a section is no setting", "tls {\n certificate = a\n}\nworkers = 65\n",
      "1: tls: there is no such setting; postern.conf(5) lists all\n"
-     "4: workers: \"65\" is out of range; write a value from 1 to 64\n"},
+     "4: workers: \"65\" is out of range; write a value from 1 to 31\n"},
     {"all of several",
      "node = 32768\nworkers = many\nbogus = 1\nlisten = { \"host:25\", 1.2.3.4:0 }\n",
      "1: node: \"32768\" is out of range; write a value from 1 to 32767\n"
@@ -96,10 +96,10 @@ static const struct {
      "is too long; write 192.0.2.0/24\n"},
     {"no equal sign", "node 3\nworkers = 0\n",
      "1: missing equal sign after option 'node'" GRAMMAR
-     "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
+     "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},
     {"no value", "node =\nworkers = 0\n",
      "1: a setting has no value; write NAME = VALUE in one line\n"
-     "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
+     "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},
     {"an open text", "hostname = \"mx.isp.example\nnode = 0\n",
      "1: a text is not closed in its line; end it with \"\n"
      "2: node: \"0\" is out of range; write a value from 1 to 32767\n"},
@@ -114,7 +114,7 @@ static const struct {
      "5: node: \"0\" is out of range; write a value from 1 to 32767\n"},
     {"a list for one value", "node = { 1 }\nworkers = 0\n",
      "1: unexpected token '{'" GRAMMAR
-     "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
+     "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},
     {"two values", "postmaster = ops team\n",
      "1: team: there is no such setting; postern.conf(5) lists all\n"},
     {"lines are counted through comments", "/* one\n two\n three */ # four\n// five\nnode = 0\n",
@@ -129,10 +129,10 @@ static const struct {
      "this host, such as mx1.isp.example\n"},
     {"a control character in a text", "user = \"a\002b\"\nworkers = 0\n",
      "1: a control character stands here; write plain text\n"
-     "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
+     "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},
     {"control characters", "node = \001\nworkers = 0\n",
      "1: a control character stands here; write plain text\n"
-     "2: workers: \"0\" is out of range; write a value from 1 to 64\n"},
+     "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},
 };
 
 Test(config, every_problem_is_told_with_its_line)
@@ -188,7 +188,7 @@ Test(config, an_empty_file_gives_the_defaults)
 
 static const char good_file[] = "\xef\xbb\xbf# Postern\r\n"
                                 "hostname = mx1.isp.example\r\n"
-                                "node=32767 workers = 64 // two in a line\n"
+                                "node=32767 workers = 31 // two in a line\n"
                                 "database = \"host=/run/postgresql dbname=postern\"\n"
                                 "listen = {\n"
                                 "  \"192.0.2.1\", # the port is 25\n"
@@ -209,7 +209,7 @@ Test(config, a_full_file_gives_its_values)
 
     cr_expect_str_eq(config->hostname, "mx1.isp.example");
     cr_expect_eq(config->node, 32767);
-    cr_expect_eq(config->workers, 64);
+    cr_expect_eq(config->workers, 31);
     cr_expect_str_eq(config->database, "host=/run/postgresql dbname=postern");
     cr_assert_eq(config->listen.count, 3);
     cr_expect_str_eq(inet_endpoint_text(&config->listen.items[0], text), "192.0.2.1:25");

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Segments, as the parent sees them: what each worker has been given, and a queue of work for the
+ * segments process, which waits for the disk.  It gets one job at a time, so that its death leaves
+ * one question open, and new segments go before seals, since somebody waits for them.
+ *
+ * An id is used once.  Whatever happens to a new segment (its worker died meanwhile, the process
+ * died, the disk is full), its id is sealed in the end, which frees what holds no record.
+ */
+#include "relayd/parent_private.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/codec.h"
+#include "base/log.h"
+
+#define SEAL_TRIES 2 /* then it is for the next start, and for people */
+
+struct segment_job {
+    STAILQ_ENTRY(segment_job) link;
+    bool is_seal;
+    unsigned tries;
+    struct spool_segment_id id;
+    uint64_t size_bytes;  /* of a new one, as all below */
+    struct child *worker; /* NULL: gone */
+    uint32_t ticket;
+};
+
+/* --- The queue. */
+
+static struct segment_job *
+take_job(struct segment_jobs *queue)
+{
+    struct segment_job *job = STAILQ_FIRST(queue);
+
+    if (job != NULL)
+        STAILQ_REMOVE_HEAD(queue, link);
+    return job;
+}
+
+/* One whose worker is gone needs no file any more. */
+static struct segment_job *
+next_job(struct parent *p)
+{
+    struct segment_job *job;
+
+    while ((job = take_job(&p->makes)) != NULL) {
+        if (job->worker != NULL)
+            return job;
+        free(job);
+    }
+    return take_job(&p->seals);
+}
+
+static int
+send_job(struct parent *p, const struct segment_job *job)
+{
+    struct buf b;
+    int rc;
+
+    buf_init(&b, 0);
+    put_u16(&b, job->id.node);
+    put_u32(&b, job->id.epoch);
+    put_u32(&b, job->id.number);
+    if (!job->is_seal)
+        put_u64(&b, job->size_bytes);
+    rc = channel_send(parent_segments_child(p)->channel,
+                      job->is_seal ? RELAYD_SEAL_SEGMENT : RELAYD_MAKE_SEGMENT, buf_slice(&b), NULL,
+                      0);
+    buf_fini(&b);
+    return rc;
+}
+
+void
+parent_segments_pump(struct parent *p)
+{
+    if (p->segment_job != NULL || parent_segments_child(p)->channel == NULL)
+        return;
+    p->segment_job = next_job(p);
+    if (p->segment_job != NULL && send_job(p, p->segment_job) < 0)
+        channel_close(&parent_segments_child(p)->channel); /* it ends, and is started anew */
+}
+
+bool
+parent_segments_idle(const struct parent *p)
+{
+    return p->segment_job == NULL && STAILQ_EMPTY(&p->makes) && STAILQ_EMPTY(&p->seals);
+}
+
+static void
+seal(struct parent *p, struct spool_segment_id id)
+{
+    struct segment_job *job = mem_alloc(sizeof *job);
+
+    job->is_seal = true;
+    job->id = id;
+    STAILQ_INSERT_TAIL(&p->seals, job, link);
+    parent_segments_pump(p);
+}
+
+/* --- New segments. */
+
+static void
+answer_worker(struct child *worker, uint32_t ticket, struct spool_segment_id id, struct slice key,
+              uint64_t size_bytes, int fd)
+{
+    struct buf b;
+    bool sent;
+
+    if (worker->channel == NULL)
+        return;
+    buf_init(&b, 0);
+    put_u32(&b, ticket);
+    put_u16(&b, id.node);
+    put_u32(&b, id.epoch);
+    put_u32(&b, id.number);
+    put_bytes(&b, key);
+    put_u64(&b, size_bytes);
+    sent = channel_send(worker->channel, RELAYD_SEGMENT, buf_slice(&b), &fd, fd >= 0) == ERR_OK;
+    buf_fini(&b);
+    if (sent)
+        return;
+    log_line(LOG_LEVEL_ALARM, NULL, "segment-not-sent", "worker=%u effect=\"it is replaced\"",
+             worker->index);
+    if (fd >= 0)
+        parent_done_segment(worker, id);
+    channel_close(&worker->channel); /* it ends when it sees that */
+}
+
+static void
+refuse(struct child *worker, uint32_t ticket, struct spool_segment_id id, uint64_t size_bytes)
+{
+    static const char no_key[SIPHASH_KEY_SIZE];
+
+    answer_worker(worker, ticket, id, (struct slice){no_key, sizeof no_key}, size_bytes, -1);
+}
+
+static void
+add_given(struct child *worker, struct spool_segment_id id, uint64_t size_bytes)
+{
+    struct given_segment *given = mem_alloc(sizeof *given);
+
+    given->id = id;
+    given->size_bytes = size_bytes;
+    given->next = worker->segments;
+    worker->segments = given;
+}
+
+/* It counts as given from here on: two requests must not share what is left of spill-max. */
+void
+parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes)
+{
+    struct parent *p = worker->parent;
+    struct spool_segment_id id = {(uint16_t)p->config->node, p->epoch, 0};
+    struct segment_job *job;
+
+    if (worker->channel == NULL)
+        return;
+    if (parent_is_spill_full(p, size_bytes)) {
+        refuse(worker, ticket, id, size_bytes);
+        return;
+    }
+    id.number = ++p->next_segment;
+    add_given(worker, id, size_bytes);
+    job = mem_alloc(sizeof *job);
+    *job = (struct segment_job){
+        .id = id, .size_bytes = size_bytes, .worker = worker, .ticket = ticket};
+    STAILQ_INSERT_TAIL(&p->makes, job, link);
+    parent_segments_pump(p);
+}
+
+void
+parent_done_segment(struct child *worker, struct spool_segment_id id)
+{
+    for (struct given_segment **at = &worker->segments; *at; at = &(*at)->next) {
+        struct given_segment *given = *at;
+
+        if (given->id.epoch != id.epoch || given->id.number != id.number)
+            continue;
+        *at = given->next;
+        free(given);
+        seal(worker->parent, id);
+        return;
+    }
+}
+
+void
+parent_segments_worker_ended(struct child *worker)
+{
+    struct parent *p = worker->parent;
+    struct segment_job *job;
+
+    STAILQ_FOREACH(job, &p->makes, link)
+    if (job->worker == worker)
+        job->worker = NULL;
+    if (p->segment_job && p->segment_job->worker == worker)
+        p->segment_job->worker = NULL;
+    while (worker->segments)
+        parent_done_segment(worker, worker->segments->id);
+}
+
+/* --- What the segments process says. */
+
+static void
+on_made(const struct segment_job *job, int err, struct slice key, int fd)
+{
+    if (err < 0)
+        log_line(LOG_LEVEL_ALARM, NULL, "segment-not-made",
+                 "size=%llu error=\"%s\" effect=\"what must be spooled is answered 452\"",
+                 (unsigned long long)job->size_bytes, err_text(err));
+    if (job->worker == NULL)
+        return; /* its end has seen to the id */
+    if (err == ERR_OK && fd >= 0)
+        answer_worker(job->worker, job->ticket, job->id, key, job->size_bytes, fd);
+    else {
+        parent_done_segment(job->worker, job->id);
+        refuse(job->worker, job->ticket, job->id, job->size_bytes);
+    }
+}
+
+static void
+on_sealed(const struct segment_job *job, int err)
+{
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+
+    if (err < 0 && err != ERR_NOT_FOUND)
+        log_line(LOG_LEVEL_ALARM, NULL, "segment-not-sealed", "segment=%s error=\"%s\"",
+                 spool_segment_name(job->id, name), err_text(err));
+}
+
+void
+parent_segments_message(struct parent *p, uint16_t type, struct decoder *d, int fd)
+{
+    struct segment_job *job = p->segment_job;
+    int err = -(int)get_u32(d);
+
+    if (job == NULL || job->is_seal != (type == RELAYD_SEALED_SEGMENT))
+        return;
+    p->segment_job = NULL;
+    if (job->is_seal)
+        on_sealed(job, err);
+    else
+        on_made(job, err, get_bytes(d), fd);
+    free(job);
+    parent_segments_pump(p);
+}
+
+/* What it was at is asked once more if it is a seal; a worker asks again by itself. */
+void
+parent_segments_process_ended(struct parent *p)
+{
+    static const char no_key[SIPHASH_KEY_SIZE];
+    struct segment_job *job = p->segment_job;
+
+    p->segment_job = NULL;
+    if (job == NULL)
+        return;
+    if (job->is_seal && ++job->tries < SEAL_TRIES) {
+        STAILQ_INSERT_TAIL(&p->seals, job, link);
+        return;
+    }
+    if (job->is_seal)
+        on_sealed(job, ERR_CLOSED);
+    else
+        on_made(job, ERR_CLOSED, (struct slice){no_key, sizeof no_key}, -1);
+    free(job);
+}
+
+/* Segments of earlier starts of this node that were never sealed: their writers are dead. */
+void
+parent_seal_orphans(struct parent *p)
+{
+    DIR *dir = opendir(p->config->spool_dir);
+    struct spool_segment_id id;
+    struct dirent *entry;
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        if (spool_segment_parse_name(entry->d_name, &id) == ERR_OK && id.node == p->config->node &&
+            id.epoch != p->epoch)
+            seal(p, id); /* harmless for one that is sealed */
+    closedir(dir);
+}
+
+void
+parent_segments_free(struct parent *p)
+{
+    struct segment_job *job;
+
+    while ((job = take_job(&p->makes)) != NULL || (job = take_job(&p->seals)) != NULL)
+        free(job);
+    free(p->segment_job);
+    for (size_t i = 0; i < CHILDREN_MAX; i++)
+        while (p->children[i].segments) {
+            struct given_segment *given = p->children[i].segments;
+
+            p->children[i].segments = given->next;
+            free(given);
+        }
+}
