@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "relayd/capacity.h"
 
 #define RETIRE_MS 30000 /* for what an old worker's clients are in the middle of */
 #define HURRY_MS 5000   /* when the next reload waits */
@@ -157,6 +158,7 @@ take_over(struct parent *p)
              p->next_config->workers);
     p->config = p->next_config;
     p->next_config = NULL;
+    capacity_raise(p->config);
     replace_workers(p);
     replace_helpers(p);
     config_free(&before);

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "net/listener.h"
 #include "net/process.h"
+#include "relayd/capacity.h"
 
 #define OLD_CHILDREN_WAIT_MS 8000
 #define PRIVILEGED_PORTS 1024
@@ -284,7 +285,7 @@ int
 parent_test(const struct config *c)
 {
     struct sandbox_layers layers = sandbox_available();
-    char text[SANDBOX_TEXT_SIZE];
+    char text[SANDBOX_TEXT_SIZE], problem[CAPACITY_TEXT_SIZE];
     bool good = has_user("user", c->user);
 
     good &= has_user("worker-user", c->worker_user);
@@ -295,6 +296,8 @@ parent_test(const struct config *c)
     if (c->user[0] == '\0' && geteuid() == 0)
         printf("warning: started as root without the setting user, relayd stays root\n");
     warn_of_open_folders(c);
+    if (capacity_problem(c, problem)[0] != '\0')
+        printf("warning: %s\n", problem);
     return 0;
 }
 
@@ -311,6 +314,7 @@ parent_set_up(struct parent *p)
             c->timezone);
         return ERR_NOT_FOUND;
     }
+    capacity_raise(c); /* while we may */
     if (make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 || bind_sockets(p) < 0)
         return ERR_IO;
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* the kernel has it, or is old */

@@ -23,7 +23,6 @@
 #include "net/listener.h"
 #include "relayd/arrival.h"
 #include "relayd/backend.h"
-#include "relayd/capacity.h"
 #include "relayd/event_log.h"
 #include "relayd/session.h"
 
@@ -302,7 +301,6 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     CHECK(rc == ERR_OK);
     w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
     w->pool = backend_pool_new(w);
-    capacity_raise(config);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);
     w->server_settings = (struct smtp_server_settings){
