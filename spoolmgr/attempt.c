@@ -618,7 +618,7 @@ crashed(struct keeper *k, struct attempt *a)
 
     if (a->dot_sent)
         attempt_possible_duplicate(k, m, "its deliverer died after the end of the message");
-    if (a->dot_sent || mail->crashes++ > 0) /* it may be the message that kills them */
+    if (mail->crashes++ > 0 || a->dot_sent) /* it may be the message that kills them */
         next_at_ms = now_ms + k->config->message_retry_min_ms;
     if (a->offered)
         spool_store_attempt(k->store, m, now_ms, next_at_ms, false, "the deliverer died");

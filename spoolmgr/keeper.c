@@ -213,6 +213,7 @@ on_tick(void *ctx)
         committer_clean(k->committer);
     }
     plan_sweep(k);
+    drain_look(k);
     keeper_pump(k);
     check_pass(k);
     check_stop(k);

@@ -5,6 +5,7 @@
  *   keeper.c     life: opens, ticks, passes, control socket, end
  *   plan.c       messages of the store <-> tasks of the schedule
  *   attempt.c    one attempt: where to, with whom, and what its outcome means
+ *   drain.c      customers' servers that ask for their mail
  *   noroute.c    mail that nobody takes: said, and expired
  *   report.c     what has become of a message, said once it is durable
  *   fleet.c      the deliverers: children, channels, packets
@@ -139,6 +140,9 @@ void attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const
 
 /* The shared table is a new one: takes the slots of what runs anew. */
 void attempt_retake_slots(struct keeper *k);
+
+/* drain.c */
+void drain_look(struct keeper *k); /* takes the requests of customers' servers for their mail */
 
 /* report.c */
 /* One line on a message, once all that is queued for the ledger by now is durable. */

@@ -92,6 +92,13 @@ heap_remove(struct schedule_heap *h, struct schedule_item *item, is_before befor
     heap_down(h, last->heap_at, before);
 }
 
+static void
+heap_order(struct schedule_heap *h, is_before before)
+{
+    for (size_t at = h->count / 2; at-- > 0;)
+        heap_down(h, at, before);
+}
+
 /* --- Queues. */
 
 void
@@ -187,6 +194,28 @@ schedule_promote(struct schedule *s, int64_t now_ms)
         while (queue->waiting.count > 0 && queue->waiting.items[0]->next_at_ms <= now_ms)
             make_ready(queue, queue->waiting.items[0]);
     }
+}
+
+size_t
+schedule_make_due(struct schedule_queue *queue,
+                  bool (*keeps_its_pause)(const struct schedule_item *item))
+{
+    struct schedule_heap *waiting = &queue->waiting;
+    size_t count = waiting->count, kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct schedule_item *item = waiting->items[i];
+
+        if (keeps_its_pause(item)) {
+            heap_set(waiting, kept++, item);
+            continue;
+        }
+        item->state = SCHEDULE_READY;
+        heap_add(&queue->ready, item, is_older);
+    }
+    waiting->count = kept;
+    heap_order(waiting, is_sooner);
+    return count - kept;
 }
 
 struct schedule_item *

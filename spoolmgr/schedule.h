@@ -61,6 +61,10 @@ void schedule_put(struct schedule *s, struct schedule_item *item, struct schedul
 void schedule_remove(struct schedule_item *item); /* harmless if it is in none */
 /* Waiting items whose moment has come become ready. */
 void schedule_promote(struct schedule *s, int64_t now_ms);
+/* Waiting items of the queue become ready now, but for those that keep their pause.  Returns how
+ * many.  Costs as much as there are waiting. */
+size_t schedule_make_due(struct schedule_queue *queue,
+                         bool (*keeps_its_pause)(const struct schedule_item *item));
 /* The oldest ready item, which now runs; NULL: none. */
 struct schedule_item *schedule_take(struct schedule_queue *queue);
 struct schedule_item *schedule_peek(const struct schedule_queue *queue);

@@ -297,6 +297,21 @@ shared_health_failed(struct shared_table *table, const struct inet_endpoint *end
     return false;
 }
 
+void
+shared_health_probe_now(struct shared_table *table, const struct inet_endpoint *endpoint,
+                        int64_t wall_ms)
+{
+    uint64_t key = shared_endpoint_key(table, endpoint);
+    struct shared_health_entry *entry = find_entry(table, key);
+    uint64_t word;
+
+    if (entry == NULL || status_of(key, atomic_load(&entry->status)).state != SHARED_HEALTH_DOWN)
+        return;
+    /* A probe that runs now was begun before this was known: its failure means nothing any more. */
+    word = atomic_load(&entry->probe);
+    (void)atomic_compare_exchange_strong(&entry->probe, &word, probe_word(key, wall_ms, false));
+}
+
 /* --- Looking. */
 
 static bool

@@ -22,7 +22,7 @@
 #include "state/shared_use.h"
 
 #define SHARED_MAGIC "PSTNSHRD"
-#define SHARED_LAYOUT 3
+#define SHARED_LAYOUT 4
 #define SHARED_HEALTH_MAX 1024 /* endpoints; a power of two */
 #define SHARED_USE_MAX 8192    /* customers with mail on one day */
 #define SHARED_SLOTS_MAX 1024  /* endpoints to which one worker holds connections */
@@ -32,6 +32,7 @@
 #define SHARED_WINDOW_RING 64 /* minutes; more than an hour, a power of two */
 #define SHARED_CLIENT_ROWS 2048
 #define SHARED_SUSPECTS_MAX 128
+#define SHARED_DRAINS_MAX 65536 /* one a customer, by the lower half of its id */
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "a lock could be stopped");
 
@@ -44,6 +45,7 @@ struct shared_header {
     _Atomic uint32_t epoch;
     _Atomic uint64_t next_number;
     _Atomic uint64_t evictions, window_evictions, use_lost;
+    _Atomic uint64_t drains; /* counted up behind each new request */
     /* Set by the relay's parent before it has workers: from the snapshot, or that there is none. */
     _Atomic uint32_t is_restored;
     uint8_t limits_key[SIPHASH_KEY_SIZE]; /* of windows and fingerprints; goes into the snapshot */
@@ -108,6 +110,7 @@ struct shared_memory {
     _Alignas(64) _Atomic uint64_t window_keys[SHARED_WINDOWS_MAX]; /* 0: empty */
     struct shared_window windows[SHARED_WINDOWS_MAX];
     struct shared_suspect suspects[SHARED_SUSPECTS_MAX];
+    _Alignas(64) _Atomic uint64_t drains[SHARED_DRAINS_MAX]; /* see shared_drain.c */
     struct shared_column columns[SHARED_WORKERS_MAX];
     struct shared_clients clients[SHARED_WORKERS_MAX];
 };
@@ -117,6 +120,7 @@ struct shared_table {
     int64_t probe_max_ms; /* this process's own: the longest pause it has been asked for */
     uint64_t day;         /* of shared_use, between these two moments */
     int64_t day_seen_ms, day_ends_ms;
+    uint64_t drains_seen; /* of the header's, when this process looked last */
 };
 
 /* Zeroes what a dead worker held (shared_client.c). */

@@ -97,6 +97,9 @@ bool shared_health_succeeded(struct shared_table *table, const struct inet_endpo
 bool shared_health_failed(struct shared_table *table, const struct inet_endpoint *endpoint,
                           enum shared_health_reason reason, int64_t wall_ms, int64_t probe_min_ms,
                           int64_t probe_max_ms);
+/* Somebody says that it is back: while it is down, the next who asks may probe it. */
+void shared_health_probe_now(struct shared_table *table, const struct inet_endpoint *endpoint,
+                             int64_t wall_ms);
 /* ERR_NOT_FOUND: nothing known. */
 MUST_USE int shared_health_get(const struct shared_table *table,
                                const struct inet_endpoint *endpoint, struct shared_health *health);
@@ -155,6 +158,18 @@ void shared_client_leave(struct shared_table *table, unsigned slot,
 uint32_t shared_client_count(const struct shared_table *table, const struct inet_endpoint *client);
 /* All that have entered and not left, on this node. */
 uint32_t shared_connections(const struct shared_table *table);
+
+/* --- Drains: a customer's server asks for its waiting mail (ETRN), the keeper of the spool takes
+ * the request. */
+enum shared_drain_answer { SHARED_DRAIN_STARTED, SHARED_DRAIN_TOO_SOON };
+
+/* At most once a minute for each customer, exact over all processes. */
+enum shared_drain_answer shared_drain_request(struct shared_table *table, uint32_t customer_id,
+                                              int64_t wall_ms);
+/* The keeper: each request that has not been taken; cheap when there is none.  One comes again if
+ * the keeper dies while it takes it. */
+void shared_drain_take(struct shared_table *table, void (*each)(void *ctx, uint32_t customer_id),
+                       void *ctx);
 
 /* --- Suspects: messages at which workers die. */
 /* What the worker is working on at this moment; 0: nothing in particular. */

@@ -154,6 +154,44 @@ Test(schedule, a_message_backs_off_alone_and_doubles)
     cr_expect_eq(schedule_unknown_pause_ms(3), -1);
 }
 
+static bool
+keeps_odd_moments(const struct schedule_item *item)
+{
+    return item->next_at_ms % 2 != 0;
+}
+
+Test(schedule, what_is_made_due_is_ready_by_age_and_the_rest_keeps_its_moment)
+{
+    struct schedule s;
+    struct schedule_item items[ITEMS] = {0}, *item;
+    struct schedule_queue *queue;
+    int64_t last_ms = -1;
+
+    schedule_init(&s);
+    queue = schedule_queue_of(&s, 7);
+    for (int i = 0; i < ITEMS; i++)
+        schedule_put(&s, &items[i], queue, (i * 7919) % 50, 1000 + (i * 7919) % ITEMS, 100);
+    schedule_put(&s, &items[0], queue, 1, 0, 100); /* one that is ready already */
+    cr_expect_eq(schedule_make_due(queue, keeps_odd_moments), ITEMS / 2 - 1);
+    cr_expect_eq(schedule_make_due(queue, keeps_odd_moments), 0);
+    for (int i = 0; i < ITEMS / 2; i++) {
+        item = schedule_take(queue);
+        cr_assert(item != NULL && item->next_at_ms % 2 == 0 && item->arrived_at_ms >= last_ms);
+        last_ms = item->arrived_at_ms;
+        schedule_done(item);
+    }
+    cr_expect_null(schedule_peek(queue));
+    for (int64_t moment = 1001; moment < 1000 + ITEMS; moment += 2) {
+        schedule_promote(&s, moment - 1);
+        cr_assert_null(schedule_peek(queue));
+        schedule_promote(&s, moment);
+        cr_assert_not_null(item = schedule_take(queue));
+        cr_expect_eq(item->next_at_ms, moment);
+        schedule_done(item);
+    }
+    schedule_fini(&s);
+}
+
 static const struct {
     const char *name;
     int64_t next_ms, max_ms, want_ms;

@@ -267,6 +267,32 @@ Test(shared_table, P10_pauses_grow_with_probes_and_not_with_sessions)
     cr_expect_eq(h.since_ms, NOW);
 }
 
+Test(shared_table, P10_who_is_said_to_be_back_is_probed_at_once_by_one)
+{
+    struct inet_endpoint e = endpoint_of(1);
+    struct shared_health h;
+
+    shared_health_probe_now(table, &e, NOW);
+    cr_expect_eq(shared_health_get(table, &e, &h), ERR_NOT_FOUND, "nothing is made of it");
+    shared_health_failed(table, &e, SHARED_REASON_CONNECT, NOW, MIN_MS, MAX_MS);
+    cr_expect_not(shared_health_may_ask(table, &e, NOW + 1));
+    shared_health_probe_now(table, &e, NOW + 2);
+    cr_expect(shared_health_may_ask(table, &e, NOW + 2));
+    cr_expect_not(shared_health_may_ask(table, &e, NOW + 2));
+    shared_health_probe_now(table, &e, NOW + 3); /* while that one runs */
+    shared_health_failed(table, &e, SHARED_REASON_CONNECT, NOW + 4, MIN_MS, MAX_MS);
+    cr_assert_eq(shared_health_get(table, &e, &h), ERR_OK);
+    cr_expect_eq(h.failures, 1, "it was begun too early to count");
+    cr_expect(shared_health_may_ask(table, &e, NOW + 5));
+    shared_health_failed(table, &e, SHARED_REASON_CONNECT, NOW + 6, MIN_MS, MAX_MS);
+    cr_assert_eq(shared_health_get(table, &e, &h), ERR_OK);
+    cr_expect(h.failures == 2 && h.next_probe_at_ms > NOW + MIN_MS, "a failure as any other");
+    cr_expect(shared_health_succeeded(table, &e, NOW + 7));
+    shared_health_probe_now(table, &e, NOW + 8);
+    cr_assert_eq(shared_health_get(table, &e, &h), ERR_OK);
+    cr_expect_eq(h.state, SHARED_HEALTH_UP);
+}
+
 Test(shared_table, a_prober_that_died_is_replaced)
 {
     struct inet_endpoint e = endpoint_of(1);
