@@ -20,6 +20,7 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "net/process.h"
+#include "net/tls_server.h"
 
 #define TICK_MS 500
 #define SILENCE_MAX_MS 5000 /* a worker that has not stamped its column for so long is replaced */
@@ -393,6 +394,8 @@ tear_down(struct parent *p)
     shared_table_detach(&p->table);
     config_free(&p->config);
     config_free(&p->next_config);
+    tls_server_free(&p->tls);
+    tls_server_free(&p->next_tls);
     free(p->listen_fds);
     free(p);
 }

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "net/process.h"
+#include "net/tls_server.h"
 
 #define SOCKETS_MAX (SHARED_WORKERS_MAX * 16)
 
@@ -82,12 +83,15 @@ void
 parent_run_child(struct child *child, int channel_fd)
 {
     struct parent *p = child->parent;
-    struct worker_args args = {.slot = child->column, .parent_fd = channel_fd, .table = p->table};
+    struct worker_args args = {
+        .slot = child->column, .parent_fd = channel_fd, .table = p->table, .tls = p->tls};
     int fds[SOCKETS_MAX];
 
     args.listen_fds = fds;
     if (child->kind != CHILD_CONTROL)
         forget_database(p->config);
+    if (child->kind != CHILD_WORKER)
+        tls_server_free(&p->tls); /* the keys are for workers alone */
     if (child->kind == CHILD_WORKER) {
         args.listen_count = sockets_of(child, fds);
         for (unsigned i = 0; i < p->socket_count * p->config->listen.count; i++)

@@ -3,7 +3,8 @@
  * The inside of the parent, shared by its files: parent.c (children, signals), parent_reload.c
  * (SIGHUP, generations of workers), parent_child.c (what a child becomes), parent_supply.c (what
  * workers get: replica, event log, a channel to state), parent_segments.c (the spool's files),
- * parent_start.c (locks, sockets, folders, what an earlier start left).
+ * parent_tls.c (certificates), parent_start.c (locks, sockets, folders, what an earlier start
+ * left).
  */
 #ifndef RELAYD_PARENT_PRIVATE_H
 #define RELAYD_PARENT_PRIVATE_H
@@ -61,7 +62,9 @@ struct parent {
     uint32_t epoch, next_segment;
     int event_fd;
     int64_t event_hour;
-    struct config *next_config; /* waits until the generation before the last has ended; NULL */
+    struct tls_server *tls;      /* towards clients; NULL: there is no certificate */
+    struct config *next_config;  /* waits until the generation before the last has ended; NULL */
+    struct tls_server *next_tls; /* of next_config */
     struct segment_jobs makes, seals;
     struct segment_job *segment_job; /* that the segments process is at */
     uint64_t spill_full_again_at_ms; /* when the alarm about spill-max may be said again */
@@ -96,6 +99,13 @@ void parent_join_to_state(struct child *worker);
 void parent_open_event_log(struct parent *p);
 /* No room for one more large message of so many octets; says so. */
 bool parent_is_spill_full(struct parent *p, uint64_t size_bytes);
+
+/* --- parent_tls.c */
+/* What `config` names; NULL and ERR_OK when it names nothing. Problems are lines that say what to
+ * do. */
+MUST_USE int parent_tls_load(const struct config *config, struct buf *problems,
+                             struct tls_server **tls);
+void parent_tls_log_warnings(const struct tls_server *tls);
 
 /* --- parent_segments.c */
 void parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * SIGHUP.  A file with a problem, or with a setting that only a restart can change, changes
- * nothing. A good one makes new workers beside the old ones, which end with their sessions.
+ * SIGHUP.  A file with a problem (also of a certificate that it names), or with a setting that
+ * only a restart can change, changes nothing. A good one makes new workers beside the old ones,
+ * which end with their sessions.
  *
  * At most two generations are alive: while workers of the generation before the last linger, they
  * are told to hurry and the reload waits for them (the last file wins).  So the table of workers
@@ -17,12 +18,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/tls_server.h"
 #include "relayd/capacity.h"
 
 #define RETIRE_MS 30000 /* for what an old worker's clients are in the middle of */
 #define HURRY_MS 5000   /* when the next reload waits */
 
-/* --- The file. */
+/* --- The files. */
 
 static bool
 same_text(const char *a, const char *b)
@@ -58,20 +60,23 @@ needs_restart(const struct config *a, const struct config *b)
 }
 
 static struct config *
-read_file(struct parent *p)
+read_files(struct parent *p, struct tls_server **tls)
 {
     struct config *fresh;
     struct buf problems;
     const char *why;
 
     buf_init(&problems, 0);
-    if (config_load(p->config->path, &problems, &fresh) < 0) {
+    if (config_load(p->config->path, &problems, &fresh) < 0 ||
+        parent_tls_load(fresh, &problems, tls) < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
                  "problems=\"%s\" effect=\"nothing has changed\"", buf_text(&problems));
+        config_free(&fresh);
     } else if ((why = needs_restart(p->config, fresh)) != NULL) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
                  "setting=\"%s\" effect=\"nothing has changed\" remedy=\"restart relayd\"", why);
         config_free(&fresh);
+        tls_server_free(tls);
     }
     buf_fini(&problems);
     return fresh;
@@ -146,22 +151,28 @@ static void
 take_over(struct parent *p)
 {
     struct config *before = p->config;
+    struct tls_server *tls_before = p->tls;
 
     if (parent_add_sockets(p, p->next_config->workers) < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
                  "setting=\"workers\" error=\"%s\" effect=\"nothing has changed\"",
                  strerror(errno));
         config_free(&p->next_config);
+        tls_server_free(&p->next_tls);
         return;
     }
     log_line(LOG_LEVEL_INFO, NULL, "reloading", "path=%s workers=%u", p->next_config->path,
              p->next_config->workers);
     p->config = p->next_config;
     p->next_config = NULL;
+    p->tls = p->next_tls;
+    p->next_tls = NULL;
+    parent_tls_log_warnings(p->tls);
     capacity_raise(p->config);
     replace_workers(p);
     replace_helpers(p);
     config_free(&before);
+    tls_server_free(&tls_before);
 }
 
 void
@@ -185,13 +196,16 @@ void
 parent_on_reload_signal(void *ctx, int signo)
 {
     struct parent *p = ctx;
-    struct config *fresh = p->stopping ? NULL : read_file(p);
+    struct tls_server *tls = NULL;
+    struct config *fresh = p->stopping ? NULL : read_files(p, &tls);
 
     (void)signo;
     if (fresh == NULL)
         return;
     config_free(&p->next_config);
+    tls_server_free(&p->next_tls);
     p->next_config = fresh;
+    p->next_tls = tls;
     if (count_lingering(p) > 0) {
         log_line(LOG_LEVEL_INFO, NULL, "reload-waits",
                  "workers=%u why=\"workers of an earlier reload have sessions\" seconds-at-most=%d",

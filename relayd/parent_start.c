@@ -224,6 +224,24 @@ become_user(const struct config *config)
     return rc;
 }
 
+static int
+load_tls(struct parent *p)
+{
+    struct buf problems;
+    struct slice rest;
+    int rc;
+
+    buf_init(&problems, 0);
+    rc = parent_tls_load(p->config, &problems, &p->tls);
+    for (rest = buf_slice(&problems); rest.n > 0;) {
+        struct slice line = slice_split(&rest, '\n');
+
+        fprintf(stderr, "relayd: %.*s\n", (int)line.n, line.p);
+    }
+    buf_fini(&problems);
+    return rc;
+}
+
 /* --- What protects the workers. */
 
 static const char *
@@ -314,8 +332,9 @@ parent_set_up(struct parent *p)
             c->timezone);
         return ERR_NOT_FOUND;
     }
-    capacity_raise(c); /* while we may */
-    if (make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 || bind_sockets(p) < 0)
+    capacity_raise(c); /* while we may; so the keys */
+    if (load_tls(p) < 0 || make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 ||
+        bind_sockets(p) < 0)
         return ERR_IO;
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* the kernel has it, or is old */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
@@ -331,6 +350,7 @@ parent_set_up(struct parent *p)
     for (unsigned i = 0; i < PARENT_COLUMNS; i++)
         shared_worker_clear(p->table, i, parent_on_in_flight, p);
     log_sandbox(c);
+    parent_tls_log_warnings(p->tls);
     parent_seal_orphans(p);
     parent_open_event_log(p);
     return ERR_OK;

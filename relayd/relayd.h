@@ -53,12 +53,15 @@ enum relayd_message {
 /* run-dir/shared */
 #define RELAYD_SHARED_FILE "shared"
 
+struct tls_server;
+
 struct worker_args {
     unsigned slot;
     int parent_fd;         /* channel to the parent */
     const int *listen_fds; /* listening sockets of this worker's slot */
     size_t listen_count;
     struct shared_table *table; /* mapped before the fork */
+    struct tls_server *tls;     /* built before the fork; NULL: there is no certificate */
 };
 
 int worker_run(const struct config *config, const struct worker_args *args);

@@ -290,6 +290,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->config = config;
     w->slot = args->slot;
     w->table = args->table;
+    w->tls = args->tls;
     w->loop = loop_new();
     /* Before there are threads, which take over what is blocked. */
     loop_on_signal(w->loop, SIGTERM, on_signal, w);

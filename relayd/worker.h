@@ -21,12 +21,14 @@ struct backend_pool;
 struct event_log;
 struct listener;
 struct session;
+struct tls_server;
 
 struct worker {
     const struct config *config;
     unsigned slot;
     struct loop *loop;
     struct shared_table *table;
+    struct tls_server *tls; /* NULL: there is no certificate, and no STARTTLS */
     struct channel *parent;
     struct registry *registry; /* NULL: no usable replica yet */
     struct state_client *state;

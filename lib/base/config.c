@@ -243,7 +243,7 @@ static const struct kind_row {
 #define FIELD(name) offsetof(struct config, name)
 
 static const char *
-check_folder(const char *text)
+check_path(const char *text)
 {
     return text[0] == '/' ? NULL : "is not a full path; write one that begins with /";
 }
@@ -279,11 +279,13 @@ static const struct rule {
     {.offset = FIELD(hostname), .check = check_hostname},
     {FIELD(node), 1, 32767, 0, NULL},
     {.offset = FIELD(listen), .default_port = 25},
-    {.offset = FIELD(state_dir), .check = check_folder},
-    {.offset = FIELD(spool_dir), .check = check_folder},
-    {.offset = FIELD(run_dir), .check = check_folder},
-    {.offset = FIELD(log_dir), .check = check_folder},
+    {.offset = FIELD(state_dir), .check = check_path},
+    {.offset = FIELD(spool_dir), .check = check_path},
+    {.offset = FIELD(run_dir), .check = check_path},
+    {.offset = FIELD(log_dir), .check = check_path},
     {.offset = FIELD(timezone), .check = check_zone},
+    {.offset = FIELD(tls_certificate), .check = check_path},
+    {.offset = FIELD(tls_key), .check = check_path},
     {FIELD(workers), 1, 31, 0, NULL},
     {FIELD(deliverers), 1, 64, 0, NULL},
     {FIELD(max_message_size), KIB, 2 * GIB, 0, NULL},
@@ -422,9 +424,32 @@ check_order(struct loading *l, const char *name, size_t low, size_t high, const 
         add_problem(l, line, name, text);
 }
 
+/* The list that is too short is to blame, or the one that is there. */
+static void
+check_pairs(struct loading *l)
+{
+    size_t certificates = l->config->tls_certificate.count, keys = l->config->tls_key.count;
+    bool short_of_keys = keys < certificates;
+    unsigned certificate_line = line_of(l, FIELD(tls_certificate)),
+             key_line = line_of(l, FIELD(tls_key)), line;
+    char text[PROBLEM_SIZE];
+
+    if (certificates == keys)
+        return;
+    line = short_of_keys ? key_line : certificate_line;
+    if (line == 0)
+        line = short_of_keys ? certificate_line : key_line;
+    snprintf(text, sizeof text,
+             "there are %zu certificates and %zu keys; name one key for each certificate, in the "
+             "same order",
+             certificates, keys);
+    add_problem(l, line, short_of_keys ? "tls-key" : "tls-certificate", text);
+}
+
 static void
 check_whole(struct loading *l)
 {
+    check_pairs(l);
     check_order(l, "probe-interval-max", FIELD(probe_interval_min_ms), FIELD(probe_interval_max_ms),
                 "is shorter than probe-interval-min; write a longer one");
     check_order(l, "message-retry-max", FIELD(message_retry_min_ms), FIELD(message_retry_max_ms),

@@ -127,6 +127,17 @@ static const struct {
      "3: hostname: \"relay\" needs at least two labels, such as acme.example; write the full name "
      "of "
      "this host, such as mx1.isp.example\n"},
+    {"certificates without keys", "workers = 0\ntls-certificate = { /a.pem, /b.pem }\n",
+     "1: workers: \"0\" is out of range; write a value from 1 to 31\n"
+     "2: tls-key: there are 2 certificates and 0 keys; name one key for each certificate, in the "
+     "same order\n"},
+    {"a key too few", "tls-key = { /a.key }\ntls-certificate = { /a.pem, b.pem }\n",
+     "1: tls-key: there are 2 certificates and 1 keys; name one key for each certificate, in the "
+     "same order\n"
+     "2: tls-certificate: \"b.pem\" is not a full path; write one that begins with /\n"},
+    {"a key too many", "tls-certificate = { /a.pem }\ntls-key = { /a.key, /b.key }\n",
+     "1: tls-certificate: there are 1 certificates and 2 keys; name one key for each certificate, "
+     "in the same order\n"},
     {"a control character in a text", "user = \"a\002b\"\nworkers = 0\n",
      "1: a control character stands here; write plain text\n"
      "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},
