@@ -161,16 +161,24 @@ is_full(const struct worker *w)
 enum smtp_verdict
 arrival_enter(struct worker *w, const struct inet_endpoint *client)
 {
-    (void)w;
-    (void)client;
-    return SMTP_VERDICT_OK;
+    uint32_t limit = w->config->client_concurrency ? w->config->client_concurrency : UINT32_MAX;
+
+    if (!shared_client_enter(w->table, w->slot, client, limit)) {
+        arrival_count(w, ARRIVAL_TOO_MANY, client);
+        return SMTP_VERDICT_TOO_MANY_FROM_ADDRESS;
+    }
+    /* Entered before it is counted, so that the workers together never hold more. */
+    if (shared_connections(w->table) <= w->config->max_connections)
+        return SMTP_VERDICT_OK;
+    shared_client_leave(w->table, w->slot, client);
+    arrival_count(w, ARRIVAL_FULL, client);
+    return SMTP_VERDICT_NODE_FULL;
 }
 
 void
 arrival_leave(struct worker *w, const struct inet_endpoint *client)
 {
-    (void)w;
-    (void)client;
+    shared_client_leave(w->table, w->slot, client);
 }
 
 void
@@ -206,7 +214,7 @@ look_for_pressure(struct worker *w)
 {
     struct arrival *a = w->arrival;
     uint64_t percent = a->is_pressed ? PRESSURE_BELOW : PRESSURE_ABOVE;
-    uint64_t here = w->session_count;
+    uint64_t here = shared_connections(w->table);
     bool pressed = here * 100 > w->config->max_connections * percent ||
                    (uint64_t)w->session_count * 100 > a->most * percent;
 

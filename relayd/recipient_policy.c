@@ -11,12 +11,22 @@
 
 #define NAMES_MAX 32 /* own addresses looked for in a reply */
 
-static bool
+static enum smtp_verdict
 replace_postmaster(struct worker *w, struct smtp_rcpt *rcpt)
 {
     if (!rcpt->path.is_postmaster)
-        return true;
-    return smtp_path_parse_mailbox(slice_of(w->config->postmaster), &rcpt->path) == ERR_OK;
+        return SMTP_VERDICT_OK;
+    return smtp_path_parse_mailbox(slice_of(w->config->postmaster), &rcpt->path) == ERR_OK
+               ? SMTP_VERDICT_OK
+               : SMTP_VERDICT_POSTMASTER_UNSET;
+}
+
+/* This host itself, by name or by any address: a question for an open relay, unless an operator has
+ * registered the name. */
+static bool
+is_relay_itself(const struct worker *w, const char *name)
+{
+    return name[0] == '[' || strcasecmp(name, w->config->hostname) == 0;
 }
 
 static enum smtp_verdict
@@ -26,7 +36,7 @@ find_domain(struct worker *w, const char *name, struct registry_domain *domain)
     case ERR_OK:
         break;
     case ERR_NOT_FOUND:
-        return SMTP_VERDICT_RELAY_DENIED;
+        return is_relay_itself(w, name) ? SMTP_VERDICT_RELAY_FORM : SMTP_VERDICT_RELAY_DENIED;
     default:
         return SMTP_VERDICT_NO_REGISTRY;
     }
@@ -56,10 +66,11 @@ recipient_policy_route(struct worker *w, const struct smtp_mail *mail, struct sm
 {
     enum smtp_verdict verdict;
 
-    if (!replace_postmaster(w, rcpt))
-        return SMTP_VERDICT_LOCAL_PROBLEM;
+    verdict = replace_postmaster(w, rcpt);
+    if (verdict != SMTP_VERDICT_OK)
+        return verdict;
     if (decision_local_part_is_relay_form(&rcpt->path))
-        return SMTP_VERDICT_RELAY_DENIED;
+        return SMTP_VERDICT_RELAY_FORM;
     if (w->registry == NULL)
         return SMTP_VERDICT_NO_REGISTRY;
     verdict = find_domain(w, rcpt->path.domain, &route->domain);

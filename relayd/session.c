@@ -12,12 +12,13 @@
  */
 #include "relayd/session_private.h"
 
-#include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
 #include "net/proxy_protocol.h"
+#include "net/tls_server.h"
 #include "relayd/arrival.h"
 
 #define SESSION_INPUT_MAX                                                  \
@@ -35,6 +36,7 @@ session_free(void *ctx)
     struct session *s = ctx;
 
     smtp_server_free(&s->engine);
+    allowance_fini(&s->allowance);
     free(s);
 }
 
@@ -94,8 +96,14 @@ is_pressed(const struct session *s)
 static enum session_phase
 phase_of(const struct session *s)
 {
+    static const enum session_phase before_open[] = {
+        [SESSION_STAGE_PROXY] = SESSION_PHASE_PROXY,
+        [SESSION_STAGE_GREET] = SESSION_PHASE_GREET,
+        [SESSION_STAGE_TLS] = SESSION_PHASE_TLS,
+    };
+
     if (s->stage != SESSION_STAGE_OPEN)
-        return s->stage == SESSION_STAGE_PROXY ? SESSION_PHASE_PROXY : SESSION_PHASE_GREET;
+        return before_open[s->stage];
     if (smtp_server_is_waiting(s->engine))
         return SESSION_PHASE_OURS;
     if (s->is_stuck)
@@ -184,12 +192,21 @@ look_at_output(struct session *s)
     conn_notify_empty(s->conn);
 }
 
+/* Should this worker die now, the parent knows at which message (P8). */
+static void
+work_on(const struct session *s)
+{
+    shared_worker_set_message(s->worker->table, s->worker->slot,
+                              s->transaction ? transaction_fingerprint(s->transaction) : 0);
+}
+
 static void
 feed(struct session *s)
 {
     struct buf *in = conn_input(s->conn);
 
     s->processing = true;
+    work_on(s);
     while (buf_size(in) > 0 && !s->is_stuck && !smtp_server_is_waiting(s->engine) &&
            !smtp_server_is_finished(s->engine)) {
         struct slice piece = buf_slice(in);
@@ -203,7 +220,34 @@ feed(struct session *s)
             break;
         look_at_output(s);
     }
+    shared_worker_set_message(s->worker->table, s->worker->slot, 0);
     s->processing = false;
+}
+
+/* 220 to STARTTLS has been said. What the client sent behind it in plain text is thrown away
+ * (RFC 3207 4.2), and noted by the engine. */
+static void
+start_tls(struct session *s)
+{
+    SSL *ssl = tls_server_ssl(s->worker->tls);
+
+    if (ssl == NULL) {
+        session_end(s, SESSION_END_TLS, false);
+        return;
+    }
+    s->stage = SESSION_STAGE_TLS;
+    (void)conn_start_tls(s->conn, ssl, 0); /* the deadline is keep_time's */
+    keep_time(s);
+}
+
+static void
+on_tls_ready(struct session *s)
+{
+    s->stage = SESSION_STAGE_OPEN;
+    s->is_stuck = false;
+    smtp_server_tls_started(s->engine);
+    set_reading(s);
+    keep_time(s);
 }
 
 static void
@@ -222,7 +266,10 @@ process(struct session *s)
     }
     conn_flush(s->conn);
     set_reading(s);
-    keep_time(s);
+    if (smtp_server_wants_tls(s->engine))
+        start_tls(s);
+    else
+        keep_time(s);
 }
 
 /* --- Before the greeting. */
@@ -328,6 +375,8 @@ on_input(struct session *s)
     case SESSION_STAGE_OPEN:
         process(s);
         return;
+    case SESSION_STAGE_TLS:
+        return;
     }
 }
 
@@ -361,6 +410,8 @@ on_timeout(struct session *s)
         set_deadline(s, 0);
     else if (s->stage == SESSION_STAGE_GREET)
         greet(s);
+    else if (s->stage == SESSION_STAGE_TLS)
+        session_end(s, SESSION_END_TLS, false);
     else if (s->stage == SESSION_STAGE_PROXY) {
         arrival_count(s->worker, ARRIVAL_NO_HEADER, &s->connected);
         session_end(s, SESSION_END_NO_HEADER, false);
@@ -389,9 +440,11 @@ on_conn(void *ctx, enum conn_event event)
         session_end(s, SESSION_END_CLOSED, true);
         return;
     case CONN_FAILED:
-        session_end(s, SESSION_END_LOST, false);
+        session_end(s, s->stage == SESSION_STAGE_TLS ? SESSION_END_TLS : SESSION_END_LOST, false);
         return;
     case CONN_TLS_READY:
+        on_tls_ready(s);
+        return;
     case CONN_CONNECTED:
         return;
     }
@@ -435,6 +488,10 @@ session_stop(struct session *s)
         refuse(s, SESSION_END_STOPPED, SMTP_VERDICT_SHUTTING_DOWN);
         return;
     }
+    if (s->stage == SESSION_STAGE_TLS) { /* there is no way to say it */
+        session_end(s, SESSION_END_STOPPED, false);
+        return;
+    }
     /* A transaction that has begun may still end; everybody else goes now. */
     if (smtp_server_in_transaction(s->engine) || smtp_server_is_finished(s->engine))
         return;
@@ -459,14 +516,15 @@ session_answer(struct session *s, const struct smtp_reply *reply)
     process(s);
 }
 
-/* The end of the client's side may be there and not yet read. */
+/* The end of the client's side may be there and not yet read, behind other input or TLS's own. */
 static bool
 is_connected(struct session *s)
 {
-    char octet;
-    ssize_t n = recv(conn_fd(s->conn), &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+    struct tcp_info info;
+    socklen_t size = sizeof info;
 
-    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+    return getsockopt(conn_fd(s->conn), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           info.tcpi_state == TCP_ESTABLISHED;
 }
 
 bool
@@ -497,4 +555,22 @@ const struct inet_endpoint *
 session_peer(const struct session *session)
 {
     return &session->peer;
+}
+
+struct allowance *
+session_allowance(struct session *session)
+{
+    return &session->allowance;
+}
+
+const char *
+session_tls_version(const struct session *session)
+{
+    return conn_tls_version(session->conn);
+}
+
+const char *
+session_tls_cipher(const struct session *session)
+{
+    return conn_tls_cipher(session->conn);
 }

@@ -28,5 +28,8 @@ void session_resume(struct session *session); /* reading may go on */
 struct smtp_server *session_engine(struct session *session);
 /* The client: as a proxy or XCLIENT says, or who has connected. */
 const struct inet_endpoint *session_peer(const struct session *session);
+struct allowance *session_allowance(struct session *session);   /* relayd/allowance.h */
+const char *session_tls_version(const struct session *session); /* as conn_tls_version */
+const char *session_tls_cipher(const struct session *session);
 
 #endif

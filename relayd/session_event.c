@@ -20,6 +20,7 @@ static const char *const why_words[] = {
     [SESSION_END_LIMIT] = "limit",
     [SESSION_END_EARLY_TALKER] = "early-talker",
     [SESSION_END_NO_HEADER] = "no-proxy-header",
+    [SESSION_END_TLS] = "tls-failed",
     [SESSION_END_REFUSED] = "refused",
 };
 
@@ -95,6 +96,18 @@ add_engine(struct buf *json, const struct session *s)
     event_number(json, "errors", smtp_server_error_count(s->engine));
 }
 
+static void
+add_tls(struct buf *json, const struct session *s)
+{
+    if (conn_tls_version(s->conn)[0]) {
+        event_text(json, "tls", slice_of(conn_tls_version(s->conn)));
+        event_text(json, "cipher", slice_of(conn_tls_cipher(s->conn)));
+        event_text(json, "tls_session", slice_of(conn_tls_is_resumed(s->conn) ? "resumed" : "new"));
+    }
+    if (conn_tls_error(s->conn)[0])
+        event_text(json, "tls_error", slice_of(conn_tls_error(s->conn)));
+}
+
 void
 session_record_end(struct session *s)
 {
@@ -109,6 +122,7 @@ session_record_end(struct session *s)
     if (!inet_endpoint_equal(&s->peer, &s->connected))
         event_text(&json, "via", slice_of(inet_address_text(&s->connected, address)));
     add_engine(&json, s);
+    add_tls(&json, s);
     event_number(&json, "messages", s->messages);
     event_number(&json, "recipients", s->recipients);
     event_number(&json, "ms", now - s->opened_at_ms);

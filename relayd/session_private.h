@@ -7,6 +7,7 @@
 #define RELAYD_SESSION_PRIVATE_H
 
 #include "net/conn.h"
+#include "relayd/allowance.h"
 #include "relayd/session.h"
 #include "relayd/session_clock.h"
 #include "relayd/transaction.h"
@@ -15,6 +16,7 @@ enum session_stage {
     SESSION_STAGE_PROXY, /* the first octets are a header of the PROXY protocol */
     SESSION_STAGE_GREET, /* the greeting is held back (greet-wait) */
     SESSION_STAGE_OPEN,  /* the engine has them */
+    SESSION_STAGE_TLS,   /* the handshake behind STARTTLS */
 };
 
 enum session_note {                                /* beside the engine's own (smtp_server_notes) */
@@ -37,6 +39,7 @@ enum session_why {
     SESSION_END_LIMIT,   /* a 421 of the engine or of an operation */
     SESSION_END_EARLY_TALKER,
     SESSION_END_NO_HEADER,
+    SESSION_END_TLS,     /* the handshake failed, or took too long */
     SESSION_END_REFUSED, /* 421 in place of the greeting */
 };
 
@@ -46,6 +49,7 @@ struct session {
     struct conn *conn;          /* NULL: it has ended */
     struct smtp_server *engine; /* NULL before the greeting */
     struct transaction *transaction;
+    struct allowance allowance;
     struct session_clock clock;
     int64_t opened_at_ms;           /* wall clock */
     struct inet_endpoint peer;      /* the client, as proxies and XCLIENT say */

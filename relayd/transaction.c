@@ -36,6 +36,8 @@ transaction_new(struct worker *worker, struct session *session, const struct smt
     t->ref = worker_next_ref(worker);
     ref_text(t->ref, t->ref_text);
     t->started_at_ms = clock_wall_ms();
+    t->fingerprint = shared_fingerprint(worker->table, session_peer(session), mail->path.text, NULL,
+                                        mail->size_bytes);
     arena_init(&t->arena, TRANSACTION_ARENA_BYTES);
     buf_init(&t->prepend, 0);
     smtp_header_scan_init(&t->header, NULL, NULL);
@@ -110,6 +112,18 @@ transaction_recipient_count(const struct transaction *t)
     return t->recipient_count;
 }
 
+const struct registry_customer *
+transaction_customer(const struct transaction *t)
+{
+    return &t->route.customer;
+}
+
+uint64_t
+transaction_fingerprint(const struct transaction *t)
+{
+    return t->fingerprint;
+}
+
 /* --- Answers. */
 
 void
@@ -145,6 +159,8 @@ event_head(struct transaction *t, struct buf *json, const char *event)
     if (t->session) {
         event_text(json, "client", slice_of(inet_address_text(session_peer(t->session), address)));
         event_text(json, "helo", smtp_server_helo_name(session_engine(t->session)));
+        if (session_tls_version(t->session)[0])
+            event_text(json, "tls", slice_of(session_tls_version(t->session)));
     }
     event_text(json, "from", slice_of(t->mail.path.text));
 }

@@ -24,6 +24,10 @@ struct transaction *transaction_new(struct worker *worker, struct session *sessi
 void transaction_abandon(struct transaction **transaction);
 
 unsigned transaction_recipient_count(const struct transaction *t); /* accepted */
+/* Whose it is; valid when a recipient has been accepted. */
+const struct registry_customer *transaction_customer(const struct transaction *t);
+/* By what its sender would repeat (state/shared_table.h): should it kill the worker. */
+uint64_t transaction_fingerprint(const struct transaction *t);
 
 /* The engine's operations. */
 enum smtp_step transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt,

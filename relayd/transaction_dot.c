@@ -101,6 +101,8 @@ make_prepend(struct transaction *t)
         .client = session_peer(t->session),
         .hostname = t->worker->config->hostname,
         .domain = t->recipient_count ? t->recipients[0].domain : "",
+        .tls_version = session_tls_version(t->session),
+        .tls_cipher = session_tls_cipher(t->session),
         .is_esmtp = smtp_server_is_esmtp(engine),
         .is_smtputf8 = t->mail.smtputf8,
         .ref = t->ref,
@@ -313,6 +315,7 @@ enum smtp_step
 transaction_data(struct transaction *t, struct smtp_reply *reply)
 {
     t->stage = STAGE_CONTENT;
+    smtp_server_set_normalise(session_engine(t->session), t->route.customer.normalise_bare_lf);
     smtp_header_scan_init(&t->header, t->worker->config->hostname, t->recipients[0].domain);
     *reply = smtp_verdict_reply(SMTP_VERDICT_START_MAIL);
     return SMTP_SERVER_DONE;

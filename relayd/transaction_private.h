@@ -43,6 +43,7 @@ struct transaction {
     int64_t started_at_ms;
     struct arena arena;
     struct smtp_mail mail;
+    uint64_t fingerprint; /* with the first recipient, when that has come */
 
     /* the destination: fixed by the first accepted recipient */
     struct recipient_route route;

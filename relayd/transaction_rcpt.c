@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "relayd/allowance.h"
 
 static void ask(struct transaction *t);
 
@@ -58,11 +59,29 @@ refuse_recipient_verdict(struct transaction *t, enum smtp_verdict verdict)
     refuse_recipient(t, &reply);
 }
 
+/* The first recipient counts the connection; another worker may have counted the last one between
+ * the look and now. What the backend has taken is taken back then. */
+static bool
+is_within_hour(struct transaction *t, struct smtp_reply *reply)
+{
+    if (t->recipient_count > 0 ||
+        allowance_take(session_allowance(t->session), t->worker->table, &t->route.customer,
+                       session_peer(t->session), reply))
+        return true;
+    backend_link_release(&t->link);
+    smtp_reply_add_ref(reply, t->ref);
+    return false;
+}
+
 static void
 accept_recipient(struct transaction *t, enum spool_side side)
 {
     struct smtp_reply reply;
 
+    if (!is_within_hour(t, &reply)) {
+        refuse_recipient(t, &reply);
+        return;
+    }
     if (!add_recipient(t, side)) {
         refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
         return;
@@ -158,13 +177,11 @@ is_stale(const struct transaction *t)
 }
 
 static void
-on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
-         const struct smtp_reply *reply)
+take_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+           const struct smtp_reply *reply)
 {
-    struct transaction *t = ctx;
     bool stale = reply->code == 421 && is_stale(t);
 
-    (void)index;
     t->link_answered = true;
     if (phase == SMTP_PHASE_DOT || (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)) {
         if (class == SMTP_CLASS_AWAY || class == SMTP_CLASS_UNKNOWN)
@@ -190,6 +207,19 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
         resolve_reply(t, phase, class, reply);
     } else if (phase == SMTP_PHASE_RCPT)
         resolve_reply(t, phase, class, reply);
+}
+
+static void
+on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
+         const struct smtp_reply *reply)
+{
+    struct transaction *t = ctx;
+    struct worker *w = t->worker;
+
+    (void)index;
+    shared_worker_set_message(w->table, w->slot, t->fingerprint);
+    take_reply(t, phase, class, reply);
+    shared_worker_set_message(w->table, w->slot, 0); /* t may be gone */
 }
 
 static void
@@ -336,26 +366,65 @@ take_route(struct transaction *t, const struct recipient_route *route)
     t->route = *route;
 }
 
+/* Two workers have died at this message: none is to meet it again for an hour. */
+static bool
+is_suspect(struct transaction *t)
+{
+    struct shared_table *table = t->worker->table;
+    int64_t now = clock_wall_ms();
+    bool suspect = shared_suspect_is(table, t->fingerprint, now);
+
+    if (t->recipient_count > 0)
+        return suspect;
+    t->fingerprint = shared_fingerprint(table, session_peer(t->session), t->mail.path.text,
+                                        t->rcpt.path.text, t->mail.size_bytes);
+    return suspect || shared_suspect_is(table, t->fingerprint, now);
+}
+
+static enum smtp_verdict
+judge_limits(const struct transaction *t, const struct recipient_route *route)
+{
+    if (t->recipient_count == 0) /* the first one is never "too many" (DESIGN 4.4) */
+        return SMTP_VERDICT_OK;
+    if (route->customer.id != t->route.customer.id)
+        return SMTP_VERDICT_OTHER_DESTINATION;
+    return t->recipient_count >= t->route.customer.max_recipients_per_message ||
+                   t->recipient_count >= TRANSACTION_RECIPIENTS_MAX
+               ? SMTP_VERDICT_TOO_MANY_RECIPIENTS
+               : SMTP_VERDICT_OK;
+}
+
+/* What can be said without the backend; *reply is set if not OK. */
+static bool
+may_ask(struct transaction *t, struct recipient_route *route, struct smtp_reply *reply)
+{
+    enum smtp_verdict verdict = is_suspect(t) ? SMTP_VERDICT_SUSPECT : SMTP_VERDICT_OK;
+
+    if (verdict == SMTP_VERDICT_OK)
+        verdict = recipient_policy_route(t->worker, &t->mail, &t->rcpt, route);
+    t->rcpt_customer_id = route->customer.id;
+    if (verdict == SMTP_VERDICT_OK)
+        verdict = judge_limits(t, route);
+    if (verdict != SMTP_VERDICT_OK)
+        *reply = smtp_verdict_reply(verdict);
+    else if (allowance_look(session_allowance(t->session), t->worker->table, &route->customer,
+                            session_peer(t->session), reply))
+        return true;
+    smtp_reply_add_ref(reply, t->ref);
+    return false;
+}
+
 enum smtp_step
 transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
 {
     struct recipient_route route;
-    enum smtp_verdict verdict;
+    struct smtp_reply refusal;
 
     t->in_operation = true;
     t->rcpt = *rcpt;
     route.customer.id = 0;
-    verdict = recipient_policy_route(t->worker, &t->mail, &t->rcpt, &route);
-    t->rcpt_customer_id = route.customer.id;
-    if (verdict == SMTP_VERDICT_OK && t->recipient_count > 0) {
-        if (route.customer.id != t->route.customer.id)
-            verdict = SMTP_VERDICT_OTHER_DESTINATION;
-        else if (t->recipient_count >= t->route.customer.max_recipients_per_message ||
-                 t->recipient_count >= TRANSACTION_RECIPIENTS_MAX)
-            verdict = SMTP_VERDICT_TOO_MANY_RECIPIENTS;
-    }
-    if (verdict != SMTP_VERDICT_OK) {
-        refuse_recipient_verdict(t, verdict);
+    if (!may_ask(t, &route, &refusal)) {
+        refuse_recipient(t, &refusal);
         return transaction_operation_end(t, reply);
     }
     if (t->recipient_count == 0) {

@@ -27,6 +27,9 @@
 #include "relayd/session.h"
 
 #define BEAT_MS 1000
+/* LIMITS of EHLO, said before the customer is known: a customer's limits unless set (DESIGN 8). */
+#define RECIPIENTS_ANNOUNCED 50
+#define MESSAGES_ANNOUNCED 50
 #define EVENT_FLUSH_MS 100
 #define STOP_MS 30000      /* after a signal */
 #define ORPHAN_MS 5000     /* after the parent's death: a new one waits for us */
@@ -308,6 +311,8 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
         .hostname = config->hostname,
         .max_size_bytes = config->max_message_size,
         .max_errors = 20,
+        .recipients_announced = RECIPIENTS_ANNOUNCED,
+        .messages_announced = MESSAGES_ANNOUNCED,
         .max_idle_commands = 100,
     };
     w->client_settings = (struct smtp_client_settings){

@@ -385,7 +385,7 @@ Test(smtp_server, close_keeps_the_order_of_replies)
 
 Test(smtp_server, close_stands_in_place_of_the_greeting)
 {
-    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_TOO_BUSY);
+    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_NODE_FULL);
     struct owner o;
 
     owner_init(&o);
