@@ -205,6 +205,30 @@ parent_on_in_flight(void *ctx, struct ref ref)
              text);
 }
 
+static bool
+died_by_fault(const struct child *child, int status)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGSYS};
+    bool by_fault = child->was_silent;
+
+    for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
+        by_fault = by_fault || (WIFSIGNALED(status) && WTERMSIG(status) == faults[i]);
+    return by_fault;
+}
+
+/* Before its column is cleared. */
+static void
+note_suspect(struct parent *p, const struct child *worker, int status)
+{
+    uint64_t message = shared_worker_message(p->table, worker->column);
+
+    if (died_by_fault(worker, status) && shared_suspect_note(p->table, message, clock_wall_ms()))
+        log_line(LOG_LEVEL_ALARM, NULL, "suspect-message",
+                 "fingerprint=%016llx why=\"two workers have died of it within an hour\" "
+                 "effect=\"what looks like it is answered 451 for an hour\"",
+                 (unsigned long long)message);
+}
+
 static void
 on_child_end(struct child *child, int status)
 {
@@ -220,6 +244,7 @@ on_child_end(struct child *child, int status)
     child->pid = 0;
     channel_close(&child->channel);
     if (child->kind == CHILD_WORKER) {
+        note_suspect(p, child, status);
         shared_worker_clear(p->table, child->column, parent_on_in_flight, p);
         parent_segments_worker_ended(child);
     } else if (child->kind == CHILD_SEGMENTS)
@@ -429,6 +454,7 @@ parent_run(struct config *config)
                  inet_endpoint_text(&config->listen.items[a], text), config->workers);
     on_tick(p);
     loop_run(p->loop);
+    parent_write_snapshot(p);
     log_line(LOG_LEVEL_INFO, NULL, "stopped", "epoch=%u", p->epoch);
     loop_timer_cancel(&p->tick);
     tear_down(p);

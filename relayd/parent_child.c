@@ -101,7 +101,7 @@ parent_run_child(struct child *child, int channel_fd)
     enter_sandbox(child);
     switch (child->kind) {
     case CHILD_STATE:
-        _exit(state_process_run(p->config, channel_fd));
+        _exit(state_process_run(p->config, channel_fd, p->table));
     case CHILD_CONTROL:
         _exit(control_process_run(p->config, channel_fd));
     case CHILD_SEGMENTS:

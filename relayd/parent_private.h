@@ -129,6 +129,9 @@ void parent_segments_free(struct parent *p);
 
 /* --- parent_start.c */
 MUST_USE int parent_set_up(struct parent *p); /* says what is wrong on standard error */
+/* The last word of this start on what of the shared table survives a reboot, when nobody is there
+ * to change it. */
+void parent_write_snapshot(struct parent *p);
 /* Sockets for so many workers; those that are there stay. ERR_IO with errno. */
 MUST_USE int parent_add_sockets(struct parent *p, unsigned count);
 

@@ -24,6 +24,7 @@
 #include "net/process.h"
 #include "net/tls_server.h"
 #include "relayd/capacity.h"
+#include "state/shared_snapshot.h"
 
 #define OLD_CHILDREN_WAIT_MS 8000
 #define PRIVILEGED_PORTS 1024
@@ -179,6 +180,50 @@ open_shared_table(struct parent *p)
     if (rc < 0)
         fprintf(stderr, "relayd: %s: %s\n", path, err_text(rc));
     return rc;
+}
+
+static void
+snapshot_path(const struct config *c, char path[static 4096])
+{
+    snprintf(path, 4096, "%s/%s", c->state_dir, RELAYD_SNAPSHOT_FILE);
+}
+
+/* A new table, behind a reboot mostly: limits go on where they were. */
+static void
+restore_snapshot(struct parent *p)
+{
+    struct shared_snapshot_summary s;
+    int64_t now_ms = clock_wall_ms();
+    char path[4096];
+    int rc;
+
+    if (!shared_snapshot_is_needed(p->table))
+        return;
+    snapshot_path(p->config, path);
+    rc = shared_snapshot_restore(p->table, path, now_ms, &s);
+    if (rc == ERR_OK)
+        log_line(LOG_LEVEL_INFO, NULL, "snapshot-restored",
+                 "age_s=%lld windows=%u customers=%u suspects=%u backends=%u",
+                 (long long)(now_ms - s.written_at_ms) / 1000, s.windows, s.customers, s.suspects,
+                 s.backends);
+    else if (rc != ERR_NOT_FOUND)
+        log_line(LOG_LEVEL_WARN, NULL, "snapshot-ignored",
+                 "file=\"%s\" why=\"%s\" effect=\"hourly limits, today's use and the health of "
+                 "backends begin anew\"",
+                 path, shared_snapshot_error_text(rc));
+}
+
+void
+parent_write_snapshot(struct parent *p)
+{
+    char path[4096];
+    int rc;
+
+    snapshot_path(p->config, path);
+    rc = shared_snapshot_write(p->table, path, clock_wall_ms());
+    if (rc != ERR_OK)
+        log_line(LOG_LEVEL_WARN, NULL, "snapshot-not-written", "file=\"%s\" error=\"%s\"", path,
+                 err_text(rc));
 }
 
 static int
@@ -381,6 +426,7 @@ parent_set_up(struct parent *p)
     }
     for (unsigned i = 0; i < PARENT_COLUMNS; i++)
         shared_worker_clear(p->table, i, parent_on_in_flight, p);
+    restore_snapshot(p);
     log_sandbox(c);
     parent_tls_log_warnings(p);
     parent_seal_orphans(p);

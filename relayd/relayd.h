@@ -54,6 +54,8 @@ enum relayd_message {
 #define RELAYD_ACCEPT_FILE "accept-registry"
 /* run-dir/shared */
 #define RELAYD_SHARED_FILE "shared"
+/* state-dir: what of it survives a reboot (shared_snapshot.h) */
+#define RELAYD_SNAPSHOT_FILE "shared.snapshot"
 
 struct tls_server;
 
@@ -67,7 +69,8 @@ struct worker_args {
 };
 
 int worker_run(const struct config *config, const struct worker_args *args);
-int state_process_run(const struct config *config, int parent_fd);
+/* table: mapped before the fork. */
+int state_process_run(const struct config *config, int parent_fd, struct shared_table *table);
 int control_process_run(const struct config *config, int parent_fd);
 int segment_process_run(const struct config *config, int parent_fd);
 

@@ -2,9 +2,12 @@
  *
  * The state process: the only one that opens state.mdb.  It gets a channel per worker from the
  * parent, answers and learns through lib/state, and removes what is outdated a little at a time. It
- * waits for nothing outside; its death costs the workers an "unknown" and a new channel.
+ * also writes the shared table's snapshot, in a thread of its own.  It waits for nothing outside;
+ * its death costs the workers an "unknown" and a new channel.
  */
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -12,11 +15,13 @@
 #include "base/log.h"
 #include "net/channel.h"
 #include "relayd/relayd.h"
+#include "state/shared_snapshot.h"
 #include "state/state.h"
 
 #define MAP_BYTES (UINT64_C(1) << 30)
 #define PURGE_EVERY_MS 1000
 #define PURGE_RECORDS 200 /* a million recipients are looked through in an hour and a half */
+#define SNAPSHOT_EVERY_MS 1000
 #define COMPLAIN_EVERY_MS 60000
 
 struct state_process {
@@ -26,19 +31,29 @@ struct state_process {
     struct state_server *server;
     struct loop_timer purge_timer;
     int64_t complained_at_ms;
+    struct shared_snapshot_writer *snapshot;
+    struct loop_timer snapshot_timer;
+    int64_t snapshot_complained_at_ms;
 };
 
 /* A disk that takes nothing fails every batch: one line a minute. */
-static void
-complain(struct state_process *p, int err)
+static bool
+may_complain(const struct state_process *p, int64_t *complained_at_ms)
 {
     int64_t now_ms = loop_now_ms(p->loop);
 
-    if (p->complained_at_ms != 0 && now_ms - p->complained_at_ms < COMPLAIN_EVERY_MS)
-        return;
-    p->complained_at_ms = now_ms;
-    log_line(LOG_LEVEL_ALARM, NULL, "state-not-written", "error=\"%s\" effect=\"%s\"",
-             err_text(err), "what was learned about recipients is lost, mail is not");
+    if (*complained_at_ms != 0 && now_ms - *complained_at_ms < COMPLAIN_EVERY_MS)
+        return false;
+    *complained_at_ms = now_ms;
+    return true;
+}
+
+static void
+complain(struct state_process *p, int err)
+{
+    if (may_complain(p, &p->complained_at_ms))
+        log_line(LOG_LEVEL_ALARM, NULL, "state-not-written", "error=\"%s\" effect=\"%s\"",
+                 err_text(err), "what was learned about recipients is lost, mail is not");
 }
 
 static void
@@ -58,6 +73,18 @@ on_purge(void *ctx)
     if (rc != ERR_OK && rc != ERR_AGAIN)
         complain(p, rc);
     loop_timer_start(&p->purge_timer, PURGE_EVERY_MS);
+}
+
+static void
+on_snapshot(void *ctx)
+{
+    struct state_process *p = ctx;
+    int rc = shared_snapshot_writer_tick(p->snapshot, clock_wall_ms());
+
+    if (rc != ERR_OK && may_complain(p, &p->snapshot_complained_at_ms))
+        log_line(LOG_LEVEL_ALARM, NULL, "snapshot-not-written", "error=\"%s\" effect=\"%s\"",
+                 err_text(rc), "after a reboot hourly limits count from where it was last written");
+    loop_timer_start(&p->snapshot_timer, SNAPSHOT_EVERY_MS);
 }
 
 static void
@@ -116,7 +143,22 @@ open_store(const struct config *config, struct state_store **store)
 }
 
 static void
-run(struct state_process *p, int parent_fd)
+start_snapshots(struct state_process *p, const struct config *config, struct shared_table *table)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/%s", config->state_dir, RELAYD_SNAPSHOT_FILE);
+    p->snapshot = shared_snapshot_writer_new(table, path);
+    loop_timer_init(&p->snapshot_timer, p->loop, on_snapshot, p);
+    if (p->snapshot != NULL)
+        loop_timer_start(&p->snapshot_timer, 0);
+    else
+        log_line(LOG_LEVEL_ALARM, NULL, "snapshot-not-written", "error=\"no thread\" effect=\"%s\"",
+                 "after a reboot hourly limits begin anew");
+}
+
+static void
+run(struct state_process *p, const struct config *config, int parent_fd, struct shared_table *table)
 {
     p->loop = loop_new();
     loop_on_signal(p->loop, SIGTERM, on_term, p);
@@ -125,15 +167,18 @@ run(struct state_process *p, int parent_fd)
     p->server = state_server_new(p->loop, p->store, on_store_error, p);
     loop_timer_init(&p->purge_timer, p->loop, on_purge, p);
     loop_timer_start(&p->purge_timer, PURGE_EVERY_MS);
+    start_snapshots(p, config, table);
     log_line(LOG_LEVEL_INFO, NULL, "state-ready", "pid=%d", (int)getpid());
     loop_run(p->loop);
     loop_timer_cancel(&p->purge_timer);
+    loop_timer_cancel(&p->snapshot_timer);
+    shared_snapshot_writer_free(&p->snapshot);
     state_server_free(&p->server);
     channel_close(&p->parent);
 }
 
 int
-state_process_run(const struct config *config, int parent_fd)
+state_process_run(const struct config *config, int parent_fd, struct shared_table *table)
 {
     struct state_process p = {0};
     int rc;
@@ -144,7 +189,7 @@ state_process_run(const struct config *config, int parent_fd)
      */
     if (open_store(config, &p.store) != ERR_OK)
         return 1;
-    run(&p, parent_fd);
+    run(&p, config, parent_fd, table);
     rc = state_store_flush(p.store);
     if (rc != ERR_OK)
         complain(&p, rc);

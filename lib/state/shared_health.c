@@ -363,6 +363,35 @@ shared_health_each(const struct shared_table *table,
     }
 }
 
+bool
+shared_health_is_sane(const struct shared_health *health)
+{
+    return (health->state == SHARED_HEALTH_UP || health->state == SHARED_HEALTH_DOWN) &&
+           (unsigned)health->reason < ARRAY_SIZE(reason_texts) &&
+           health->failures <= FAILURES_MAX && health->since_ms >= 0 &&
+           (uint64_t)health->since_ms <= TIME_MASK && health->next_probe_at_ms >= 0 &&
+           (uint64_t)health->next_probe_at_ms <= TIME_MASK;
+}
+
+/* `down` comes last, as in shared_health_failed. */
+void
+shared_health_restore(struct shared_table *table, const struct shared_health *health,
+                      int64_t wall_ms)
+{
+    uint64_t key = shared_endpoint_key(table, &health->endpoint);
+    struct shared_health_entry *entry = find_or_claim(table, key, wall_ms);
+    uint64_t word = atomic_load(&entry->status);
+
+    if (status_of(key, word).state != SHARED_HEALTH_UNKNOWN)
+        return;
+    atomic_store(&entry->since, since_word(key, health->since_ms));
+    atomic_store(&entry->probe, probe_word(key, health->next_probe_at_ms, false));
+    describe(entry, &health->endpoint);
+    (void)atomic_compare_exchange_strong(
+        &entry->status, &word,
+        status_word(key, (struct status){health->state, health->reason, health->failures}));
+}
+
 uint64_t
 shared_health_evictions(const struct shared_table *table)
 {

@@ -126,7 +126,8 @@ struct shared_table {
 /* Zeroes what a dead worker held (shared_client.c). */
 void shared_clients_clear(struct shared_table *table, unsigned slot);
 
-/* --- For the snapshot. */
+/* --- For the snapshot (shared_snapshot.c): what is there, and bringing it back before there are
+ * workers. */
 struct shared_window_minute {
     int64_t wall_ms; /* its start */
     uint32_t count;
@@ -136,9 +137,26 @@ struct shared_window_minute {
 unsigned shared_window_read(const struct shared_table *table, unsigned place, int64_t wall_ms,
                             uint64_t *key,
                             struct shared_window_minute minutes[SHARED_WINDOW_MINUTES]);
+/* Adds to what is there.  Oldest first. */
 void shared_window_restore(struct shared_table *table, uint64_t key,
                            const struct shared_window_minute *minutes, unsigned count);
-void shared_health_restore(struct shared_table *table, const struct shared_health *health);
+/* False: nothing has been used on this day. Comes back by shared_use_add. */
+bool shared_use_read(struct shared_table *table, unsigned place, int64_t wall_ms,
+                     uint32_t *customer_id, uint64_t used[SHARED_USE_COUNT]);
+struct shared_suspect_copy {
+    uint64_t fingerprint;
+    int64_t died_at_ms, until_ms;
+};
+bool shared_suspect_is_remembered(const struct shared_suspect_copy *copy, int64_t wall_ms);
+/* False: there is none, or it is forgotten by now. */
+bool shared_suspect_read(const struct shared_table *table, unsigned place, int64_t wall_ms,
+                         struct shared_suspect_copy *copy);
+void shared_suspect_restore(struct shared_table *table, const struct shared_suspect_copy *copy);
+/* All fields but the endpoint are such as can be. */
+bool shared_health_is_sane(const struct shared_health *health);
+/* Unless something is known of the endpoint. */
+void shared_health_restore(struct shared_table *table, const struct shared_health *health,
+                           int64_t wall_ms);
 
 /* Never 0. */
 uint64_t shared_endpoint_key(const struct shared_table *table,

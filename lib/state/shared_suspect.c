@@ -96,3 +96,37 @@ shared_suspect_is(const struct shared_table *table, uint64_t fingerprint, int64_
     /* The second half: a clock set back does not make an hour a year. */
     return wall_ms < until_ms && until_ms - wall_ms <= MEMORY_MS;
 }
+
+/* --- For the snapshot. */
+
+bool
+shared_suspect_is_remembered(const struct shared_suspect_copy *copy, int64_t wall_ms)
+{
+    int64_t since_ms = wall_ms - copy->died_at_ms, left_ms = copy->until_ms - wall_ms;
+
+    return copy->fingerprint != 0 && ((since_ms >= -MEMORY_MS && since_ms <= MEMORY_MS) ||
+                                      (left_ms > 0 && left_ms <= MEMORY_MS));
+}
+
+bool
+shared_suspect_read(const struct shared_table *table, unsigned place, int64_t wall_ms,
+                    struct shared_suspect_copy *copy)
+{
+    const struct shared_suspect *suspect = &table->memory->suspects[place];
+
+    *copy = (struct shared_suspect_copy){atomic_load(&suspect->fingerprint),
+                                         atomic_load(&suspect->died_at_ms),
+                                         atomic_load(&suspect->until_ms)};
+    return shared_suspect_is_remembered(copy, wall_ms);
+}
+
+void
+shared_suspect_restore(struct shared_table *table, const struct shared_suspect_copy *copy)
+{
+    struct shared_suspect *suspect = find(table, copy->fingerprint);
+
+    if (suspect == NULL)
+        suspect = claim(table, copy->fingerprint);
+    atomic_store(&suspect->died_at_ms, copy->died_at_ms);
+    atomic_store(&suspect->until_ms, copy->until_ms);
+}

@@ -144,6 +144,24 @@ shared_use_get(struct shared_table *table, uint32_t customer_id, int64_t wall_ms
         used[i] = entry ? count_of(&entry->words[i], day) : 0;
 }
 
+bool
+shared_use_read(struct shared_table *table, unsigned place, int64_t wall_ms, uint32_t *customer_id,
+                uint64_t used[SHARED_USE_COUNT])
+{
+    const struct shared_use_entry *entry = &table->memory->use[place];
+    uint64_t key = atomic_load(&entry->key), day = day_of(table, wall_ms);
+    bool is_used = false;
+
+    if (key == 0)
+        return false;
+    *customer_id = (uint32_t)(key - 1);
+    for (unsigned i = 0; i < SHARED_USE_COUNT; i++) {
+        used[i] = count_of(&entry->words[i], day);
+        is_used = is_used || used[i] > 0;
+    }
+    return is_used;
+}
+
 uint64_t
 shared_use_lost(const struct shared_table *table)
 {

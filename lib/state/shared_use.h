@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * What each customer has used since midnight, over all workers of the node, in the shared table:
- * for people to look at, deciding nothing.  The day is that of the process's time zone.  It
- * survives the death of every process and begins anew with a reboot.
+ * for people to look at, deciding nothing.  The day is that of the process's time zone.
  */
 #ifndef STATE_SHARED_USE_H
 #define STATE_SHARED_USE_H

@@ -446,6 +446,24 @@ shared_window_read(const struct shared_table *table, unsigned place, int64_t wal
     return count;
 }
 
+static void
+restore_minute(struct shared_window *window, uint64_t key, uint32_t minute, uint32_t count)
+{
+    uint64_t now_word = atomic_load(&window->now);
+    struct moment now = moment_of(key, now_word);
+    _Atomic uint64_t *at = &window->minutes[minute % SHARED_WINDOW_RING];
+    struct moment there;
+
+    if (!now.is_ours || minutes_after(minute, now.minute) >= 0)
+        at = &window->now;
+    if (now.is_ours && minutes_after(minute, now.minute) > 0)
+        atomic_store(&window->minutes[now.minute % SHARED_WINDOW_RING], now_word);
+    there = moment_of(key, atomic_load(at));
+    if (there.is_ours && there.minute == minute)
+        count = count > FIELD_MASK - there.count ? FIELD_MASK : count + there.count;
+    atomic_store(at, word_of(key, minute, count));
+}
+
 void
 shared_window_restore(struct shared_table *table, uint64_t key,
                       const struct shared_window_minute *minutes, unsigned count)
@@ -454,13 +472,7 @@ shared_window_restore(struct shared_table *table, uint64_t key,
 
     CHECK(count > 0 && key != 0);
     (void)find_or_claim(table, key, minute_of(minutes[count - 1].wall_ms), windows);
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t minute = minute_of(minutes[i].wall_ms);
-        uint64_t word = word_of(key, minute, minutes[i].count & FIELD_MASK);
-
-        if (i + 1 < count)
-            atomic_store(&windows[0]->minutes[minute % SHARED_WINDOW_RING], word);
-        else
-            atomic_store(&windows[0]->now, word);
-    }
+    for (unsigned i = 0; i < count; i++)
+        restore_minute(windows[0], key, minute_of(minutes[i].wall_ms),
+                       minutes[i].count & FIELD_MASK);
 }

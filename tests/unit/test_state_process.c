@@ -15,10 +15,12 @@
 #include "net/channel.h"
 #include "net/process.h"
 #include "relayd/relayd.h"
+#include "state/shared_snapshot.h"
 #include "state/state.h"
 
 static char folder[64];
 static struct config config;
+static struct shared_table *table;
 static struct loop *loop;
 static struct channel *parent;
 static struct state_client *client;
@@ -77,7 +79,7 @@ start_process(void)
 
     cr_assert_eq(process_fork("state", NULL, 0, &pid, &fd), ERR_OK);
     if (pid == 0)
-        _exit(state_process_run(&config, fd));
+        _exit(state_process_run(&config, fd, table));
     parent = channel_open(loop, fd, on_message, on_close, NULL);
     cr_assert_eq(channel_pair(fds), ERR_OK);
     cr_assert_eq(channel_send(parent, RELAYD_ADD_WORKER, SLICE(""), fds, 1), ERR_OK);
@@ -104,11 +106,15 @@ becomes(const char *key, enum state_recipient want)
 static void
 setup(void)
 {
+    char table_path[128];
+
     snprintf(folder, sizeof folder, "/tmp/test_state_process.XXXXXX");
     cr_assert_not_null(mkdtemp(folder));
     config.state_dir = folder;
     config.recipient_positive_ttl_ms = 86400000;
     config.recipient_negative_ttl_ms = 900000;
+    snprintf(table_path, sizeof table_path, "%s/shared", folder);
+    cr_assert_eq(shared_table_create(table_path, 1, &table), ERR_OK);
     loop = loop_new();
     client = state_client_open(loop, -1);
     start_process();
@@ -124,6 +130,7 @@ teardown(void)
     if (pid > 0)
         waitpid(pid, NULL, 0);
     state_client_close(&client);
+    shared_table_detach(&table);
     loop_free(&loop);
     while ((entry = readdir(dir)) != NULL)
         (void)unlinkat(dirfd(dir), entry->d_name, 0);
