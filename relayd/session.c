@@ -214,6 +214,7 @@ feed(struct session *s)
 
         if (!smtp_server_in_data(s->engine) && piece.n > SESSION_COMMANDS_AT_ONCE)
             piece.n = SESSION_COMMANDS_AT_ONCE;
+        s->fed_bytes = (uint32_t)piece.n;
         n = smtp_server_input(s->engine, piece);
         buf_consume(in, n);
         if (n == 0)
@@ -297,12 +298,13 @@ greet(struct session *s)
     process(s);
 }
 
-static bool
-has_talked(struct session *s)
+/* Before the engine is there it was given nothing. */
+bool
+session_has_more(const struct session *s)
 {
     char octet;
 
-    return buf_size(conn_input(s->conn)) > 0 ||
+    return buf_size(conn_input(s->conn)) > s->fed_bytes ||
            recv(conn_fd(s->conn), &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
@@ -317,7 +319,7 @@ refuse_early_talker(struct session *s)
 static void
 begin(struct session *s)
 {
-    if (has_talked(s))
+    if (session_has_more(s))
         s->notes |= SESSION_NOTE_EARLY_TALKER;
     if (s->worker->config->greet_wait_ms == 0) {
         greet(s);

@@ -56,6 +56,7 @@ struct session {
     struct inet_endpoint connected; /* who really connected */
     uint32_t commands_seen;         /* of the engine's count, by the clock */
     uint32_t messages, recipients;
+    uint32_t fed_bytes; /* of the input, what the engine was given last */
     enum session_stage stage : 8;
     enum session_why why : 8;
     uint8_t notes;   /* enum session_note */
@@ -70,6 +71,8 @@ void session_end(struct session *s, enum session_why why, bool send_output);
 /* Lets go of the transaction, if there is one. */
 void session_drop_transaction(struct session *s);
 void session_progress(struct session *s); /* a recipient was accepted, a message is whole */
+/* For an operation of the engine: the client has sent more than the engine was given. */
+bool session_has_more(const struct session *s);
 
 /* --- session_ops.c */
 extern const struct smtp_server_ops session_ops;

@@ -270,6 +270,15 @@ tls_server_ssl(struct tls_server *s)
 void
 tls_server_warnings(const struct tls_server *s, int64_t wall_ms, struct buf *warnings)
 {
-    tls_certificates_warnings(s->certificates, s->certificate_count, s->hostname, wall_ms,
-                              warnings);
+    bool any = false;
+
+    for (size_t i = 0; i < s->certificate_count; i++) {
+        tls_certificate_warnings(s->certificates[i], wall_ms, warnings);
+        any = any || tls_certificate_is_for(s->certificates[i], s->hostname);
+    }
+    if (!any)
+        buf_printf(warnings,
+                   "tls-certificate: none is for the host name %s; clients that check names will "
+                   "not trust this host\n",
+                   s->hostname);
 }
