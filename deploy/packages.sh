@@ -37,3 +37,25 @@ packages_install() { # GROUP ...
 packages_apt_get() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" >"$packages_log" 2>&1
 }
+
+# Packages that cannot be installed beside the others are fetched and unpacked; no root is needed.
+packages_unpack() { # FOLDER GROUP ...
+    folder=$1
+    shift
+    mkdir -p "$folder" || return 1
+    for package in $(packages_of "$@"); do
+        [ -e "$folder/$package.done" ] && continue
+        packages_fetch "$folder" "$package" && dpkg-deb -x "$folder/$package"_*.deb "$folder" &&
+            chmod -R u-s,g-s "$folder/usr" && touch "$folder/$package.done" && continue
+        tail -n 5 "$packages_log" >&2
+        echo "$package could not be fetched and unpacked; the whole output is in $packages_log" >&2
+        return 1
+    done
+}
+
+packages_fetch() { # FOLDER PACKAGE
+    rm -f "$1/$2"_*.deb
+    (cd "$1" && apt-get -q download "$2") >"$packages_log" 2>&1 && return 0
+    [ "$(id -u)" = 0 ] && apt-get -q update >>"$packages_log" 2>&1
+    (cd "$1" && apt-get -q download "$2") >>"$packages_log" 2>&1
+}

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A private Exim in cut-through mode: what it is sent goes on to `relay_to` while the sender is still on the line.
+
+Exim and Postfix exclude each other as packages, so tests/run only unpacks Exim (deploy/packages.txt, group `unpacked`) into
+the folder `unpacked` beside the build. It is used from there, never installed, never as root: its user is made up by
+libnss-wrapper.
+"""
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from world import ADDRESS, Process, build_dir, free_port, make_folder, own, remove_folder, unprivileged_user, wait_until
+
+CONFIG = """\
+primary_hostname = {hostname}
+qualify_domain = {hostname}
+local_interfaces = {address}.{port}
+spool_directory = {folder}/spool
+log_file_path = {folder}/%slog
+pid_file_path = {folder}/pid
+deliver_drop_privilege = true
+keep_environment =
+host_lookup =
+tls_advertise_hosts =
+chunking_advertise_hosts =
+rfc1413_query_timeout = 0s
+smtp_enforce_sync = false
+smtp_accept_max = 0
+smtp_accept_max_per_connection = 0
+smtp_accept_queue_per_connection = 0
+smtp_max_synprot_errors = 1000
+acl_smtp_rcpt = acl_rcpt
+log_selector = +all
+begin acl
+acl_rcpt:
+  accept {control}
+begin routers
+on:
+  driver = manualroute
+  transport = out
+  self = send
+  route_data = {to_host}::{to_port}
+begin transports
+out:
+  driver = smtp
+  hosts_avoid_tls = *
+begin retry
+* * F,1h,2s
+"""
+
+
+def find_exim():
+    for place in (os.environ.get("POSTERN_EXIM"), build_dir().parent / "unpacked" / "usr/sbin/exim4", "/usr/sbin/exim4"):
+        if place and Path(place).is_file():
+            return Path(place)
+    return None
+
+
+class Exim:
+    def __init__(self, relay_to, hostname="exim.example", cut_through=True):
+        self.folder = make_folder("postern-exim-")
+        self.port = free_port()
+        self.endpoint = f"{ADDRESS}:{self.port}"
+        self.user = unprivileged_user("nobody") if os.geteuid() == 0 else None
+        uid, gid = (self.user.pw_uid, self.user.pw_gid) if self.user else (os.getuid(), os.getgid())
+        host, _, port = relay_to.rpartition(":")
+        control = "control = cutthrough_delivery/defer=pass" if cut_through else ""
+        self.config = self.folder / "exim.conf"
+        self.config.write_text(CONFIG.format(hostname=hostname, address=ADDRESS, port=self.port, folder=self.folder, to_host=host,
+                                             to_port=port, control=control))
+        (self.folder / "passwd").write_text(f"root:x:0:0::/:/bin/sh\nDebian-exim:x:{uid}:{gid}::/:/bin/sh\n")
+        (self.folder / "group").write_text(f"root:x:0:\nDebian-exim:x:{gid}:\n")
+        (self.folder / "spool").mkdir()
+        for path in (self.folder, self.folder / "spool"):
+            own(path, self.user)
+        self.process = None
+
+    @staticmethod
+    def missing():
+        """Why it cannot run here, or None."""
+        found = find_exim()
+        if not found:
+            return "Exim was not unpacked: run tests/run, or set POSTERN_EXIM"
+        done = subprocess.run([found, "-bV"], capture_output=True, text=True)
+        if "Exim version" in done.stdout or "failed to find uid" in done.stderr + done.stdout:  # the user is made up later
+            return None if list(Path("/usr/lib").glob("**/libnss_wrapper.so")) else "libnss-wrapper is not installed"
+        return f"{found} does not run: {(done.stderr or done.stdout).strip()}"
+
+    def start(self):
+        reason = self.missing()
+        assert not reason, reason
+        program = self.folder / "exim4"  # a place that its user can enter; without its set-user-id bit
+        shutil.copyfile(find_exim(), program)
+        program.chmod(0o755)
+        env = {"LD_PRELOAD": "libnss_wrapper.so", "NSS_WRAPPER_PASSWD": str(self.folder / "passwd"),
+               "NSS_WRAPPER_GROUP": str(self.folder / "group")}
+        self.process = Process([program, "-C", self.config, "-bdf", "-q2s"], self.folder / "exim.log", user=self.user, env=env,
+                               cwd=str(self.folder))
+        self.process.start()
+        wait_until(self._answers, 20, "Exim greets")
+        return self
+
+    def _answers(self):
+        assert self.process.alive, "Exim has ended: " + self.log_text()
+        with socket.create_connection((ADDRESS, self.port), 2) as s:
+            s.settimeout(5)
+            return s.recv(4).startswith(b"220")
+
+    def stop(self):
+        if self.process and self.process.alive:
+            self.process.stop()
+
+    def close(self):
+        self.stop()
+        remove_folder(self.folder)
+
+    def queue_length(self):
+        return sum(1 for p in (self.folder / "spool" / "input").rglob("*-D"))
+
+    def log_text(self):
+        return self.process.text() + "".join(p.read_text(errors="replace") for p in sorted(self.folder.glob("*log"))
+                                             if p.name != "exim.log")
