@@ -272,11 +272,24 @@ parse_line(struct smtp_reply_parser *p, struct slice line, bool *last, struct sl
     return ERR_OK;
 }
 
+/* Lines of one reply may have different codes, and the last one counts: what was an enhanced code
+ * of the first may be none of it, and what was text before may be one. */
+static void
+settle_enhanced(struct smtp_reply *reply)
+{
+    struct slice text = slice_of(reply->text);
+
+    if (reply->enhanced.class == reply->code / 100)
+        return;
+    reply->enhanced = (struct smtp_enhanced){0};
+    if (take_enhanced(&text, reply->code, &reply->enhanced))
+        memmove(reply->text, text.p, text.n + 1);
+}
+
 static void
 finish_reply(struct smtp_reply_parser *p)
 {
-    if (p->reply.enhanced.class != p->reply.code / 100)
-        p->reply.enhanced = (struct smtp_enhanced){0};
+    settle_enhanced(&p->reply);
     p->lines = 0;
     p->octets = 0;
 }

@@ -76,8 +76,11 @@ def test_P8_many_refused_recipients_end_no_worker(one, backend):
     backend.script["rcpt"] = lambda s, line: None if "good" in line else "550 5.1.1 no such user"
     workers = one.relayd.workers()
     with after_mail(one) as client:
-        codes = [client.cmd(f"RCPT TO:<u{n}@acme.example>").code for n in range(1100)]
-        assert {code // 100 for code in codes} <= {4, 5}, f"answers: {set(codes)}"
+        # One in fifty is accepted: a hundred commands without any progress end the connection.
+        names = ["good" if n % 50 == 0 else f"u{n}" for n in range(1100)]
+        codes = [client.cmd(f"RCPT TO:<{name}@acme.example>").code for name in names]
+        refused = {code // 100 for code, name in zip(codes, names) if name != "good"}
+        assert refused <= {4, 5}, f"answers: {set(codes)}"
         client.cmd("RSET")
         assert client.send(make_message(), rcpts="good@acme.example").code == 250
         client.cmd("QUIT")

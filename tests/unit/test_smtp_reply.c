@@ -28,6 +28,7 @@ static const struct {
     {"enhanced in the first only", "550-5.1.1 one\r\n550 two\r\n", "550 5.1.1 one two"},
     {"mixed codes, the last counts", "250-one\r\n550 two\r\n", "550 one two"},
     {"mixed codes, foreign enhanced goes", "250-2.0.0 one\r\n550 two\r\n", "550 one two"},
+    {"mixed codes, text becomes an enhanced code", "250-5.1.04 b\r\n550 two\r\n", "550 5.1.4 b two"},
     {"empty continuation", "250-\r\n250 two\r\n", "250 two"},
     {"control and 8-bit", "250 a\001b\xfc\x7f\r\n", "250 a?b??"},
     {"tab inside", "250 a\tb\r\n", "250 a b"},

@@ -391,7 +391,7 @@ Test(smtp_server, close_stands_in_place_of_the_greeting)
     owner_init(&o);
     cr_expect_eq(smtp_server_input(o.server, SLICE("EHLO a\r\n")), 0);
     smtp_server_close(o.server, &reply);
-    cr_expect_str_eq(buf_text(&o.out), "421 4.3.2 Too many connections, try again later\r\n");
+    cr_expect_str_eq(buf_text(&o.out), "421 4.3.2 Too many connections here, try again later\r\n");
     cr_expect(smtp_server_is_finished(o.server));
     owner_fini(&o);
 }
