@@ -6,6 +6,7 @@
 #include "relayd/transaction_private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -324,6 +325,8 @@ transaction_data(struct transaction *t, struct smtp_reply *reply)
 bool
 transaction_content(struct transaction *t, struct slice piece)
 {
+    if (t->worker->crash_sender && strcmp(t->worker->crash_sender, t->mail.path.text) == 0)
+        abort();
     if (t->body.size_bytes + piece.n > t->route.customer.max_message_size_bytes)
         t->too_big = true;
     if (t->too_big)

@@ -10,6 +10,8 @@
  */
 #include "relayd/worker.h"
 
+#include "config.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -292,6 +294,9 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
 
     w->config = config;
     w->slot = args->slot;
+#ifdef POSTERN_DEVELOPER
+    w->crash_sender = getenv("POSTERN_TEST_CRASH_SENDER");
+#endif
     w->table = args->table;
     w->tls = args->tls;
     w->loop = loop_new();

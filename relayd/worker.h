@@ -50,6 +50,9 @@ struct worker {
     struct listener **listeners;
     size_t listener_count;
     int64_t stop_by_ms;
+    /* In developer builds, for tests alone: content of this sender (POSTERN_TEST_CRASH_SENDER in
+     * the environment) ends the worker by SIGABRT.  NULL otherwise. */
+    const char *crash_sender;
 };
 
 struct ref worker_next_ref(struct worker *worker);
