@@ -351,8 +351,26 @@ decision_blames_us(const struct smtp_reply *reply, const char *const *ours, size
 bool
 decision_local_part_is_relay_form(const struct smtp_path *path)
 {
-    for (size_t i = 0; i < path->local_length; i++)
-        if (path->text[i] != '\0' && strchr("@%!/|", path->text[i]) != NULL)
+    /* U+FF20, U+FE6B, U+FF05, U+FE6A, U+FF01, U+FE57, U+FF0F, U+FF5C */
+    static const char *const marks[] = {"@",
+                                        "%",
+                                        "!",
+                                        "/",
+                                        "|",
+                                        "\xef\xbc\xa0",
+                                        "\xef\xb9\xab",
+                                        "\xef\xbc\x85",
+                                        "\xef\xb9\xaa",
+                                        "\xef\xbc\x81",
+                                        "\xef\xb9\x97",
+                                        "\xef\xbc\x8f",
+                                        "\xef\xbd\x9c"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
+        const char *at = strstr(path->text, marks[i]);
+
+        if (at != NULL && at < path->text + path->local_length)
             return true;
+    }
     return false;
 }

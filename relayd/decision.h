@@ -114,7 +114,8 @@ void decision_pass_reply(const struct decision_passing *passing, struct smtp_rep
 /* A 5xx whose text names one of our own addresses or names: no verdict on the sender. */
 bool decision_blames_us(const struct smtp_reply *reply, const char *const *ours, size_t count);
 
-/* A local part that asks for relaying: @ % ! / | in it, quoted or not (DESIGN section 8). */
+/* A local part that asks for relaying: @ % ! / | in it, quoted or not (DESIGN section 8), or one of
+ * their compatibility forms, which a server that normalises by NFKC reads as them. */
 bool decision_local_part_is_relay_form(const struct smtp_path *path);
 
 #endif

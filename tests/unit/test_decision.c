@@ -327,6 +327,10 @@ static const struct {
     {"dir/file@acme.example", 8, true},
     {"a|b@acme.example", 3, true},
     {"\"a b\"@acme.example", 5, false},
+    {"a\xef\xbc\xa0@acme.example", 4, true}, /* U+FF20, the fullwidth @ */
+    {"a\xef\xbd\x9c@acme.example", 4, true}, /* U+FF5C, the fullwidth | */
+    {"a\xef\xbd\x9b@acme.example", 4, false},
+    {"a@\xef\xbc\xa0.example", 1, false},
     {"a+b@acme.example", 3, false},
     {"postmaster", 10, false},
     {"", 0, false},
