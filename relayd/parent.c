@@ -187,6 +187,7 @@ parent_start_child(struct child *child)
     if (child->kind == CHILD_WORKER) {
         parent_send_replica(child);
         parent_send_event_log(child);
+        parent_send_ticket_keys(child);
         parent_join_to_state(child);
     } else if (child->kind == CHILD_STATE)
         parent_each_worker(p, parent_join_to_state);
@@ -357,6 +358,7 @@ on_tick(void *ctx)
         parent_open_event_log(p);
         parent_each_worker(p, parent_send_event_log);
     }
+    parent_tls_tick(p);
     restart_due(p);
 }
 
@@ -421,6 +423,7 @@ tear_down(struct parent *p)
     config_free(&p->next_config);
     tls_server_free(&p->tls);
     tls_server_free(&p->next_tls);
+    explicit_bzero(&p->ticket_keys, sizeof p->ticket_keys);
     free(p->listen_fds);
     free(p);
 }
@@ -435,6 +438,7 @@ parent_run(struct config *config)
     STAILQ_INIT(&p->makes);
     STAILQ_INIT(&p->seals);
     plan_children(p);
+    tls_ticket_keys_make(&p->ticket_keys);
     if (parent_set_up(p) < 0) {
         tear_down(p);
         return 1;

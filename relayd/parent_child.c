@@ -12,7 +12,6 @@
 
 #include "base/log.h"
 #include "net/process.h"
-#include "net/tls_server.h"
 
 #define SOCKETS_MAX (SHARED_WORKERS_MAX * 16)
 
@@ -90,8 +89,7 @@ parent_run_child(struct child *child, int channel_fd)
     args.listen_fds = fds;
     if (child->kind != CHILD_CONTROL)
         forget_database(p->config);
-    if (child->kind != CHILD_WORKER)
-        tls_server_free(&p->tls); /* the keys are for workers alone */
+    parent_tls_forget(p, child->kind);
     if (child->kind == CHILD_WORKER) {
         args.listen_count = sockets_of(child, fds);
         for (unsigned i = 0; i < p->socket_count * p->config->listen.count; i++)

@@ -15,6 +15,7 @@
 #include "base/codec.h"
 #include "net/channel.h"
 #include "net/sandbox.h"
+#include "net/tls_ticket.h"
 #include "relayd/parent.h"
 #include "relayd/relayd.h"
 #include "spool/spool_segment.h"
@@ -62,7 +63,9 @@ struct parent {
     uint32_t epoch, next_segment;
     int event_fd;
     int64_t event_hour;
-    struct tls_server *tls;      /* towards clients; NULL: there is no certificate */
+    struct tls_ticket_keys ticket_keys;
+    int64_t ticket_rotate_at_ms, warned_day; /* days of the wall clock since 1970 */
+    struct tls_server *tls;                  /* towards clients; NULL: there is no certificate */
     struct config *next_config;  /* waits until the generation before the last has ended; NULL */
     struct tls_server *next_tls; /* of next_config */
     struct segment_jobs makes, seals;
@@ -105,7 +108,13 @@ bool parent_is_spill_full(struct parent *p, uint64_t size_bytes);
  * do. */
 MUST_USE int parent_tls_load(const struct config *config, struct buf *problems,
                              struct tls_server **tls);
-void parent_tls_log_warnings(const struct tls_server *tls);
+/* Lines about certificates and keys, as they are for the user that this process is now. */
+void parent_tls_warnings(const struct config *config, const struct tls_server *tls,
+                         struct buf *warnings);
+void parent_tls_log_warnings(struct parent *p); /* and again a day later */
+void parent_send_ticket_keys(struct child *worker);
+void parent_tls_tick(struct parent *p);
+void parent_tls_forget(struct parent *p, enum child_kind kind); /* what a child is not to know */
 
 /* --- parent_segments.c */
 void parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes);

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "net/listener.h"
 #include "net/process.h"
+#include "net/tls_server.h"
 #include "relayd/capacity.h"
 #include "state/shared_snapshot.h"
 
@@ -269,22 +270,47 @@ become_user(const struct config *config)
     return rc;
 }
 
+/* --- Certificates. */
+
+static void
+print_lines(FILE *f, const char *prefix, const struct buf *lines)
+{
+    struct slice rest = buf_slice(lines);
+
+    while (rest.n > 0) {
+        struct slice line = slice_split(&rest, '\n');
+
+        fprintf(f, "%s: %.*s\n", prefix, (int)line.n, line.p);
+    }
+}
+
 static int
-load_tls(struct parent *p)
+load_tls(const struct config *config, struct tls_server **tls)
 {
     struct buf problems;
-    struct slice rest;
     int rc;
 
     buf_init(&problems, 0);
-    rc = parent_tls_load(p->config, &problems, &p->tls);
-    for (rest = buf_slice(&problems); rest.n > 0;) {
-        struct slice line = slice_split(&rest, '\n');
-
-        fprintf(stderr, "relayd: %.*s\n", (int)line.n, line.p);
-    }
+    rc = parent_tls_load(config, &problems, tls);
+    print_lines(stderr, "relayd", &problems);
     buf_fini(&problems);
     return rc;
+}
+
+/* Becomes the user that a reload will be, to see what that may read. */
+static void
+print_tls_warnings(const struct config *c, const struct tls_server *tls)
+{
+    struct buf warnings;
+
+    if (tls == NULL)
+        printf("warning: the setting tls-certificate is empty: STARTTLS is not offered\n");
+    if (process_become(c->user) < 0)
+        printf("warning: cannot become user %s: %s\n", c->user, strerror(errno));
+    buf_init(&warnings, 0);
+    parent_tls_warnings(c, tls, &warnings);
+    print_lines(stdout, "warning", &warnings);
+    buf_fini(&warnings);
 }
 
 /* --- What protects the workers. */
@@ -349,11 +375,15 @@ parent_test(const struct config *c)
 {
     struct sandbox_layers layers = sandbox_available();
     char text[SANDBOX_TEXT_SIZE], problem[CAPACITY_TEXT_SIZE];
+    struct tls_server *tls;
     bool good = has_user("user", c->user);
 
     good &= has_user("worker-user", c->worker_user);
-    if (!good)
+    good &= load_tls(c, &tls) == ERR_OK;
+    if (!good) {
+        tls_server_free(&tls);
         return 1;
+    }
     printf("%s: no problems\n", c->path);
     printf("layers around the workers: %s\n", sandbox_text(&layers, worker_user(c), text));
     if (c->user[0] == '\0' && geteuid() == 0)
@@ -361,6 +391,8 @@ parent_test(const struct config *c)
     warn_of_open_folders(c);
     if (capacity_problem(c, problem)[0] != '\0')
         printf("warning: %s\n", problem);
+    print_tls_warnings(c, tls); /* the last: it gives up root */
+    tls_server_free(&tls);
     return 0;
 }
 
@@ -378,7 +410,7 @@ parent_set_up(struct parent *p)
         return ERR_NOT_FOUND;
     }
     capacity_raise(c); /* while we may; so the keys */
-    if (load_tls(p) < 0 || make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 ||
+    if (load_tls(c, &p->tls) < 0 || make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 ||
         bind_sockets(p) < 0)
         return ERR_IO;
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* the kernel has it, or is old */
@@ -396,7 +428,7 @@ parent_set_up(struct parent *p)
         shared_worker_clear(p->table, i, parent_on_in_flight, p);
     restore_snapshot(p);
     log_sandbox(c);
-    parent_tls_log_warnings(p->tls);
+    parent_tls_log_warnings(p);
     parent_seal_orphans(p);
     parent_open_event_log(p);
     return ERR_OK;

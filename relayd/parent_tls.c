@@ -1,15 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The parent's part in TLS towards clients: reads the certificates that the configuration names
- * (workers open no file) and says what an operator should know of them.
+ * The parent's part in TLS towards clients: it reads the certificates, since workers open no file;
+ * says what an operator should know of them, at start, reload and once a day; and makes the keys of
+ * session tickets, which all workers share, so that a client is resumed by whichever it meets.
+ *
+ * A ticket key is the current one for ROTATE_MS and known for as long again: a ticket is good for
+ * ROTATE_MS at least, which is the lifetime that clients are told.  Keys outlive a reload, not the
+ * parent.
  */
 #include "relayd/parent_private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/tls_server.h"
 
-#define TICKET_LIFETIME_MS (12 * 3600 * 1000LL)
+#define ROTATE_MS (12 * 3600 * 1000LL)
+#define DAY_MS (24 * 3600 * 1000LL)
+
+static_assert(sizeof(struct tls_ticket_keys) == 3 * (16 + 32 + 32), "RELAYD_TICKET_KEYS is dense");
+
+/* --- Certificates. */
 
 int
 parent_tls_load(const struct config *c, struct buf *problems, struct tls_server **tls)
@@ -18,23 +34,85 @@ parent_tls_load(const struct config *c, struct buf *problems, struct tls_server 
     if (c->tls_certificate.count == 0)
         return ERR_OK;
     return tls_server_new(c->hostname, c->tls_certificate.items, c->tls_key.items,
-                          c->tls_certificate.count, TICKET_LIFETIME_MS, problems, tls);
+                          c->tls_certificate.count, ROTATE_MS, problems, tls);
+}
+
+static void
+warn_if_unreadable(const struct config *c, const char *key, struct buf *warnings)
+{
+    int fd = open(key, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd >= 0)
+        close(fd);
+    else
+        buf_printf(warnings,
+                   "tls-key %s: user %s cannot read it (%s), so a reload will be refused; let that "
+                   "user read it (its group, or an access control list)\n",
+                   key, c->user, strerror(errno));
 }
 
 void
-parent_tls_log_warnings(const struct tls_server *tls)
+parent_tls_warnings(const struct config *c, const struct tls_server *tls, struct buf *warnings)
+{
+    if (tls == NULL)
+        return;
+    tls_server_warnings(tls, clock_wall_ms(), warnings);
+    for (size_t i = 0; i < c->tls_key.count; i++)
+        warn_if_unreadable(c, c->tls_key.items[i], warnings);
+}
+
+void
+parent_tls_log_warnings(struct parent *p)
 {
     struct buf warnings;
     struct slice rest;
 
-    if (tls == NULL)
-        return;
+    p->warned_day = clock_wall_ms() / DAY_MS;
     buf_init(&warnings, 0);
-    tls_server_warnings(tls, clock_wall_ms(), &warnings);
+    parent_tls_warnings(p->config, p->tls, &warnings);
     for (rest = buf_slice(&warnings); rest.n > 0;) {
         struct slice line = slice_split(&rest, '\n');
 
         log_line(LOG_LEVEL_WARN, NULL, "certificate-warning", "text=\"%.*s\"", (int)line.n, line.p);
     }
     buf_fini(&warnings);
+}
+
+/* --- Ticket keys. */
+
+void
+parent_send_ticket_keys(struct child *worker)
+{
+    struct tls_ticket_keys *keys = &worker->parent->ticket_keys;
+
+    if (worker->channel &&
+        channel_send(worker->channel, RELAYD_TICKET_KEYS,
+                     (struct slice){(const char *)keys, sizeof *keys}, NULL, 0) < 0)
+        log_line(LOG_LEVEL_WARN, NULL, "ticket-keys-not-sent",
+                 "worker=%u effect=\"it resumes fewer sessions\"", worker->index);
+}
+
+void
+parent_tls_tick(struct parent *p)
+{
+    int64_t now = clock_monotonic_ms();
+
+    if (p->ticket_rotate_at_ms == 0)
+        p->ticket_rotate_at_ms = now + ROTATE_MS;
+    if (now >= p->ticket_rotate_at_ms) {
+        p->ticket_rotate_at_ms = now + ROTATE_MS;
+        tls_ticket_keys_rotate(&p->ticket_keys);
+        parent_each_worker(p, parent_send_ticket_keys);
+    }
+    if (clock_wall_ms() / DAY_MS != p->warned_day)
+        parent_tls_log_warnings(p);
+}
+
+void
+parent_tls_forget(struct parent *p, enum child_kind kind)
+{
+    explicit_bzero(&p->ticket_keys, sizeof p->ticket_keys); /* a worker is sent its copy */
+    tls_server_free(&p->next_tls);
+    if (kind != CHILD_WORKER)
+        tls_server_free(&p->tls);
 }

@@ -25,6 +25,8 @@ enum relayd_message {
     RELAYD_STOP,        /* u8 others_take_over: leave what is queued at the sockets to them; u32 ms:
                            within that time. Stop accepting; finish what runs; exit 0. Said again
                            with less time: hurry */
+    RELAYD_TICKET_KEYS, /* the keys of TLS session tickets (net/tls_ticket.h), one behind the
+                           other: name[16], cipher[32], mac[32] */
     /* worker -> parent */
     RELAYD_WANT_SEGMENT, /* u32 ticket, u64 size */
     RELAYD_DONE_SEGMENT, /* u16 node, u32 epoch, u32 number, u8 has_records */

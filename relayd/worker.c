@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "net/conn.h"
 #include "net/listener.h"
+#include "net/tls_server.h"
 #include "relayd/arrival.h"
 #include "relayd/backend.h"
 #include "relayd/event_log.h"
@@ -80,6 +81,19 @@ take_segment(struct worker *w, struct slice payload, const int *fds, size_t fd_c
     size = get_u64(&d);
     CHECK(decoder_done(&d) && key.n == SIPHASH_KEY_SIZE);
     spool_writer_give(w->writer, ticket, fd_count ? fds[0] : -1, id, (const uint8_t *)key.p, size);
+}
+
+static void
+take_ticket_keys(struct worker *w, struct slice payload)
+{
+    struct tls_ticket_keys keys;
+
+    CHECK(payload.n == sizeof keys);
+    if (w->tls == NULL)
+        return;
+    memcpy(&keys, payload.p, sizeof keys);
+    tls_server_set_ticket_keys(w->tls, &keys);
+    explicit_bzero(&keys, sizeof keys);
 }
 
 /* Says 421 to whoever is between messages; who is in one hears it behind that. */
@@ -166,6 +180,9 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
     case RELAYD_EVENT_LOG:
         if (fd_count)
             event_log_use(w->events, fds[0]);
+        return;
+    case RELAYD_TICKET_KEYS:
+        take_ticket_keys(w, payload);
         return;
     case RELAYD_STOP:
         take_stop(w, payload);

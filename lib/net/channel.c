@@ -78,6 +78,8 @@ static void
 drop_message(struct message *m)
 {
     close_all(m->fds, m->fd_count);
+    if (m->packet.mem)
+        explicit_bzero(m->packet.mem, m->packet.cap);
     buf_fini(&m->packet);
     free(m);
 }
@@ -181,8 +183,10 @@ on_channel_readable(evutil_socket_t fd, short what, void *ctx)
     n = recvmmsg(fd, received.header, BATCH, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
     if (n < 0 && errno != EAGAIN && errno != EINTR)
         die(ch);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         handle_packet(ch, &received.header[i]);
+        explicit_bzero(received.packet[i], received.header[i].msg_len);
+    }
 }
 
 /* --- sending --- */

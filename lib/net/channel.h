@@ -3,7 +3,8 @@
  * Messages between our own processes: SOCK_SEQPACKET pairs, one message a packet, up to
  * CHANNEL_MAX_FDS descriptors with it. The first two octets are the message's type; the rest is
  * codec fields.  Sends never block: what the socket does not take is queued in order (bounded by
- * CHANNEL_QUEUE_MAX, beyond it ERR_LIMIT).
+ * CHANNEL_QUEUE_MAX, beyond it ERR_LIMIT).  What a message held is wiped when it has left or been
+ * taken: it may be a key.
  */
 #ifndef NET_CHANNEL_H
 #define NET_CHANNEL_H

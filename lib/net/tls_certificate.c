@@ -137,6 +137,13 @@ check_chain(const struct tls_certificate *c, struct buf *problems)
 }
 
 static void
+to_lower(char *text)
+{
+    for (; *text; text++)
+        *text = (char)(*text >= 'A' && *text <= 'Z' ? *text + 32 : *text);
+}
+
+static void
 add_name(struct tls_certificate *c, const ASN1_STRING *s)
 {
     struct slice name = {(const char *)ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s)};
@@ -146,8 +153,7 @@ add_name(struct tls_certificate *c, const ASN1_STRING *s)
         free(copy);
         return;
     }
-    for (char *p = copy; *p; p++)
-        *p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+    to_lower(copy);
     c->names = mem_realloc(c->names, (c->name_count + 1) * sizeof *c->names);
     c->names[c->name_count++] = copy;
 }
@@ -233,29 +239,62 @@ check_key(const struct tls_certificate *c, struct buf *problems)
 /* --- life --- */
 
 static int
-load(struct tls_certificate *c, struct buf *problems)
+load_certificates(struct tls_certificate *c, struct buf *problems)
 {
-    struct buf certificates, key;
-    int rc, key_rc;
+    struct buf content;
+    int rc;
 
-    buf_init(&certificates, 0);
-    buf_init(&key, 0);
-    rc = read_file("tls-certificate", c->path, &certificates, NULL, problems);
+    buf_init(&content, 0);
+    rc = read_file("tls-certificate", c->path, &content, NULL, problems);
     if (rc == ERR_OK)
-        rc = parse_certificates(c, &certificates, problems);
-    key_rc = read_file("tls-key", c->key_path, &key, &c->key_is_open, problems);
-    if (key_rc == ERR_OK)
-        key_rc = parse_key(c, &key, problems);
+        rc = parse_certificates(c, &content, problems);
     if (rc == ERR_OK)
-        rc = key_rc;
+        collect_names(c);
+    buf_fini(&content);
+    return rc;
+}
+
+static int
+load_key(struct tls_certificate *c, struct buf *problems)
+{
+    struct buf content;
+    int rc;
+
+    buf_init(&content, 0);
+    rc = read_file("tls-key", c->key_path, &content, &c->key_is_open, problems);
     if (rc == ERR_OK)
-        rc = check_key(c, problems);
-    if (rc == ERR_OK)
-        rc = check_chain(c, problems);
-    buf_fini(&certificates);
-    if (key.mem)
-        OPENSSL_cleanse(key.mem, key.cap);
-    buf_fini(&key);
+        rc = parse_key(c, &content, problems);
+    if (content.mem)
+        OPENSSL_cleanse(content.mem, content.cap);
+    buf_fini(&content);
+    return rc;
+}
+
+static void
+look_at_key(struct tls_certificate *c)
+{
+    struct stat st;
+
+    c->key_is_open = stat(c->key_path, &st) == 0 && (st.st_mode & S_IROTH) != 0;
+}
+
+static struct tls_certificate *
+begin(const char *path, const char *key_path)
+{
+    struct tls_certificate *c = mem_alloc(sizeof *c);
+
+    c->path = mem_strdup(path);
+    c->key_path = mem_strdup(key_path);
+    return c;
+}
+
+/* Gives it to the caller, or an end. */
+static int
+finish(struct tls_certificate *c, int rc, struct tls_certificate **certificate)
+{
+    if (rc < 0)
+        tls_certificate_free(&c);
+    *certificate = c;
     return rc;
 }
 
@@ -263,20 +302,27 @@ int
 tls_certificate_load(const char *path, const char *key_path, struct buf *problems,
                      struct tls_certificate **certificate)
 {
-    struct tls_certificate *c = mem_alloc(sizeof *c);
-    int rc;
+    struct tls_certificate *c = begin(path, key_path);
+    int rc = load_certificates(c, problems), key_rc = load_key(c, problems);
 
-    *certificate = NULL;
-    c->path = mem_strdup(path);
-    c->key_path = mem_strdup(key_path);
-    rc = load(c, problems);
-    if (rc < 0) {
-        tls_certificate_free(&c);
-        return rc;
-    }
-    collect_names(c);
-    *certificate = c;
-    return ERR_OK;
+    if (rc == ERR_OK)
+        rc = key_rc;
+    if (rc == ERR_OK)
+        rc = check_key(c, problems);
+    if (rc == ERR_OK)
+        rc = check_chain(c, problems);
+    return finish(c, rc, certificate);
+}
+
+int
+tls_certificate_read(const char *path, const char *key_path, struct buf *problems,
+                     struct tls_certificate **certificate)
+{
+    struct tls_certificate *c = begin(path, key_path);
+    int rc = load_certificates(c, problems);
+
+    look_at_key(c);
+    return finish(c, rc, certificate);
 }
 
 void
@@ -332,7 +378,7 @@ tls_certificate_name(const struct tls_certificate *c, size_t i)
 const char *
 tls_certificate_kind(const struct tls_certificate *c)
 {
-    const char *name = EVP_PKEY_get0_type_name(c->key);
+    const char *name = EVP_PKEY_get0_type_name(X509_get0_pubkey(c->leaf));
 
     return name ? name : "";
 }
@@ -392,4 +438,24 @@ tls_certificate_warnings(const struct tls_certificate *c, int64_t wall_ms, struc
         buf_printf(warnings,
                    "tls-key %s: every user of this host can read it; take that away: chmod o= %s\n",
                    c->key_path, c->key_path);
+}
+
+void
+tls_certificates_warnings(struct tls_certificate *const *certificates, size_t count,
+                          const char *hostname, int64_t wall_ms, struct buf *warnings)
+{
+    char *name = mem_strdup(hostname);
+    bool any = false;
+
+    to_lower(name);
+    for (size_t i = 0; i < count; i++) {
+        tls_certificate_warnings(certificates[i], wall_ms, warnings);
+        any = any || tls_certificate_is_for(certificates[i], name);
+    }
+    if (!any)
+        buf_printf(warnings,
+                   "tls-certificate: none is for the host name %s; clients that check names will "
+                   "not trust this host\n",
+                   name);
+    free(name);
 }

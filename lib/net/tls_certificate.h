@@ -21,6 +21,10 @@ struct tls_certificate;
  * are lines "tls-certificate FILE: what is wrong; what to do"; then ERR_IO or ERR_SYNTAX. */
 MUST_USE int tls_certificate_load(const char *path, const char *key_path, struct buf *problems,
                                   struct tls_certificate **certificate);
+/* The certificate alone, for who may not read the key: of that only its mode is looked at, where it
+ * can be seen. Cannot be used in a context. */
+MUST_USE int tls_certificate_read(const char *path, const char *key_path, struct buf *problems,
+                                  struct tls_certificate **certificate);
 void tls_certificate_free(struct tls_certificate **certificate);
 
 /* Whether it is for `name` (lower case): one of its names, or a wildcard of one label. */
@@ -39,5 +43,8 @@ MUST_USE int tls_certificate_use(const struct tls_certificate *certificate, SSL_
  * read by everybody. */
 void tls_certificate_warnings(const struct tls_certificate *certificate, int64_t wall_ms,
                               struct buf *warnings);
+/* Of several that serve one host: each one's, and that none is for `hostname`. */
+void tls_certificates_warnings(struct tls_certificate *const *certificates, size_t count,
+                               const char *hostname, int64_t wall_ms, struct buf *warnings);
 
 #endif

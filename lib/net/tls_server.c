@@ -270,15 +270,6 @@ tls_server_ssl(struct tls_server *s)
 void
 tls_server_warnings(const struct tls_server *s, int64_t wall_ms, struct buf *warnings)
 {
-    bool any = false;
-
-    for (size_t i = 0; i < s->certificate_count; i++) {
-        tls_certificate_warnings(s->certificates[i], wall_ms, warnings);
-        any = any || tls_certificate_is_for(s->certificates[i], s->hostname);
-    }
-    if (!any)
-        buf_printf(warnings,
-                   "tls-certificate: none is for the host name %s; clients that check names will "
-                   "not trust this host\n",
-                   s->hostname);
+    tls_certificates_warnings(s->certificates, s->certificate_count, s->hostname, wall_ms,
+                              warnings);
 }

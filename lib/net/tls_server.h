@@ -32,8 +32,7 @@ void tls_server_set_ticket_keys(struct tls_server *server, const struct tls_tick
 /* For conn_start_tls, which takes it over. NULL without memory. */
 SSL *tls_server_ssl(struct tls_server *server);
 
-/* Lines for log, `relayd -t` and status, as of `wall_ms`: of each certificate
- * (tls_certificate_warnings), and that none is for the host name. */
+/* tls_certificates_warnings, for log and `relayd -t`. */
 void tls_server_warnings(const struct tls_server *server, int64_t wall_ms, struct buf *warnings);
 
 #endif
