@@ -12,6 +12,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "net/loop.h"
 #include "relayd/parent.h"
 
 enum { EXIT_USAGE = 2 };
@@ -90,6 +91,8 @@ main(int argc, char **argv)
         return EXIT_USAGE;
     }
     signal(SIGPIPE, SIG_IGN);
+    if (!test)
+        loop_expect_signal(SIGHUP); /* a reload while it starts comes after */
     config = load(path);
     if (config == NULL)
         return 1;

@@ -409,6 +409,8 @@ parent_set_up(struct parent *p)
             c->timezone);
         return ERR_NOT_FOUND;
     }
+    if (geteuid() == 0 && !(has_user("user", c->user) & has_user("worker-user", c->worker_user)))
+        return ERR_NOT_FOUND;
     capacity_raise(c); /* while we may; so the keys */
     if (load_tls(c, &p->tls) < 0 || make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 ||
         bind_sockets(p) < 0)

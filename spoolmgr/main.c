@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/control.h"
+#include "net/loop.h"
 #include "net/process.h"
 #include "spoolmgr/keeper.h"
 
@@ -209,6 +210,8 @@ main(int argc, char **argv)
     }
     log_init("spoolmgr", STDERR_FILENO, LOG_LEVEL_INFO);
     signal(SIGPIPE, SIG_IGN);
+    if (arguments.mode == MODE_RUN)
+        loop_expect_signal(SIGHUP); /* a reload while it starts comes after */
     config = load(arguments.config_file);
     if (config == NULL)
         return 1;

@@ -372,6 +372,16 @@ on_signal_ready(void *ctx)
 }
 
 void
+loop_expect_signal(int signo)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+void
 loop_on_signal(struct loop *loop, int signo, void (*on_signal)(void *ctx, int signo), void *ctx)
 {
     struct loop_signal *s = mem_alloc(sizeof *s);
@@ -381,7 +391,7 @@ loop_on_signal(struct loop *loop, int signo, void (*on_signal)(void *ctx, int si
     sigaddset(&set, signo);
     *s = (struct loop_signal){
         .next = loop->signals, .signo = signo, .on_signal = on_signal, .ctx = ctx};
-    sigprocmask(SIG_BLOCK, &set, NULL);
+    loop_expect_signal(signo);
     s->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     CHECK(s->fd >= 0);
     s->watch = loop_watch_start(loop, s->fd, on_signal_ready, s);

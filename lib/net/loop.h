@@ -60,6 +60,8 @@ void loop_watch_cancel(struct loop_watch **watch); /* does not close the descrip
  * on (process_fork unblocks it in children), and no global state of libevent is touched. */
 void loop_on_signal(struct loop *loop, int signo, void (*on_signal)(void *ctx, int signo),
                     void *ctx);
+/* A signal that comes before its loop_on_signal waits for that, instead of ending the process. */
+void loop_expect_signal(int signo);
 
 /* A module that hangs events of its own on loop_event_base frames each callback with these, so that
  * the stall watch can say what ran: `what` is a word, `fn` the function that was called. */

@@ -192,6 +192,18 @@ Test(loop, a_signal_arrives_as_a_callback)
     loop_free(&s.loop);
 }
 
+Test(loop, a_signal_that_is_expected_waits_for_its_callback)
+{
+    struct stage s = {.loop = loop_new()};
+
+    loop_expect_signal(SIGUSR1);
+    kill(getpid(), SIGUSR1);
+    loop_on_signal(s.loop, SIGUSR1, on_usr1, &s);
+    loop_run(s.loop);
+    cr_expect_eq(s.count, SIGUSR1);
+    loop_free(&s.loop);
+}
+
 static void
 on_fire_clock(void *ctx)
 {
