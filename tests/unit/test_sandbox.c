@@ -358,9 +358,11 @@ static int
 open_from_a_later_thread(void)
 {
     pthread_t thread;
-    int rc = pthread_create(&thread, NULL, open_in_thread, &rc);
+    int rc = NOT_ENTERED;
 
-    return rc != 0 ? NOT_ENTERED : pthread_join(thread, NULL) != 0 ? NOT_ENTERED : rc;
+    if (pthread_create(&thread, NULL, open_in_thread, &rc) != 0 || pthread_join(thread, NULL) != 0)
+        return NOT_ENTERED;
+    return rc;
 }
 
 static int
