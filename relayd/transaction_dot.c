@@ -12,6 +12,7 @@
 #include "base/log.h"
 
 #define STREAM_PIECE_BYTES (128 * 1024)
+#define SPOOL_CLOSED_MS 5000 /* then the next message tries the disk again */
 #define OWN_RECEIVED_MAX \
     3 /* so often the domain's mail came back to us: its server sends it here */
 
@@ -80,6 +81,7 @@ on_committed(void *ctx, int err)
     struct smtp_reply reply;
 
     if (err < 0) {
+        t->worker->spool_closed_until_ms = clock_monotonic_ms() + SPOOL_CLOSED_MS;
         log_line(LOG_LEVEL_ALARM, t->ref_text, "spool-failed", "ref=%s error=\"%s\"", t->ref_text,
                  err_text(err));
         finish_verdict(t, SMTP_VERDICT_SPOOL_FAILED);

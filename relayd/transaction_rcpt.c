@@ -78,6 +78,10 @@ accept_recipient(struct transaction *t, enum spool_side side)
 {
     struct smtp_reply reply;
 
+    if (side == SPOOL_OURS && clock_monotonic_ms() < t->worker->spool_closed_until_ms) {
+        refuse_recipient_verdict(t, SMTP_VERDICT_SPOOL_FULL);
+        return;
+    }
     if (!is_within_hour(t, &reply)) {
         refuse_recipient(t, &reply);
         return;
