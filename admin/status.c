@@ -20,6 +20,7 @@
 #include "admin/spool_reader.h"
 #include "base/parse.h"
 #include "db/db_schema.h"
+#include "net/tls_certificate.h"
 #include "state/shared_table.h"
 
 #define EXPIRES_SOON_MS (12 * 3600 * 1000LL)
@@ -320,6 +321,77 @@ look_at_spool(struct status *s, const struct call *call)
     judge_spool(part, &totals, &stats, call->printing.now_ms);
 }
 
+/* --- Certificates: the files, as the next reload will read them. Their keys may be relayd's alone.
+ */
+
+static void
+describe_certificate(struct part *part, json_t *list, const struct tls_certificate *c,
+                     int64_t now_ms)
+{
+    json_t *names = json_array();
+    char relative[PRINTER_RELATIVE_SIZE];
+
+    buf_printf(&part->detail, "%s%s (%s", buf_size(&part->detail) ? "; " : "",
+               tls_certificate_path(c), tls_certificate_kind(c));
+    for (size_t i = 0; i < tls_certificate_name_count(c); i++) {
+        const char *name = tls_certificate_name(c, i);
+
+        buf_printf(&part->detail, ", %s", name);
+        json_array_append_new(names, printer_json_text(name));
+    }
+    buf_printf(&part->detail, ") ends %s",
+               printer_relative(tls_certificate_end_ms(c), now_ms, relative));
+    json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o}", "file",
+                                          printer_json_text(tls_certificate_path(c)), "kind",
+                                          tls_certificate_kind(c), "names", names, "ends_at",
+                                          json_time(tls_certificate_end_ms(c))));
+}
+
+static void
+add_certificate_warnings(struct part *part, const struct buf *warnings, const char *state)
+{
+    json_t *list = json_array();
+    struct slice rest = buf_slice(warnings);
+
+    while (rest.n > 0) {
+        struct slice line = slice_split(&rest, '\n');
+
+        set_problem(part, state, "%s%.*s", buf_size(&part->detail) ? "; " : "", (int)line.n,
+                    line.p);
+        json_array_append_new(list, json_stringn(line.p, line.n));
+    }
+    add_fact(part, "warnings", list);
+}
+
+static void
+look_at_certificates(struct status *s, const struct call *call)
+{
+    const struct config *c = call->config;
+    struct part *part = add_part(s, "tls");
+    size_t wanted = c->tls_certificate.count, count = 0;
+    struct tls_certificate **certificates = mem_alloc((wanted + 1) * sizeof *certificates);
+    json_t *list = json_array();
+    struct buf warnings;
+
+    buf_init(&warnings, 0);
+    for (size_t i = 0; i < wanted; i++)
+        if (tls_certificate_read(c->tls_certificate.items[i], c->tls_key.items[i], &warnings,
+                                 &certificates[count]) == ERR_OK)
+            describe_certificate(part, list, certificates[count++], call->printing.now_ms);
+    if (wanted == 0) {
+        part->state = "off";
+        buf_add_text(&part->detail, "no tls-certificate is set: STARTTLS is not offered");
+    } else if (count == wanted)
+        tls_certificates_warnings(certificates, count, c->hostname, call->printing.now_ms,
+                                  &warnings);
+    add_fact(part, "certificates", list);
+    add_certificate_warnings(part, &warnings, count == wanted ? "warning" : "unusable");
+    while (count > 0)
+        tls_certificate_free(&certificates[--count]);
+    free(certificates);
+    buf_fini(&warnings);
+}
+
 /* --- The shared table: backends and counters. */
 
 static const struct printer_column backend_columns[] = {
@@ -449,6 +521,7 @@ status_show(struct call *call)
     look_at_database(&s, call, &version);
     look_at_replica(&s, call, version);
     look_at_spool(&s, call);
+    look_at_certificates(&s, call);
     look_at_shared_table(&s, call);
     for (unsigned i = 0; i < s.count; i++)
         s.problems += s.parts[i].needs_operator;

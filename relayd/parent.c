@@ -358,7 +358,7 @@ on_tick(void *ctx)
         parent_open_event_log(p);
         parent_each_worker(p, parent_send_event_log);
     }
-    parent_tls_tick(p);
+    parent_tls_tick(p, clock_monotonic_ms(), clock_wall_ms());
     restart_due(p);
 }
 

@@ -109,11 +109,12 @@ bool parent_is_spill_full(struct parent *p, uint64_t size_bytes);
 MUST_USE int parent_tls_load(const struct config *config, struct buf *problems,
                              struct tls_server **tls);
 /* Lines about certificates and keys, as they are for the user that this process is now. */
-void parent_tls_warnings(const struct config *config, const struct tls_server *tls,
+void parent_tls_warnings(const struct config *config, const struct tls_server *tls, int64_t wall_ms,
                          struct buf *warnings);
-void parent_tls_log_warnings(struct parent *p); /* and again a day later */
+void parent_tls_log_warnings(struct parent *p, int64_t wall_ms);
 void parent_send_ticket_keys(struct child *worker);
-void parent_tls_tick(struct parent *p);
+/* Whatever is due: new ticket keys, the day's warnings. */
+void parent_tls_tick(struct parent *p, int64_t monotonic_ms, int64_t wall_ms);
 void parent_tls_forget(struct parent *p, enum child_kind kind); /* what a child is not to know */
 
 /* --- parent_segments.c */

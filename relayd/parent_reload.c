@@ -167,7 +167,7 @@ take_over(struct parent *p)
     p->next_config = NULL;
     p->tls = p->next_tls;
     p->next_tls = NULL;
-    parent_tls_log_warnings(p);
+    parent_tls_log_warnings(p, clock_wall_ms());
     capacity_raise(p->config);
     replace_workers(p);
     replace_helpers(p);

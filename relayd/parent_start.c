@@ -308,7 +308,7 @@ print_tls_warnings(const struct config *c, const struct tls_server *tls)
     if (process_become(c->user) < 0)
         printf("warning: cannot become user %s: %s\n", c->user, strerror(errno));
     buf_init(&warnings, 0);
-    parent_tls_warnings(c, tls, &warnings);
+    parent_tls_warnings(c, tls, clock_wall_ms(), &warnings);
     print_lines(stdout, "warning", &warnings);
     buf_fini(&warnings);
 }
@@ -430,7 +430,7 @@ parent_set_up(struct parent *p)
         shared_worker_clear(p->table, i, parent_on_in_flight, p);
     restore_snapshot(p);
     log_sandbox(c);
-    parent_tls_log_warnings(p);
+    parent_tls_log_warnings(p, clock_wall_ms());
     parent_seal_orphans(p);
     parent_open_event_log(p);
     return ERR_OK;

@@ -16,7 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "net/tls_server.h"
 
@@ -52,24 +51,25 @@ warn_if_unreadable(const struct config *c, const char *key, struct buf *warnings
 }
 
 void
-parent_tls_warnings(const struct config *c, const struct tls_server *tls, struct buf *warnings)
+parent_tls_warnings(const struct config *c, const struct tls_server *tls, int64_t wall_ms,
+                    struct buf *warnings)
 {
     if (tls == NULL)
         return;
-    tls_server_warnings(tls, clock_wall_ms(), warnings);
+    tls_server_warnings(tls, wall_ms, warnings);
     for (size_t i = 0; i < c->tls_key.count; i++)
         warn_if_unreadable(c, c->tls_key.items[i], warnings);
 }
 
 void
-parent_tls_log_warnings(struct parent *p)
+parent_tls_log_warnings(struct parent *p, int64_t wall_ms)
 {
     struct buf warnings;
     struct slice rest;
 
-    p->warned_day = clock_wall_ms() / DAY_MS;
+    p->warned_day = wall_ms / DAY_MS;
     buf_init(&warnings, 0);
-    parent_tls_warnings(p->config, p->tls, &warnings);
+    parent_tls_warnings(p->config, p->tls, wall_ms, &warnings);
     for (rest = buf_slice(&warnings); rest.n > 0;) {
         struct slice line = slice_split(&rest, '\n');
 
@@ -93,19 +93,17 @@ parent_send_ticket_keys(struct child *worker)
 }
 
 void
-parent_tls_tick(struct parent *p)
+parent_tls_tick(struct parent *p, int64_t monotonic_ms, int64_t wall_ms)
 {
-    int64_t now = clock_monotonic_ms();
-
     if (p->ticket_rotate_at_ms == 0)
-        p->ticket_rotate_at_ms = now + ROTATE_MS;
-    if (now >= p->ticket_rotate_at_ms) {
-        p->ticket_rotate_at_ms = now + ROTATE_MS;
+        p->ticket_rotate_at_ms = monotonic_ms + ROTATE_MS;
+    if (monotonic_ms >= p->ticket_rotate_at_ms) {
+        p->ticket_rotate_at_ms = monotonic_ms + ROTATE_MS;
         tls_ticket_keys_rotate(&p->ticket_keys);
         parent_each_worker(p, parent_send_ticket_keys);
     }
-    if (clock_wall_ms() / DAY_MS != p->warned_day)
-        parent_tls_log_warnings(p);
+    if (wall_ms / DAY_MS != p->warned_day)
+        parent_tls_log_warnings(p, wall_ms);
 }
 
 void
