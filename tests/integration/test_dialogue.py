@@ -158,6 +158,56 @@ def test_P3_P6_a_foreign_domain_and_a_relay_form(gate):
     is_a_refusal(replies(node, "acme", rcpts=["u%x"])[1], 550, "5.7.1", "relaying")
 
 
+@pytest.mark.parametrize("when_down, code, enhanced, word", [("accept", 250, "2.1.5", "OK"), ("defer", 451, "4.4.1", "cannot be reached"),
+                                                             ("reject", 550, "5.1.1", "cannot be confirmed")])
+def test_an_unknown_recipient_of_a_backend_that_is_away(gate, when_down, code, enhanced, word):
+    node, backends = gate
+    domain = f"{when_down}.example"
+    node.relayctl("customer", "add", when_down, "--contact", "ops@origin.example")
+    node.relayctl("backend", "add", f"{ADDRESS}:9", "--customer", when_down)
+    node.relayctl("domain", "add", domain, "--customer", when_down, "--when-down", when_down)
+    wait_until(lambda: (r := replies(node, when_down)[1]).enhanced == enhanced and r.code == code, 20, f"{domain} is known")
+    reply = replies(node, when_down)[1]
+    assert (reply.code, reply.enhanced) == (code, enhanced) and word in reply.text
+    if code != 250:
+        is_a_refusal(reply, code, enhanced, word)
+
+
+def test_a_recipient_known_invalid_is_refused_while_its_backend_is_away(gate):
+    node, backends = gate
+    backends["rich"].script["rcpt"] = "550 5.1.1 no such user"
+    assert replies(node, "rich", rcpts=["nobody"])[1].code == 550
+    backends["rich"].script["rcpt"] = None
+    backends["rich"].stop()
+    try:
+        is_a_refusal(replies(node, "rich", rcpts=["nobody"])[1], 550, "5.1.1", "No such mailbox")
+        assert replies(node, "rich")[1].code == 250
+    finally:
+        backends["rich"].start()
+    wait_until(lambda: "queued" not in node.send(rcpts="user@rich.example").text, 30, "it is back")
+
+
+def test_P6_a_backend_that_blames_us_is_451_with_an_alarm(gate):
+    node, backends = gate
+    backends["acme"].script["rcpt"] = "550 5.7.1 SPF: relay.example is not permitted to send for origin.example"
+    try:
+        is_a_refusal(replies(node, "acme")[1], 451, "4.3.0", "not set up for this relay")
+    finally:
+        backends["acme"].script.clear()
+    assert "remedy=" in node.relayd.log_lines("backend-blames-us")[-1]
+
+
+def test_the_node_stops_with_421_for_those_who_are_idle(world_of):
+    node = world_of(Node(start=False))
+    node.start_database()
+    node.relayd.start()
+    with Client(node.port) as client:
+        client.ehlo()
+        node.relayd.stop()
+        reply = client.reply()
+        assert (reply.code, reply.enhanced) == (421, "4.3.2"), str(reply)
+
+
 # --- Protocol.
 
 def test_EHLO_says_what_there_is_and_no_more(gate):
