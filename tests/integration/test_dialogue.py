@@ -2,6 +2,7 @@
 """What only relayd as a whole answers: the replies of DESIGN.md section 8 and the protocol beyond the engine, one by one. The table in
 tests/README.md says which rule is held by which test; tests/dialog has the conversations of the engine alone."""
 import re
+import socket
 
 import pytest
 
@@ -404,3 +405,85 @@ def test_another_protocol_is_told_so_and_left(gate):
         with Client(node.port) as client:
             reply = client.cmd(line)
             assert (reply.code, reply.enhanced) == (421, "4.7.0") and "mail server" in reply.text
+
+
+# --- Coming in, and being too slow.
+
+def test_a_client_that_talks_before_the_greeting_is_554_where_greet_wait_is_set(world_of):
+    node = world_of(Node(settings={"greet-wait": "1s"}, start=False))
+    node.start_database()
+    node.relayd.start()
+    with socket.create_connection((ADDRESS, node.port), 20) as s:
+        s.sendall(b"EHLO x\r\n")
+        assert s.makefile("rb").readline().startswith(b"554 5.5.1 ")
+    with Client(node.port) as patient:
+        assert patient.banner.code == 220
+
+
+V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 9, 192, 0, 2, 25]) + b"\x30\x39\0\x19"
+
+
+def test_the_PROXY_protocol_is_for_configured_networks_alone(world_of):
+    node = world_of(Node(settings={"proxy-protocol-from": ["127.195.0.0/24"], "client-command-timeout": "2s"}))
+    backend = world_of(Backend())
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    for header, address in ((b"PROXY TCP4 192.0.2.7 192.0.2.25 4711 25\r\n", "[192.0.2.7]"), (V2, "[192.0.2.9]"),
+                            (b"PROXY TCP6 2001:db8::7 2001:db8::25 4711 25\r\n", "[IPv6:2001:db8::7]")):
+        with socket.create_connection((ADDRESS, node.port), 20, ("127.195.0.1", 0)) as s:
+            file = s.makefile("rb")
+            s.sendall(header)
+            assert file.readline().startswith(b"220 ")
+            s.sendall(b"HELO x\r\nMAIL FROM:<a@origin.example>\r\nRCPT TO:<user@acme.example>\r\nDATA\r\n")
+            assert [file.readline()[:3] for _ in range(4)] == [b"250", b"250", b"250", b"354"]
+            s.sendall(b"Subject: x\r\n\r\nx\r\n.\r\n")
+            assert file.readline().startswith(b"250 ")
+        assert address in our_received(backend.taken[-1].content).decode()
+    with socket.create_connection((ADDRESS, node.port), 20, ("127.195.0.1", 0)) as s:
+        s.sendall(b"EHLO x\r\n")  # no header: nothing is said
+        assert s.recv(100) == b""
+    with socket.create_connection((ADDRESS, node.port), 20, ("127.194.0.1", 0)) as s:  # who may not is a client like others
+        file = s.makefile("rb")
+        assert file.readline().startswith(b"220 ")
+        s.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.25 4711 25\r\n")
+        assert file.readline().startswith(b"500 5.5.2 ")
+
+
+def test_P8_time_and_room_have_an_end(world_of):
+    """Silence between commands, silence and a trickle in the content, and one connection too many for the node."""
+    node = world_of(Node(settings={"client-command-timeout": "2s", "client-data-timeout": "2s", "client-min-rate": 1000, "max-connections": 20, "workers": 1}))
+    backend = world_of(Backend())
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    for content, code, enhanced in ((None, 421, "4.4.2"), (b"", 421, "4.4.2"), (b"x", 421, "4.7.0")):
+        with Client(node.port) as client:
+            client.ehlo()
+            if content is not None:
+                client.write("MAIL FROM:<a@origin.example>\r\nRCPT TO:<user@acme.example>\r\nDATA\r\n")
+                assert [client.reply().code for _ in range(3)] == [250, 250, 354]
+            reply = trickle(client, content) if content else client.reply()
+            assert (reply.code, reply.enhanced) == (code, enhanced), str(reply)
+            with pytest.raises(ConnectionError):
+                client.reply()
+    assert backend.messages == []
+    clients = []
+    try:
+        while len(clients) < 25:
+            clients.append(Client(node.port, source=f"127.196.0.{len(clients) + 1}"))
+            if clients[-1].banner.code == 421:
+                break
+        assert clients[-1].banner.enhanced == "4.3.2" and len(clients) == 21, len(clients)
+        assert clients[0].cmd("NOOP").code == 250, "those inside go on"
+    finally:
+        for client in clients:
+            client.close()
+
+
+def trickle(client, content):
+    """An octet every tenth of a second until the server has said its word."""
+    client.socket.settimeout(0.1)
+    for _ in range(300):
+        client.write(content)
+        try:
+            return client.reply()
+        except TimeoutError:
+            client.file = client.socket.makefile("rb")
+    raise AssertionError("it may trickle for ever")
