@@ -13,6 +13,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "net/loop.h"
+#include "net/tls_memory.h"
 #include "relayd/parent.h"
 
 enum { EXIT_USAGE = 2 };
@@ -65,6 +66,7 @@ main(int argc, char **argv)
     struct config *config;
     int option;
 
+    tls_memory_init();
     while ((option = getopt_long(argc, argv, "c:t", options, NULL)) != -1) {
         switch (option) {
         case 'c':

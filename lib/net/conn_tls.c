@@ -76,6 +76,23 @@ become_open(struct conn *c)
     conn_deliver(c, CONN_TLS_READY);
 }
 
+/* Whether this step is to be left out.  The client speaks first: until it does, a server's side
+ * needs neither memory nor time. A client's first step has no event to be told again by. */
+static bool
+is_for_later(struct conn *c)
+{
+    bool begins = !c->tls->has_begun;
+
+    c->tls->has_begun = true;
+    if (!begins)
+        return turn_used_us >= HANDSHAKE_TURN_US;
+    if (!SSL_is_server(tls_stream_ssl(c->tls->stream)))
+        return false;
+    conn_set_writing(c, false);
+    conn_set_reading(c, true);
+    return true;
+}
+
 void
 conn_tls_step(struct conn *c)
 {
@@ -87,9 +104,8 @@ conn_tls_step(struct conn *c)
         return;
     rc = send_plain_rest(c);
     if (rc == ERR_OK) {
-        if (turn_used_us >= HANDSHAKE_TURN_US && c->tls->has_begun)
+        if (is_for_later(c))
             return;
-        c->tls->has_begun = true; /* the first step has no event to be told again by */
         began_us = clock_monotonic_us();
         rc = tls_stream_handshake(c->tls->stream);
         count_time(c, clock_monotonic_us() - began_us);
