@@ -15,6 +15,8 @@
 void capacity_raise(const struct config *config);
 /* How many clients a worker can hold within its limit: max-connections, or less. */
 unsigned capacity_of_worker(const struct config *config);
+/* And how many files of large messages in passage. */
+unsigned capacity_of_spill(const struct config *config);
 /* If the limit is too low for `config`: a sentence for a person with the remedy; else an empty
  * text.
  */

@@ -435,7 +435,8 @@ parent_run(struct config *config)
     char text[INET_ENDPOINT_SIZE];
 
     p->config = config;
-    STAILQ_INIT(&p->makes);
+    STAILQ_INIT(&p->makes_shared);
+    STAILQ_INIT(&p->makes_large);
     STAILQ_INIT(&p->seals);
     plan_children(p);
     tls_ticket_keys_make(&p->ticket_keys);

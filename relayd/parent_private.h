@@ -68,8 +68,9 @@ struct parent {
     struct tls_server *tls;                  /* towards clients; NULL: there is no certificate */
     struct config *next_config;  /* waits until the generation before the last has ended; NULL */
     struct tls_server *next_tls; /* of next_config */
-    struct segment_jobs makes, seals;
+    struct segment_jobs makes_shared, makes_large, seals;
     struct segment_job *segment_job; /* that the segments process is at */
+    uint64_t spilled_bytes; /* that large messages in passage have reserved, until it is freed */
     uint64_t spill_full_again_at_ms; /* when the alarm about spill-max may be said again */
     struct loop_timer tick;
     bool stopping;

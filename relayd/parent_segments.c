@@ -2,7 +2,8 @@
  *
  * Segments, as the parent sees them: what each worker has been given, and a queue of work for the
  * segments process, which waits for the disk.  It gets one job at a time, so that its death leaves
- * one question open, and new segments go before seals, since somebody waits for them.
+ * one question open, and new segments go before seals, since somebody waits for them; those that
+ * all share before those of single messages, of which there may be many at once.
  *
  * An id is used once.  Whatever happens to a new segment (its worker died meanwhile, the process
  * died, the disk is full), its id is sealed in the end, which frees what holds no record.
@@ -23,8 +24,8 @@ struct segment_job {
     bool is_seal;
     unsigned tries;
     struct spool_segment_id id;
-    uint64_t size_bytes;  /* of a new one, as all below */
-    struct child *worker; /* NULL: gone */
+    uint64_t size_bytes;  /* of a sealed one: 0 if nothing is known of it */
+    struct child *worker; /* of a new one, as below; NULL: gone */
     uint32_t ticket;
 };
 
@@ -40,13 +41,21 @@ take_job(struct segment_jobs *queue)
     return job;
 }
 
+static struct segment_job *
+take_make(struct parent *p)
+{
+    struct segment_job *job = take_job(&p->makes_shared);
+
+    return job != NULL ? job : take_job(&p->makes_large);
+}
+
 /* One whose worker is gone needs no file any more. */
 static struct segment_job *
 next_job(struct parent *p)
 {
     struct segment_job *job;
 
-    while ((job = take_job(&p->makes)) != NULL) {
+    while ((job = take_make(p)) != NULL) {
         if (job->worker != NULL)
             return job;
         free(job);
@@ -86,16 +95,24 @@ parent_segments_pump(struct parent *p)
 bool
 parent_segments_idle(const struct parent *p)
 {
-    return p->segment_job == NULL && STAILQ_EMPTY(&p->makes) && STAILQ_EMPTY(&p->seals);
+    return p->segment_job == NULL && STAILQ_EMPTY(&p->makes_shared) &&
+           STAILQ_EMPTY(&p->makes_large) && STAILQ_EMPTY(&p->seals);
+}
+
+static uint64_t
+spill_of(uint64_t size_bytes)
+{
+    return size_bytes == SPOOL_SEGMENT_BYTES ? 0 : size_bytes;
 }
 
 static void
-seal(struct parent *p, struct spool_segment_id id)
+seal(struct parent *p, struct spool_segment_id id, uint64_t size_bytes)
 {
     struct segment_job *job = mem_alloc(sizeof *job);
 
     job->is_seal = true;
     job->id = id;
+    job->size_bytes = size_bytes;
     STAILQ_INSERT_TAIL(&p->seals, job, link);
     parent_segments_pump(p);
 }
@@ -146,6 +163,7 @@ add_given(struct child *worker, struct spool_segment_id id, uint64_t size_bytes)
     given->size_bytes = size_bytes;
     given->next = worker->segments;
     worker->segments = given;
+    worker->parent->spilled_bytes += spill_of(size_bytes);
 }
 
 /* It counts as given from here on: two requests must not share what is left of spill-max. */
@@ -167,7 +185,10 @@ parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes)
     job = mem_alloc(sizeof *job);
     *job = (struct segment_job){
         .id = id, .size_bytes = size_bytes, .worker = worker, .ticket = ticket};
-    STAILQ_INSERT_TAIL(&p->makes, job, link);
+    if (size_bytes == SPOOL_SEGMENT_BYTES)
+        STAILQ_INSERT_TAIL(&p->makes_shared, job, link);
+    else
+        STAILQ_INSERT_TAIL(&p->makes_large, job, link);
     parent_segments_pump(p);
 }
 
@@ -180,21 +201,29 @@ parent_done_segment(struct child *worker, struct spool_segment_id id)
         if (given->id.epoch != id.epoch || given->id.number != id.number)
             continue;
         *at = given->next;
+        seal(worker->parent, id, given->size_bytes);
         free(given);
-        seal(worker->parent, id);
         return;
     }
+}
+
+static void
+forget_worker(struct segment_jobs *makes, const struct child *worker)
+{
+    struct segment_job *job;
+
+    STAILQ_FOREACH(job, makes, link)
+    if (job->worker == worker)
+        job->worker = NULL;
 }
 
 void
 parent_segments_worker_ended(struct child *worker)
 {
     struct parent *p = worker->parent;
-    struct segment_job *job;
 
-    STAILQ_FOREACH(job, &p->makes, link)
-    if (job->worker == worker)
-        job->worker = NULL;
+    forget_worker(&p->makes_shared, worker);
+    forget_worker(&p->makes_large, worker);
     if (p->segment_job && p->segment_job->worker == worker)
         p->segment_job->worker = NULL;
     while (worker->segments)
@@ -220,11 +249,13 @@ on_made(const struct segment_job *job, int err, struct slice key, int fd)
     }
 }
 
+/* What it had reserved is free, or has become the spool's. */
 static void
-on_sealed(const struct segment_job *job, int err)
+on_sealed(struct parent *p, const struct segment_job *job, int err)
 {
     char name[SPOOL_SEGMENT_NAME_SIZE];
 
+    p->spilled_bytes -= spill_of(job->size_bytes);
     if (err < 0 && err != ERR_NOT_FOUND)
         log_line(LOG_LEVEL_ALARM, NULL, "segment-not-sealed", "segment=%s error=\"%s\"",
                  spool_segment_name(job->id, name), err_text(err));
@@ -240,7 +271,7 @@ parent_segments_message(struct parent *p, uint16_t type, struct decoder *d, int 
         return;
     p->segment_job = NULL;
     if (job->is_seal)
-        on_sealed(job, err);
+        on_sealed(p, job, err);
     else
         on_made(job, err, get_bytes(d), fd);
     free(job);
@@ -262,7 +293,7 @@ parent_segments_process_ended(struct parent *p)
         return;
     }
     if (job->is_seal)
-        on_sealed(job, ERR_CLOSED);
+        on_sealed(p, job, ERR_CLOSED);
     else
         on_made(job, ERR_CLOSED, (struct slice){no_key, sizeof no_key}, -1);
     free(job);
@@ -281,7 +312,7 @@ parent_seal_orphans(struct parent *p)
     while ((entry = readdir(dir)) != NULL)
         if (spool_segment_parse_name(entry->d_name, &id) == ERR_OK && id.node == p->config->node &&
             id.epoch != p->epoch)
-            seal(p, id); /* harmless for one that is sealed */
+            seal(p, id, 0); /* harmless for one that is sealed */
     closedir(dir);
 }
 
@@ -290,7 +321,7 @@ parent_segments_free(struct parent *p)
 {
     struct segment_job *job;
 
-    while ((job = take_job(&p->makes)) != NULL || (job = take_job(&p->seals)) != NULL)
+    while ((job = take_make(p)) != NULL || (job = take_job(&p->seals)) != NULL)
         free(job);
     free(p->segment_job);
     for (size_t i = 0; i < CHILDREN_MAX; i++)

@@ -110,33 +110,20 @@ parent_open_event_log(struct parent *p)
 
 /* --- Room for large messages in passage. */
 
-/* Octets that large messages in passage have reserved. */
-static uint64_t
-spilled_bytes(const struct parent *p)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < CHILDREN_MAX; i++)
-        for (const struct given_segment *g = p->children[i].segments; g; g = g->next)
-            sum += g->size_bytes != SPOOL_SEGMENT_BYTES ? g->size_bytes : 0;
-    return sum;
-}
-
 bool
 parent_is_spill_full(struct parent *p, uint64_t size_bytes)
 {
-    uint64_t spilled, now_ms = (uint64_t)clock_monotonic_ms();
+    uint64_t spilled = p->spilled_bytes, now_ms = (uint64_t)clock_monotonic_ms();
 
     if (size_bytes == SPOOL_SEGMENT_BYTES)
         return false;
-    spilled = spilled_bytes(p);
     if (spilled <= p->config->spill_max && size_bytes <= p->config->spill_max - spilled)
         return false;
     if (now_ms >= p->spill_full_again_at_ms) {
         p->spill_full_again_at_ms = now_ms + SPILL_FULL_EVERY_MS;
         log_line(LOG_LEVEL_ALARM, NULL, "spill-full",
                  "reserved=%llu wanted=%llu spill-max=%llu effect=\"large messages are answered "
-                 "452 at their end\"",
+                 "452\"",
                  (unsigned long long)spilled, (unsigned long long)size_bytes,
                  (unsigned long long)p->config->spill_max);
     }

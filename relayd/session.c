@@ -139,8 +139,9 @@ keep_time(struct session *s)
     if (phase != s->clock.phase || (phase == SESSION_PHASE_COMMAND && commands != s->commands_seen))
         session_clock_enter(&s->clock, phase, now);
     s->commands_seen = commands;
-    conn_read_limit(s->conn, s->engine && smtp_server_in_data(s->engine) ? CONN_READ_BUDGET
-                                                                         : SESSION_INPUT_MAX);
+    conn_read_limit(s->conn, s->engine && smtp_server_in_data(s->engine)
+                                 ? transaction_room(s->transaction)
+                                 : SESSION_INPUT_MAX);
     if (phase == SESSION_PHASE_CONTENT)
         session_clock_content(&s->clock, smtp_server_content_size(s->engine), now);
     set_deadline(s, 0);

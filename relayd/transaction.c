@@ -18,7 +18,9 @@ on_body_change(void *ctx)
 {
     struct transaction *t = ctx;
 
-    if (t->content_ended) {
+    if (t->stage == STAGE_OPEN)
+        transaction_settle_data(t);
+    else if (t->content_ended) {
         if (t->stage == STAGE_CONTENT)
             transaction_settle_content(t);
     } else if (t->session)
@@ -41,8 +43,7 @@ transaction_new(struct worker *worker, struct session *session, const struct smt
     arena_init(&t->arena, TRANSACTION_ARENA_BYTES);
     buf_init(&t->prepend, 0);
     smtp_header_scan_init(&t->header, NULL, NULL);
-    body_init(&t->body, &worker->bodies, worker->writer, worker->config->max_message_size,
-              on_body_change, t);
+    body_init(&t->body, &worker->bodies, worker->writer, on_body_change, t);
     return t;
 }
 

@@ -36,5 +36,7 @@ enum smtp_step transaction_data(struct transaction *t, struct smtp_reply *reply)
 bool transaction_content(struct transaction *t, struct slice piece);
 enum smtp_step transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply);
 bool transaction_is_behind(const struct transaction *t); /* reading should pause */
+/* In content: so much may be read at once, at least 1. */
+size_t transaction_room(const struct transaction *t);
 
 #endif

@@ -13,6 +13,9 @@
 
 #define STREAM_PIECE_BYTES (128 * 1024)
 #define SPOOL_CLOSED_MS 5000 /* then the next message tries the disk again */
+#define ENVELOPE_BYTES (64 * 1024) /* with our header lines, and */
+#define ENVELOPE_RECIPIENT_BYTES \
+    (SMTP_PATH_SIZE + INET_DOMAIN_SIZE + SMTP_DSN_ORCPT_MAX + 64) /* each */
 #define OWN_RECEIVED_MAX \
     3 /* so often the domain's mail came back to us: its server sends it here */
 
@@ -155,9 +158,12 @@ commit(struct transaction *t, uint32_t flags, const char *reason)
     t->stage = STAGE_COMMITTING;
     if (t->body.large)
         spool_large_commit(t->body.large, &envelope, on_committed, t);
-    else
-        spool_commit_start(t->worker->writer, &envelope, t->iov, body_iovec(&t->body, t->iov),
-                           on_committed, t);
+    else {
+        struct iovec iov[BODY_CHUNKS_MAX];
+        int n = body_iovec(&t->body, iov);
+
+        spool_commit_start(t->worker->writer, &envelope, iov, n, on_committed, t);
+    }
 }
 
 /* Why it is kept, for people who look into the spool. */
@@ -264,6 +270,7 @@ transaction_on_want_content(void *ctx)
 {
     struct transaction *t = ctx;
     struct smtp_client *client = backend_link_client(t->link);
+    struct iovec iov[BODY_CHUNKS_MAX];
     int n;
 
     if (!transaction_enter_flight(t)) {
@@ -276,9 +283,9 @@ transaction_on_want_content(void *ctx)
         pump(t);
         return;
     }
-    n = body_iovec(&t->body, t->iov);
+    n = body_iovec(&t->body, iov);
     for (int i = 0; i < n; i++)
-        smtp_client_content(client, (struct slice){t->iov[i].iov_base, t->iov[i].iov_len});
+        smtp_client_content(client, (struct slice){iov[i].iov_base, iov[i].iov_len});
     send_dot(t);
 }
 
@@ -292,16 +299,34 @@ transaction_on_drained(void *ctx)
         pump(t);
 }
 
+static void
+finish_without_room(struct transaction *t)
+{
+    static const enum smtp_verdict verdicts[] = {
+        [BODY_FINE] = SMTP_VERDICT_LOCAL_PROBLEM,
+        [BODY_NO_ROOM] = SMTP_VERDICT_SPILL_FULL,
+        [BODY_TOO_LONG] = SMTP_VERDICT_LARGER_THAN_ANNOUNCED,
+        [BODY_BROKEN] = SMTP_VERDICT_SPOOL_FAILED,
+        [BODY_UNWANTED] = SMTP_VERDICT_LOCAL_PROBLEM,
+    };
+
+    if (t->body.trouble == BODY_NO_ROOM)
+        shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS_REFUSED);
+    finish_verdict(t, verdicts[t->body.trouble]);
+}
+
 /* The content is whole and, if it is large, has its place. */
 void
 transaction_settle_content(struct transaction *t)
 {
     if (!body_is_settled(&t->body))
         return;
-    if (t->body.failed) {
-        finish_verdict(t, SMTP_VERDICT_SPOOL_FAILED);
+    if (t->body.state == BODY_FAILED) {
+        finish_without_room(t);
         return;
     }
+    if (t->body.large)
+        shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS);
     make_prepend(t);
     if (t->side == SPOOL_OURS)
         commit(t, 0, spool_reason(t, &t->away_reply));
@@ -314,14 +339,63 @@ transaction_settle_content(struct transaction *t)
     }
 }
 
+/* --- Content from the client. */
+
+static void
+refuse_data(struct transaction *t)
+{
+    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_SPILL_FULL);
+
+    smtp_reply_add_ref(&reply, t->ref);
+    shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_MESSAGES_REFUSED);
+    shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS_REFUSED);
+    count_use(t, false);
+    transaction_record_message(t, smtp_verdict_word(SMTP_VERDICT_SPILL_FULL), &reply);
+    transaction_answer(t, &reply);
+}
+
+void
+transaction_settle_data(struct transaction *t)
+{
+    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_START_MAIL);
+
+    if (!body_is_settled(&t->body))
+        return;
+    if (t->body.state == BODY_FAILED) {
+        refuse_data(t);
+        return;
+    }
+    t->stage = STAGE_CONTENT;
+    transaction_answer(t, &reply);
+}
+
+static uint64_t
+max_content_bytes(const struct transaction *t)
+{
+    uint64_t node = t->worker->config->max_message_size,
+             customer = t->route.customer.max_message_size_bytes;
+
+    return customer < node ? customer : node;
+}
+
+static uint32_t
+max_envelope_bytes(const struct transaction *t)
+{
+    uint64_t n = ENVELOPE_BYTES + (uint64_t)t->recipient_count * ENVELOPE_RECIPIENT_BYTES;
+
+    return n < SPOOL_ENVELOPE_MAX ? (uint32_t)n : SPOOL_ENVELOPE_MAX;
+}
+
 enum smtp_step
 transaction_data(struct transaction *t, struct smtp_reply *reply)
 {
-    t->stage = STAGE_CONTENT;
     smtp_server_set_normalise(session_engine(t->session), t->route.customer.normalise_bare_lf);
     smtp_header_scan_init(&t->header, t->worker->config->hostname, t->recipients[0].domain);
-    *reply = smtp_verdict_reply(SMTP_VERDICT_START_MAIL);
-    return SMTP_SERVER_DONE;
+    t->in_operation = true;
+    body_begin(&t->body, max_content_bytes(t), t->mail.has_size ? t->mail.size_bytes : 0,
+               max_envelope_bytes(t));
+    transaction_settle_data(t);
+    return transaction_operation_end(t, reply);
 }
 
 bool
@@ -331,11 +405,13 @@ transaction_content(struct transaction *t, struct slice piece)
         abort();
     if (t->body.size_bytes + piece.n > t->route.customer.max_message_size_bytes)
         t->too_big = true;
-    if (t->too_big)
+    if (t->too_big) {
+        body_discard(&t->body);
         return false;
+    }
     smtp_header_scan_feed(&t->header, piece);
     body_append(&t->body, piece);
-    return !t->body.failed;
+    return t->body.state != BODY_FAILED;
 }
 
 /* Known by our own trace, never by an address; the backend's state stays as it is, since it does
@@ -362,6 +438,7 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     }
     t->in_operation = true;
     t->content_ended = true;
+    body_end(&t->body);
     if (t->too_big)
         finish_verdict(t, SMTP_VERDICT_TOO_BIG);
     else if (t->header.own_received >= OWN_RECEIVED_MAX)
@@ -377,4 +454,12 @@ bool
 transaction_is_behind(const struct transaction *t)
 {
     return t->stage == STAGE_CONTENT && body_is_behind(&t->body);
+}
+
+size_t
+transaction_room(const struct transaction *t)
+{
+    size_t room = body_room(&t->body);
+
+    return room > 0 ? room : 1; /* it is behind: reading is paused */
 }

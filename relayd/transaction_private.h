@@ -79,7 +79,6 @@ struct transaction {
     bool stream_reading, dot_sent;
     unsigned in_flight;
     bool is_in_flight;
-    struct iovec iov[BODY_CHUNKS_MAX];
 
     /* an answer given while the engine's operation is still on the stack is handed back by that
      * operation */
@@ -106,6 +105,8 @@ void transaction_record_message(struct transaction *t, const char *verdict,
 void transaction_log_duplicate(struct transaction *t, const char *why);
 
 /* --- transaction_dot.c */
+/* Answers DATA when the content has its place, or can have none. */
+void transaction_settle_data(struct transaction *t);
 /* Goes on when the content is whole and a large one has its place. */
 void transaction_settle_content(struct transaction *t);
 /* The class of the dot's reply, of DATA's, or of their absence, decides. */

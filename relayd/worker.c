@@ -26,6 +26,7 @@
 #include "net/tls_server.h"
 #include "relayd/arrival.h"
 #include "relayd/backend.h"
+#include "relayd/capacity.h"
 #include "relayd/event_log.h"
 #include "relayd/session.h"
 
@@ -326,6 +327,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     rc = spool_writer_new(&spool_io_disk, &writer_ops, w, &w->writer, &wake_fd);
     CHECK(rc == ERR_OK);
     w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
+    body_pool_init(&w->bodies, w->loop, BODY_POOL_CHUNKS, capacity_of_spill(config));
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);
@@ -361,6 +363,7 @@ tear_down(struct worker *w)
     free(w->listeners);
     arrival_free(&w->arrival);
     backend_pool_free(&w->pool);
+    body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);
     spool_writer_free(&w->writer);
     event_log_free(&w->events);

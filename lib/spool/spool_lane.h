@@ -68,10 +68,13 @@ struct spool_notice {
 };
 STAILQ_HEAD(spool_notices, spool_notice);
 
-struct spool_piece { /* of a large message, queued */
+struct spool_piece { /* of a large message, queued: one copied slice, or borrowed ones */
     STAILQ_ENTRY(spool_piece) link;
-    size_t n;
-    char octets[];
+    size_t n;                     /* octets in all */
+    void (*release)(void *owner); /* NULL: copied, the octets stand behind iov[0] */
+    void *owner;
+    int count;
+    struct iovec iov[];
 };
 STAILQ_HEAD(spool_pieces, spool_piece);
 
@@ -86,7 +89,7 @@ struct spool_large {
     bool at_lane, at_loop; /* is in that list */
     struct spool_writer *writer;
     uint32_t ticket;
-    uint64_t max_body_bytes, appended_bytes;
+    uint64_t max_body_bytes, max_envelope_bytes, appended_bytes;
     struct spool_open_segment segment;
     int failed;
     bool closing, closed; /* the owner is gone; the thread is done with it */
@@ -97,6 +100,7 @@ struct spool_large {
     void *ready_ctx;
 
     struct spool_pieces pieces;
+    bool is_urgent;        /* some of them are borrowed: not to be collected */
     uint64_t queued_bytes; /* until written */
     bool behind, room_due;
     void (*on_room)(void *ctx);
@@ -155,6 +159,7 @@ struct spool_writer {
     bool woken;
     struct spool_commits done;
     struct spool_notices notices;
+    struct spool_pieces used_pieces; /* borrowed ones, to be released */
     struct spool_large_list done_larges;
     struct spool_large_queue unserved_larges; /* the longest waiting first */
     struct spool_lane lanes[LANE_COUNT];
@@ -180,6 +185,8 @@ void spool_large_step(struct spool_lane *lane, struct spool_large *large);
  * INT64_MAX. */
 int64_t spool_large_fail_unserved(struct spool_writer *writer, int64_t now_ms);
 void spool_large_turn(struct spool_writer *writer);
+/* Without it, on the loop: releases what was borrowed and is no longer used. */
+void spool_large_release_used(struct spool_writer *writer);
 bool spool_large_give(struct spool_writer *writer, uint32_t ticket,
                       const struct spool_open_segment *segment);
 /* Without it, on the loop, when no thread has it. */

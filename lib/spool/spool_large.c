@@ -37,7 +37,7 @@ has_work(const struct spool_large *large)
         return large->closing || large->read == REQUEST_WANTED || large->commit == REQUEST_WANTED ||
                !STAILQ_EMPTY(&large->pieces);
     return large->segment.open &&
-           (large->read == REQUEST_WANTED || large->commit == REQUEST_WANTED ||
+           (large->read == REQUEST_WANTED || large->commit == REQUEST_WANTED || large->is_urgent ||
             large->queued_bytes >= SPOOL_LARGE_WRITE_BYTES);
 }
 
@@ -85,29 +85,36 @@ fail(struct spool_large *large, const char *alarm)
     spool_writer_notice(large->writer, &large->segment, false, alarm);
 }
 
+/* With the mutex: what was borrowed is for the loop to release. */
 static void
-free_pieces(struct spool_pieces *pieces)
+drop_pieces(struct spool_writer *writer, struct spool_pieces *pieces)
 {
     struct spool_piece *piece;
 
     while ((piece = STAILQ_FIRST(pieces)) != NULL) {
         STAILQ_REMOVE_HEAD(pieces, link);
-        free(piece);
+        if (piece->release == NULL)
+            free(piece);
+        else {
+            STAILQ_INSERT_TAIL(&writer->used_pieces, piece, link);
+            spool_writer_wake(writer);
+        }
     }
 }
 
 static uint64_t
-digest_and_list(struct spool_large *large, struct spool_pieces *pieces, struct iovec *iov,
-                size_t *count)
+digest_and_list(struct spool_large *large, struct spool_pieces *pieces, struct iovec *iov)
 {
     struct spool_piece *piece;
     uint64_t bytes = 0;
+    size_t n = 0;
 
-    *count = 0;
     STAILQ_FOREACH(piece, pieces, link)
     {
-        XXH3_64bits_update(large->body_state, piece->octets, piece->n);
-        iov[(*count)++] = (struct iovec){piece->octets, piece->n};
+        for (int i = 0; i < piece->count; i++, n++) {
+            iov[n] = piece->iov[i];
+            XXH3_64bits_update(large->body_state, iov[n].iov_base, iov[n].iov_len);
+        }
         bytes += piece->n;
     }
     return bytes;
@@ -124,9 +131,9 @@ write_pieces(struct spool_large *large, struct spool_pieces *pieces, uint64_t *b
     int rc;
 
     STAILQ_FOREACH(piece, pieces, link)
-    count++;
+    count += (size_t)piece->count;
     iov = mem_alloc(count * sizeof *iov);
-    *bytes = digest_and_list(large, pieces, iov, &count);
+    *bytes = digest_and_list(large, pieces, iov);
     rc = spool_write_pieces(io, large->segment.fd, iov, count, BODY_OFFSET + large->written_bytes);
     if (rc < 0)
         spool_segment_close_at(io, &large->segment, "write", alarm, alarm_size);
@@ -144,10 +151,11 @@ step_pieces(struct spool_large *large)
     int rc;
 
     STAILQ_CONCAT(&pieces, &large->pieces);
+    large->is_urgent = false;
     pthread_mutex_unlock(&writer->mutex);
     rc = write_pieces(large, &pieces, &bytes, alarm, sizeof alarm);
-    free_pieces(&pieces);
     pthread_mutex_lock(&writer->mutex);
+    drop_pieces(writer, &pieces);
     large->written_bytes += bytes;
     large->queued_bytes -= bytes;
     if (rc < 0)
@@ -278,8 +286,8 @@ step_close(struct spool_large *large)
     pthread_mutex_unlock(&writer->mutex);
     if (large->segment.open)
         writer->io->close(large->segment.fd);
-    free_pieces(&large->pieces);
     pthread_mutex_lock(&writer->mutex);
+    drop_pieces(writer, &large->pieces);
     if (large->segment.open)
         spool_writer_notice(writer, &large->segment, true, "");
     large->segment.open = false;
@@ -294,7 +302,8 @@ spool_large_step(struct spool_lane *lane, struct spool_large *large)
     if (large->closing)
         step_close(large);
     else if (large->failed < 0 && !STAILQ_EMPTY(&large->pieces)) {
-        free_pieces(&large->pieces);
+        drop_pieces(large->writer, &large->pieces);
+        large->is_urgent = false;
         large->queued_bytes = 0;
         large->room_due = large->behind;
         to_loop(large);
@@ -324,15 +333,19 @@ spool_large_fail_unserved(struct spool_writer *writer, int64_t now_ms)
 /* --- The loop's side: requests. */
 
 struct spool_large *
-spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes, spool_on_commit on_ready,
-                 void *ctx)
+spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes, uint64_t max_envelope_bytes,
+                 spool_on_commit on_ready, void *ctx)
 {
     struct spool_large *large = mem_alloc(sizeof *large);
     uint64_t size_bytes =
-        BODY_OFFSET + spool_align(max_body_bytes) + spool_align(SPOOL_ENVELOPE_MAX);
+        BODY_OFFSET + spool_align(max_body_bytes) + spool_align(max_envelope_bytes);
 
+    CHECK(max_envelope_bytes <= SPOOL_ENVELOPE_MAX);
+    if (size_bytes == SPOOL_SEGMENT_BYTES) /* that size means a shared one */
+        size_bytes += SPOOL_ALIGN;
     large->writer = writer;
     large->max_body_bytes = max_body_bytes;
+    large->max_envelope_bytes = max_envelope_bytes;
     large->on_ready = on_ready;
     large->ready_ctx = ctx;
     STAILQ_INIT(&large->pieces);
@@ -367,26 +380,19 @@ spool_large_give(struct spool_writer *writer, uint32_t ticket,
     return true;
 }
 
-int
-spool_large_append(struct spool_large *large, struct slice slice)
+/* The piece goes into the queue, or is freed. */
+static int
+append(struct spool_large *large, struct spool_piece *piece)
 {
-    struct spool_piece *piece;
     int rc;
 
-    CHECK(large->commit == REQUEST_NONE);
-    if (slice.n > large->max_body_bytes - large->appended_bytes)
-        return ERR_LIMIT;
-    if (slice.n == 0)
-        return ERR_OK;
-    piece = mem_alloc(sizeof *piece + slice.n);
-    piece->n = slice.n;
-    memcpy(piece->octets, slice.p, slice.n);
     pthread_mutex_lock(&large->writer->mutex);
     rc = large->failed;
     if (rc == ERR_OK) {
         STAILQ_INSERT_TAIL(&large->pieces, piece, link);
-        large->appended_bytes += slice.n;
-        large->queued_bytes += slice.n;
+        large->is_urgent |= piece->release != NULL;
+        large->appended_bytes += piece->n;
+        large->queued_bytes += piece->n;
         large->behind |= large->queued_bytes > SPOOL_LARGE_BEHIND_BYTES;
         to_lane(large);
     }
@@ -394,6 +400,45 @@ spool_large_append(struct spool_large *large, struct slice slice)
     if (rc < 0)
         free(piece);
     return rc;
+}
+
+int
+spool_large_append(struct spool_large *large, struct slice slice)
+{
+    struct spool_piece *piece;
+
+    CHECK(large->commit == REQUEST_NONE);
+    if (slice.n > large->max_body_bytes - large->appended_bytes)
+        return ERR_LIMIT;
+    if (slice.n == 0)
+        return ERR_OK;
+    piece = mem_alloc(sizeof *piece + sizeof piece->iov[0] + slice.n);
+    piece->n = slice.n;
+    piece->count = 1;
+    piece->iov[0] = (struct iovec){&piece->iov[1], slice.n};
+    memcpy(piece->iov[0].iov_base, slice.p, slice.n);
+    return append(large, piece);
+}
+
+int
+spool_large_append_borrowed(struct spool_large *large, const struct iovec *pieces, int count,
+                            void (*release)(void *owner), void *owner)
+{
+    struct spool_piece *piece = mem_alloc(sizeof *piece + (size_t)count * sizeof *pieces);
+
+    CHECK(large->commit == REQUEST_NONE && release != NULL);
+    piece->release = release;
+    piece->owner = owner;
+    piece->count = count;
+    for (int i = 0; i < count; i++) {
+        piece->iov[i] = pieces[i];
+        piece->n += pieces[i].iov_len;
+    }
+    if (piece->n > large->max_body_bytes - large->appended_bytes) {
+        free(piece);
+        return ERR_LIMIT;
+    }
+    return append(large, piece);
 }
 
 bool
@@ -442,7 +487,8 @@ spool_large_commit(struct spool_large *large, const struct spool_envelope *envel
     spool_envelope_encode(envelope, &large->record);
     large->on_commit = on_done;
     large->commit_ctx = ctx;
-    if (buf_size(&large->record) > SPOOL_ENVELOPE_MAX) {
+    if (buf_size(&large->record) > SPOOL_LARGE_BODY_AT && /* it does not fit before the body */
+        buf_size(&large->record) > large->max_envelope_bytes) {
         large->commit_rc = ERR_LIMIT;
         large->commit = REQUEST_DONE;
         to_loop(large);
@@ -474,9 +520,11 @@ void
 spool_large_destroy(struct spool_large *large)
 {
     LIST_REMOVE(large, all);
+    pthread_mutex_lock(&large->writer->mutex);
     if (large->is_unserved)
         TAILQ_REMOVE(&large->writer->unserved_larges, large, unserved);
-    free_pieces(&large->pieces);
+    drop_pieces(large->writer, &large->pieces);
+    pthread_mutex_unlock(&large->writer->mutex);
     if (large->segment.open)
         large->writer->io->close(large->segment.fd);
     free(large->read_octets);
@@ -557,12 +605,29 @@ take_large(struct spool_writer *writer, struct due *due, bool *gone)
 }
 
 void
+spool_large_release_used(struct spool_writer *writer)
+{
+    struct spool_pieces used = STAILQ_HEAD_INITIALIZER(used);
+    struct spool_piece *piece;
+
+    pthread_mutex_lock(&writer->mutex);
+    STAILQ_CONCAT(&used, &writer->used_pieces);
+    pthread_mutex_unlock(&writer->mutex);
+    while ((piece = STAILQ_FIRST(&used)) != NULL) {
+        STAILQ_REMOVE_HEAD(&used, link);
+        piece->release(piece->owner);
+        free(piece);
+    }
+}
+
+void
 spool_large_turn(struct spool_writer *writer)
 {
     struct spool_large *large;
     struct due due;
     bool gone;
 
+    spool_large_release_used(writer);
     while ((large = take_large(writer, &due, &gone)) != NULL) {
         if (gone)
             spool_large_destroy(large);

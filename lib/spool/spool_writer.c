@@ -310,6 +310,7 @@ fini_writer(struct spool_writer *writer)
 
     while (!LIST_EMPTY(&writer->larges))
         spool_large_destroy(LIST_FIRST(&writer->larges));
+    spool_large_release_used(writer);
     for (int i = 0; i < LANE_COUNT; i++)
         fini_lane(&writer->lanes[i]);
     drop_commits(&writer->done);
@@ -338,6 +339,7 @@ spool_writer_new(const struct spool_io *io, const struct spool_writer_ops *ops, 
     LIST_INIT(&writer->larges);
     STAILQ_INIT(&writer->done);
     STAILQ_INIT(&writer->notices);
+    STAILQ_INIT(&writer->used_pieces);
     STAILQ_INIT(&writer->done_larges);
     TAILQ_INIT(&writer->unserved_larges);
     pthread_mutex_init(&writer->mutex, NULL);

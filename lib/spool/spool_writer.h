@@ -63,12 +63,20 @@ void spool_commit_cancel(struct spool_commit **commit, void (*release)(void *own
  * received. */
 struct spool_large;
 /* Reserves room for a message of at most max_body_bytes with an envelope of at most
- * SPOOL_ENVELOPE_MAX. on_ready: 0 or ERR_FULL (also when the segment does not come in time). */
+ * max_envelope_bytes (SPOOL_ENVELOPE_MAX at most; a few KB there always are). on_ready: 0 or
+ * ERR_FULL (also when the segment does not come in time). */
 struct spool_large *spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes,
-                                     spool_on_commit on_ready, void *ctx);
+                                     uint64_t max_envelope_bytes, spool_on_commit on_ready,
+                                     void *ctx);
 /* Queues a piece (copied). Stop reading from the sender while spool_large_is_behind; on_room runs
  * when it no longer is. */
 MUST_USE int spool_large_append(struct spool_large *large, struct slice piece);
+/* The same without a copy, written at once: the pieces are borrowed until release(owner), which
+ * runs once, on the loop and never from inside this call, whatever happens: also after
+ * spool_large_close, and at the latest in spool_writer_free.  After an error nothing is borrowed.
+ */
+MUST_USE int spool_large_append_borrowed(struct spool_large *large, const struct iovec *pieces,
+                                         int count, void (*release)(void *owner), void *owner);
 bool spool_large_is_behind(const struct spool_large *large);
 void spool_large_on_room(struct spool_large *large, void (*on_room)(void *ctx), void *ctx);
 /* Reads body octets back; the callback gets a borrowed slice (empty: past the end), or err. One
@@ -77,7 +85,8 @@ typedef void (*spool_on_read)(void *ctx, int err, struct slice piece);
 void spool_large_read(struct spool_large *large, uint64_t offset, size_t n, spool_on_read on_read,
                       void *ctx);
 uint64_t spool_large_size(const struct spool_large *large);
-/* Writes header and envelope, syncs, publishes: the body is there already. */
+/* Writes header and envelope, syncs, publishes: the body is there already. ERR_LIMIT: the envelope
+ * is longer than was said. */
 void spool_large_commit(struct spool_large *large, const struct spool_envelope *envelope,
                         spool_on_commit on_done, void *ctx);
 /* Ends the passage: no callback runs any more. A committed record stays; an uncommitted one's

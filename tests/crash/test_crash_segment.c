@@ -139,7 +139,7 @@ pass_large(void)
     struct spool_outcome ready = {.done = false};
     char *prepend = NULL;
     struct spool_large *large =
-        spool_large_open(r.parent.writer, m->n, spool_fixture_on_done, &ready);
+        spool_large_open(r.parent.writer, m->n, SPOOL_ENVELOPE_MAX, spool_fixture_on_done, &ready);
     int rc;
 
     turn_until(&ready.done);

@@ -350,8 +350,8 @@ static struct spool_large *
 open_large(uint64_t max_body_bytes)
 {
     struct spool_outcome ready = {.done = false};
-    struct spool_large *large =
-        spool_large_open(parent.writer, max_body_bytes, spool_fixture_on_done, &ready);
+    struct spool_large *large = spool_large_open(parent.writer, max_body_bytes, SPOOL_ENVELOPE_MAX,
+                                                 spool_fixture_on_done, &ready);
 
     cr_assert(spool_parent_turn_until(&parent, &ready.done));
     cr_assert_eq(ready.rc, ERR_OK);
@@ -445,6 +445,112 @@ Test(spool_writer, a_large_message_that_is_not_kept_leaves_nothing)
     end();
 }
 
+Test(spool_writer, P1_an_envelope_longer_than_was_said_is_not_taken)
+{
+    char *prepend = spool_fixture_body(2, 20000);
+    struct spool_outcome ready = {.done = false}, done = {.done = false};
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_large *large;
+
+    begin();
+    large = spool_large_open(parent.writer, 1000, 16384, spool_fixture_on_done, &ready);
+    cr_assert(spool_parent_turn_until(&parent, &ready.done));
+    e.prepend = (struct slice){prepend, 20000};
+    spool_large_commit(large, &e, spool_fixture_on_done, &done);
+    cr_assert(spool_parent_turn_until(&parent, &done.done));
+    cr_expect_eq(done.rc, ERR_LIMIT);
+    spool_large_close(&large);
+    free(prepend);
+    end();
+}
+
+/* That size means a shared segment: it could not be read back, nor would it count as spill. */
+Test(spool_writer, no_large_message_asks_for_the_size_of_a_shared_segment)
+{
+    struct spool_outcome ready = {.done = false};
+    uint64_t others;
+    struct spool_large *large;
+
+    parent.mute = true;
+    begin();
+    large = spool_large_open(parent.writer, 0, 0, spool_fixture_on_done, &ready);
+    others = parent.last_asked_bytes;
+    spool_large_close(&large);
+    for (uint64_t n = SPOOL_SEGMENT_BYTES - others - 16; n < SPOOL_SEGMENT_BYTES - others + 16;
+         n++) {
+        large = spool_large_open(parent.writer, n, 0, spool_fixture_on_done, &ready);
+        cr_expect_neq(parent.last_asked_bytes, SPOOL_SEGMENT_BYTES);
+        cr_expect_geq(parent.last_asked_bytes, n + others);
+        spool_large_close(&large);
+    }
+    end();
+}
+
+struct lent {
+    char octets[3][5000];
+    unsigned released;
+};
+
+static void
+on_lent_back(void *owner)
+{
+    ((struct lent *)owner)->released++;
+}
+
+static int
+lend(struct spool_large *large, struct lent *lent)
+{
+    struct iovec iov[3];
+
+    for (int i = 0; i < 3; i++) {
+        memset(lent->octets[i], 'a' + i, sizeof lent->octets[i]);
+        iov[i] = (struct iovec){lent->octets[i], sizeof lent->octets[i]};
+    }
+    return spool_large_append_borrowed(large, iov, 3, on_lent_back, lent);
+}
+
+static const struct {
+    const char *name;
+    bool mute, fail, close;
+} loans[] = {
+    {"written", false, false, false},       {"a failed write", false, true, false},
+    {"closed at once", false, false, true}, {"closed before the segment came", true, false, true},
+    {"never served", true, false, false},
+};
+
+Test(spool_writer, what_is_lent_comes_back_once_whatever_happens)
+{
+    for (size_t i = 0; i < sizeof loans / sizeof loans[0]; i++) {
+        struct spool_outcome ready = {.done = false}, read = {.done = false};
+        struct lent *lent = mem_alloc(sizeof *lent);
+        struct spool_large *large;
+
+        parent = (struct spool_parent){.mute = loans[i].mute};
+        begin();
+        large = spool_large_open(parent.writer, 20000, 1000, spool_fixture_on_done, &ready);
+        if (!loans[i].mute)
+            cr_assert(spool_parent_turn_until(&parent, &ready.done));
+        if (loans[i].fail)
+            spool_counts.fail_write_at = spool_counts.writes + 1;
+        cr_assert_eq(lend(large, lent), ERR_OK, "%s", loans[i].name);
+        cr_expect_eq(lent->released, 0, "%s: never from inside", loans[i].name);
+        cr_expect_eq(lend(large, lent), ERR_LIMIT, "%s", loans[i].name);
+        if (loans[i].close)
+            spool_large_close(&large);
+        spool_parent_turn_for(&parent, 50);
+        cr_expect_eq(lent->released, !loans[i].mute || loans[i].close, "%s", loans[i].name);
+        if (large && !loans[i].mute && !loans[i].fail) {
+            spool_large_read(large, 5000, 5000, on_read, &read);
+            cr_assert(spool_parent_turn_until(&parent, &read.done));
+            cr_expect_eq(read.rc, 5000, "it is written at once");
+        }
+        spool_large_close(&large);
+        end();
+        cr_expect_eq(lent->released, 1, "%s", loans[i].name);
+        free(lent);
+    }
+}
+
 Test(spool_writer, a_large_message_closed_before_its_segment_came)
 {
     struct spool_outcome ready = {.done = false};
@@ -455,7 +561,8 @@ Test(spool_writer, a_large_message_closed_before_its_segment_came)
 
     parent.mute = true;
     begin();
-    large = spool_large_open(parent.writer, 1000, spool_fixture_on_done, &ready);
+    large =
+        spool_large_open(parent.writer, 1000, SPOOL_ENVELOPE_MAX, spool_fixture_on_done, &ready);
     spool_large_close(&large);
     spool_parent_turn_for(&parent, 20);
     cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, parent.last_asked_bytes, &fd, key),
@@ -479,7 +586,8 @@ Test(spool_writer, P8_a_large_message_waits_five_seconds_for_its_segment_at_most
 
     parent.mute = true;
     begin();
-    large = spool_large_open(parent.writer, 1000, spool_fixture_on_done, &ready);
+    large =
+        spool_large_open(parent.writer, 1000, SPOOL_ENVELOPE_MAX, spool_fixture_on_done, &ready);
     cr_assert_eq(spool_large_append(large, SLICE("body")), ERR_OK);
     spool_large_commit(large, &e, spool_fixture_on_done, &done);
     cr_assert(spool_parent_turn_until(&parent, &ready.done));

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Content in passage: memory and spill-max are bounds, and nobody who uses them up keeps others from being served."""
+import json
+import re
+import selectors
+import time
+
+import pytest
+
+from harness import (QUICK, Client, Node, SinkBackend, below_our_received, make_message, reference_in, wait_until)
+
+MIB = 1024 * 1024
+STALLED = 700 if QUICK else 2000  # times 250 KB is more than the pools of two workers (64 MB each)
+POOL_KB = 64 * 1024
+
+
+def lines(n, seed=0):
+    """n octets of content, each line its own; ends with CR LF."""
+    line = (b"%07d %07d " % (seed, 0)) + b"x" * 60 + b"\r\n"
+    text = b"".join(b"%07d %07d " % (seed, i) + b"x" * 60 + b"\r\n" for i in range(n // len(line)))
+    return text + b"y" * (n - len(text) - 2) + b"\r\n"
+
+
+def message(n, seed=0):
+    head = make_message(test_id=seed, body=b"")
+    return head + lines(n - len(head), seed)
+
+
+class Stalled(Client):
+    """A client that gets as far as DATA, and then sends what we say."""
+
+    def __init__(self, port, size=None, rcpt="user@acme.example"):
+        super().__init__(port, timeout=30)
+        self.ehlo()
+        self.cmd("MAIL FROM:<sender@origin.example>" + (f" SIZE={size}" if size else ""))
+        assert self.cmd(f"RCPT TO:<{rcpt}>").code == 250
+        self.data = self.cmd("DATA")
+
+    def end(self):
+        self.write(b".\r\n")
+        return self.reply()
+
+
+def push(clients, contents, seconds=20):
+    """Sends to all at once what their sockets take; the clients whose content did not all fit."""
+    left = {c: memoryview(content) for c, content in zip(clients, contents)}
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as sel:
+        for c in left:
+            c.socket.setblocking(False)
+            sel.register(c.socket, selectors.EVENT_WRITE, c)
+        while sel.get_map() and time.monotonic() < deadline:
+            for key, _ in sel.select(0.5):
+                c = key.data
+                try:
+                    left[c] = left[c][c.socket.send(left[c][:256 * 1024]):]
+                except BlockingIOError:
+                    pass
+                if not left[c]:
+                    sel.unregister(c.socket)
+                    del left[c]
+    for c in clients:
+        c.socket.setblocking(True)
+        c.socket.settimeout(60)
+    return list(left)
+
+
+@pytest.fixture
+def small(world_of, backend):
+    """A node with room for three messages of the largest size on disk."""
+    node = world_of(Node(settings={"spill-max": "64MiB", "client-concurrency": 0}))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    return node
+
+
+def large_files(node):
+    """Segments of single messages: those that have another size than the shared ones."""
+    return [p for p in node.dirs["spool-dir"].glob("*.seg") if p.stat().st_size != 64 * MIB]
+
+
+def message_events(node, verdict):
+    events = [json.loads(line) for p in sorted(node.dirs["log-dir"].glob("events-*.jsonl")) for line in p.read_text().splitlines()]
+    return [e for e in events if e["event"] == "message" and e.get("verdict") == verdict]
+
+
+def is_sanitized(pid):
+    with open(f"/proc/{pid}/maps") as f:
+        return "libasan" in f.read()
+
+
+def rss_kb(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
+
+
+def add_away(node, world_of):
+    """A customer whose server does not run: who stalls on the way to it holds nothing of a backend."""
+    away = world_of(SinkBackend())
+    away.stop()
+    node.add_customer("away", "away.example", away.endpoint)
+    return away
+
+
+def expect_served(node, seconds=2.0):
+    began = time.monotonic()
+    reply = node.send(make_message(body=lines(10 * 1024)))
+    took = time.monotonic() - began
+    assert reply.code == 250, str(reply)
+    assert took < seconds, f"a normal message took {took:.2f} s"
+    return took
+
+
+def test_P6_P9_no_room_is_said_to_DATA_and_there_is_room_again(small, backend):
+    inside = [Stalled(small.port, 20 * MIB) for _ in range(3)]
+    assert [c.data.code for c in inside] == [354] * 3
+    late = Stalled(small.port, 20 * MIB)
+    assert (late.data.code, late.data.enhanced) == (452, "4.3.1"), str(late.data)
+    reference = reference_in(late.data.text)
+    event = wait_until(lambda: message_events(small, "spill-full"), 5, "the event")[0]
+    assert event["ref"] == reference and event["rcpt"] == ["user@acme.example"] and event["reply"].startswith("452 4.3.1")
+    expect_served(small)
+    assert late.cmd("DATA").code == 452, "still"
+    (alarm,) = small.relayd.log_lines("spill-full")
+    assert "spill-max=67108864" in alarm and "at their end" not in alarm
+    inside.pop().close()
+    wait_until(lambda: late.cmd("DATA").code == 354, 5, "room again, on the same connection")
+    content = message(20 * MIB)
+    assert late.content(content).code == 250
+    assert below_our_received(backend.taken[-1].content) == content
+    for client in inside + [late]:
+        client.close()
+    wait_until(lambda: not large_files(small), 10, "all the room is given back")
+
+
+def test_P9_a_message_far_larger_than_announced_is_refused_and_a_little_larger_is_not(small, backend):
+    content = message(5 * MIB)
+    with Stalled(small.port, 2 * MIB) as client:
+        reply = client.content(content)
+    assert (reply.code, reply.enhanced) == (552, "5.3.4") and reference_in(reply.text), str(reply)
+    assert backend.taken == []
+    with Stalled(small.port, 5 * MIB - 300000) as client:
+        assert client.content(content).code == 250
+    assert below_our_received(backend.taken[-1].content) == content
+
+
+def test_P7_large_ones_side_by_side_arrive_as_they_were_sent(small, backend):
+    sizes = [MIB + 1, 3 * MIB, 5 * MIB, 2 * MIB + 17]  # without SIZE each reserves 20 MiB
+    contents = [message(n, i) for i, n in enumerate(sizes)]
+    clients = [Stalled(small.port, n if i % 2 else None) for i, n in enumerate(sizes)]
+    assert all(c.data.code == 354 for c in clients)
+    assert push(clients, contents) == []
+    assert [c.end().code for c in clients] == [250] * len(clients)
+    assert sorted(below_our_received(m.content) for m in backend.taken) == sorted(contents)
+    for client in clients:
+        client.close()
+
+
+def test_P1_P7_large_ones_are_spooled_and_delivered_as_they_were_sent(small, backend):
+    backend.stop()
+    contents = [message(n, i) for i, n in enumerate([MIB + 1, 5 * MIB])]
+    for content in contents:
+        with Stalled(small.port, len(content)) as client:
+            reply = client.content(content)
+            assert reply.code == 250 and "queued until" in reply.text, str(reply)
+    inside = [Stalled(small.port, 20 * MIB) for _ in range(3)]
+    assert [c.data.code for c in inside] == [354] * 3, "what is spooled is not in passage any more"
+    backend.start()
+    wait_until(lambda: len(backend.taken) == 2, 60, "both are delivered")
+    assert sorted(below_our_received(m.content) for m in backend.taken) == sorted(contents)
+
+
+def test_P8_many_that_stall_keep_within_the_bounds_and_nobody_from_being_served(small, world_of):
+    """Nobody says SIZE, so that three fill spill-max and the others have memory alone."""
+    add_away(small, world_of)
+    before = {pid: rss_kb(pid) for pid in small.relayd.workers()}
+    content = message(250 * 1024)
+    clients = [world_of(Stalled(small.port, rcpt="user@away.example")) for _ in range(STALLED)]
+    assert all(c.data.code == 354 for c in clients)
+    push(clients, [content] * STALLED, seconds=1)
+    times = []
+    deadline = time.monotonic() + 6  # from when they meet their share until long after they were pushed out
+    while time.monotonic() < deadline:
+        times.append(expect_served(small))
+        push(clients[:0], [], 0.1)
+    print(f"{len(times)} normal messages, the slowest {max(times):.3f} s")
+    for pid, kb in before.items():
+        grown = rss_kb(pid) - kb
+        print(f"worker {pid}: {kb} KB, then {grown} KB more")
+        assert is_sanitized(pid) or grown < POOL_KB * 1.5, f"worker {pid} has grown by {grown} KB"
+    assert sum(p.stat().st_size for p in large_files(small)) <= 64 * MIB
+    left = push(clients, [b"\r\n"] * STALLED)  # what had not fitted is thrown away by who was refused
+    assert not left
+    replies = [c.end() for c in clients]
+    assert {(r.code, r.enhanced) for r in replies} == {(452, "4.3.1"), (250, "2.0.0")}
+    print(f"{sum(r.code == 250 for r in replies)} of {STALLED} were taken")
+    assert len(message_events(small, "spill-full")) == sum(r.code == 452 for r in replies)
+    for client in clients:
+        client.close()
+    assert len(large_files(small)) <= 3, "those that had room, and are spooled"
+    inside = [world_of(Stalled(small.port, 20 * MIB)) for _ in range(3)]
+    assert [c.data.code for c in inside] == [354] * 3, "all the room is there again"
+
+
+def test_P1_P7_those_that_were_pushed_to_disk_arrive_as_they_were_sent(world_of, backend):
+    """All say SIZE, so that disk is there for all; they go on after having been pushed out of memory."""
+    node = world_of(Node(settings={"client-concurrency": 0}))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    away = add_away(node, world_of)
+    contents = [message(260 * 1024, i) for i in range(STALLED)]
+    clients = [world_of(Stalled(node.port, 260 * 1024, "user@away.example")) for _ in range(STALLED)]
+    halves = [c[:250 * 1024] for c in contents]
+    began = time.monotonic()
+    assert push(clients, halves, seconds=60) == [], "all is taken: what does not fit into memory goes to disk"
+    wait_until(lambda: len(large_files(node)) > STALLED // 10, 30, "who stalls is pushed to disk")
+    took = expect_served(node)
+    print(f"{len(large_files(node))} files {time.monotonic() - began:.1f} s after the first octet; a normal one in {took:.3f} s")
+    assert push(clients, [c[250 * 1024:] + b".\r\n" for c in contents]) == []
+    replies = [c.reply() for c in clients]
+    assert {r.code for r in replies} == {250}, {str(r) for r in replies if r.code != 250}
+    for client in clients:
+        client.close()
+    away.start()
+    wait_until(lambda: away.count >= STALLED, 120, "all are delivered")
+    arrived = {m.test_id: m.content for m in away.messages()}
+    assert len(arrived) == STALLED
+    for i, content in enumerate(contents):
+        assert below_our_received(arrived[i]) == content, f"message {i}"
+    wait_until(lambda: not large_files(node), 20, "all the room is given back")
