@@ -18,7 +18,7 @@
 #define LOOK_MS 100       /* while somebody waits */
 #define MOVES_MAX 64      /* at once: the parent makes segments one by one, also for others */
 #define WAIT_MAX_MS 30000 /* for a share, with nothing to give back: then there is no room */
-/* Clients' estimates are low by what they count as a line's end (RFC 1870 6.1). */
+/* Clients' estimates are low by what they count as a line's end (RFC 1870 6). */
 #define ESTIMATE_MARGIN(announced) ((announced) / 8 + 64 * 1024)
 
 struct body_chunk {

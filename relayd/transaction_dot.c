@@ -12,7 +12,7 @@
 #include "base/log.h"
 
 #define STREAM_PIECE_BYTES (128 * 1024)
-#define SPOOL_CLOSED_MS 5000 /* then the next message tries the disk again */
+#define SPOOL_CLOSED_MS 5000       /* then the next message tries the disk again */
 #define ENVELOPE_BYTES (64 * 1024) /* with our header lines, and */
 #define ENVELOPE_RECIPIENT_BYTES \
     (SMTP_PATH_SIZE + INET_DOMAIN_SIZE + SMTP_DSN_ORCPT_MAX + 64) /* each */

@@ -446,7 +446,7 @@ Test(body, a_small_message_makes_no_more_chunks_than_it_needs)
 
 /* --- Many. */
 
-Test(body, P8_5000_stalled_after_250_KB_and_a_newcomer, .timeout = 60)
+Test(body, P8_5000_stalled_after_250_KB_and_a_newcomer)
 {
     int took_ms;
 
@@ -473,7 +473,7 @@ Test(body, P8_5000_stalled_after_250_KB_and_a_newcomer, .timeout = 60)
     clean_up();
 }
 
-Test(body, P8_stalled_ones_go_to_disk_as_far_as_it_goes, .timeout = 60)
+Test(body, P8_stalled_ones_go_to_disk_as_far_as_it_goes)
 {
     set_up(BODY_POOL_CHUNKS, 200);
     parent.spill_max = 1000 * MB; /* 49 of 20 MB */
@@ -491,7 +491,7 @@ Test(body, P8_stalled_ones_go_to_disk_as_far_as_it_goes, .timeout = 60)
     clean_up();
 }
 
-Test(body, honest_ones_of_250_KB_do_not_wait_for_each_other_for_ever, .timeout = 60)
+Test(body, honest_ones_of_250_KB_do_not_wait_for_each_other_for_ever)
 {
     set_up(BODY_POOL_CHUNKS, 500);
     parent.spill_max = 1ull << 40;
@@ -511,7 +511,7 @@ Test(body, honest_ones_of_250_KB_do_not_wait_for_each_other_for_ever, .timeout =
     clean_up();
 }
 
-Test(body, P8_500_of_5_MB_keep_within_the_pool_and_arrive_whole, .timeout = 120)
+Test(body, P7_P8_many_of_5_MB_keep_within_a_pool_of_4_MB_and_arrive_whole)
 {
     set_up(1024, 500); /* a pool of 4 MB */
     parent.spill_max = 1ull << 40;
@@ -702,7 +702,7 @@ Test(body, one_that_ends_while_its_segment_is_awaited_settles_later)
     clean_up();
 }
 
-Test(body, ends_at_any_moment_lose_nothing, .timeout = 120)
+Test(body, ends_at_any_moment_lose_nothing)
 {
     unsigned seed = 1;
 
