@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The server engine on hostile octets.  The first octet of the input says how the rest is cut and
- * whether operations wait.  Demanded: the invariants after each step; the same replies, events and
+ * whether operations wait, the second what is offered and whether commands without progress are
+ * counted. Behind a STARTTLS that was accepted all is thrown away up to an octet 0x16, which stands
+ * for the handshake.  Demanded: the invariants after each step; the same replies, events and
  * content as in one piece; replies that are lines; content without a bare CR, LF or NUL; at most
  * one message for each CR LF . CR LF (P7).
  */
@@ -12,13 +14,35 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
-run(struct owner *o, struct slice in, size_t step, bool waits)
+shake_hands(struct owner *o)
+{
+    struct slice in = buf_slice(&o->in);
+    const char *hello = in.n > 0 ? memchr(in.p, 0x16, in.n) : NULL;
+
+    if (!smtp_server_wants_tls(o->server))
+        return;
+    buf_consume(&o->in, hello != NULL ? (size_t)(hello + 1 - in.p) : in.n);
+    if (hello == NULL)
+        return;
+    smtp_server_tls_started(o->server);
+    owner_feed(o, SLICE(""));
+    CHECK(!smtp_server_wants_tls(o->server));
+}
+
+static void
+run(struct owner *o, struct slice in, size_t step, bool waits, uint8_t way)
 {
     owner_init(o);
     o->waits = waits;
+    o->settings.max_idle_commands = way & 8 ? 8 : 0;
+    o->settings.recipients_announced = way & 16 ? 50 : 0;
+    o->settings.messages_announced = way & 32 ? 50 : 0;
+    smtp_server_set_offers(o->server, way & 7); /* enum smtp_offer */
     smtp_server_greet(o->server);
-    for (size_t at = 0; at < in.n; at += step)
+    for (size_t at = 0; at < in.n; at += step) {
         owner_feed(o, (struct slice){in.p + at, in.n - at < step ? in.n - at : step});
+        shake_hands(o);
+    }
 }
 
 static unsigned
@@ -62,13 +86,13 @@ check_content(const struct owner *o)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct slice in = {(const char *)data + 1, size - 1};
+    struct slice in = {(const char *)data + 2, size - 2};
     struct owner whole, cut;
 
-    if (size < 2)
+    if (size < 3)
         return 0;
-    run(&whole, in, in.n, false);
-    run(&cut, in, 1 + (data[0] >> 1) % 128, data[0] & 1);
+    run(&whole, in, in.n, false, data[1]);
+    run(&cut, in, 1 + (data[0] >> 1) % 128, data[0] & 1, data[1]);
     CHECK(slice_equal(buf_slice(&whole.out), buf_slice(&cut.out)));
     CHECK(slice_equal(buf_slice(&whole.events), buf_slice(&cut.events)));
     CHECK(smtp_server_is_finished(whole.server) || buf_size(&whole.in) == buf_size(&cut.in));
