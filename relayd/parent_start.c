@@ -335,6 +335,15 @@ log_sandbox(const struct config *c)
              whole ? "" : " effect=\"this kernel lacks the others; the work goes on without\"");
 }
 
+static void
+log_capacity(const struct config *c)
+{
+    char problem[CAPACITY_TEXT_SIZE];
+
+    if (capacity_problem(c, problem)[0] != '\0')
+        log_line(LOG_LEVEL_WARN, NULL, "few-descriptors", "text=\"%s\"", problem);
+}
+
 static bool
 has_user(const char *setting, const char *name)
 {
@@ -430,6 +439,7 @@ parent_set_up(struct parent *p)
         shared_worker_clear(p->table, i, parent_on_in_flight, p);
     restore_snapshot(p);
     log_sandbox(c);
+    log_capacity(c);
     parent_tls_log_warnings(p, clock_wall_ms());
     parent_seal_orphans(p);
     parent_open_event_log(p);

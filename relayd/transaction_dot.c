@@ -426,6 +426,15 @@ refuse_loop(struct transaction *t)
     finish_verdict(t, SMTP_VERDICT_BACKEND_LOOP);
 }
 
+/* RFC 6531 3.6: a header with UTF-8 goes to no server that has not offered to take it.  What is
+ * kept goes as it is: which server will take it is not known yet. */
+static bool
+lacks_utf8(const struct transaction *t)
+{
+    return t->mail.smtputf8 && t->header.saw_8bit && t->link != NULL &&
+           !smtp_client_capabilities(backend_link_client(t->link))->smtputf8;
+}
+
 enum smtp_step
 transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
 {
@@ -445,6 +454,8 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
         refuse_loop(t);
     else if (t->header.received_count > t->worker->config->max_received)
         finish_verdict(t, SMTP_VERDICT_LOOP);
+    else if (lacks_utf8(t))
+        finish_verdict(t, SMTP_VERDICT_UTF8_NOT_SUPPORTED);
     else
         transaction_settle_content(t);
     return transaction_operation_end(t, reply);
