@@ -160,6 +160,7 @@ class Node:
         self.settings.update(settings or {})
         self.write_config()
         self.relayd, self.spoolmgr = Relayd(self), Spoolmgr(self)
+        self.events_read, self.events_at = [], {}
         Node.live.append(self)
         if start:
             self.start()
@@ -263,6 +264,30 @@ class Node:
 
     def log_text(self):
         return "".join(d.text() for d in (self.relayd, self.spoolmgr))
+
+    def events(self, kind=None):
+        """The event log, oldest first: every line must be JSON of printable ASCII, whatever peers have sent. What has been read
+        is kept, so that asking again is cheap."""
+        for path in sorted(self.dirs["log-dir"].glob("events-*.jsonl")):
+            with open(path, "rb") as log:
+                log.seek(self.events_at.get(path, 0))
+                lines = log.read()
+            lines = lines[:lines.rfind(b"\n") + 1]
+            self.events_at[path] = self.events_at.get(path, 0) + len(lines)
+            raw = re.search(rb"[^\x20-\x7e\n]", lines)
+            assert not raw, f"a raw octet in an event: {lines[max(0, raw.start() - 100):raw.end() + 20]!r}"
+            for line in lines.splitlines():
+                event = json.loads(line)
+                assert event["at"] and event["event"], line
+                self.events_read.append(event)
+        return [e for e in self.events_read if kind in (None, e["event"])]
+
+    def check_records(self):
+        """Neither log nor event has an octet that came from a peer and is not printable; a line is a line of ours."""
+        self.events()
+        for daemon in (self.relayd, self.spoolmgr):
+            for line in (daemon.log.read_bytes() if daemon.log.exists() else b"").split(b"\n")[:-1]:
+                assert re.fullmatch(rb"\d{4}-\d\d-\d\dT[\d:.]+Z (debug|info|warn|alarm) [\x20-\x7e]*", line), f"in the log: {line!r}"
 
     def possible_duplicates(self):
         """The references that relayd and spoolmgr have logged as possible duplicates."""
