@@ -14,7 +14,6 @@
 
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "net/proxy_protocol.h"
@@ -303,10 +302,7 @@ greet(struct session *s)
 bool
 session_has_more(const struct session *s)
 {
-    char octet;
-
-    return buf_size(conn_input(s->conn)) > s->fed_bytes ||
-           recv(conn_fd(s->conn), &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    return buf_size(conn_input(s->conn)) > s->fed_bytes || conn_has_more(s->conn);
 }
 
 static void

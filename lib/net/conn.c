@@ -287,6 +287,15 @@ conn_input(struct conn *c)
     return &c->input;
 }
 
+bool
+conn_has_more(const struct conn *c)
+{
+    char octet;
+
+    return (c->tls && tls_stream_has_content(c->tls->stream)) ||
+           recv(c->fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 void
 conn_read_limit(struct conn *c, size_t octets)
 {

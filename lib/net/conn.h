@@ -65,6 +65,8 @@ void conn_close_ending(void);
  * or something is consumed. Reading stops by itself at CONN_READ_BUDGET unread bytes and goes on
  * when some are consumed. */
 struct buf *conn_input(struct conn *conn);
+/* The peer has sent more than conn_input shows. */
+bool conn_has_more(const struct conn *conn);
 struct buf *conn_output(struct conn *conn);        /* append here, then conn_flush; never consume */
 void conn_flush(struct conn *conn);                /* marks for writing at the end of the turn */
 void conn_flush_now(struct conn *conn);            /* writes at once what the socket takes */

@@ -272,6 +272,12 @@ tls_stream_wants_write(const struct tls_stream *s)
 }
 
 bool
+tls_stream_has_content(const struct tls_stream *s)
+{
+    return SSL_has_pending(s->ssl) == 1;
+}
+
+bool
 tls_stream_has_more(const struct tls_stream *s)
 {
     return s->has_more;

@@ -37,6 +37,8 @@ void tls_stream_end(struct tls_stream *stream); /* close_notify, if the socket t
 bool tls_stream_wants_write(const struct tls_stream *stream);
 /* There is more to read than the descriptor tells of. */
 bool tls_stream_has_more(const struct tls_stream *stream);
+/* Octets from the socket were not given to anybody yet; those still in the socket do not count. */
+bool tls_stream_has_content(const struct tls_stream *stream);
 SSL *tls_stream_ssl(const struct tls_stream *stream);
 /* What went wrong, in OpenSSL's words: "certificate verify failed (certificate has expired)". ""
  * when nothing did, or errno says it all. */
