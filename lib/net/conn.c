@@ -69,15 +69,17 @@ write_some(struct conn *c, struct slice s)
 
 /* --- small parts --- */
 
+/* Once we have closed, the TLS layer is not read any more. */
 static bool
 has_more_inside(const struct conn *c)
 {
-    return c->tls && tls_stream_has_more(c->tls->stream);
+    return c->tls && c->state == CONN_STATE_OPEN && tls_stream_has_more(c->tls->stream);
 }
 
 void
 conn_schedule(struct conn *c, enum conn_work work)
 {
+    CHECK(c->state != CONN_STATE_CLOSED); /* its memory goes at the turn's end */
     if (c->work == 0)
         loop_defer(c->loop, on_turn_end, c);
     c->work |= (uint8_t)work;
@@ -586,9 +588,9 @@ conn_close_after_output(struct conn **conn)
         destroy(c);
         return;
     }
+    c->has_unread |= c->is_paused || !c->is_reading || has_more_inside(c);
     c->state = CONN_STATE_ENDING;
     LIST_INSERT_HEAD(&endings, c, ending);
-    c->has_unread |= c->is_paused || !c->is_reading || has_more_inside(c);
     c->is_paused = false;
     conn_deadline(c, CONN_LINGER_MS);
     conn_schedule(c, WORK_FLUSH);

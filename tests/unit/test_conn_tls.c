@@ -9,6 +9,7 @@
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -158,6 +159,44 @@ Test(conn_tls, an_upgrade_in_place_carries_both_ways)
     cr_expect_str_eq(buf_text(&p.server.got), "EHLO");
     cr_expect_str_eq(conn_tls_version(p.server.conn), "TLSv1.3");
     cr_expect_str_eq(conn_tls_cipher(p.server.conn), conn_tls_cipher(p.client.conn));
+    close_pair(&p);
+    close_world(&w);
+}
+
+static void
+close_at_input(struct side *s, enum conn_event event)
+{
+    if (event != CONN_INPUT)
+        return;
+    say(s, "421 enough\r\n");
+    conn_close_after_output(&s->conn);
+}
+
+/* What is left inside the TLS layer is nobody's then: it must not be looked for again and again,
+ * nor behind the connection's end. */
+Test(conn_tls, P8_a_close_amid_a_record_costs_nothing)
+{
+    struct world w;
+    struct pair p;
+    clock_t began;
+
+    open_world(&w, NULL);
+    open_pair(&w, &p);
+    conn_start_tls(p.server.conn, tls_server_ssl(w.server), 5000);
+    conn_read_limit(p.server.conn, 4096);
+    p.server.on_event = close_at_input;
+    conn_start_tls(p.client.conn, client_ssl(&w, TLS_POLICY_VERIFY, "mx1.example"), 5000);
+    for (int i = 0; i < 1000; i++)
+        say(&p.client, "a line of 16...\n");
+    run_for(&w, 200);
+    cr_expect_str_eq(buf_text(&p.client.got), "421 enough\r\n");
+    cr_expect(conn_any_ending());
+    began = clock();
+    run_for(&w, 300);
+    cr_expect_lt(clock() - began, CLOCKS_PER_SEC / 10);
+    conn_close(&p.client.conn);
+    run_for(&w, 50);
+    cr_expect_not(conn_any_ending());
     close_pair(&p);
     close_world(&w);
 }
