@@ -499,6 +499,17 @@ session_stop(struct session *s)
         session_end(s, SESSION_END_STOPPED, true);
 }
 
+void
+session_break_off(struct session *s)
+{
+    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_SHUTTING_DOWN);
+    bool can_hear = s->engine && s->stage == SESSION_STAGE_OPEN && !s->is_stuck;
+
+    if (can_hear)
+        smtp_server_close(s->engine, &reply);
+    session_end(s, SESSION_END_STOPPED, can_hear);
+}
+
 struct session *
 session_next(const struct session *session)
 {

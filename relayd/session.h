@@ -15,6 +15,8 @@ struct session;
 void session_start(struct worker *worker, int fd, const struct inet_endpoint *peer, bool by_proxy);
 /* 421 as soon as order permits, then the end: the worker is stopping. */
 void session_stop(struct session *session);
+/* 421 now, whatever it is in the middle of, and the end. */
+void session_break_off(struct session *session);
 struct session *session_next(const struct session *session);
 /* Pressure has begun or is over: what time clients have is set anew. */
 void sessions_pressure_changed(struct worker *worker);

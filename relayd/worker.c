@@ -40,6 +40,7 @@
 #define GRACE_MS 3000      /* in a reload: clients that have just come go on as if nothing were */
 #define LAST_WORDS_MS 2000 /* for what clients have not taken yet */
 #define LAST_WORDS_LOOK_MS 50
+#define LATE_WORDS_MS 1000 /* the same for who is still in a message when all time is over */
 
 struct ref
 worker_next_ref(struct worker *w)
@@ -140,8 +141,8 @@ take_stop(struct worker *w, struct slice payload)
     uint32_t within_ms = get_u32(&d);
 
     CHECK(decoder_done(&d));
-    if (w->stopping && !w->closing)
-        close_sessions(w); /* no more grace */
+    if (w->stopping && !w->closing && !others_take_over)
+        close_sessions(w); /* no more grace; a reload that hurries leaves it, since it is short */
     stop(w, within_ms, others_take_over);
 }
 
@@ -273,6 +274,26 @@ on_writer_wake(void *ctx)
 
 /* --- Time. */
 
+/* What is still in the middle of a message is told, and given up; then there is no more waiting. */
+static void
+end_late(struct worker *w)
+{
+    struct session *next;
+
+    if (w->is_late) {
+        loop_stop(w->loop);
+        return;
+    }
+    log_line(LOG_LEVEL_WARN, NULL, "stopped-late", "sessions=%u detached=%u", w->session_count,
+             w->detached_count);
+    w->is_late = true;
+    w->stop_by_ms = clock_monotonic_ms() + LATE_WORDS_MS;
+    for (struct session *s = w->sessions; s; s = next) {
+        next = session_next(s);
+        session_break_off(s);
+    }
+}
+
 static void
 on_beat(void *ctx)
 {
@@ -280,11 +301,8 @@ on_beat(void *ctx)
 
     shared_worker_stamp(w->table, w->slot, clock_monotonic_ms());
     arrival_beat(w);
-    if (w->stopping && clock_monotonic_ms() > w->stop_by_ms) {
-        log_line(LOG_LEVEL_WARN, NULL, "stopped-late", "sessions=%u detached=%u", w->session_count,
-                 w->detached_count);
-        loop_stop(w->loop);
-    }
+    if (w->stopping && clock_monotonic_ms() > w->stop_by_ms)
+        end_late(w);
     loop_timer_start(&w->beat, BEAT_MS);
     worker_check_idle(w);
 }

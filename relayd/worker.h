@@ -45,6 +45,7 @@ struct worker {
     unsigned detached_count; /* transactions that go on without their client */
     bool stopping;           /* accepts no connections any more */
     bool closing;            /* and ends its sessions behind their message */
+    bool is_late;            /* and has broken off those that did not come to their end in time */
     struct loop_watch *writer_watch;
     struct loop_timer beat, flush, grace;
     struct listener **listeners;
