@@ -51,7 +51,7 @@ class Daemon(Process):
     """relayd or spoolmgr of a node. Its children's kernel names (comm) tell their roles: relayd-worker, ..."""
 
     def __init__(self, node, which, log):
-        super().__init__([program(which), "-c", node.config_file], log, env=node.env)
+        super().__init__([program(which, node.build), "-c", node.config_file], log, env=node.env)
         self.node = node
 
     def children(self):
@@ -137,7 +137,9 @@ class Node:
 
     live = []
 
-    def __init__(self, settings=None, postgres=None, start=True):
+    def __init__(self, settings=None, postgres=None, start=True, build=None):
+        """`build`: another build folder than that of the tests."""
+        self.build = build
         self.folder = make_folder("postern-node-")
         self.user = unprivileged_user("nobody") if IS_ROOT else None
         self.port = free_port()
@@ -215,7 +217,7 @@ class Node:
     # --- What people do with it.
 
     def run(self, which, *args, timeout=60, input=None):
-        return subprocess.run([program(which), "-c", str(self.config_file), *map(str, args)], capture_output=True, text=True,
+        return subprocess.run([program(which, self.build), "-c", str(self.config_file), *map(str, args)], capture_output=True, text=True,
                               timeout=timeout, input=input, env=dict(os.environ, **self.env))
 
     def relayctl(self, *args, check=True, **kwargs):
@@ -232,9 +234,9 @@ class Node:
         except ValueError:
             return [json.loads(out)]
 
-    def add_customer(self, name="acme", domain="acme.example", backend=None):
-        """Registers, and waits until relayd serves the domain."""
-        self.relayctl("customer", "add", name, "--contact", f"ops@{domain}")
+    def add_customer(self, name="acme", domain="acme.example", backend=None, *options):
+        """Registers, and waits until relayd serves the domain. `options` are those of relayctl customer add."""
+        self.relayctl("customer", "add", name, "--contact", f"ops@{domain}", *options)
         if backend:  # before the domain: who sees the domain served knows that the backend is known
             self.relayctl("backend", "add", backend, "--customer", name)
         self.relayctl("domain", "add", domain, "--customer", name)

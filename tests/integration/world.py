@@ -33,9 +33,17 @@ def build_dir():
     raise RuntimeError("no built programs: set POSTERN_BUILD to the build folder (after make)")
 
 
-def program(name):
+def release_build():
+    """A build without sanitizers, for what is measured: POSTERN_RELEASE_BUILD, or `release` beside the build folder; or None."""
+    for place in (os.environ.get("POSTERN_RELEASE_BUILD"), build_dir().parent / "release"):
+        if place and (Path(place) / RELAYD).exists():
+            return Path(place).resolve()
+    return None
+
+
+def program(name, build=None):
     """The path of a built program. It need not exist: Process.start says so when it does not."""
-    return str(build_dir() / name)
+    return str((build or build_dir()) / name)
 
 
 RELAYD, SPOOLMGR, RELAYCTL = "relayd/relayd", "spoolmgr/spoolmgr", "admin/relayctl"
