@@ -29,8 +29,8 @@ def eight():
 def add(node, name):
     """A customer whose domain is served: seen in the replica that all workers have."""
     node.relayctl("customer", "add", name, "--contact", f"ops@{name}.example")
-    node.relayctl("domain", "add", f"{name}.example", "--customer", name)
     node.relayctl("backend", "add", node.backend.endpoint, "--customer", name)
+    node.relayctl("domain", "add", f"{name}.example", "--customer", name)  # last: without a backend all would be accepted, and count
     wait_until_all_know(node, f"nobody@{name}.example", 550, "5.1.1")
 
 
