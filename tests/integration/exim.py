@@ -7,11 +7,12 @@ libnss-wrapper.
 """
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
 
-from world import ADDRESS, Process, build_dir, free_port, make_folder, own, remove_folder, unprivileged_user, wait_until
+from world import ADDRESS, Process, build_dir, free_port, make_folder, own, process_gone, remove_folder, unprivileged_user, wait_until
 
 CONFIG = """\
 primary_hostname = {hostname}
@@ -109,8 +110,17 @@ class Exim:
             return s.recv(4).startswith(b"220")
 
     def stop(self):
-        if self.process and self.process.alive:
-            self.process.stop()
+        """The daemon, and those of its children that still serve a connection."""
+        if not (self.process and self.process.alive):
+            return
+        children = self.process.tree()[1:]
+        self.process.stop()
+        for pid in children:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        wait_until(lambda: all(process_gone(p) for p in children), 20, "Exim's processes have ended")
 
     def close(self):
         self.stop()
