@@ -54,6 +54,8 @@ needs_restart(const struct config *a, const struct config *b)
     if (!same_text(a->spool_dir, b->spool_dir) || !same_text(a->state_dir, b->state_dir) ||
         !same_text(a->run_dir, b->run_dir) || !same_text(a->log_dir, b->log_dir))
         return "spool-dir, state-dir, run-dir or log-dir";
+    if (!same_text(a->timezone, b->timezone))
+        return "timezone";
     if (!same_text(a->user, b->user) || !same_text(a->worker_user, b->worker_user))
         return "user or worker-user";
     return NULL;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "relayd/arrival.h"
+#include "smtp/smtp_command.h"
 
 #define ETRN_CUSTOMERS_MAX 64 /* with a server at one address */
 
@@ -162,10 +163,11 @@ on_etrn(void *ctx, struct slice argument, struct smtp_reply *reply)
 {
     struct session *s = ctx;
     enum smtp_verdict verdict = start_drain(s, argument);
-    char address[INET_ENDPOINT_SIZE];
+    char address[INET_ENDPOINT_SIZE], quoted[SMTP_HELO_SIZE * 4];
 
-    log_line(LOG_LEVEL_INFO, NULL, "etrn", "client=%s argument=\"" SLICE_FMT "\" answer=%s",
-             inet_address_text(&s->peer, address), SLICE_ARG(argument), smtp_verdict_word(verdict));
+    log_line(LOG_LEVEL_INFO, NULL, "etrn", "client=%s argument=%s answer=%s",
+             inet_address_text(&s->peer, address), log_quote(argument, quoted, sizeof quoted),
+             smtp_verdict_word(verdict));
     *reply = smtp_verdict_reply(verdict);
     return SMTP_SERVER_DONE;
 }
@@ -179,6 +181,7 @@ become(struct session *s, const struct inet_endpoint *client)
     enum smtp_verdict verdict;
 
     arrival_leave(s->worker, &s->peer);
+    allowance_fini(&s->allowance); /* another client has used nothing yet */
     s->peer = *client;
     verdict = arrival_enter(s->worker, &s->peer);
     s->is_entered = verdict == SMTP_VERDICT_OK;

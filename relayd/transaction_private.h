@@ -44,6 +44,7 @@ struct transaction {
     struct arena arena;
     struct smtp_mail mail;
     uint64_t fingerprint; /* with the first recipient, when that has come */
+    bool is_suspect;      /* for all its recipients then */
 
     /* the destination: fixed by the first accepted recipient */
     struct recipient_route route;

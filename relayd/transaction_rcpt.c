@@ -331,6 +331,7 @@ ask(struct transaction *t)
         return;
     }
     if (t->link && ++t->link_rcpts > TRANSACTION_RECIPIENTS_MAX) {
+        t->pending = false;
         refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
         return;
     }
@@ -376,13 +377,14 @@ is_suspect(struct transaction *t)
 {
     struct shared_table *table = t->worker->table;
     int64_t now = clock_wall_ms();
-    bool suspect = shared_suspect_is(table, t->fingerprint, now);
 
-    if (t->recipient_count > 0)
-        return suspect;
+    t->is_suspect = t->is_suspect || shared_suspect_is(table, t->fingerprint, now);
+    if (t->is_suspect || t->recipient_count > 0)
+        return t->is_suspect;
     t->fingerprint = shared_fingerprint(table, session_peer(t->session), t->mail.path.text,
                                         t->rcpt.path.text, t->mail.size_bytes);
-    return suspect || shared_suspect_is(table, t->fingerprint, now);
+    t->is_suspect = shared_suspect_is(table, t->fingerprint, now);
+    return t->is_suspect;
 }
 
 static enum smtp_verdict

@@ -16,9 +16,17 @@ def patient(world_of, backend):
 
 def etrn(node, domain="acme.example"):
     """From the address of the backend."""
+    wait_until(lambda: keeper_is_current(node), 10, "the keeper has the replica")
     with Client(node.port, source=ADDRESS) as client:
         client.ehlo()
         return client.cmd(f"ETRN {domain}")
+
+
+def keeper_is_current(node):
+    """The keeper reads a new replica within a second, the workers are told of it at once."""
+    def version(lines):
+        return lines[-1].split(" version=")[1].split()[0]
+    return version(node.spoolmgr.log_lines("replica")) == version(node.relayd.log_lines("replica-written"))
 
 
 def stays(check):
