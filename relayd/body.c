@@ -13,10 +13,12 @@
 #include <stdlib.h>
 
 #define SHARE 16          /* a body may hold a sixteenth of what is free */
+#define SMALL_SHARE 16    /* a sixteenth of the pool is kept for small ones */
 #define WRITE_CHUNKS 32   /* a body on disk writes so much at once, */
 #define DISK_CHUNKS 128   /* and holds so much at most */
 #define LOOK_MS 100       /* while somebody waits */
 #define MOVES_MAX 64      /* at once: the parent makes segments one by one, also for others */
+#define WAITERS_MAX 512   /* so many can be helped by the disk within some seconds, and no more */
 #define WAIT_MAX_MS 30000 /* for a share, with nothing to give back: then there is no room */
 /* Clients' estimates are low by what they count as a line's end (RFC 1870 6). */
 #define ESTIMATE_MARGIN(announced) ((announced) / 8 + 64 * 1024)
@@ -114,21 +116,55 @@ least(unsigned a, unsigned b)
     return a < b ? a : b;
 }
 
+/* What is free for one that was granted so many. */
+static unsigned
+free_for(const struct body_pool *pool, unsigned granted)
+{
+    unsigned kept = granted < BODY_SMALL_CHUNKS ? 0 : pool->chunks_max / SMALL_SHARE;
+
+    return free_count(pool) - least(free_count(pool), kept);
+}
+
 /* Each one granted raises what the body holds and lowers what is free: the n-th (from 0) is due
- * while (granted + n) * SHARE < free - n. */
+ * while (granted + n) * SHARE < unheld - n. */
+static unsigned
+count_due(unsigned granted, unsigned unheld)
+{
+    unsigned held = granted * SHARE;
+
+    return held >= unheld ? 0 : (unheld - held + SHARE) / (SHARE + 1);
+}
+
 static unsigned
 share_left(const struct body *body)
 {
-    unsigned held = body->granted * SHARE, unheld = free_count(body->pool);
+    const struct body_pool *pool = body->pool;
+    unsigned first = BODY_SMALL_CHUNKS - least(body->granted, BODY_SMALL_CHUNKS), unheld;
 
-    return held >= unheld ? 0 : (unheld - held + SHARE) / (SHARE + 1);
+    if (first > 0)
+        first = least(first, count_due(body->granted, free_for(pool, body->granted)));
+    if (body->granted + first < BODY_SMALL_CHUNKS)
+        return first;
+    unheld = free_for(pool, BODY_SMALL_CHUNKS);
+    return first + count_due(body->granted + first, unheld - least(unheld, first));
+}
+
+/* The more it has sent, the more it is given at once: silence behind DATA should not cost 64 KB. */
+static unsigned
+ahead_of(const struct body *body)
+{
+    unsigned n = body->size_bytes / BODY_CHUNK_BYTES < BODY_AHEAD_CHUNKS
+                     ? (unsigned)(body->size_bytes / BODY_CHUNK_BYTES)
+                     : BODY_AHEAD_CHUNKS;
+
+    return n > BODY_SMALL_CHUNKS ? n : BODY_SMALL_CHUNKS;
 }
 
 static void
 refill(struct body *body)
 {
     unsigned max = body->state == BODY_ON_DISK ? DISK_CHUNKS : BODY_CHUNKS_MAX;
-    unsigned n = BODY_AHEAD_CHUNKS - least(spare(body), BODY_AHEAD_CHUNKS);
+    unsigned ahead = ahead_of(body), n = ahead - least(spare(body), ahead);
 
     n = least(n, max - least(body->granted, max));
     if (n > 0)
@@ -143,7 +179,7 @@ static void
 unlist(struct body *body)
 {
     if (body->is_listed)
-        TAILQ_REMOVE(&body->pool->listed, body, list);
+        TAILQ_REMOVE(&body->pool->listed[body->listed_at], body, list);
     body->is_listed = false;
 }
 
@@ -151,10 +187,11 @@ static void
 note_move(struct body *body)
 {
     body->moved_at_ms = loop_now_ms(body->pool->loop);
-    if (body->is_listed && TAILQ_NEXT(body, list) == NULL)
+    if (body->is_listed && body->listed_at == body->granted && TAILQ_NEXT(body, list) == NULL)
         return;
     unlist(body);
-    TAILQ_INSERT_TAIL(&body->pool->listed, body, list);
+    body->listed_at = body->granted;
+    TAILQ_INSERT_TAIL(&body->pool->listed[body->listed_at], body, list);
     body->is_listed = true;
 }
 
@@ -399,7 +436,7 @@ meet_share(struct body *body)
 static struct body *
 first_fitting(struct body_pool *pool)
 {
-    for (unsigned n = 0; n <= BODY_CHUNKS_MAX && n * SHARE < free_count(pool); n++)
+    for (unsigned n = 0; n <= BODY_CHUNKS_MAX && n * SHARE < free_for(pool, n); n++)
         if (!TAILQ_EMPTY(&pool->waiting[n]))
             return TAILQ_FIRST(&pool->waiting[n]);
     return NULL;
@@ -422,15 +459,16 @@ wake(struct body_pool *pool)
 static void
 push_in_memory(struct body *body)
 {
-    if (body->held > 0) {
+    if (body->held == 0 && !body->is_waiting)
+        take_spare(body, 1);
+    else if (body->held == 0 || body->pool->moves >= MOVES_MAX)
+        fail(body, BODY_NO_ROOM);
+    else {
         take_spare(body, 0);
         body->was_pushed = true;
         body->pool->moves++;
         move(body);
-    } else if (body->is_waiting)
-        fail(body, BODY_NO_ROOM);
-    else
-        take_spare(body, 1);
+    }
 }
 
 static void
@@ -446,15 +484,37 @@ push_on_disk(struct body *body, int64_t now_ms)
         note_move(body);
 }
 
-/* The longest unmoved gives back what it can. */
+static struct body *
+largest_unmoved(struct body_pool *pool, int64_t now_ms)
+{
+    for (unsigned n = BODY_CHUNKS_MAX + 1; n-- > 0;) {
+        struct body *body = TAILQ_FIRST(&pool->listed[n]);
+
+        if (body != NULL && now_ms - body->moved_at_ms >= pool->idle_ms)
+            return body;
+    }
+    return NULL;
+}
+
+/* Nobody is pushed for who is helped by what is on its way already; nor does a queue form for the
+ * disk that it cannot take in time. */
+static bool
+needs_push(const struct body_pool *pool)
+{
+    return pool->moves < least(MOVES_MAX, pool->waiting_count) || pool->waiting_count > WAITERS_MAX;
+}
+
+/* One that does not move gives back what it can. */
 static bool
 push_one(struct body_pool *pool)
 {
-    struct body *body = TAILQ_FIRST(&pool->listed);
     int64_t now_ms = loop_now_ms(pool->loop);
+    struct body *body;
 
-    if (pool->waiting_count == 0 || pool->moves >= least(MOVES_MAX, pool->waiting_count) ||
-        body == NULL || now_ms - body->moved_at_ms < pool->idle_ms)
+    if (!needs_push(pool))
+        return false;
+    body = largest_unmoved(pool, now_ms);
+    if (body == NULL)
         return false;
     unlist(body);
     if (body->state == BODY_ON_DISK)
@@ -487,9 +547,10 @@ body_pool_init(struct body_pool *pool, struct loop *loop, unsigned chunks_max, u
 {
     *pool = (struct body_pool){
         .loop = loop, .chunks_max = chunks_max, .larges_max = larges_max, .idle_ms = BODY_IDLE_MS};
-    TAILQ_INIT(&pool->listed);
-    for (size_t i = 0; i <= BODY_CHUNKS_MAX; i++)
+    for (size_t i = 0; i <= BODY_CHUNKS_MAX; i++) {
+        TAILQ_INIT(&pool->listed[i]);
         TAILQ_INIT(&pool->waiting[i]);
+    }
     loop_timer_init(&pool->timer, loop, on_turn, pool);
 }
 
@@ -610,8 +671,8 @@ body_room(const struct body *body)
 {
     size_t room = (size_t)spare(body) * BODY_CHUNK_BYTES;
 
-    if (body->state == BODY_FAILED)
-        return BODY_READ_MAX;
+    if (body->state == BODY_FAILED) /* many at once may be: none is to take long */
+        return BODY_SMALL_CHUNKS * BODY_CHUNK_BYTES;
     if (body->state == BODY_MOVING)
         return 0;
     if (body->last)

@@ -7,10 +7,11 @@
  *
  * The pool is shared by a dynamic threshold (Choudhury and Hahne, 1998): a body may be granted
  * another chunk only while it holds less than a sixteenth of what is free.  One alone may have all
- * it wants, and some chunks always stay free for who has just come.  Chunks are granted before a
- * read and for what it may bring, so what was read can always be kept.  Who has used up its share
- * is *behind*: its session reads no further until chunks come back.  While somebody waits so,
- * bodies that have not moved for BODY_IDLE_MS go to disk, the longest unmoved first.
+ * it wants, and some chunks always stay free for who has just come; a sixteenth of the pool is for
+ * bodies of up to BODY_SMALL_CHUNKS alone.  Chunks are granted before a read and for what it may
+ * bring, so what was read can always be kept.  Who has used up its share is *behind*: its session
+ * reads no further until chunks come back.  While somebody waits so, bodies that have not moved for
+ * BODY_IDLE_MS go to disk, the largest first.
  *
  *   BODY_IN_MEMORY ----> BODY_MOVING (its segment is awaited) ----> BODY_ON_DISK
  *          \                  \                                       \
@@ -31,7 +32,8 @@
 #define BODY_POOL_CHUNKS (64 * 1024 * 1024 / BODY_CHUNK_BYTES) /* 64 MB a worker */
 #define BODY_MEMORY_MAX (1024 * 1024)                          /* more goes to disk at once */
 #define BODY_PRESSED_MAX (256 * 1024) /* more goes to disk when it meets its share */
-#define BODY_AHEAD_CHUNKS 16          /* granted ahead, for the next read */
+#define BODY_SMALL_CHUNKS 3           /* a normal message of 10 KB */
+#define BODY_AHEAD_CHUNKS 16          /* granted ahead at most, for the next read */
 #define BODY_READ_MAX (BODY_AHEAD_CHUNKS * BODY_CHUNK_BYTES)
 #define BODY_CHUNKS_MAX (BODY_MEMORY_MAX / BODY_CHUNK_BYTES + BODY_AHEAD_CHUNKS)
 #define BODY_IDLE_MS 1000
@@ -48,10 +50,10 @@ struct body_pool {
     unsigned larges, larges_max; /* segments that bodies have, or wait for */
     unsigned moves;              /* bodies on their way to disk that did not want to go */
     int64_t idle_ms;
-    /* Bodies that can be made to give something back, the longest unmoved first. */
-    struct body_list listed;
-    /* Who waits for its share, by what it holds: the least is served first. */
-    struct body_list waiting[BODY_CHUNKS_MAX + 1];
+    /* By what they were granted.  Who can be made to give something back, the longest unmoved
+     * first: the largest is pushed first.  Who waits for its share, the longest waiting first: the
+     * smallest is served first. */
+    struct body_list listed[BODY_CHUNKS_MAX + 1], waiting[BODY_CHUNKS_MAX + 1];
     unsigned waiting_count;
     struct loop_timer timer; /* while somebody waits */
     bool turn_due, closed;
@@ -93,7 +95,8 @@ struct body {
     uint64_t announced_bytes;     /* 0: unknown */
     int64_t moved_at_ms;          /* took something */
     int64_t waits_since_ms;       /* while is_waiting */
-    TAILQ_ENTRY(body) list, wait; /* in pool->listed, pool->waiting[granted] */
+    TAILQ_ENTRY(body) list, wait; /* in pool->listed[listed_at], pool->waiting[granted] */
+    unsigned listed_at;
     struct body_batches batches;
     struct spool_large *large; /* BODY_MOVING, BODY_ON_DISK */
     void (*on_change)(void *ctx);

@@ -35,7 +35,7 @@ for_backends(const struct config *config)
 static uint64_t
 for_spill(const struct config *config)
 {
-    uint64_t n = config->max_connections / 4;
+    uint64_t n = config->max_connections / 16;
 
     if (n >= SPILLS_AT_LEAST)
         return n;

@@ -122,7 +122,8 @@ end(void)
     cr_expect_eq(pool.waiting_count, 0);
     cr_expect_eq(pool.larges, 0);
     cr_expect_eq(pool.moves, 0);
-    cr_expect(TAILQ_EMPTY(&pool.listed));
+    for (unsigned i = 0; i <= BODY_CHUNKS_MAX; i++)
+        cr_expect(TAILQ_EMPTY(&pool.listed[i]) && TAILQ_EMPTY(&pool.waiting[i]));
     loop_free(&loop);
     body_pool_fini(&pool);
 }
@@ -171,11 +172,11 @@ struct sender {
     uint64_t has, to_send; /* sent so far; has at hand, then it stalls, or ends if it `ends` */
     uint64_t sent;
     bool ends, reads, is_ended, was_read;
-    unsigned changes;
+    unsigned changes, told_as; /* the first time: as how manieth of all */
 };
 
 static struct sender *senders;
-static unsigned sender_count;
+static unsigned sender_count, told_count;
 
 static char
 octet_of(const struct sender *s, uint64_t at)
@@ -224,6 +225,8 @@ on_read_turn(void *ctx)
     s->reads = false;
     if (s->is_ended || !body_is_settled(&s->body))
         return;
+    if (s->body.state == BODY_FAILED && !s->ends)
+        return; /* it would be thrown away */
     if (n > s->to_send - s->sent)
         n = (size_t)(s->to_send - s->sent);
     if (n > 0)
@@ -239,7 +242,8 @@ on_change(void *ctx)
 {
     struct sender *s = ctx;
 
-    s->changes++;
+    if (s->changes++ == 0)
+        s->told_as = ++told_count;
     schedule(s);
 }
 
@@ -461,12 +465,14 @@ Test(body, P8_5000_stalled_after_250_KB_and_a_newcomer)
         took_ms = run_until(last_done, 5000);
         cr_assert(took_ms >= 0 && took_ms < 2000, "newcomer %d: %d ms", i, took_ms);
         cr_expect_eq(s->body.state, BODY_IN_MEMORY, "newcomer %d", i);
+        cr_expect(i > 0 || s->changes == 0, "the first need not even wait");
         expect_identical(s);
         body_fini(&s->body);
         sender_count--;
         run_until(never, 100);
     }
-    cr_assert_geq(run_until(nothing_waits, 5000), 0);
+    cr_assert_geq(run_until(nothing_waits, 30000), 0, "%u wait, %u failed, %u move, %u granted",
+                  pool.waiting_count, count_of(BODY_FAILED), pool.moves, pool.granted);
     cr_expect_gt(count_of(BODY_FAILED), 4000, "%u", count_of(BODY_FAILED));
     cr_expect_lt(count_of(BODY_IN_MEMORY), 400, "%u", count_of(BODY_IN_MEMORY));
     cr_expect_gt(pool.chunks_max - pool.granted, 512, "%u", pool.granted);
@@ -479,7 +485,7 @@ Test(body, P8_stalled_ones_go_to_disk_as_far_as_it_goes)
     parent.spill_max = 1000 * MB; /* 49 of 20 MB */
     add_many(2000, 250 * KB, false);
     cr_assert_geq(run_until(all_rest, 10000), 0);
-    cr_assert_geq(run_until(nothing_waits, 10000), 0, "%u wait", pool.waiting_count);
+    cr_assert_geq(run_until(nothing_waits, 30000), 0, "%u wait", pool.waiting_count);
     cr_expect(count_of(BODY_ON_DISK) >= 40 && count_of(BODY_ON_DISK) <= 49, "%u",
               count_of(BODY_ON_DISK));
     cr_expect_leq(parent.reserved, parent.spill_max);
@@ -499,7 +505,7 @@ Test(body, honest_ones_of_250_KB_do_not_wait_for_each_other_for_ever)
     for (unsigned i = 0; i < 300; i++) /* slower than all others: their ends are late */
         senders[i].ends = false;
     cr_assert_geq(run_until(all_rest, 10000), 0);
-    cr_assert_geq(run_until(nothing_waits, 10000), 0);
+    cr_assert_geq(run_until(nothing_waits, 30000), 0);
     cr_expect_eq(count_of(BODY_FAILED), 0);
     for (unsigned i = 0; i < sender_count; i++)
         cr_assert_eq(senders[i].sent, 250 * KB, "sender %u: %u", i, (unsigned)senders[i].sent);
@@ -528,29 +534,33 @@ Test(body, P7_P8_many_of_5_MB_keep_within_a_pool_of_4_MB_and_arrive_whole)
 
 Test(body, who_holds_least_is_served_first_and_then_who_waits_longest)
 {
-    struct sender *hog, *some, *first, *second;
+    struct sender *some, *first, *second;
+    unsigned fillers;
 
-    set_up(64, 10);
+    set_up(256, 10);
     pool.idle_ms = 60000;
-    hog = add_sender(16 * KB, false); /* granted 4 of 64: 4 * 16 >= 60 */
+    while (pool.granted < pool.chunks_max / 2)
+        append_some(add_sender(0, false), 1);
+    some = add_sender(200 * KB, false); /* up to its share of that half */
     cr_assert_geq(run_until(all_rest, 1000), 0);
-    some = add_sender(16 * KB, false);
-    cr_assert_geq(run_until(all_rest, 1000), 0);
+    cr_expect(some->body.is_waiting && some->body.granted > 0, "%u", some->body.granted);
     while (pool.granted < pool.chunks_max) /* others take what is free */
         append_some(add_sender(0, false), 1);
+    fillers = sender_count;
     first = add_sender(8 * KB, false);
     second = add_sender(8 * KB, false);
     cr_assert_geq(run_until(all_rest, 1000), 0);
-    cr_expect(some->body.is_waiting && first->body.is_waiting && second->body.is_waiting);
+    cr_expect(first->body.is_waiting && second->body.is_waiting);
     cr_expect_eq(first->body.granted, 0);
-    body_end(&hog->body);
-    hog->is_ended = true;
-    body_fini(&hog->body); /* gives 4 back */
+    for (unsigned i = 0; i < fillers; i++)
+        if (&senders[i] != some) {
+            senders[i].is_ended = true;
+            body_fini(&senders[i].body);
+        }
     cr_assert_geq(run_until(all_rest, 1000), 0);
-    cr_expect_eq(first->body.held, 1, "%u", first->body.held);
-    cr_expect_eq(second->body.held, 1, "%u", second->body.held);
-    cr_expect_eq(some->changes, 0, "it has more than they");
-    cr_expect_lt(first - senders, second - senders);
+    cr_expect_eq(first->told_as, 1, "%u", first->told_as);
+    cr_expect_eq(second->told_as, 2, "%u", second->told_as);
+    cr_expect_eq(some->told_as, 3, "%u", some->told_as);
     clean_up();
 }
 
@@ -681,7 +691,7 @@ Test(body, nothing_is_held_by_what_is_not_wanted)
     run_until(never, 50);
     cr_expect_eq(pool.granted, 0, "%u", pool.granted);
     cr_expect_eq(parent.open, 0);
-    cr_expect_eq(body_room(&s->body), BODY_READ_MAX, "it is read, and thrown away");
+    cr_expect_gt(body_room(&s->body), 0, "it is read, and thrown away");
     append_some(s, 1000);
     cr_expect_eq(pool.granted, 0);
     clean_up();
