@@ -14,33 +14,46 @@ static void ask(struct transaction *t);
 
 /* --- A recipient. */
 
+static unsigned
+next_cap(const struct transaction *t)
+{
+    return t->recipient_cap ? t->recipient_cap * 2 : 4;
+}
+
+/* Asked before the backend is: what that has accepted is not to be refused for want of room. */
 static bool
+has_room(const struct transaction *t)
+{
+    size_t wanted =
+        strlen(t->rcpt.path.text) + strlen(t->rcpt.path.domain) + strlen(t->rcpt.dsn_orcpt) + 3;
+
+    if (t->recipient_count == t->recipient_cap)
+        wanted += next_cap(t) * sizeof *t->recipients;
+    return arena_has_room(&t->arena, wanted, 4);
+}
+
+static void
 add_recipient(struct transaction *t, enum spool_side side)
 {
     struct spool_recipient *r;
 
     if (t->recipient_count == t->recipient_cap) {
-        unsigned cap = t->recipient_cap ? t->recipient_cap * 2 : 4;
-        struct spool_recipient *grown = arena_alloc(&t->arena, cap * sizeof *grown);
+        struct spool_recipient *grown = arena_alloc(&t->arena, next_cap(t) * sizeof *grown);
 
-        if (grown == NULL)
-            return false;
+        CHECK(grown != NULL); /* has_room */
         if (t->recipient_count)
             memcpy(grown, t->recipients, t->recipient_count * sizeof *grown);
         t->recipients = grown;
-        t->recipient_cap = cap;
+        t->recipient_cap = next_cap(t);
     }
-    r = &t->recipients[t->recipient_count];
+    r = &t->recipients[t->recipient_count++];
     r->address = arena_copy(&t->arena, slice_of(t->rcpt.path.text));
     r->domain = arena_copy(&t->arena, slice_of(t->rcpt.path.domain));
     r->side = side;
     r->dsn_notify = (uint8_t)t->rcpt.dsn_notify;
     r->dsn_orcpt = arena_copy(&t->arena, slice_of(t->rcpt.dsn_orcpt));
-    if (r->address == NULL || r->domain == NULL || r->dsn_orcpt == NULL)
-        return false;
+    CHECK(r->address != NULL && r->domain != NULL && r->dsn_orcpt != NULL);
     t->side = side;
-    t->recipient_count++;
-    return true;
 }
 
 static void
@@ -86,10 +99,7 @@ accept_recipient(struct transaction *t, enum spool_side side)
         refuse_recipient(t, &reply);
         return;
     }
-    if (!add_recipient(t, side)) {
-        refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
-        return;
-    }
+    add_recipient(t, side);
     shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_RECIPIENTS_ACCEPTED);
     reply = smtp_verdict_reply(SMTP_VERDICT_RECIPIENT_OK);
     transaction_answer(t, &reply);
@@ -395,7 +405,7 @@ judge_limits(const struct transaction *t, const struct recipient_route *route)
     if (route->customer.id != t->route.customer.id)
         return SMTP_VERDICT_OTHER_DESTINATION;
     return t->recipient_count >= t->route.customer.max_recipients_per_message ||
-                   t->recipient_count >= TRANSACTION_RECIPIENTS_MAX
+                   t->recipient_count >= TRANSACTION_RECIPIENTS_MAX || !has_room(t)
                ? SMTP_VERDICT_TOO_MANY_RECIPIENTS
                : SMTP_VERDICT_OK;
 }

@@ -33,6 +33,12 @@ arena_clear(struct arena *a)
     a->used_bytes = 0;
 }
 
+bool
+arena_has_room(const struct arena *a, size_t size_bytes, unsigned pieces)
+{
+    return size_bytes + pieces * (alignof(max_align_t) - 1) <= a->max_bytes - a->used_bytes;
+}
+
 void *
 arena_alloc(struct arena *a, size_t size_bytes)
 {

@@ -21,6 +21,8 @@ struct arena {
 void arena_init(struct arena *a, size_t max_bytes);
 void arena_clear(struct arena *a); /* frees all; the arena can be used again */
 
+/* Would so many octets in so many pieces be had? */
+bool arena_has_room(const struct arena *a, size_t size_bytes, unsigned pieces);
 /* Zeroed and aligned for any type; NULL when the cap is reached. */
 void *arena_alloc(struct arena *a, size_t size_bytes);
 /* A NUL-terminated copy; NULL when the cap is reached. */

@@ -88,6 +88,29 @@ def test_P8_many_refused_recipients_end_no_worker(one, backend):
     assert [m.rcpts for m in backend.taken] == [["good@acme.example"]]
 
 
+def test_P2_who_finds_no_room_is_not_at_the_backend_either(one, backend):
+    """A recipient that was refused and is delivered all the same gets its message twice."""
+    one.relayctl("customer", "set", "acme", "--max-recipients-per-message", "none")
+    original = "rfc822;" + "o" * 480
+    with after_mail(one) as client:
+        wait_until(lambda: client.cmd("RCPT TO:<first@acme.example>").code == 250 and limit_is_gone(one), 10, "the limit has gone")
+        client.cmd("RSET")
+        client.cmd(f"MAIL FROM:<{SENDER}>")
+        rcpts = [f"{n:04}-{'x' * 50}@acme.example" for n in range(800)]
+        codes = [client.cmd(f"RCPT TO:<{rcpt}> ORCPT={original}").code for rcpt in rcpts]
+        accepted = [rcpt for rcpt, code in zip(rcpts, codes) if code == 250]
+        assert set(codes) == {250, 452} and len(accepted) > 100, f"{len(accepted)} accepted; {set(codes)}"
+        client.cmd("DATA")
+        assert client.content(make_message()).code == 250
+    assert [m.rcpts for m in backend.taken] == [accepted]
+
+
+def limit_is_gone(node):
+    with after_mail(node) as client:
+        codes = [client.cmd(f"RCPT TO:<r{n}@acme.example>").code for n in range(51)]
+    return codes == [250] * 51
+
+
 @pytest.mark.parametrize("how", ["FIN", "RST"])
 def test_P2_a_client_that_leaves_together_with_the_250_is_a_possible_duplicate(one, backend, how):
     backend.script["dot"] = Delay(1.0)

@@ -40,3 +40,22 @@ Test(arena, copies_end_with_a_nul)
     cr_expect_null(arena_copy(&a, (struct slice){"", 64}));
     arena_clear(&a);
 }
+
+/* Whoever was told that there is room has it, piece by piece, whatever the sizes. */
+Test(arena, room_that_was_promised_is_there)
+{
+    for (size_t first = 0; first < 200; first++)
+        for (size_t size = 1; size < 100; size++) {
+            struct arena a;
+            bool promised;
+
+            arena_init(&a, 256);
+            (void)arena_alloc(&a, first);
+            promised = arena_has_room(&a, 3 * size, 3);
+            for (int i = 0; i < 3 && promised; i++)
+                cr_assert_not_null(arena_alloc(&a, size), "%zu, then 3 of %zu", first, size);
+            cr_assert(promised || first + 3 * size + 4 * _Alignof(max_align_t) > 256, "%zu, %zu",
+                      first, size);
+            arena_clear(&a);
+        }
+}
