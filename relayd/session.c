@@ -217,6 +217,7 @@ feed(struct session *s)
         s->fed_bytes = (uint32_t)piece.n;
         n = smtp_server_input(s->engine, piece);
         buf_consume(in, n);
+        s->fed_bytes = 0;
         if (n == 0)
             break;
         look_at_output(s);
@@ -303,6 +304,12 @@ bool
 session_has_more(const struct session *s)
 {
     return buf_size(conn_input(s->conn)) > s->fed_bytes || conn_has_more(s->conn);
+}
+
+bool
+session_is_early(const struct session *s)
+{
+    return (smtp_server_notes(s->engine) & SMTP_NOTE_EARLY_DATA) || session_has_more(s);
 }
 
 static void

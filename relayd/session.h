@@ -27,6 +27,8 @@ void session_answer(struct session *session,
 /* And writes it before it returns. False: the client is gone, and has not heard it. */
 bool session_answer_now(struct session *session, const struct smtp_reply *reply);
 void session_resume(struct session *session); /* reading may go on */
+/* The client has sent something behind DATA, which is not answered yet (RFC 2920 3.1). */
+bool session_is_early(const struct session *session);
 struct smtp_server *session_engine(struct session *session);
 /* The client: as a proxy or XCLIENT says, or who has connected. */
 const struct inet_endpoint *session_peer(const struct session *session);

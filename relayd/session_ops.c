@@ -47,17 +47,11 @@ on_rcpt(void *ctx, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
     return step;
 }
 
-/* A message that was smuggled past the relay before us cannot wait for our 354, since that relay
- * knows nothing of it (P7). */
 static enum smtp_step
 on_data(void *ctx, struct smtp_reply *reply)
 {
     struct session *s = ctx;
 
-    if ((smtp_server_notes(s->engine) & SMTP_NOTE_EARLY_DATA) || session_has_more(s)) {
-        *reply = smtp_verdict_reply(SMTP_VERDICT_EARLY_DATA);
-        return SMTP_SERVER_DONE;
-    }
     return transaction_data(s->transaction, reply);
 }
 
@@ -84,8 +78,10 @@ count_message(struct session *s)
     struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_TOO_MANY_MESSAGES);
 
     s->messages++;
-    if (allowance_count_message(&s->allowance, transaction_customer(s->transaction)))
-        smtp_server_close_next(s->engine, &reply);
+    if (!allowance_count_message(&s->allowance, transaction_customer(s->transaction)))
+        return;
+    smtp_reply_add_ref(&reply, transaction_ref(s->transaction)); /* the message that was the last */
+    smtp_server_close_next(s->engine, &reply);
 }
 
 static void

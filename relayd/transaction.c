@@ -113,6 +113,12 @@ transaction_recipient_count(const struct transaction *t)
     return t->recipient_count;
 }
 
+struct ref
+transaction_ref(const struct transaction *t)
+{
+    return t->ref;
+}
+
 const struct registry_customer *
 transaction_customer(const struct transaction *t)
 {

@@ -24,6 +24,7 @@ struct transaction *transaction_new(struct worker *worker, struct session *sessi
 void transaction_abandon(struct transaction **transaction);
 
 unsigned transaction_recipient_count(const struct transaction *t); /* accepted */
+struct ref transaction_ref(const struct transaction *t);
 /* Whose it is; valid when a recipient has been accepted. */
 const struct registry_customer *transaction_customer(const struct transaction *t);
 /* By what its sender would repeat (state/shared_table.h): should it kill the worker. */

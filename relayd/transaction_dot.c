@@ -342,15 +342,14 @@ transaction_settle_content(struct transaction *t)
 /* --- Content from the client. */
 
 static void
-refuse_data(struct transaction *t)
+refuse_data(struct transaction *t, enum smtp_verdict verdict)
 {
-    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_SPILL_FULL);
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
 
     smtp_reply_add_ref(&reply, t->ref);
     shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_MESSAGES_REFUSED);
-    shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS_REFUSED);
     count_use(t, false);
-    transaction_record_message(t, smtp_verdict_word(SMTP_VERDICT_SPILL_FULL), &reply);
+    transaction_record_message(t, smtp_verdict_word(verdict), &reply);
     transaction_answer(t, &reply);
 }
 
@@ -361,8 +360,15 @@ transaction_settle_data(struct transaction *t)
 
     if (!body_is_settled(&t->body))
         return;
+    /* A message that was smuggled past the relay before us cannot wait for our 354, since that
+     * relay knows nothing of it (P7). */
+    if (session_is_early(t->session)) {
+        refuse_data(t, SMTP_VERDICT_EARLY_DATA);
+        return;
+    }
     if (t->body.state == BODY_FAILED) {
-        refuse_data(t);
+        shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS_REFUSED);
+        refuse_data(t, SMTP_VERDICT_SPILL_FULL);
         return;
     }
     t->stage = STAGE_CONTENT;

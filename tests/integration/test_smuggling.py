@@ -5,7 +5,9 @@ A smuggling message holds a sequence that some servers take for the end of data,
 Each is sent whole and cut at each octet of its sequence, to customers whose servers are strict, LF-lenient, CR-lenient and
 careless; live, and out of the spool. Each must end as one message or as a refusal, at each of them.
 """
+import os
 import re
+import signal
 import socket
 import time
 from dataclasses import dataclass
@@ -449,6 +451,26 @@ def test_P7_content_before_the_354_is_refused_and_the_connection_closed(acme, ba
         assert (reply.code, reply.enhanced) == (421, "4.5.1"), str(reply)
         with pytest.raises(OSError):
             client.reply()
+    assert backend.messages == [] and acme.spool() == []
+
+
+def test_P7_content_before_a_354_that_waits_for_room_is_refused(acme, backend):
+    """With SIZE above what memory holds DATA waits for a file, which the segments process makes."""
+    with Client(acme.port) as client:
+        client.ehlo()
+        client.cmd("MAIL FROM:<sender@origin.example> SIZE=2000000")
+        assert client.cmd("RCPT TO:<user@acme.example>").code == 250
+        maker = acme.relayd.child("segments")
+        os.kill(maker, signal.SIGSTOP)
+        try:
+            client.write("DATA\r\n")
+            wait_until(lambda: everything_is_read(acme.port), 10, "DATA was read")
+            client.write("Subject: early\r\n\r\nx\r\n.\r\n")
+            wait_until(lambda: everything_is_read(acme.port), 10, "the content was read")
+        finally:
+            os.kill(maker, signal.SIGCONT)
+        reply = client.reply()
+        assert (reply.code, reply.enhanced) == (421, "4.5.1") and reference_in(reply.text), str(reply)
     assert backend.messages == [] and acme.spool() == []
 
 
