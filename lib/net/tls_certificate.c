@@ -378,7 +378,8 @@ tls_certificate_name(const struct tls_certificate *c, size_t i)
 const char *
 tls_certificate_kind(const struct tls_certificate *c)
 {
-    const char *name = EVP_PKEY_get0_type_name(X509_get0_pubkey(c->leaf));
+    const EVP_PKEY *key = X509_get0_pubkey(c->leaf); /* NULL: of a kind that is not known */
+    const char *name = key ? EVP_PKEY_get0_type_name(key) : NULL;
 
     return name ? name : "";
 }

@@ -113,6 +113,10 @@ tls_memory_realloc(void *p, size_t size_bytes)
         return tls_memory_alloc(size_bytes);
     if (!is_slot(p))
         return realloc(p, size_bytes);
+    if (size_bytes == 0) { /* as OpenSSL's own does */
+        slot_give(p);
+        return NULL;
+    }
     if (size_bytes <= TLS_MEMORY_SLOT)
         return p;
     other = malloc(size_bytes);

@@ -92,6 +92,9 @@ Test(tls_memory, what_is_not_there_becomes_what_its_size_says)
     tls_memory_free(large);
     cr_expect_eq(tls_memory_alloc(TLS_MEMORY_LARGE), large, "it was a slot, and is the next one");
     tls_memory_free(large);
+    cr_expect_null(tls_memory_realloc(tls_memory_alloc(TLS_MEMORY_LARGE), 0));
+    cr_expect_eq(tls_memory_alloc(TLS_MEMORY_LARGE), large, "to nothing is to give it back");
+    tls_memory_free(large);
     tls_memory_free(small);
     tls_memory_free(NULL);
 }
