@@ -18,6 +18,9 @@
 
 #define FILE_MAX_BYTES (1024 * 1024)
 #define PROBLEM_SIZE 400
+#define SPILL_OVERHEAD                                                        \
+    (2 * 1024 * 1024) /* envelope and headers of one, and more than they take \
+                       */
 
 enum kind {
     KIND_TEXT,
@@ -424,6 +427,32 @@ check_order(struct loading *l, const char *name, size_t low, size_t high, const 
         add_problem(l, line, name, text);
 }
 
+/* Its value, if it is set, is not what was meant. */
+static bool
+is_wrong(const struct loading *l, size_t offset)
+{
+    unsigned line = line_of(l, offset);
+
+    for (size_t i = 0; i < l->problem_count; i++)
+        if (line != 0 && l->problems[i].line == line)
+            return true;
+    return false;
+}
+
+/* One message of the largest size must find room, with the headers of its file. */
+static void
+check_spill(struct loading *l)
+{
+    unsigned line = line_of(l, FIELD(spill_max)) ? line_of(l, FIELD(spill_max))
+                                                 : line_of(l, FIELD(max_message_size));
+
+    if (!is_wrong(l, FIELD(spill_max)) && !is_wrong(l, FIELD(max_message_size)) &&
+        l->config->spill_max < l->config->max_message_size + SPILL_OVERHEAD)
+        add_problem(l, line, "spill-max",
+                    "has no room for one message of max-message-size; write at least 2 MiB more "
+                    "than that, and so much for each large message that should pass at once");
+}
+
 /* The list that is too short is to blame, or the one that is there. */
 static void
 check_pairs(struct loading *l)
@@ -454,6 +483,7 @@ check_whole(struct loading *l)
                 "is shorter than probe-interval-min; write a longer one");
     check_order(l, "message-retry-max", FIELD(message_retry_min_ms), FIELD(message_retry_max_ms),
                 "is shorter than message-retry-min; write a longer one");
+    check_spill(l);
 }
 
 static void

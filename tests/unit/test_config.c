@@ -81,6 +81,12 @@ static const struct {
      "2: probe-interval-max: is shorter than probe-interval-min; write a longer one\n"},
     {"min over max, both set", "message-retry-min = 2h\nmessage-retry-max = 1h\n",
      "2: message-retry-max: is shorter than message-retry-min; write a longer one\n"},
+    {"no room for one large message", "\nspill-max = 20MiB\n",
+     "2: spill-max: has no room for one message of max-message-size; write at least 2 MiB more "
+     "than that, and so much for each large message that should pass at once\n"},
+    {"room for one, until they were larger", "spill-max = 22MiB\n\nmax-message-size = 20481KiB\n",
+     "1: spill-max: has no room for one message of max-message-size; write at least 2 MiB more "
+     "than that, and so much for each large message that should pass at once\n"},
     {"empty list", "node = 3\nlisten = { }\n",
      "2: listen: is an empty list; write a value, or leave the setting out\n"},
     {"twice", "node = 1\n# again\nnode = 2\n",
