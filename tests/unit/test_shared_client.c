@@ -10,13 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "state/shared_layout.h"
+#include "tests/unit/shared_fixture.h"
 
 #define PROCESSES 8
 #define LIMIT 5
 
-static char folder[64], path[128];
-static struct shared_table *table;
 static struct common {
     _Atomic int there, most, entered, ready;
 } * common;
@@ -31,10 +29,7 @@ begin(unsigned slot, int pid)
 static void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_shared_client.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/shared", folder);
-    cr_assert_eq(shared_table_create(path, 7, &table), ERR_OK);
+    open_table();
     common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(common, MAP_FAILED);
 }
@@ -42,10 +37,8 @@ setup(void)
 static void
 teardown(void)
 {
-    shared_table_detach(&table);
+    close_table();
     munmap(common, sizeof *common);
-    (void)unlink(path);
-    cr_expect_eq(rmdir(folder), 0, "something else was left in %s", folder);
 }
 
 TestSuite(shared_client, .init = setup, .fini = teardown, .timeout = 60);

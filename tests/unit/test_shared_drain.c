@@ -8,33 +8,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "state/shared_layout.h"
+#include "tests/unit/shared_fixture.h"
 
 #define NOW 1795003200000 /* 2026-11-18 12:00 UTC */
 #define PROCESSES 8
 #define CUSTOMERS 2000
 
-static char folder[64], path[128];
-static struct shared_table *table;
-
-static void
-setup(void)
-{
-    snprintf(folder, sizeof folder, "/tmp/test_shared_drain.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/shared", folder);
-    cr_assert_eq(shared_table_create(path, 7, &table), ERR_OK);
-}
-
-static void
-teardown(void)
-{
-    shared_table_detach(&table);
-    (void)unlink(path);
-    cr_expect_eq(rmdir(folder), 0, "something else was left in %s", folder);
-}
-
-TestSuite(shared_drain, .init = setup, .fini = teardown);
+TestSuite(shared_drain, .init = open_table, .fini = close_table);
 
 static unsigned taken_count;
 static uint64_t taken_sum;

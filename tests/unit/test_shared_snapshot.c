@@ -16,8 +16,8 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
-#include "state/shared_layout.h"
 #include "state/shared_snapshot.h"
+#include "tests/unit/shared_fixture.h"
 
 #define MINUTE 60000LL
 #define HOUR (60 * MINUTE)
@@ -26,30 +26,24 @@
 #define CUSTOMERS 50
 #define BYTES_MAX 65536
 
-static char folder[64], path[128], snapshot[128], path_new[160];
-static struct shared_table *table;
+static char snapshot[128], path_new[160];
 static struct shared_snapshot_summary summary;
 static _Atomic int64_t *clock_ms; /* of all processes */
 
 static void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_shared_snapshot.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/shared", folder);
+    open_table();
     snprintf(snapshot, sizeof snapshot, "%s/shared.snapshot", folder);
     snprintf(path_new, sizeof path_new, "%s.new", snapshot);
-    cr_assert_eq(shared_table_create(path, 7, &table), ERR_OK);
     cr_assert_eq(clock_set_timezone("Europe/Berlin"), ERR_OK);
 }
 
 static void
 teardown(void)
 {
-    shared_table_detach(&table);
-    (void)unlink(path);
     (void)unlink(snapshot);
-    cr_expect_eq(rmdir(folder), 0, "something else was left in %s", folder);
+    close_table();
 }
 
 TestSuite(shared_snapshot, .init = setup, .fini = teardown, .timeout = 120);

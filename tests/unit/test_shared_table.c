@@ -14,35 +14,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "state/shared_layout.h"
 #include "state/shared_table.h"
+#include "tests/unit/shared_fixture.h"
 
 #define NOW 1795000000000
 #define MIN_MS 30000
 #define MAX_MS 300000
 #define PROCESSES 6
 
-static char folder[64], path[128];
-static struct shared_table *table;
-
-static void
-setup(void)
-{
-    snprintf(folder, sizeof folder, "/tmp/test_shared.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/shared", folder);
-    cr_assert_eq(shared_table_create(path, 7, &table), ERR_OK);
-}
-
-static void
-teardown(void)
-{
-    shared_table_detach(&table);
-    (void)unlink(path);
-    cr_expect_eq(rmdir(folder), 0, "something else was left in %s", folder);
-}
-
-TestSuite(shared_table, .init = setup, .fini = teardown);
+TestSuite(shared_table, .init = open_table, .fini = close_table);
 
 static struct inet_endpoint
 endpoint_of(unsigned n)

@@ -9,34 +9,20 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "state/shared_layout.h"
+#include "tests/unit/shared_fixture.h"
 
 #define NOON 1795003200000 /* 2026-11-18 12:00 UTC */
 #define HOUR 3600000
 #define PROCESSES 6
 
-static char folder[64], path[128];
-static struct shared_table *table;
-
 static void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_shared_use.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/shared", folder);
-    cr_assert_eq(shared_table_create(path, 7, &table), ERR_OK);
+    open_table();
     cr_assert_eq(clock_set_timezone("Europe/Berlin"), ERR_OK);
 }
 
-static void
-teardown(void)
-{
-    shared_table_detach(&table);
-    (void)unlink(path);
-    cr_expect_eq(rmdir(folder), 0, "something else was left in %s", folder);
-}
-
-TestSuite(shared_use, .init = setup, .fini = teardown);
+TestSuite(shared_use, .init = setup, .fini = close_table);
 
 static uint64_t
 used(uint32_t customer_id, enum shared_use use, int64_t wall_ms)

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "state/shared_layout.h"
+#include "tests/unit/shared_fixture.h"
 
 #define MINUTE 60000LL
 #define HOUR (60 * MINUTE)
@@ -19,8 +19,6 @@
 #define PROCESSES 8
 #define MINUTES_RUN 300
 
-static char folder[64], path[128];
-static struct shared_table *table;
 /* What the processes tell: taken in each minute behind NOW, key by key. */
 static struct common {
     _Atomic uint32_t taken[16][MINUTES_RUN], refused;
@@ -30,10 +28,7 @@ static struct common {
 static void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_shared_window.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/shared", folder);
-    cr_assert_eq(shared_table_create(path, 7, &table), ERR_OK);
+    open_table();
     common = mmap(NULL, sizeof *common, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(common, MAP_FAILED);
 }
@@ -41,10 +36,8 @@ setup(void)
 static void
 teardown(void)
 {
-    shared_table_detach(&table);
+    close_table();
     munmap(common, sizeof *common);
-    (void)unlink(path);
-    cr_expect_eq(rmdir(folder), 0, "something else was left in %s", folder);
 }
 
 TestSuite(shared_window, .init = setup, .fini = teardown, .timeout = 60);
