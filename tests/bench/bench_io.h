@@ -94,6 +94,26 @@ cpu_seconds(void)
            (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
 }
 
+static inline int
+by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static inline void
+sort_times(int64_t *times_us, size_t count)
+{
+    qsort(times_us, count, sizeof *times_us, by_time);
+}
+
+/* Of sorted times; 0 if there are none. */
+static inline double
+percentile_ms(const int64_t *times_us, size_t count, unsigned percent)
+{
+    return count ? (double)times_us[(count - 1) * percent / 100] / 1000.0 : 0;
+}
+
 /* "127.0.0.1:2525" */
 static inline struct sockaddr_in
 parse_address(const char *text)

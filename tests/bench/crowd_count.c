@@ -11,21 +11,6 @@ static const char *const phase_names[PHASE_COUNT] = {CROWD_PHASES(X_TEXT)};
 static const char *const loss_names[LOSS_COUNT] = {"refused", "reset", "eof",
                                                    "timeout", "tls",   "other"};
 
-static int
-by_time(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double
-percentile_ms(unsigned percent)
-{
-    if (crowd_run.accepted == 0)
-        return 0;
-    return (double)crowd_run.latency_us[(crowd_run.accepted - 1) * percent / 100] / 1000.0;
-}
-
 static void
 print_replies(void)
 {
@@ -63,13 +48,15 @@ print_losses(void)
 void
 crowd_print_counts(const char *event)
 {
-    qsort(crowd_run.latency_us, crowd_run.accepted, sizeof(*crowd_run.latency_us), by_time);
+    sort_times(crowd_run.latency_us, crowd_run.accepted);
     printf("{\"event\": \"%s\", \"begun\": %zu, \"ended\": %zu, \"standing\": %zu, "
            "\"accepted\": %zu, \"octets\": %lu, \"seconds\": %.3f, \"p50_ms\": %.2f, "
            "\"p99_ms\": %.2f, \"max_ms\": %.2f",
            event, crowd_run.begun, crowd_run.ended, crowd_run.standing, crowd_run.accepted,
            (unsigned long)crowd_run.octets, (double)(now_us() - crowd_run.begun_us) / 1e6,
-           percentile_ms(50), percentile_ms(99), percentile_ms(100));
+           percentile_ms(crowd_run.latency_us, crowd_run.accepted, 50),
+           percentile_ms(crowd_run.latency_us, crowd_run.accepted, 99),
+           percentile_ms(crowd_run.latency_us, crowd_run.accepted, 100));
     print_replies();
     print_losses();
     printf("}\n");

@@ -565,31 +565,17 @@ loop(void)
     free(slots);
 }
 
-static int
-by_time(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static double
-percentile_ms(unsigned percent)
-{
-    if (run.latency_count == 0)
-        return 0;
-    return (double)run.latency_us[(run.latency_count - 1) * percent / 100] / 1000.0;
-}
-
 static void
 print_results(double seconds)
 {
-    qsort(run.latency_us, run.latency_count, sizeof(*run.latency_us), by_time);
+    sort_times(run.latency_us, run.latency_count);
     printf("{\"messages\": %lu, \"accepted\": %lu, \"refused\": %lu, \"failed\": %lu, "
            "\"retries\": %lu, \"lost\": %lu, \"seconds\": %.3f, \"rate\": %.1f, "
            "\"p50_ms\": %.2f, \"p99_ms\": %.2f, \"cpu_s\": %.2f}\n",
            opt.messages, (unsigned long)run.accepted, (unsigned long)run.refused,
            (unsigned long)run.failed, (unsigned long)run.retries, (unsigned long)run.lost, seconds,
-           (double)run.accepted / seconds, percentile_ms(50), percentile_ms(99), cpu_seconds());
+           (double)run.accepted / seconds, percentile_ms(run.latency_us, run.latency_count, 50),
+           percentile_ms(run.latency_us, run.latency_count, 99), cpu_seconds());
 }
 
 static const char usage[] =

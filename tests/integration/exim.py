@@ -8,11 +8,11 @@ libnss-wrapper.
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
-from world import ADDRESS, Process, build_dir, free_port, make_folder, own, process_gone, remove_folder, unprivileged_user, wait_until
+from world import (ADDRESS, Process, build_dir, free_port, greets, make_folder, own, process_gone, remove_folder,
+                   unprivileged_user, wait_until)
 
 CONFIG = """\
 primary_hostname = {hostname}
@@ -105,9 +105,7 @@ class Exim:
 
     def _answers(self):
         assert self.process.alive, "Exim has ended: " + self.log_text()
-        with socket.create_connection((ADDRESS, self.port), 2) as s:
-            s.settimeout(5)
-            return s.recv(4).startswith(b"220")
+        return greets(self.port)
 
     def stop(self):
         """The daemon, and those of its children that still serve a connection."""

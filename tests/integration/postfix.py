@@ -10,7 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from world import ADDRESS, IS_ROOT, Process, free_port, make_folder, process_gone, remove_folder, unprivileged_user, wait_until
+from world import (ADDRESS, IS_ROOT, Process, free_port, greets, make_folder, process_gone, remove_folder, unprivileged_user,
+                   wait_until)
 
 MASTER = """\
 {listen} inet n - n - {limit} smtpd
@@ -105,11 +106,8 @@ class Postfix:
         return self
 
     def _answers(self):
-        import socket
         assert self.process.alive, "the master of Postfix has ended: " + self.process.text() + self.log_text()
-        with socket.create_connection((ADDRESS, self.port), 2) as s:
-            s.settimeout(5)
-            return s.recv(4).startswith(b"220")
+        return greets(self.port)
 
     def stop(self):
         if not (self.process and self.process.alive):

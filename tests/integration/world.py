@@ -67,6 +67,12 @@ def free_port():
             return port
 
 
+def greets(port):
+    """An SMTP server at that port says 220."""
+    with socket.create_connection((ADDRESS, port), 5) as s:
+        return s.recv(4).startswith(b"220")
+
+
 # --- Folders.
 
 _folders = []
