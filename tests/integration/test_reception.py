@@ -29,6 +29,7 @@ class Caller(Client):
     """A client that may say something first, and does not wait for the greeting."""
 
     def __init__(self, node, source=NEAR, first=b"", timeout=30, receive_buffer=None):
+        self.events_before = len(node.events("connection"))  # ports come again
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -67,10 +68,12 @@ class ReceptionNode(Node):
         super().__init__(settings=SETTINGS, start=False)
         self.relayd.env["ASAN_OPTIONS"] += ":quarantine_size_mb=1"  # what is freed is free: its memory is measured
 
-    def end_of(self, port, client=None):
-        """The event of the connection from this port."""
+    def end_of(self, caller, port=None, client=None):
+        """The event of the caller's connection; port and client: what a proxy has named."""
+        port = port or caller.port
+
         def look():
-            found = [e for e in self.events("connection") if e["port"] == port and client in (None, e["client"])]
+            found = [e for e in self.events("connection")[caller.events_before:] if e["port"] == port and client in (None, e["client"])]
             assert len(found) <= 1, f"two events of one connection: {found}"
             return found and found[0]
         return wait_until(look, 10, f"the event of the connection from port {port}")
@@ -210,7 +213,7 @@ def test_the_proxys_header_names_the_client(gate, header, client):
         wait_until(lambda: gate.events("message")[-1:] and gate.events("message")[-1]["client"] == client, 5, "the message's event")
         port = caller.port if client == PROXY else int(re.search(r"400\d", repr(header)).group(0)) if b"TCP" in header else None
         if port:
-            event = gate.end_of(port, client)
+            event = gate.end_of(caller, port, client)
             assert event["end"] == "quit" and ("proxied" in event["notes"]) == (client != PROXY)
 
 
@@ -234,7 +237,7 @@ BAD_HEADERS = {"none": b"EHLO origin.example\r\n", "garbage": os.urandom(64).rep
 def test_without_its_header_a_proxy_is_not_greeted(gate, header):
     with Caller(gate, PROXY, header) as caller:
         assert caller.is_closed(), "something was answered"
-        assert gate.end_of(caller.port)["end"] == "no-proxy-header"
+        assert gate.end_of(caller)["end"] == "no-proxy-header"
 
 
 def test_a_header_from_elsewhere_is_a_command_and_a_bad_one(gate):
@@ -243,7 +246,7 @@ def test_a_header_from_elsewhere_is_a_command_and_a_bad_one(gate):
         assert (reply.code, reply.enhanced) == (500, "5.5.2")
         assert caller.begin().code == 250
         caller.cmd("QUIT")
-        assert gate.end_of(caller.port)["client"] == NEAR
+        assert gate.end_of(caller)["client"] == NEAR
 
 
 # --- XCLIENT.
@@ -272,7 +275,7 @@ def test_xclient_that_is_nonsense_is_501_and_changes_nothing(gate):
         for arguments in ("ADDR=nonsense", "WHO=me", "ADDR=192.0.2.1 ADDR=192.0.2.2", ""):
             assert caller.cmd(f"XCLIENT {arguments}".rstrip()).code == 501
         caller.cmd("QUIT")
-        assert gate.end_of(caller.port)["client"] == XCLIENT
+        assert gate.end_of(caller)["client"] == XCLIENT
 
 
 # --- Before and instead of commands.
@@ -288,7 +291,7 @@ def test_who_talks_before_the_greeting_is_noted(gate):
         caller.greeted()
         assert caller.reply().code == 250
         caller.cmd("QUIT")
-        assert "early-talker" in gate.end_of(caller.port)["notes"]
+        assert "early-talker" in gate.end_of(caller)["notes"]
 
 
 @pytest.mark.parametrize("request_", ["GET / HTTP/1.1\r\nHost: relay.example\r\nUser-Agent: x\r\n\r\n", "POST /x HTTP/1.0\r\n\r\nMAIL FROM:<a@b.example>\r\n",
@@ -298,7 +301,7 @@ def test_another_protocol_ends_at_once(gate, request_):
         caller.write(request_)
         reply = caller.reply()
         assert (reply.code, reply.enhanced) == (421, "4.7.0") and caller.is_closed()
-        event = gate.end_of(caller.port)
+        event = gate.end_of(caller)
         assert event["end"] == "limit" and "other-protocol" in event["notes"]
 
 
@@ -313,7 +316,7 @@ def test_floods_of_harmless_commands_end_with_421(gate, command, code):
         assert (replies[-1].code, replies[-1].enhanced) == (421, "4.7.0"), str(replies[-1])
         assert len(replies) == 100, "100 commands in a row, EHLO among them, and the next"
         assert caller.is_closed()
-        assert gate.end_of(caller.port)["end"] == "limit"
+        assert gate.end_of(caller)["end"] == "limit"
 
 
 def test_work_between_harmless_commands_is_no_flood(gate):
@@ -417,7 +420,7 @@ def test_P8_nobody_can_take_longer_than_the_settings_say(gate):
             assert staller.ended <= (10 if reply is None else 2 * seconds) + 4, f"{staller.name}: ended after {staller.ended:.1f} s"
             last = staller.last_reply()
             assert (last and (last.code, last.enhanced)) == reply, f"{staller.name}: {last}"
-            assert gate.end_of(staller.port)["end"] == end, staller.name
+            assert gate.end_of(staller)["end"] == end, staller.name
     for pid, kib in before.items():
         assert resident_kib(pid) - kib < 16384, "an endless line is kept in memory"
 
@@ -460,18 +463,17 @@ def test_P8_replies_that_nobody_reads_cost_bounded_memory_and_leave_in_order_lat
         caller.socket.setblocking(True)
         caller.file = caller.socket.makefile("rb")
         caller.cmd("QUIT")
-    assert "not-reading" in gate.end_of(caller.port)["notes"]
+    assert "not-reading" in gate.end_of(caller)["notes"]
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="a socket can be made to vanish by root only")
 def test_a_client_that_has_vanished_is_let_go(gate):
     caller = greeted(gate)
     caller.ehlo()
-    port = caller.port
     caller.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # nothing is to be sent to it once more
     caller.socket.setsockopt(socket.IPPROTO_TCP, 19, 1)  # TCP_REPAIR: no FIN and no RST leave at close
     caller.close()
-    event = gate.end_of(port)
+    event = gate.end_of(caller)
     assert event["end"] == "timeout" and event["ms"] >= COMMAND_S * 1000 - 500
 
 
@@ -677,7 +679,7 @@ def test_hostile_octets_reach_no_log_no_event_and_no_header(gate):
         assert caller.cmd("DATA").code == 354
         assert caller.content(make_message()).code == 250
         caller.cmd("QUIT")
-    event = gate.end_of(caller.port)
+    event = gate.end_of(caller)
     assert event["helo"] == "fine.example" and event["errors"] >= 8 and "bare-octet" in event["notes"]
     assert re.fullmatch(rb"[\x20-\x7e\r\n\t]*", our_received(gate.acme.taken[-1].content))
     gate.acme.script["banner"] = "421 4.3.2 away \x1b[31m\x00\xff"
@@ -708,7 +710,7 @@ def test_each_connection_leaves_one_event(gate, ending, word):
     with greeted(gate) as caller:
         assert caller.begin().code == 250
         ending(caller)
-        event = gate.end_of(caller.port)
+        event = gate.end_of(caller)
         assert event["end"] == word and event["client"] == NEAR and event["helo"] == "origin.example"
         assert event["commands"] == (4 if word == "quit" else 3) and event["recipients"] == 1 and event["messages"] == 0
         assert set(event["phases_ms"]) <= {"command", "content", "ours", "behind", "output", "greet", "tls", "proxy"}
@@ -763,7 +765,7 @@ def test_a_reload_says_421_to_who_is_between_messages_and_lets_the_others_finish
             busy.write(b"X-Filler: " + b"x" * 900 + b"\r\n")  # it is at work
         reply = idle.reply()
         assert (reply.code, reply.enhanced) == (421, "4.3.2") and idle.is_closed()
-        assert gate.end_of(idle.port)["end"] == "stopped"
+        assert gate.end_of(idle)["end"] == "stopped"
         assert busy.content(make_message()).code == 250
         reply = busy.reply()
         assert reply.code == 421 and busy.is_closed()
