@@ -27,11 +27,12 @@ routing_open(const struct call *call)
 }
 
 static void
-look_at_backends(const struct registry *registry, struct routing_found *found)
+look_at_backends(const struct registry *registry, const struct registry_domain *domain,
+                 struct routing_found *found)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     unsigned count = 0;
-    int rc = registry_find_backends(registry, found->customer_id, backends, &count);
+    int rc = registry_find_backends(registry, domain, backends, &count);
 
     if (rc < 0 && rc != ERR_NOT_FOUND)
         return;
@@ -55,7 +56,7 @@ look_up(const struct registry *registry, const char *domain)
         found.state = ROUTING_NO_DOMAIN;
     } else if (rc == ERR_OK) {
         found.customer_id = row.customer_id;
-        look_at_backends(registry, &found);
+        look_at_backends(registry, &row, &found);
     }
     return found;
 }

@@ -29,6 +29,7 @@ control_load_fini(struct control_load *load)
     free(load->customers);
     free(load->changes);
     free(load->backends);
+    free(load->recipients);
     buf_fini(&load->skipped);
     *load = (struct control_load){0};
 }
@@ -116,6 +117,7 @@ skip_row(struct control_load *load, const struct row *row, const char *table, st
 static const char *const scopes[] = {
     [REGISTRY_CONNECTIONS_CUSTOMER] = "customer", [REGISTRY_CONNECTIONS_CLIENT] = "client"};
 static const char *const bare_lf_words[] = {"refuse", "normalise"};
+static const char *const live_4xx_words[] = {"pass", "keep"};
 
 static uint64_t
 size_of(struct row *row, const char *column)
@@ -147,6 +149,7 @@ take_customer(struct control_load *load, struct row *row)
     c.connections_scope = (enum registry_connections_scope)word_of(row, "connections_scope", scopes,
                                                                    ARRAY_SIZE(scopes));
     c.normalise_bare_lf = word_of(row, "bare_lf", bare_lf_words, ARRAY_SIZE(bare_lf_words)) == 1;
+    c.keep_live_4xx = word_of(row, "live_4xx", live_4xx_words, ARRAY_SIZE(live_4xx_words)) == 1;
     if (row->bad)
         skip_row(load, row, "customers", text_of(row, "name"));
     else
@@ -217,16 +220,61 @@ static void
 take_domain(struct control_load *load, struct row *row)
 {
     static const char *const words[] = {"accept", "defer", "reject"};
+    static const char *const modes[] = {"mx", "fallback"};
+    static const char *const primary_up_words[] = {"strict", "defer", "accept"};
     struct registry_domain d = {.customer_id = (uint32_t)number_of(row, "customer_id", UINT32_MAX)};
 
     if (!slice_to_text(text_of(row, "name"), d.name, sizeof d.name) || !is_normalised(d.name))
         set_bad(row, "name");
     d.when_down = (enum registry_when_down)word_of(row, "when_down", words, ARRAY_SIZE(words));
     d.removed = flag_of(row, "removed");
+    d.id = (uint32_t)number_of(row, "id", UINT32_MAX);
+    d.mode = (enum registry_mode)word_of(row, "mode", modes, ARRAY_SIZE(modes));
+    d.primary_up = (enum registry_primary_up)word_of(row, "primary_up", primary_up_words,
+                                                     ARRAY_SIZE(primary_up_words));
+    d.has_backends = flag_of(row, "has_backends");
+    d.has_recipients = flag_of(row, "has_recipients");
+    d.is_recipients_complete = flag_of(row, "recipients_complete");
     if (row->bad)
         skip_row(load, row, "domains", text_of(row, "name"));
     else
         registry_set_add(&load->domains, &d);
+}
+
+/* "" where there is none. */
+static void
+name_of(struct row *row, const char *column, char dst[INET_DOMAIN_SIZE])
+{
+    if (is_null(row, column))
+        return;
+    if (!slice_to_text(text_of(row, column), dst, INET_DOMAIN_SIZE) || !is_normalised(dst))
+        set_bad(row, column);
+}
+
+static void
+address_of(struct row *row, const char *column, uint16_t port, struct inet_endpoint *endpoint)
+{
+    if (inet_endpoint_parse(text_of(row, column), port, endpoint) != ERR_OK ||
+        endpoint->port != port)
+        set_bad(row, column);
+}
+
+static void
+take_place(struct row *row, struct registry_backend *b)
+{
+    static const char *const lookups[] = {"address", "mx"};
+    uint64_t port = number_of(row, "port", UINT16_MAX);
+
+    name_of(row, "host", b->host);
+    b->lookup = (enum registry_lookup)word_of(row, "lookup", lookups, ARRAY_SIZE(lookups));
+    b->endpoint.port = (uint16_t)port;
+    if (port == 0)
+        set_bad(row, "port");
+    else if (b->host[0] == '\0')
+        address_of(row, "address", (uint16_t)port, &b->endpoint);
+    if (!is_null(row, "source_address"))
+        address_of(row, "source_address", 1, &b->source);
+    b->source.port = 0;
 }
 
 static void
@@ -236,18 +284,19 @@ take_backend(struct control_load *load, struct row *row)
     struct registry_backend b = {
         .customer_id = (uint32_t)number_of(row, "customer_id", UINT32_MAX),
         .number = (uint32_t)number_of(row, "number", UINT32_MAX),
+        .domain_id = (uint32_t)number_of(row, "domain_id", UINT32_MAX),
         .priority = (uint32_t)number_of(row, "priority", UINT32_MAX),
+        .weight = (uint32_t)number_of(row, "weight", UINT16_MAX),
+        .trusts_us = flag_of(row, "xforward"),
         .held = flag_of(row, "held"),
     };
-    uint64_t port = number_of(row, "port", UINT16_MAX);
     char name[32];
 
     snprintf(name, sizeof name, "customer-%u/%u", b.customer_id, b.number);
-    if (port == 0)
-        set_bad(row, "port");
-    else if (inet_endpoint_parse(text_of(row, "address"), (uint16_t)port, &b.endpoint) != ERR_OK ||
-             b.endpoint.port != port)
-        set_bad(row, "address");
+    take_place(row, &b);
+    name_of(row, "tls_name", b.tls_name);
+    if (b.weight == 0)
+        set_bad(row, "weight");
     b.max_connections = is_null(row, "max_connections")
                             ? 0
                             : (uint32_t)number_of(row, "max_connections", UINT32_MAX);
@@ -256,6 +305,20 @@ take_backend(struct control_load *load, struct row *row)
         skip_row(load, row, "backends", slice_of(name));
     else
         load->backends[load->backend_count++] = b;
+}
+
+static void
+take_recipient(struct control_load *load, struct row *row)
+{
+    struct control_recipient r = {.domain_id = (uint32_t)number_of(row, "domain_id", UINT32_MAX)};
+
+    if (!slice_to_text(text_of(row, "local_part"), r.local_part, sizeof r.local_part) ||
+        r.local_part[0] == '\0')
+        set_bad(row, "local_part");
+    if (row->bad)
+        skip_row(load, row, "recipients", text_of(row, "local_part"));
+    else
+        load->recipients[load->recipient_count++] = r;
 }
 
 /* --- Results. */
@@ -287,7 +350,8 @@ take_customers(struct control_load *load, const PGresult *rows)
                                           "max_message_size_bytes",
                                           "retention_days",
                                           "connections_scope",
-                                          "bare_lf"};
+                                          "bare_lf",
+                                          "live_4xx"};
 
     free(load->customers);
     load->customers = mem_alloc((size_t)PQntuples(rows) * sizeof *load->customers + 1);
@@ -309,7 +373,9 @@ take_changes(struct control_load *load, const PGresult *rows)
 static int
 take_domains(struct control_load *load, const PGresult *rows)
 {
-    static const char *const columns[] = {"name", "customer_id", "when_down", "removed"};
+    static const char *const columns[] = {
+        "name", "customer_id", "when_down",    "removed",        "id",
+        "mode", "primary_up",  "has_backends", "has_recipients", "recipients_complete"};
     int rc = take_rows(load, rows, columns, ARRAY_SIZE(columns), take_domain);
 
     registry_set_sort(&load->domains);
@@ -319,8 +385,10 @@ take_domains(struct control_load *load, const PGresult *rows)
 static int
 take_backends(struct control_load *load, const PGresult *rows)
 {
-    static const char *const columns[] = {"customer_id", "number",          "address", "port",
-                                          "priority",    "max_connections", "tls",     "held"};
+    static const char *const columns[] = {
+        "customer_id",     "number", "address",        "port",      "priority",
+        "max_connections", "tls",    "held",           "domain_id", "host",
+        "lookup",          "weight", "source_address", "tls_name",  "xforward"};
 
     free(load->backends);
     load->backends = mem_alloc((size_t)PQntuples(rows) * sizeof *load->backends + 1);
@@ -328,11 +396,23 @@ take_backends(struct control_load *load, const PGresult *rows)
     return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_backend);
 }
 
+static int
+take_recipients(struct control_load *load, const PGresult *rows)
+{
+    static const char *const columns[] = {"domain_id", "local_part"};
+
+    free(load->recipients);
+    load->recipients = mem_alloc((size_t)PQntuples(rows) * sizeof *load->recipients + 1);
+    load->recipient_count = 0;
+    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_recipient);
+}
+
 const struct control_query control_queries[] = {
     {"SELECT * FROM postern.replica_customers ORDER BY id", take_customers},
     {"SELECT * FROM postern.replica_customer_changes ORDER BY customer_id", take_changes},
     {"SELECT * FROM postern.replica_domains", take_domains},
     {"SELECT * FROM postern.replica_backends", take_backends},
+    {"SELECT * FROM postern.replica_recipients", take_recipients},
     {"COMMIT", NULL},
 };
 const size_t control_query_count = ARRAY_SIZE(control_queries);
@@ -395,6 +475,9 @@ add_all(const struct control_load *load, struct registry_maker *maker)
         rc = registry_maker_domain(maker, &load->domains.domains[i]);
     for (size_t i = 0; rc == ERR_OK && i < load->backend_count; i++)
         rc = registry_maker_backend(maker, &load->backends[i]);
+    for (size_t i = 0; rc == ERR_OK && i < load->recipient_count; i++)
+        rc = registry_maker_recipient(maker, load->recipients[i].domain_id,
+                                      slice_of(load->recipients[i].local_part));
     return rc;
 }
 

@@ -16,12 +16,18 @@ struct control_change {
     struct registry_temporary temporary;
 };
 
+struct control_recipient {
+    uint32_t domain_id;
+    char local_part[65];
+};
+
 struct control_load {
     struct registry_set domains;         /* with the database's id and version */
     struct registry_customer *customers; /* by id */
     struct control_change *changes;      /* by customer's id */
     struct registry_backend *backends;
-    size_t customer_count, change_count, backend_count;
+    struct control_recipient *recipients;
+    size_t customer_count, change_count, backend_count, recipient_count;
     struct buf skipped; /* a line for each row that was skipped: key=value text */
     unsigned skipped_count;
 };

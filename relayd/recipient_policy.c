@@ -80,7 +80,7 @@ recipient_policy_route(struct worker *w, const struct smtp_mail *mail, struct sm
     if (verdict != SMTP_VERDICT_OK)
         return verdict;
     /* A domain without a server, yet or any more, is as one whose server is down. */
-    switch (registry_find_backends(w->registry, route->customer.id, route->backends,
+    switch (registry_find_backends(w->registry, &route->domain, route->backends,
                                    &route->backend_count)) {
     case ERR_OK:
         return SMTP_VERDICT_OK;

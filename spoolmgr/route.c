@@ -185,10 +185,11 @@ unsigned
 route_backends(const struct route *r, uint32_t customer_id,
                struct registry_backend found[REGISTRY_BACKENDS_MAX])
 {
+    struct registry_domain any = {.customer_id = customer_id};
     unsigned count = 0;
 
     if (r->registry == NULL || customer_id == 0 ||
-        registry_find_backends(r->registry, customer_id, found, &count) != 0)
+        registry_find_backends(r->registry, &any, found, &count) != 0)
         return 0;
     return count;
 }
@@ -197,7 +198,7 @@ bool
 route_is_missing(const struct route *r, const char *domain, uint32_t customer_id)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
-    struct registry_domain found;
+    struct registry_domain found, any = {.customer_id = customer_id};
     unsigned count = 0;
     int err;
 
@@ -207,7 +208,7 @@ route_is_missing(const struct route *r, const char *domain, uint32_t customer_id
         err = registry_find_domain(r->registry, domain, &found);
         return err == ERR_NOT_FOUND || (err == 0 && found.removed);
     }
-    err = registry_find_backends(r->registry, customer_id, backends, &count);
+    err = registry_find_backends(r->registry, &any, backends, &count);
     return err == ERR_NOT_FOUND || (err == 0 && count == 0);
 }
 

@@ -31,6 +31,21 @@ enum registry_tls {
     REGISTRY_TLS_VERIFY
 };
 
+/* What a backend's name is asked for. */
+enum registry_lookup {
+    REGISTRY_LOOKUP_ADDRESS, /* A and AAAA */
+    REGISTRY_LOOKUP_MX,      /* its MX hosts, in their own order, then theirs */
+};
+
+/* Is the customer's own server the domain's first MX, with us behind it? */
+enum registry_mode { REGISTRY_MODE_MX, REGISTRY_MODE_FALLBACK };
+/* In fallback mode, while the primary is up (DESIGN section 5). */
+enum registry_primary_up {
+    REGISTRY_PRIMARY_UP_STRICT,
+    REGISTRY_PRIMARY_UP_DEFER,
+    REGISTRY_PRIMARY_UP_ACCEPT
+};
+
 /* Whose connections one hourly limit counts: all of the customer's, or those of each client. */
 enum registry_connections_scope { REGISTRY_CONNECTIONS_CUSTOMER, REGISTRY_CONNECTIONS_CLIENT };
 
@@ -44,6 +59,7 @@ struct registry_customer {
     uint32_t retention_days;
     enum registry_connections_scope connections_scope;
     bool normalise_bare_lf; /* a bare LF in content becomes CR LF instead of being refused */
+    bool keep_live_4xx;     /* a known recipient that the backend defers is taken and kept here */
 };
 
 /* What a change with an end (`--until`) can be of. The numbers are in replica files. */
@@ -67,21 +83,35 @@ struct registry_temporary {
 
 struct registry_domain {
     char name[INET_DOMAIN_SIZE]; /* ".acme.example" takes its subdomains */
+    uint32_t id;                 /* 0: a tombstone, or of a replica of format 2 */
     uint32_t customer_id;
     enum registry_when_down when_down;
-    bool removed;             /* a tombstone: refused at once */
-    int64_t missing_since_ms; /* gone from the registry without a tombstone: 451 for a day; 0:
-                                 present */
+    enum registry_mode mode;
+    enum registry_primary_up primary_up;
+    bool has_backends;           /* of its own; the customer's others are not for it */
+    bool has_recipients;         /* registered ones */
+    bool is_recipients_complete; /* and these are all there are */
+    bool removed;                /* a tombstone: refused at once */
+    int64_t missing_since_ms;    /* gone from the registry without a tombstone: 451 for a day; 0:
+                                    present */
     bool missing_accepted; /* an operator has accepted that it is gone; counts no more for the guard
                             */
 };
 
 struct registry_backend {
     uint32_t customer_id, number; /* named CUSTOMER/NUMBER */
-    struct inet_endpoint endpoint;
-    uint32_t priority;        /* lower first */
-    uint32_t max_connections; /* 0: the node's backend-connections */
+    uint32_t domain_id;           /* 0: for the customer's domains that have none of their own */
+    struct inet_endpoint
+        endpoint;                /* family 0: `host` is looked up; the port is here all the same */
+    char host[INET_DOMAIN_SIZE]; /* "" with an address */
+    enum registry_lookup lookup;
+    uint32_t priority;           /* lower first */
+    uint32_t weight;             /* 1 at least: its share among those of one priority */
+    uint32_t max_connections;    /* 0: the node's backend-connections */
+    struct inet_endpoint source; /* without a port; family 0: the node's source-address */
     enum registry_tls tls;
+    char tls_name[INET_DOMAIN_SIZE]; /* that its certificate must be for; "" its host or address */
+    bool trusts_us;                  /* XFORWARD tells it who the client is */
     bool held;
 };
 
@@ -113,9 +143,14 @@ MUST_USE int registry_find_domain(const struct registry *registry, const char *d
 #define REGISTRY_LASTING INT64_MAX
 MUST_USE int registry_find_customer(const struct registry *registry, uint32_t id, int64_t wall_ms,
                                     struct registry_customer *found);
-/* In order of priority, then number; *count at most REGISTRY_BACKENDS_MAX. */
-MUST_USE int registry_find_backends(const struct registry *registry, uint32_t customer_id,
+/* The domain's own, or else its customer's. In order of priority, then number; *count at most
+ * REGISTRY_BACKENDS_MAX. */
+MUST_USE int registry_find_backends(const struct registry *registry,
+                                    const struct registry_domain *domain,
                                     struct registry_backend *found, unsigned *count);
+/* Is this local part registered in the domain? Its case means nothing. ERR_NOT_FOUND: no. */
+MUST_USE int registry_find_recipient(const struct registry *registry,
+                                     const struct registry_domain *domain, struct slice local_part);
 /* The customers who have a backend at this address, whatever its port; each once, *count at most
  * `most`. ERR_NOT_FOUND: none, or the file is of format 1, which has no such index. */
 MUST_USE int registry_find_backend_customers(const struct registry *registry,
@@ -143,6 +178,9 @@ MUST_USE int registry_maker_domain(struct registry_maker *maker,
                                    const struct registry_domain *domain);
 MUST_USE int registry_maker_backend(struct registry_maker *maker,
                                     const struct registry_backend *backend);
+/* `local_part` in lower case. */
+MUST_USE int registry_maker_recipient(struct registry_maker *maker, uint32_t domain_id,
+                                      struct slice local_part);
 /* Syncs, renames to `path`, syncs the folder; frees the maker in every case. The domains are
  * counted here, version->domain_count is not read. */
 MUST_USE int registry_maker_finish(struct registry_maker **maker,

@@ -4,19 +4,23 @@
  * behind it a trailer of fixed size.
  *
  *   key              value (base/codec.h)
- *   'd' name         u32 customer, u8 when_down, u8 flags, u64 missing_since_ms
+ *   'd' name         u32 customer, u8 when_down, u8 flags, u64 missing_since_ms; from format 3 on:
+ * u32 id, u8 mode, u8 primary_up, u8 more flags
  *   'c' u32          name, u8 state, u32 x 3 limits, u64 size, u32 days; from format 2 on: u8
- * scope, u8 bare LF, u8 count of temporary changes, each u8 limit, u64 value, u64 until 'b' u32 u32
- * number, u8 family, addr[16], u16 port, u32 priority, u32 connections, u8 tls, u8 held; one record
- * a backend, several under one key 'a' u8 addr[16]  family and address: u32 customer; a record a
- * backend; from format 2 on
+ * scope, u8 bare LF, u8 count of temporary changes, each u8 limit, u64 value, u64 until; from
+ * format 3 on: u8 flags 'b' u32          of a customer: u32 number, u8 family, addr[16], u16 port,
+ * u32 priority, u32 connections, u8 tls, u8 held; from format 3 on: host, u8 lookup, u32 weight, u8
+ * source's family, addr[16], tls name, u8 flags; one record a backend, several under one key 'o'
+ * u32          of a domain: as 'b', behind the customer's u32; from format 3 on 'a' u8 addr[16]
+ * family and address: u32 customer; a record a backend; from format 2 on 'r' u32 local    a
+ * domain's registered recipient: nothing; from format 3 on
  */
 #ifndef REGISTRY_FORMAT_H
 #define REGISTRY_FORMAT_H
 
 #include "registry/registry.h"
 
-#define REGISTRY_FORMAT_VERSION 2
+#define REGISTRY_FORMAT_VERSION 3
 #define REGISTRY_FORMAT_OLDEST 1 /* that is read */
 #define REGISTRY_MAGIC "PSTNREPL"
 #define REGISTRY_CDB_MIN 2048 /* the table of tables that every cdb begins with */
@@ -38,6 +42,16 @@ enum registry_domain_flag {
     REGISTRY_DOMAIN_MISSING_ACCEPTED = 2,
 };
 
+enum registry_domain_more {
+    REGISTRY_DOMAIN_HAS_BACKENDS = 1,
+    REGISTRY_DOMAIN_HAS_RECIPIENTS = 2,
+    REGISTRY_DOMAIN_COMPLETE = 4,
+    REGISTRY_DOMAIN_MORE_ALL = 7,
+};
+
+enum registry_customer_flag { REGISTRY_CUSTOMER_KEEPS_LIVE_4XX = 1 };
+enum registry_backend_flag { REGISTRY_BACKEND_TRUSTS_US = 1 };
+
 #define REGISTRY_KEY_SIZE (1 + INET_DOMAIN_SIZE)
 
 static inline size_t
@@ -56,6 +70,20 @@ registry_key_address(char key[REGISTRY_KEY_SIZE], const struct inet_endpoint *e)
     key[1] = (char)e->family;
     memcpy(key + 2, e->addr, sizeof e->addr);
     return 2 + sizeof e->addr;
+}
+
+static inline size_t
+registry_key_recipient(char key[REGISTRY_KEY_SIZE], uint32_t domain_id, struct slice local_part)
+{
+    size_t n = registry_key_number(key, 'r', domain_id);
+    size_t room = REGISTRY_KEY_SIZE - n, size = local_part.n < room ? local_part.n : room;
+
+    for (size_t i = 0; i < size; i++) {
+        char c = local_part.p[i];
+
+        key[n + i] = c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    }
+    return n + size;
 }
 
 static inline size_t

@@ -98,6 +98,7 @@ registry_maker_customer(struct registry_maker *m, const struct registry_customer
         put_u64(&m->value, temporary[i].value);
         put_u64(&m->value, (uint64_t)temporary[i].until_ms);
     }
+    put_u8(&m->value, customer->keep_live_4xx ? REGISTRY_CUSTOMER_KEEPS_LIVE_4XX : 0);
     return add(m, key, registry_key_number(key, 'c', customer->id));
 }
 
@@ -112,27 +113,60 @@ registry_maker_domain(struct registry_maker *m, const struct registry_domain *do
     put_u8(&m->value, (uint8_t)domain->when_down);
     put_u8(&m->value, (uint8_t)flags);
     put_u64(&m->value, (uint64_t)domain->missing_since_ms);
+    put_u32(&m->value, domain->id);
+    put_u8(&m->value, (uint8_t)domain->mode);
+    put_u8(&m->value, (uint8_t)domain->primary_up);
+    put_u8(&m->value, (uint8_t)((domain->has_backends ? REGISTRY_DOMAIN_HAS_BACKENDS : 0u) |
+                                (domain->has_recipients ? REGISTRY_DOMAIN_HAS_RECIPIENTS : 0u) |
+                                (domain->is_recipients_complete ? REGISTRY_DOMAIN_COMPLETE : 0u)));
     m->domain_count++;
     return add(m, key, registry_key_name(key, domain->name));
+}
+
+static void
+put_address(struct buf *value, const struct inet_endpoint *endpoint)
+{
+    put_u8(value, endpoint->family);
+    buf_add(value, endpoint->addr, sizeof endpoint->addr);
 }
 
 int
 registry_maker_backend(struct registry_maker *m, const struct registry_backend *backend)
 {
+    bool is_domains = backend->domain_id != 0;
     char key[REGISTRY_KEY_SIZE];
     int rc;
 
+    if (is_domains)
+        put_u32(&m->value, backend->customer_id);
     put_u32(&m->value, backend->number);
-    put_u8(&m->value, backend->endpoint.family);
-    buf_add(&m->value, backend->endpoint.addr, sizeof backend->endpoint.addr);
+    put_address(&m->value, &backend->endpoint);
     put_u16(&m->value, backend->endpoint.port);
     put_u32(&m->value, backend->priority);
     put_u32(&m->value, backend->max_connections);
     put_u8(&m->value, (uint8_t)backend->tls);
     put_u8(&m->value, backend->held);
-    rc = add(m, key, registry_key_number(key, 'b', backend->customer_id));
+    put_text(&m->value, backend->host);
+    put_u8(&m->value, (uint8_t)backend->lookup);
+    put_u32(&m->value, backend->weight);
+    put_address(&m->value, &backend->source);
+    put_text(&m->value, backend->tls_name);
+    put_u8(&m->value, backend->trusts_us ? REGISTRY_BACKEND_TRUSTS_US : 0);
+    rc = add(m, key,
+             is_domains ? registry_key_number(key, 'o', backend->domain_id)
+                        : registry_key_number(key, 'b', backend->customer_id));
+    if (rc != ERR_OK || backend->endpoint.family == 0)
+        return rc;
     put_u32(&m->value, backend->customer_id);
-    return rc == ERR_OK ? add(m, key, registry_key_address(key, &backend->endpoint)) : rc;
+    return add(m, key, registry_key_address(key, &backend->endpoint));
+}
+
+int
+registry_maker_recipient(struct registry_maker *m, uint32_t domain_id, struct slice local_part)
+{
+    char key[REGISTRY_KEY_SIZE];
+
+    return add(m, key, registry_key_recipient(key, domain_id, local_part));
 }
 
 /* The file is read back for its checksum: what is vouched for is what is there. */

@@ -106,8 +106,27 @@ registry_get_version(const struct registry *registry)
 
 /* --- Values. */
 
+/* What came with format 3. */
+static bool
+decode_domain_additions(struct decoder *d, struct registry_domain *domain)
+{
+    unsigned mode, primary_up, more;
+
+    domain->id = get_u32(d);
+    mode = get_u8(d);
+    primary_up = get_u8(d);
+    more = get_u8(d);
+    domain->mode = (enum registry_mode)mode;
+    domain->primary_up = (enum registry_primary_up)primary_up;
+    domain->has_backends = (more & REGISTRY_DOMAIN_HAS_BACKENDS) != 0;
+    domain->has_recipients = (more & REGISTRY_DOMAIN_HAS_RECIPIENTS) != 0;
+    domain->is_recipients_complete = (more & REGISTRY_DOMAIN_COMPLETE) != 0;
+    return mode <= REGISTRY_MODE_FALLBACK && primary_up <= REGISTRY_PRIMARY_UP_ACCEPT &&
+           more <= REGISTRY_DOMAIN_MORE_ALL;
+}
+
 static int
-decode_domain(struct slice value, const char *name, struct registry_domain *domain)
+decode_domain(struct slice value, uint32_t format, const char *name, struct registry_domain *domain)
 {
     struct decoder d = decoder_of(value);
     unsigned when_down, flags;
@@ -116,6 +135,8 @@ decode_domain(struct slice value, const char *name, struct registry_domain *doma
     when_down = get_u8(&d);
     flags = get_u8(&d);
     domain->missing_since_ms = (int64_t)get_u64(&d);
+    if (format >= 3 && !decode_domain_additions(&d, domain))
+        return ERR_CORRUPT;
     if (!decoder_done(&d) || when_down > REGISTRY_WHEN_DOWN_REJECT ||
         flags > (REGISTRY_DOMAIN_REMOVED | REGISTRY_DOMAIN_MISSING_ACCEPTED) ||
         !slice_to_text(slice_of(name), domain->name, sizeof domain->name))
@@ -193,7 +214,7 @@ decode_customer(struct slice value, uint32_t format, uint32_t id, int64_t wall_m
                 struct registry_customer *customer)
 {
     struct decoder d = decoder_of(value);
-    unsigned state;
+    unsigned state, flags;
 
     *customer = (struct registry_customer){.id = id};
     get_text(&d, customer->name, sizeof customer->name);
@@ -205,29 +226,71 @@ decode_customer(struct slice value, uint32_t format, uint32_t id, int64_t wall_m
     customer->retention_days = get_u32(&d);
     if (format >= 2 && !decode_additions(&d, wall_ms, customer))
         return ERR_CORRUPT;
-    if (!decoder_done(&d) || state > REGISTRY_CUSTOMER_SUSPENDED_REFUSE)
+    flags = format >= 3 ? get_u8(&d) : 0;
+    if (flags > REGISTRY_CUSTOMER_KEEPS_LIVE_4XX || !decoder_done(&d) ||
+        state > REGISTRY_CUSTOMER_SUSPENDED_REFUSE)
         return ERR_CORRUPT;
     customer->state = (enum registry_customer_state)state;
+    customer->keep_live_4xx = flags != 0;
     return ERR_OK;
 }
 
+static void
+decode_address(struct decoder *d, struct inet_endpoint *endpoint)
+{
+    endpoint->family = get_u8(d);
+    for (size_t i = 0; i < sizeof endpoint->addr; i++)
+        endpoint->addr[i] = get_u8(d);
+}
+
+static bool
+is_family(unsigned family)
+{
+    return family == 4 || family == 6;
+}
+
+/* What came with format 3. */
+static bool
+decode_backend_additions(struct decoder *d, struct registry_backend *backend)
+{
+    unsigned lookup, flags;
+
+    get_text(d, backend->host, sizeof backend->host);
+    lookup = get_u8(d);
+    backend->lookup = (enum registry_lookup)lookup;
+    backend->weight = get_u32(d);
+    decode_address(d, &backend->source);
+    get_text(d, backend->tls_name, sizeof backend->tls_name);
+    flags = get_u8(d);
+    backend->trusts_us = (flags & REGISTRY_BACKEND_TRUSTS_US) != 0;
+    return lookup <= REGISTRY_LOOKUP_MX && backend->weight > 0 &&
+           flags <= REGISTRY_BACKEND_TRUSTS_US &&
+           (backend->source.family == 0 || is_family(backend->source.family));
+}
+
+/* `key`: as far as the record's key says it. */
 static int
-decode_backend(struct slice value, uint32_t customer_id, struct registry_backend *backend)
+decode_backend(struct slice value, uint32_t format, const struct registry_backend *key,
+               struct registry_backend *backend)
 {
     struct decoder d = decoder_of(value);
     unsigned tls, held;
 
-    *backend = (struct registry_backend){.customer_id = customer_id, .number = get_u32(&d)};
-    backend->endpoint.family = get_u8(&d);
-    for (size_t i = 0; i < sizeof backend->endpoint.addr; i++)
-        backend->endpoint.addr[i] = get_u8(&d);
+    *backend = *key;
+    backend->weight = 1;
+    if (backend->domain_id != 0)
+        backend->customer_id = get_u32(&d);
+    backend->number = get_u32(&d);
+    decode_address(&d, &backend->endpoint);
     backend->endpoint.port = get_u16(&d);
     backend->priority = get_u32(&d);
     backend->max_connections = get_u32(&d);
     tls = get_u8(&d);
     held = get_u8(&d);
+    if (format >= 3 && !decode_backend_additions(&d, backend))
+        return ERR_CORRUPT;
     if (!decoder_done(&d) || tls > REGISTRY_TLS_VERIFY || held > 1 ||
-        (backend->endpoint.family != 4 && backend->endpoint.family != 6))
+        is_family(backend->endpoint.family) == (backend->host[0] != '\0'))
         return ERR_CORRUPT;
     backend->tls = (enum registry_tls)tls;
     backend->held = held != 0;
@@ -261,7 +324,7 @@ find_name(const struct registry *registry, const char *name, struct registry_dom
     struct slice value;
     int rc = find(registry, key, registry_key_name(key, name), &value);
 
-    return rc == ERR_OK ? decode_domain(value, name, found) : rc;
+    return rc == ERR_OK ? decode_domain(value, registry->format, name, found) : rc;
 }
 
 int
@@ -312,26 +375,41 @@ insert_backend(struct registry_backend *list, unsigned *count, const struct regi
 }
 
 int
-registry_find_backends(const struct registry *registry, uint32_t customer_id,
+registry_find_backends(const struct registry *registry, const struct registry_domain *domain,
                        struct registry_backend *found, unsigned *count)
 {
     struct cdb cdb = registry->cdb;
     struct cdb_find search;
+    struct registry_backend whose = {.customer_id = domain->customer_id,
+                                     .domain_id = domain->has_backends ? domain->id : 0};
     struct registry_backend one;
     struct slice value;
     char key[REGISTRY_KEY_SIZE];
-    size_t n = registry_key_number(key, 'b', customer_id);
+    size_t n = whose.domain_id != 0 ? registry_key_number(key, 'o', whose.domain_id)
+                                    : registry_key_number(key, 'b', whose.customer_id);
     int rc = cdb_findinit(&search, &cdb, key, (unsigned)n);
 
     *count = 0;
     if (rc <= 0)
         return rc == 0 ? ERR_NOT_FOUND : ERR_CORRUPT;
     while ((rc = value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK &&
-           (rc = decode_backend(value, customer_id, &one)) == ERR_OK)
+           (rc = decode_backend(value, registry->format, &whose, &one)) == ERR_OK)
         insert_backend(found, count, &one);
     if (rc != ERR_NOT_FOUND)
         return rc;
     return *count > 0 ? ERR_OK : ERR_NOT_FOUND;
+}
+
+int
+registry_find_recipient(const struct registry *registry, const struct registry_domain *domain,
+                        struct slice local_part)
+{
+    char key[REGISTRY_KEY_SIZE];
+    struct slice value;
+
+    if (!domain->has_recipients)
+        return ERR_NOT_FOUND;
+    return find(registry, key, registry_key_recipient(key, domain->id, local_part), &value);
 }
 
 /* Keeps each customer once. */
@@ -391,7 +469,7 @@ visit_domain(const struct walk *walk, struct slice key, struct slice value)
 
     if (!slice_to_text(key, name, sizeof name))
         return ERR_CORRUPT;
-    rc = decode_domain(value, name, &domain);
+    rc = decode_domain(value, walk->registry->format, name, &domain);
     if (rc == ERR_OK)
         walk->each_domain(walk->ctx, &domain);
     return rc;

@@ -111,7 +111,7 @@ print_domain(const struct registry *registry, const char *name)
         return;
     }
     (void)!registry_find_customer(registry, domain.customer_id, clock_wall_ms(), &customer);
-    (void)!registry_find_backends(registry, domain.customer_id, backends, &count);
+    (void)!registry_find_backends(registry, &domain, backends, &count);
     printf("%s %s %s %s", name,
            domain.removed            ? "removed"
            : domain.missing_since_ms ? "missing"

@@ -40,11 +40,11 @@ TestSuite(registry, .init = setup, .fini = teardown);
 
 static const struct registry_customer customers[] = {
     {1, "acme", REGISTRY_CUSTOMER_ACTIVE, 50, 50, 200, 20 << 20, 5, REGISTRY_CONNECTIONS_CLIENT,
-     true},
+     true, false},
     {2, "beta", REGISTRY_CUSTOMER_SUSPENDED, REGISTRY_UNLIMITED, REGISTRY_UNLIMITED,
-     REGISTRY_UNLIMITED, UINT64_MAX, 14, REGISTRY_CONNECTIONS_CUSTOMER, false},
+     REGISTRY_UNLIMITED, UINT64_MAX, 14, REGISTRY_CONNECTIONS_CUSTOMER, false, false},
     {0xfffffffe, "gamma", REGISTRY_CUSTOMER_SUSPENDED_REFUSE, 1, 2, 3, 4, 5,
-     REGISTRY_CONNECTIONS_CUSTOMER, true},
+     REGISTRY_CONNECTIONS_CUSTOMER, true, true},
 };
 
 /* Of gamma. */
@@ -87,6 +87,7 @@ make(const char *database_id)
         cr_assert_eq(registry_maker_domain(maker, &domains[i]), ERR_OK);
     for (uint32_t i = 0; i < 20; i++) {
         struct registry_backend b = {.customer_id = 1,
+                                     .weight = 1,
                                      .number = i + 1,
                                      .priority = 20 - i / 2,
                                      .tls = i % 4,
@@ -302,9 +303,13 @@ Test(registry, backends_come_in_order_and_are_bounded)
 
     make("id");
     cr_assert_eq(registry_open_path(path, &r), ERR_OK);
-    cr_expect_eq(registry_find_backends(r, 2, found, &count), ERR_NOT_FOUND);
+    cr_expect_eq(
+        registry_find_backends(r, &(struct registry_domain){.customer_id = 2}, found, &count),
+        ERR_NOT_FOUND);
     cr_expect_eq(count, 0);
-    cr_assert_eq(registry_find_backends(r, 1, found, &count), ERR_OK);
+    cr_assert_eq(
+        registry_find_backends(r, &(struct registry_domain){.customer_id = 1}, found, &count),
+        ERR_OK);
     cr_assert_eq(count, REGISTRY_BACKENDS_MAX);
     cr_expect_eq(found[0].number, 19, "the lowest priority, then the lowest number");
     cr_expect_eq(found[1].number, 20);
@@ -348,6 +353,7 @@ make_shared_backends(void)
     cr_assert_eq(registry_maker_new(path_tmp, &maker), ERR_OK);
     for (uint32_t i = 0; i < ARRAY_SIZE(backends); i++) {
         struct registry_backend b = {.customer_id = backends[i].customer_id,
+                                     .weight = 1,
                                      .number = i,
                                      .endpoint = endpoint_of(backends[i].endpoint)};
 
@@ -378,7 +384,71 @@ Test(registry, an_address_tells_whose_backend_it_is)
     registry_close(&r);
 }
 
-/* --- The format before. */
+Test(registry, a_domain_has_backends_of_its_own_and_recipients)
+{
+    struct registry_version version = {.database_id = "id", .version = 1};
+    struct registry_domain own = {.name = "own.example",
+                                  .id = 7,
+                                  .customer_id = 1,
+                                  .mode = REGISTRY_MODE_FALLBACK,
+                                  .primary_up = REGISTRY_PRIMARY_UP_DEFER,
+                                  .has_backends = true,
+                                  .has_recipients = true,
+                                  .is_recipients_complete = true};
+    struct registry_domain other = {.name = "other.example", .id = 8, .customer_id = 1};
+    struct inet_endpoint source = {.family = 4, .addr = {192, 0, 2, 9}};
+    struct registry_backend general = {
+        .customer_id = 1, .number = 1, .endpoint = endpoint_of("192.0.2.1:25"), .weight = 1};
+    struct registry_backend single = {.customer_id = 1,
+                                      .number = 2,
+                                      .domain_id = 7,
+                                      .host = "mx.own.example",
+                                      .endpoint = {.port = 2525},
+                                      .lookup = REGISTRY_LOOKUP_MX,
+                                      .weight = 30,
+                                      .source = source,
+                                      .tls = REGISTRY_TLS_VERIFY,
+                                      .tls_name = "gate.own.example",
+                                      .trusts_us = true};
+    struct registry_backend found[REGISTRY_BACKENDS_MAX];
+    struct registry_maker *maker;
+    struct registry_domain d;
+    struct registry *r;
+    unsigned count;
+
+    cr_assert_eq(registry_maker_new(path, &maker), ERR_OK);
+    cr_assert_eq(registry_maker_domain(maker, &own), ERR_OK);
+    cr_assert_eq(registry_maker_domain(maker, &other), ERR_OK);
+    cr_assert_eq(registry_maker_backend(maker, &general), ERR_OK);
+    cr_assert_eq(registry_maker_backend(maker, &single), ERR_OK);
+    cr_assert_eq(registry_maker_recipient(maker, 7, slice_of("user")), ERR_OK);
+    cr_assert_eq(registry_maker_finish(&maker, &version, path), ERR_OK);
+
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    cr_assert_eq(registry_find_domain(r, "own.example", &d), ERR_OK);
+    cr_expect(d.id == 7 && d.mode == REGISTRY_MODE_FALLBACK && d.has_backends && d.has_recipients &&
+              d.primary_up == REGISTRY_PRIMARY_UP_DEFER && d.is_recipients_complete);
+    cr_assert_eq(registry_find_backends(r, &d, found, &count), ERR_OK);
+    cr_assert_eq(count, 1);
+    cr_expect(found[0].number == 2 && found[0].customer_id == 1 && found[0].domain_id == 7 &&
+              found[0].lookup == REGISTRY_LOOKUP_MX && found[0].weight == 30 &&
+              found[0].tls == REGISTRY_TLS_VERIFY && found[0].trusts_us);
+    cr_expect(found[0].endpoint.family == 0 && found[0].endpoint.port == 2525);
+    cr_expect_str_eq(found[0].host, "mx.own.example");
+    cr_expect_str_eq(found[0].tls_name, "gate.own.example");
+    cr_expect(inet_endpoint_equal(&found[0].source, &single.source));
+    cr_expect_eq(registry_find_recipient(r, &d, slice_of("User")), ERR_OK);
+    cr_expect_eq(registry_find_recipient(r, &d, slice_of("use")), ERR_NOT_FOUND);
+
+    cr_assert_eq(registry_find_domain(r, "other.example", &d), ERR_OK);
+    cr_assert_eq(registry_find_backends(r, &d, found, &count), ERR_OK);
+    cr_assert_eq(count, 1);
+    cr_expect_eq(found[0].number, 1);
+    cr_expect_eq(registry_find_recipient(r, &d, slice_of("user")), ERR_NOT_FOUND);
+    registry_close(&r);
+}
+
+/* --- The formats before. */
 
 static void
 add_format_1(struct cdb_make *cdb, const char *key, size_t key_size, struct buf *value)
@@ -465,7 +535,9 @@ Test(registry, P5_the_format_before_is_read)
               c.retention_days == 6);
     cr_expect(c.connections_scope == REGISTRY_CONNECTIONS_CUSTOMER && !c.normalise_bare_lf,
               "what it lacks has its default");
-    cr_assert_eq(registry_find_backends(r, 1, backends, &count), ERR_OK);
+    cr_assert_eq(
+        registry_find_backends(r, &(struct registry_domain){.customer_id = 1}, backends, &count),
+        ERR_OK);
     cr_expect_eq(count, 1);
     cr_expect_eq(
         registry_find_backend_customers(r, &backends[0].endpoint, ids, ARRAY_SIZE(ids), &count),
@@ -587,7 +659,8 @@ Test(registry, P5_look_ups_survive_hostile_content)
             (void)!registry_find_customer(r, 1, 0, &customer);
             (void)!registry_find_customer(r, 0xfffffffe, 0, &customer);
             (void)!registry_find_backend_customers(r, &address, ids, ARRAY_SIZE(ids), &count);
-            (void)!registry_find_backends(r, 1, backends, &count);
+            (void)!registry_find_backends(r, &(struct registry_domain){.customer_id = 1}, backends,
+                                          &count);
             (void)!registry_each_domain(r, count_domain, &seen);
             (void)!registry_each_customer(r, 0, count_customer, &seen);
             registry_close(&r);
