@@ -170,7 +170,7 @@ complete_header(struct spool_commit *commit, uint64_t offset, const uint8_t key[
     char *record = commit->record.mem + commit->record.start;
     size_t envelope_bytes = buf_size(&commit->record) - SPOOL_RECORD_HEADER_BYTES;
     struct spool_record_header header = {
-        .type = SPOOL_RECORD_MESSAGE,
+        .type = (uint8_t)commit->type,
         .envelope_bytes = (uint32_t)envelope_bytes,
         .envelope_at = SPOOL_RECORD_HEADER_BYTES,
         .envelope_check = XXH3_64bits(record + SPOOL_RECORD_HEADER_BYTES, envelope_bytes),

@@ -46,10 +46,11 @@ struct spool_commit {
     enum { COMMIT_WAITING, COMMIT_TAKEN, COMMIT_DONE } state;
     int lane;
     int rc;
+    enum spool_record_type type;
     int64_t waits_until_ms;
     struct buf record; /* room for the record header, then the envelope */
     uint64_t body_bytes;
-    spool_on_commit on_done;
+    spool_on_commit on_done; /* NULL: nobody waits */
     void *ctx;
     bool cancelled; /* the loop's alone, as all below */
     void (*release)(void *owner);
@@ -164,6 +165,10 @@ struct spool_writer {
     struct spool_large_queue unserved_larges; /* the longest waiting first */
     struct spool_lane lanes[LANE_COUNT];
 };
+
+/* --- spool_writer.c */
+/* Room for the record header, and the envelope with the time of its commit. */
+void spool_writer_put_envelope(struct buf *record, const struct spool_envelope *envelope);
 
 /* --- spool_lane.c */
 void *spool_lane_main(void *lane);

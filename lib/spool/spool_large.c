@@ -479,12 +479,9 @@ void
 spool_large_commit(struct spool_large *large, const struct spool_envelope *envelope,
                    spool_on_commit on_done, void *ctx)
 {
-    static const char no_header[SPOOL_RECORD_HEADER_BYTES];
-
     pthread_mutex_lock(&large->writer->mutex);
     CHECK(large->commit == REQUEST_NONE && buf_size(&large->record) == 0);
-    buf_add(&large->record, no_header, sizeof no_header);
-    spool_envelope_encode(envelope, &large->record);
+    spool_writer_put_envelope(&large->record, envelope);
     large->on_commit = on_done;
     large->commit_ctx = ctx;
     if (buf_size(&large->record) > SPOOL_LARGE_BODY_AT && /* it does not fit before the body */

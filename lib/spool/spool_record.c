@@ -11,10 +11,11 @@
 
 #include "base/codec.h"
 
-/* 1: the first. 2: with the parameters of RFC 3461. Version 1 is read for as long as a spool may
- * hold it: retention can be extended without bound. */
-#define ENVELOPE_VERSION 2
+/* 1: the first. 2: with the parameters of RFC 3461. 3: with the time of the commit. Older versions
+ * are read for as long as a spool may hold them: retention can be extended without bound. */
+#define ENVELOPE_VERSION 3
 #define ENVELOPE_VERSION_DSN 2
+#define ENVELOPE_VERSION_COMMITTED 3
 
 static void
 put_ref(struct buf *out, struct ref ref)
@@ -50,6 +51,7 @@ spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out)
     put_ref(out, envelope->ref);
     put_u64(out, (uint64_t)envelope->received_at_ms);
     put_u64(out, (uint64_t)envelope->expires_at_ms);
+    put_u64(out, (uint64_t)envelope->committed_at_ms);
     put_u32(out, envelope->customer_id);
     put_text(out, envelope->customer);
     put_endpoint(out, &envelope->client);
@@ -169,6 +171,8 @@ read_fields(struct reading *r, struct spool_envelope *envelope)
 
     envelope->received_at_ms = (int64_t)get_u64(&r->d);
     envelope->expires_at_ms = (int64_t)get_u64(&r->d);
+    envelope->committed_at_ms = r->version >= ENVELOPE_VERSION_COMMITTED ? (int64_t)get_u64(&r->d)
+                                                                         : envelope->received_at_ms;
     envelope->customer_id = get_u32(&r->d);
     envelope->customer = read_text(r);
     read_endpoint(r, &envelope->client);

@@ -14,15 +14,17 @@
 
 /* What a record of a segment is. */
 enum spool_record_type {
-    SPOOL_RECORD_MESSAGE = 1, /* envelope and body */
-    SPOOL_RECORD_CONFIRM =
-        2, /* reserved: a prepared record's recipients `ours` are to be delivered */
-    SPOOL_RECORD_CANCEL = 3, /* reserved: a prepared record never was */
+    SPOOL_RECORD_MESSAGE = 1,    /* envelope and body */
+    SPOOL_RECORD_RESOLUTION = 2, /* spool_resolution.h, in the envelope's place; no body */
 };
 
+/* A side decides in two cases: in a prepared record, as spool_resolution.h has it; and in one
+ * flagged UNKNOWN, where it tells whom the backend may have, so whom a late answer concerns and who
+ * waits while it is listened for: the LIVE ones, or all if none is.  In any other record each
+ * recipient is to be delivered, whatever its side. */
 enum spool_side {
-    SPOOL_OURS, /* we answered for this recipient: it is to be delivered */
-    SPOOL_LIVE, /* the backend answers for it; only in prepared records */
+    SPOOL_OURS, /* we answered for this recipient */
+    SPOOL_LIVE, /* the backend was asked for it */
 };
 
 struct spool_recipient {
@@ -41,16 +43,25 @@ enum spool_flag {
     SPOOL_FLAG_SPAM = 2,     /* marked by a scanner: no DSN */
     SPOOL_FLAG_UNKNOWN =
         4, /* the backend may have taken it already: lost after the dot (possible duplicate) */
-    SPOOL_FLAG_PREPARED = 8,     /* outcome still open; a resolution record or the ledger decides */
+    SPOOL_FLAG_PREPARED = 8,     /* outcome still open; a resolution decides. Without UNKNOWN and
+                                    LISTENING */
     SPOOL_FLAG_SMTPUTF8 = 16,    /* MAIL had SMTPUTF8 (RFC 6531) */
     SPOOL_FLAG_UTF8_HEADER = 32, /* and the header has octets above 0x7f: it goes to a backend that
                                     offers SMTPUTF8, or to none */
+    SPOOL_FLAG_LISTENING = 64, /* with UNKNOWN: its writer goes on reading the backend's connection
+                                  for SPOOL_LISTEN_MS at most, and says then what has come: the
+                                  recipients that may be there already are not tried until it has,
+                                  or is gone, or SPOOL_LISTEN_GRACE_MS after its time is up */
 };
+
+#define SPOOL_LISTEN_MS (10 * 60 * 1000)
+#define SPOOL_LISTEN_GRACE_MS (30 * 1000)
 
 struct spool_envelope {
     struct ref ref;
     int64_t received_at_ms; /* wall clock */
     int64_t expires_at_ms;
+    int64_t committed_at_ms; /* wall clock; the writer sets it */
     uint32_t customer_id;
     const char *customer; /* its name, for people */
     struct inet_endpoint client;

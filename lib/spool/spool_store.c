@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "spool/spool_resolution.h"
 
 #define ENVELOPE_ARENA_BYTES (8 * 1024 * 1024)
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
@@ -313,6 +314,23 @@ read_message(struct spool_store *s, struct spool_store_segment *segment,
 }
 
 static void
+read_resolution(struct spool_store *s, struct spool_store_segment *segment,
+                const struct spool_scan_record *record)
+{
+    struct spool_resolution resolution;
+    struct slice reply;
+
+    if (spool_resolution_decode(record->envelope, &resolution, &reply) != 0) {
+        segment->bad_envelopes++;
+        segment_log(s, segment, "spool-damage", "a resolution cannot be decoded");
+    } else if (resolution.kind == SPOOL_RESOLUTION_CONFIRM ||
+               resolution.kind == SPOOL_RESOLUTION_CANCEL) {
+        spool_outcome_resolve(s, segment, resolution.ref,
+                              resolution.kind == SPOOL_RESOLUTION_CONFIRM);
+    }
+}
+
+static void
 read_record(struct spool_store *s, struct spool_store_segment *segment,
             const struct spool_scan_record *record)
 {
@@ -320,9 +338,8 @@ read_record(struct spool_store *s, struct spool_store_segment *segment,
     case SPOOL_RECORD_MESSAGE:
         read_message(s, segment, record);
         break;
-    case SPOOL_RECORD_CONFIRM:
-    case SPOOL_RECORD_CANCEL:
-        spool_outcome_resolve(s, segment, record->ref, record->type == SPOOL_RECORD_CONFIRM);
+    case SPOOL_RECORD_RESOLUTION:
+        read_resolution(s, segment, record);
         break;
     }
 }

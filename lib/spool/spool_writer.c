@@ -111,32 +111,74 @@ queue_commit(struct spool_writer *writer, struct spool_commit *commit)
     pthread_mutex_unlock(&writer->mutex);
 }
 
-struct spool_commit *
-spool_commit_start(struct spool_writer *writer, const struct spool_envelope *envelope,
-                   const struct iovec *body, int body_count, spool_on_commit on_done, void *ctx)
+static void
+put_no_header(struct buf *record)
 {
     static const char no_header[SPOOL_RECORD_HEADER_BYTES];
+
+    buf_add(record, no_header, sizeof no_header);
+}
+
+void
+spool_writer_put_envelope(struct buf *record, const struct spool_envelope *envelope)
+{
+    struct spool_envelope stamped = *envelope;
+
+    stamped.committed_at_ms = clock_wall_ms();
+    put_no_header(record);
+    spool_envelope_encode(&stamped, record);
+}
+
+static struct spool_commit *
+commit_new(struct spool_writer *writer, enum spool_record_type type, int body_count,
+           spool_on_commit on_done, void *ctx)
+{
     struct spool_commit *commit =
         mem_alloc(sizeof *commit + (size_t)body_count * sizeof *commit->body);
 
     commit->writer = writer;
+    commit->type = type;
     commit->on_done = on_done;
     commit->ctx = ctx;
     commit->waits_until_ms = clock_monotonic_ms() + SPOOL_SEGMENT_WAIT_MS;
     commit->body_count = body_count;
+    buf_init(&commit->record, 0);
+    return commit;
+}
+
+struct spool_commit *
+spool_commit_start(struct spool_writer *writer, const struct spool_envelope *envelope,
+                   const struct iovec *body, int body_count, spool_on_commit on_done, void *ctx)
+{
+    struct spool_commit *commit =
+        commit_new(writer, SPOOL_RECORD_MESSAGE, body_count, on_done, ctx);
+
     for (int i = 0; i < body_count; i++) {
         commit->body[i] = body[i];
         commit->body_bytes += body[i].iov_len;
     }
-    buf_init(&commit->record, 0);
-    buf_add(&commit->record, no_header, sizeof no_header);
-    spool_envelope_encode(envelope, &commit->record);
+    spool_writer_put_envelope(&commit->record, envelope);
     if (buf_size(&commit->record) > SPOOL_ENVELOPE_MAX ||
         spool_commit_extent(commit) > SPOOL_SEGMENT_BYTES - SPOOL_SEGMENT_HEADER_BYTES)
         commit->rc = ERR_LIMIT;
     commit->lane = commit->body_bytes > SPOOL_SMALL_MAX ? LANE_LARGE : LANE_SMALL;
     queue_commit(writer, commit);
     return commit;
+}
+
+struct spool_commit *
+spool_resolve_start(struct spool_writer *writer, const struct spool_resolution *resolution,
+                    spool_on_commit on_done, void *ctx)
+{
+    struct spool_commit *commit = commit_new(writer, SPOOL_RECORD_RESOLUTION, 0, on_done, ctx);
+    struct spool_resolution stamped = *resolution;
+
+    stamped.at_ms = clock_wall_ms();
+    put_no_header(&commit->record);
+    spool_resolution_encode(&stamped, &commit->record);
+    commit->lane = LANE_SMALL;
+    queue_commit(writer, commit);
+    return on_done ? commit : NULL;
 }
 
 void
@@ -178,10 +220,10 @@ run_commits(struct spool_commits *done)
 
     while ((commit = STAILQ_FIRST(done)) != NULL) {
         STAILQ_REMOVE_HEAD(done, link);
-        if (!commit->cancelled)
-            commit->on_done(commit->ctx, commit->rc);
-        else if (commit->release)
+        if (commit->cancelled && commit->release)
             commit->release(commit->owner);
+        else if (!commit->cancelled && commit->on_done)
+            commit->on_done(commit->ctx, commit->rc);
         free_commit(commit);
     }
 }

@@ -14,6 +14,7 @@
 #define SPOOL_WRITER_H
 
 #include "spool/spool_record.h"
+#include "spool/spool_resolution.h"
 #include "spool/spool_segment.h"
 
 #define SPOOL_SMALL_MAX (256 * 1024) /* body size up to which a record takes the small lane */
@@ -58,6 +59,15 @@ struct spool_commit *spool_commit_start(struct spool_writer *writer,
  * must live until the lane is done with them, so their owner is handed over: `release(owner)` runs
  * on the loop when they are no longer used. */
 void spool_commit_cancel(struct spool_commit **commit, void (*release)(void *owner), void *owner);
+
+/* Writes the resolution of a record of this writer whose commit has called back with 0: a small
+ * record, committed with all others that wait.  Encoded at once.  It may come to nothing like any
+ * commit (ERR_FULL, ERR_IO); a prepared record whose writer ends without one counts as confirmed
+ * for OURS.  on_done NULL: nobody waits, and NULL is returned; else the handle, as of
+ * spool_commit_start. */
+struct spool_commit *spool_resolve_start(struct spool_writer *writer,
+                                         const struct spool_resolution *resolution,
+                                         spool_on_commit on_done, void *ctx);
 
 /* --- A large message in passage: a segment of its own, laid out as one record, filled while it is
  * received. */

@@ -31,7 +31,7 @@ decode_envelope(struct slice bytes)
     if (spool_envelope_decode(bytes, &arena, &e) == ERR_OK) {
         buf_init(&again, 0);
         spool_envelope_encode(&e, &again);
-        CHECK(bytes.p[0] == 1 || slice_equal(buf_slice(&again), bytes)); /* 1: an older version */
+        CHECK(bytes.p[0] < 3 || slice_equal(buf_slice(&again), bytes)); /* below: older versions */
         buf_fini(&again);
     }
     arena_clear(&arena);

@@ -9,6 +9,7 @@
 #include "base/codec.h"
 #include "spool/spool_format.h"
 #include "spool/spool_record.h"
+#include "spool/spool_resolution.h"
 
 static struct spool_recipient two[] = {
     {.address = "Rita@Acme.Example",
@@ -29,6 +30,7 @@ sample(void)
         .ref = {.node = 7, .minute = 3600000, .number = 34359738367},
         .received_at_ms = 1795000000123,
         .expires_at_ms = 1795432000000,
+        .committed_at_ms = 1795000000456,
         .customer_id = 42,
         .customer = "acme",
         .client = {.family = 6, .addr = {0x20, 1, 0xd, 0xb8, [15] = 1}, .port = 40123},
@@ -52,6 +54,7 @@ expect_same(const struct spool_envelope *a, const struct spool_envelope *b, cons
     cr_expect(ref_equal(a->ref, b->ref), "%s", name);
     cr_expect_eq(a->received_at_ms, b->received_at_ms, "%s", name);
     cr_expect_eq(a->expires_at_ms, b->expires_at_ms, "%s", name);
+    cr_expect_eq(a->committed_at_ms, b->committed_at_ms, "%s", name);
     cr_expect_eq(a->customer_id, b->customer_id, "%s", name);
     cr_expect_str_eq(a->customer, b->customer, "%s", name);
     cr_expect(inet_endpoint_equal(&a->client, &b->client), "%s", name);
@@ -145,6 +148,7 @@ Test(spool_record, P2_a_record_of_the_version_before_is_read)
     plain[0].dsn_orcpt = "";
     e.dsn_ret = 0;
     e.dsn_envid = "";
+    e.committed_at_ms = e.received_at_ms;
     e.recipients = plain;
     arena_init(&arena, 1024 * 1024);
     cr_expect_eq(spool_envelope_peek_ref(old, &ref), ERR_OK);
@@ -212,8 +216,8 @@ Test(spool_record, what_cannot_be_taken_is_named)
     cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version");
     out.mem[out.start] = 0;
     cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version 0");
-    out.mem[out.start] = 2;
-    out.mem[out.start + 2 + 14 + 8 + 8 + 4 + 4] = '\0'; /* inside the customer's name */
+    out.mem[out.start] = 3;
+    out.mem[out.start + 2 + 14 + 8 + 8 + 8 + 4 + 4] = '\0'; /* inside the customer's name */
     cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "NUL");
     arena_clear(&arena);
     buf_fini(&out);
@@ -263,4 +267,76 @@ Test(spool_record, P2_a_record_header_counts_in_its_place_and_segment_only)
     h.body_at = 128;
     spool_record_encode(&h, 4096, key, block);
     cr_expect_not(spool_record_decode(block, 4096, key, &back), "parts overlap");
+}
+
+/* --- Resolutions. */
+
+static void
+resolution_there_and_back(struct spool_resolution r)
+{
+    const char *name = spool_resolution_word(r.kind);
+    struct spool_resolution back;
+    struct slice reply;
+    struct ref ref;
+    struct buf out;
+
+    buf_init(&out, 0);
+    spool_resolution_encode(&r, &out);
+    cr_expect_neq(spool_envelope_peek_ref(buf_slice(&out), &ref), ERR_CORRUPT, "%s", name);
+    cr_expect(ref_equal(ref, r.ref), "%s: a scan finds the reference", name);
+    cr_assert_eq(spool_resolution_decode(buf_slice(&out), &back, &reply), ERR_OK, "%s", name);
+    cr_expect(ref_equal(back.ref, r.ref), "%s", name);
+    cr_expect_eq(back.kind, r.kind, "%s", name);
+    cr_expect_eq(back.flags, r.flags, "%s", name);
+    cr_expect_eq(back.at_ms, r.at_ms, "%s", name);
+    cr_expect(slice_equal(reply, slice_of(r.reply ? r.reply : "")), "%s", name);
+    for (size_t n = 0; n < buf_size(&out); n++)
+        cr_expect_eq(spool_resolution_decode((struct slice){buf_slice(&out).p, n}, &back, &reply),
+                     ERR_CORRUPT, "%s cut at %zu", name, n);
+    buf_fini(&out);
+}
+
+Test(spool_record, P2_a_resolution_comes_back_as_it_was)
+{
+    struct spool_resolution r = {.ref = {.node = 7, .minute = 3600000, .number = 34359738367},
+                                 .reply = "250 2.0.0 taken",
+                                 .at_ms = 1795000000123};
+
+    for (int kind = SPOOL_RESOLUTION_CONFIRM; kind <= SPOOL_RESOLUTION_GIVEN_UP; kind++) {
+        r.kind = kind;
+        r.flags =
+            kind == SPOOL_RESOLUTION_CONFIRM_ALL ? SPOOL_FLAG_UNKNOWN | SPOOL_FLAG_LISTENING : 0;
+        resolution_there_and_back(r);
+    }
+    r.reply = NULL;
+    resolution_there_and_back(r);
+}
+
+static const struct {
+    const char *name;
+    size_t at;
+    char octet;
+    int want;
+} bad_resolutions[] = {
+    {"version", 0, 9, ERR_VERSION},
+    {"no kind", 16, 0, ERR_CORRUPT},
+    {"a kind of later", 16, 7, ERR_CORRUPT},
+    {"flags that a cancellation has not", 17, SPOOL_FLAG_UNKNOWN, ERR_CORRUPT},
+    {"a reply with a NUL", 26, 0, ERR_CORRUPT},
+};
+
+Test(spool_record, a_resolution_that_makes_no_sense_is_damage)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(bad_resolutions); i++) {
+        struct spool_resolution r = {.kind = SPOOL_RESOLUTION_CANCEL, .reply = "550 no"}, back;
+        struct slice reply;
+        struct buf out;
+
+        buf_init(&out, 0);
+        spool_resolution_encode(&r, &out);
+        out.mem[out.start + bad_resolutions[i].at] = bad_resolutions[i].octet;
+        cr_expect_eq(spool_resolution_decode(buf_slice(&out), &back, &reply),
+                     bad_resolutions[i].want, "%s", bad_resolutions[i].name);
+        buf_fini(&out);
+    }
 }

@@ -242,6 +242,57 @@ Test(spool_writer, P8_a_request_that_was_not_answered_is_made_again)
     end();
 }
 
+/* --- Resolutions. */
+
+static unsigned resolutions_found;
+
+static void
+on_resolution(void *ctx, int fd, const struct spool_scan_record *record)
+{
+    const struct spool_resolution *want = ctx;
+    struct spool_resolution found;
+    struct slice reply;
+
+    (void)fd;
+    if (record->type != SPOOL_RECORD_RESOLUTION)
+        return;
+    resolutions_found++;
+    cr_expect(ref_equal(record->ref, want->ref));
+    cr_assert_eq(spool_resolution_decode(record->envelope, &found, &reply), ERR_OK);
+    cr_expect_eq(found.kind, want->kind);
+    cr_expect(slice_equal(reply, slice_of(want->reply)));
+    cr_expect(found.at_ms > clock_wall_ms() - 60000 && found.at_ms <= clock_wall_ms());
+    cr_expect_eq(record->body_bytes, 0);
+}
+
+Test(spool_writer, P1_a_resolution_is_committed_like_any_record)
+{
+    struct spool_resolution r = {.ref = spool_fixture_envelope(0).ref,
+                                 .kind = SPOOL_RESOLUTION_CANCEL,
+                                 .reply = "550 5.7.1 no"};
+    struct spool_outcome a, b = {.done = false};
+    int syncs;
+
+    begin();
+    commit_one(0, "aaaa", 4, &a);
+    cr_assert(spool_parent_turn_until(&parent, &a.done));
+    cr_expect_null(spool_resolve_start(parent.writer, &r, NULL, NULL), "nobody waits");
+    syncs = spool_counts.fdatasyncs;
+    cr_assert_not_null(spool_resolve_start(parent.writer, &r, spool_fixture_on_done, &b));
+    cr_assert(spool_parent_turn_until(&parent, &b.done));
+    cr_expect_eq(b.rc, ERR_OK);
+    cr_expect_gt(spool_counts.fdatasyncs, syncs, "synced before it was said");
+    cr_expect_eq(spool_fixture_read_all(io, parent.dir_fd, SPOOL_SCAN_COMMITTED, on_resolution, &r),
+                 3);
+    cr_expect_eq(resolutions_found, 2);
+    spool_counts.fail_fdatasync_at = spool_counts.fdatasyncs + 1;
+    b.done = false;
+    spool_resolve_start(parent.writer, &r, spool_fixture_on_done, &b);
+    cr_assert(spool_parent_turn_until(&parent, &b.done));
+    cr_expect_eq(b.rc, ERR_IO);
+    end();
+}
+
 static void
 on_release(void *owner)
 {
