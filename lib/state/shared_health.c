@@ -1,105 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Health of backends by endpoint, in the shared table.  The state is one word, changed by
- * compare-and-swap: who changes it learns so and logs it.  Three more words (since when, next
- * probe, last touch) may lag behind it when a process stops between two of them; the worst that
- * follows is one probe too many.
+ * Health of backends by endpoint, in the shared table: up, down, and whose turn it is to probe.
+ * The state is one word, changed by compare-and-swap: who changes it learns so and logs it.  The
+ * other words (since when, next probe, last touch, tallies) may lag behind it when a process stops
+ * between two of them; the worst that follows is one probe too many, or one verdict not counted.
  *
- *      unknown --succeeded--> up --failed--> down --failed--> down (longer pause)
- *         \-------------------failed------->/  \--succeeded--> up
+ *      unknown --succeeded--> up <--twenty verdicts-- recovering --three known refused--> refusing
+ *         \                   |                        ^   |  ^                              |
+ *          \----failed-------> down ----succeeded------/   |  \---three good probes, release-/
+ *                               ^----------failed---------/
  *
- * While down, a probe is claimed by moving its moment on; only the failure of the one who claimed
- * it lengthens the pause, not those of the many who were already on their way when it went down.
+ * While down or refusing, a probe is claimed by moving its moment on; only the failure of the one
+ * who claimed it lengthens the pause, not those of the many who were already on their way when it
+ * went down.  What leads to and from refusing is in shared_recovery.c.
  */
-#include "state/shared_layout.h"
+#include "state/shared_health_words.h"
 
-#define PROBE_LEASE_MS 30000 /* so long nobody else probes; then the prober counts as dead */
 #define TOUCH_EVERY_MS 10000
 #define PAUSE_SANE_MS (3600 * 1000) /* unless a longer one has been asked for */
-#define FAILURES_MAX 0xffff
-
-static const char *const state_words[] = {"unknown", "up", "down"};
-static const char *const reason_texts[] = {
-    [SHARED_REASON_NONE] = "no failure",
-    [SHARED_REASON_CONNECT] = "connection refused or impossible",
-    [SHARED_REASON_TIMEOUT] = "no answer in time",
-    [SHARED_REASON_BANNER] = "greeting refuses service",
-    [SHARED_REASON_EHLO] = "EHLO and HELO refused",
-    [SHARED_REASON_LOST] = "connection lost",
-    [SHARED_REASON_CLOSING] = "service closing its connections (421)",
-    [SHARED_REASON_TLS] = "TLS needed, and not offered or failed",
-};
-
-const char *
-shared_health_word(enum shared_health_state state)
-{
-    CHECK((unsigned)state < ARRAY_SIZE(state_words));
-    return state_words[state];
-}
-
-const char *
-shared_reason_text(enum shared_health_reason reason)
-{
-    CHECK((unsigned)reason < ARRAY_SIZE(reason_texts));
-    return reason_texts[reason];
-}
-
-/* --- Words. */
-
-struct status {
-    unsigned state, reason, failures;
-};
-
-#define TIME_MASK ((UINT64_C(1) << 44) - 1)
-#define PROBING (UINT64_C(1) << 44)
-
-static uint64_t
-status_word(uint64_t key, struct status s)
-{
-    return (uint64_t)s.state | (uint64_t)s.reason << 2 | (uint64_t)s.failures << 8 |
-           (key >> 24) << 24;
-}
-
-static struct status
-status_of(uint64_t key, uint64_t word)
-{
-    if (word >> 24 != key >> 24)
-        return (struct status){.state = SHARED_HEALTH_UNKNOWN};
-    return (struct status){word & 3, word >> 2 & 0x3f, word >> 8 & 0xffff};
-}
-
-static uint64_t
-since_word(uint64_t key, int64_t wall_ms)
-{
-    return ((uint64_t)wall_ms & TIME_MASK) | (key >> 44) << 44;
-}
-
-static int64_t
-since_of(uint64_t key, uint64_t word)
-{
-    return word >> 44 == key >> 44 ? (int64_t)(word & TIME_MASK) : 0;
-}
-
-static uint64_t
-probe_word(uint64_t key, int64_t wall_ms, bool is_probing)
-{
-    return ((uint64_t)wall_ms & TIME_MASK) | (is_probing ? PROBING : 0) | (key >> 45) << 45;
-}
-
-/* 0: nothing known, overdue. */
-static int64_t
-probe_of(uint64_t key, uint64_t word, bool *is_probing)
-{
-    bool ours = word >> 45 == key >> 45;
-
-    *is_probing = ours && (word & PROBING) != 0;
-    return ours ? (int64_t)(word & TIME_MASK) : 0;
-}
 
 /* --- Entries. */
 
-static struct shared_health_entry *
-find_entry(const struct shared_table *table, uint64_t key)
+struct shared_health_entry *
+shared_health_find(const struct shared_table *table, uint64_t key)
 {
     struct shared_memory *m = table->memory;
 
@@ -138,13 +61,13 @@ choose_place(struct shared_memory *m, uint64_t key, uint64_t *there)
     return oldest;
 }
 
-static struct shared_health_entry *
-find_or_claim(struct shared_table *table, uint64_t key, int64_t wall_ms)
+struct shared_health_entry *
+shared_health_claim(struct shared_table *table, uint64_t key, int64_t wall_ms)
 {
     struct shared_memory *m = table->memory;
     struct shared_health_entry *entry;
 
-    while ((entry = find_entry(table, key)) == NULL) {
+    while ((entry = shared_health_find(table, key)) == NULL) {
         uint64_t there;
         unsigned at = choose_place(m, key, &there);
 
@@ -158,9 +81,8 @@ find_or_claim(struct shared_table *table, uint64_t key, int64_t wall_ms)
     return entry;
 }
 
-/* Whoever comes first, and whoever finds what another has left half written. All write the same. */
-static void
-describe(struct shared_health_entry *entry, const struct inet_endpoint *e)
+void
+shared_health_describe(struct shared_health_entry *entry, const struct inet_endpoint *e)
 {
     uint64_t addr[2];
 
@@ -170,8 +92,8 @@ describe(struct shared_health_entry *entry, const struct inet_endpoint *e)
     atomic_store(&entry->family_port, (uint64_t)e->family << 16 | e->port);
 }
 
-static void
-touch(struct shared_health_entry *entry, int64_t wall_ms)
+void
+shared_health_touch(struct shared_health_entry *entry, int64_t wall_ms)
 {
     uint64_t was = atomic_load_explicit(&entry->touched_at, memory_order_relaxed);
 
@@ -192,25 +114,61 @@ is_of_another_clock(const struct shared_table *table, int64_t probe_at_ms, int64
     return wall_ms < since_ms || probe_at_ms - wall_ms > longest_ms;
 }
 
+/* The one who finds it overdue moves the moment on. */
+static bool
+claim_probe(struct shared_table *table, struct shared_health_entry *entry, uint64_t key,
+            int64_t wall_ms)
+{
+    uint64_t word = atomic_load(&entry->probe);
+    int64_t since_ms = (int64_t)shared_value_of(key, atomic_load(&entry->since)), probe_at_ms;
+    bool is_probing;
+
+    probe_at_ms = shared_probe_of(key, word, &is_probing);
+    if (wall_ms < probe_at_ms && !is_of_another_clock(table, probe_at_ms, since_ms, wall_ms))
+        return false;
+    shared_health_touch(entry, wall_ms);
+    return atomic_compare_exchange_strong(
+        &entry->probe, &word, shared_probe_word(key, wall_ms + SHARED_PROBE_LEASE_MS, true));
+}
+
+enum shared_health_leave
+shared_health_ask(struct shared_table *table, const struct inet_endpoint *endpoint, int64_t wall_ms)
+{
+    uint64_t key = shared_endpoint_key(table, endpoint);
+    struct shared_health_entry *entry = shared_health_find(table, key);
+
+    if (entry == NULL)
+        return SHARED_HEALTH_ASK;
+    switch (shared_status_of(key, atomic_load(&entry->status)).state) {
+    case SHARED_HEALTH_UNKNOWN:
+    case SHARED_HEALTH_UP:
+    case SHARED_HEALTH_RECOVERING:
+        return SHARED_HEALTH_ASK;
+    case SHARED_HEALTH_DOWN:
+        return claim_probe(table, entry, key, wall_ms) ? SHARED_HEALTH_PROBE : SHARED_HEALTH_LEAVE;
+    case SHARED_HEALTH_REFUSING:
+        break;
+    }
+    return SHARED_HEALTH_LEAVE;
+}
+
 bool
 shared_health_may_ask(struct shared_table *table, const struct inet_endpoint *endpoint,
                       int64_t wall_ms)
 {
-    uint64_t key = shared_endpoint_key(table, endpoint), word;
-    struct shared_health_entry *entry = find_entry(table, key);
-    bool is_probing;
-    int64_t probe_at_ms;
+    return shared_health_ask(table, endpoint, wall_ms) != SHARED_HEALTH_LEAVE;
+}
 
-    if (entry == NULL || status_of(key, atomic_load(&entry->status)).state != SHARED_HEALTH_DOWN)
-        return true;
-    word = atomic_load(&entry->probe);
-    probe_at_ms = probe_of(key, word, &is_probing);
-    if (wall_ms < probe_at_ms &&
-        !is_of_another_clock(table, probe_at_ms, since_of(key, atomic_load(&entry->since)),
-                             wall_ms))
-        return false;
-    return atomic_compare_exchange_strong(&entry->probe, &word,
-                                          probe_word(key, wall_ms + PROBE_LEASE_MS, true));
+bool
+shared_health_may_probe(struct shared_table *table, const struct inet_endpoint *endpoint,
+                        int64_t wall_ms)
+{
+    uint64_t key = shared_endpoint_key(table, endpoint);
+    struct shared_health_entry *entry = shared_health_find(table, key);
+
+    return entry != NULL &&
+           shared_health_stops(shared_status_of(key, atomic_load(&entry->status)).state) &&
+           claim_probe(table, entry, key, wall_ms);
 }
 
 bool
@@ -218,26 +176,29 @@ shared_health_succeeded(struct shared_table *table, const struct inet_endpoint *
                         int64_t wall_ms)
 {
     uint64_t key = shared_endpoint_key(table, endpoint);
-    struct shared_health_entry *entry = find_or_claim(table, key, wall_ms);
+    struct shared_health_entry *entry = shared_health_claim(table, key, wall_ms);
     uint64_t word = atomic_load(&entry->status);
-    struct status was;
+    uint64_t up = shared_status_word(key, (struct shared_status){.state = SHARED_HEALTH_UP});
 
-    touch(entry, wall_ms);
-    do {
-        was = status_of(key, word);
-        if (was.state == SHARED_HEALTH_UP)
+    shared_health_touch(entry, wall_ms);
+    for (;;) {
+        enum shared_health_state state = shared_status_of(key, word).state;
+
+        if (state == SHARED_HEALTH_DOWN) {
+            if (shared_health_begin_recovery(entry, key, &word, wall_ms))
+                return true;
+        } else if (state != SHARED_HEALTH_UNKNOWN)
             return false;
-    } while (!atomic_compare_exchange_weak(
-        &entry->status, &word, status_word(key, (struct status){.state = SHARED_HEALTH_UP})));
-    atomic_store(&entry->since, since_word(key, wall_ms));
-    describe(entry, endpoint);
-    return was.state == SHARED_HEALTH_DOWN;
+        else if (atomic_compare_exchange_weak(&entry->status, &word, up)) {
+            atomic_store(&entry->since, shared_value_word(key, (uint64_t)wall_ms));
+            shared_health_describe(entry, endpoint);
+            return false;
+        }
+    }
 }
 
-/* min, 2 min, 4 min ... max, each up to a quarter shorter, so that many backends do not fall in
- * step. */
-static int64_t
-pause_ms(unsigned failures, int64_t min_ms, int64_t max_ms)
+int64_t
+shared_health_pause_ms(unsigned failures, int64_t min_ms, int64_t max_ms)
 {
     int64_t pause = min_ms;
     uint32_t random;
@@ -250,24 +211,33 @@ pause_ms(unsigned failures, int64_t min_ms, int64_t max_ms)
     return pause - (int64_t)(random % (uint64_t)(pause / 4 + 1));
 }
 
+bool
+shared_health_probe_ended(struct shared_health_entry *entry, uint64_t key, int64_t next_ms)
+{
+    uint64_t probe = atomic_load(&entry->probe);
+    bool is_probing;
+
+    (void)shared_probe_of(key, probe, &is_probing);
+    return is_probing && atomic_compare_exchange_strong(&entry->probe, &probe,
+                                                        shared_probe_word(key, next_ms, false));
+}
+
 /* Already down: the one who had claimed the probe reports its failure. */
 static void
 probe_failed(struct shared_health_entry *entry, uint64_t key, enum shared_health_reason reason,
              int64_t wall_ms, int64_t min_ms, int64_t max_ms)
 {
-    uint64_t word = atomic_load(&entry->status), probe = atomic_load(&entry->probe);
-    struct status s = status_of(key, word);
-    unsigned failures = s.failures < FAILURES_MAX ? s.failures + 1 : FAILURES_MAX;
-    bool is_probing;
+    uint64_t word = atomic_load(&entry->status);
+    struct shared_status s = shared_status_of(key, word);
 
-    (void)probe_of(key, probe, &is_probing);
-    if (!is_probing || s.state != SHARED_HEALTH_DOWN ||
-        !atomic_compare_exchange_strong(
-            &entry->probe, &probe,
-            probe_word(key, wall_ms + pause_ms(failures, min_ms, max_ms), false)))
+    if (s.failures < SHARED_FAILURES_MAX)
+        s.failures++;
+    if (s.state != SHARED_HEALTH_DOWN ||
+        !shared_health_probe_ended(entry, key,
+                                   wall_ms + shared_health_pause_ms(s.failures, min_ms, max_ms)))
         return;
-    s = (struct status){SHARED_HEALTH_DOWN, reason, failures};
-    (void)atomic_compare_exchange_strong(&entry->status, &word, status_word(key, s));
+    s.reason = reason;
+    (void)atomic_compare_exchange_strong(&entry->status, &word, shared_status_word(key, s));
 }
 
 bool
@@ -276,24 +246,30 @@ shared_health_failed(struct shared_table *table, const struct inet_endpoint *end
                      int64_t probe_max_ms)
 {
     uint64_t key = shared_endpoint_key(table, endpoint);
-    struct shared_health_entry *entry = find_or_claim(table, key, wall_ms);
+    struct shared_health_entry *entry = shared_health_claim(table, key, wall_ms);
     uint64_t word = atomic_load(&entry->status), down;
 
     if (probe_max_ms > table->probe_max_ms)
         table->probe_max_ms = probe_max_ms;
-    touch(entry, wall_ms);
-    down = status_word(key, (struct status){SHARED_HEALTH_DOWN, reason, 1});
-    while (status_of(key, word).state != SHARED_HEALTH_DOWN) {
+    shared_health_touch(entry, wall_ms);
+    down = shared_status_word(key, (struct shared_status){SHARED_HEALTH_DOWN, reason, 1});
+    while (!shared_health_stops(shared_status_of(key, word).state)) {
+        int64_t pause_ms = shared_health_pause_ms(1, probe_min_ms, probe_max_ms);
+
         /* Written first: between the two, `down` without a moment for its probe would be probed at
          * once by all. */
-        atomic_store(&entry->since, since_word(key, wall_ms));
-        atomic_store(&entry->probe,
-                     probe_word(key, wall_ms + pause_ms(1, probe_min_ms, probe_max_ms), false));
-        describe(entry, endpoint);
-        if (atomic_compare_exchange_weak(&entry->status, &word, down))
+        atomic_store(&entry->since, shared_value_word(key, (uint64_t)wall_ms));
+        atomic_store(&entry->probe, shared_probe_word(key, wall_ms + pause_ms, false));
+        shared_health_describe(entry, endpoint);
+        if (atomic_compare_exchange_weak(&entry->status, &word, down)) {
+            shared_health_completed(table, endpoint);
             return true;
+        }
     }
-    probe_failed(entry, key, reason, wall_ms, probe_min_ms, probe_max_ms);
+    if (shared_status_of(key, word).state == SHARED_HEALTH_DOWN)
+        probe_failed(entry, key, reason, wall_ms, probe_min_ms, probe_max_ms);
+    else
+        shared_health_refusing_failed(table, entry, key, wall_ms, probe_min_ms, probe_max_ms);
     return false;
 }
 
@@ -302,98 +278,63 @@ shared_health_probe_now(struct shared_table *table, const struct inet_endpoint *
                         int64_t wall_ms)
 {
     uint64_t key = shared_endpoint_key(table, endpoint);
-    struct shared_health_entry *entry = find_entry(table, key);
+    struct shared_health_entry *entry = shared_health_find(table, key);
     uint64_t word;
 
-    if (entry == NULL || status_of(key, atomic_load(&entry->status)).state != SHARED_HEALTH_DOWN)
+    if (entry == NULL ||
+        !shared_health_stops(shared_status_of(key, atomic_load(&entry->status)).state))
         return;
     /* A probe that runs now was begun before this was known: its failure means nothing any more. */
     word = atomic_load(&entry->probe);
-    (void)atomic_compare_exchange_strong(&entry->probe, &word, probe_word(key, wall_ms, false));
+    (void)atomic_compare_exchange_strong(&entry->probe, &word,
+                                         shared_probe_word(key, wall_ms, false));
 }
 
-/* --- Looking. */
+/* --- Transactions that break off. */
 
+/* Is this the third different one in a row? */
 static bool
-copy_entry(const struct shared_table *table, uint64_t key, struct shared_health_entry *entry,
-           struct shared_health *health)
+is_third(struct shared_health_entry *entry, uint64_t key, uint64_t fingerprint)
 {
-    struct status s = status_of(key, atomic_load(&entry->status));
-    uint64_t family_port = atomic_load(&entry->family_port);
-    uint64_t addr[2] = {atomic_load(&entry->addr[0]), atomic_load(&entry->addr[1])};
-    bool is_probing;
+    uint64_t value = fingerprint & SHARED_VALUE_MASK, mine;
 
-    *health = (struct shared_health){
-        .endpoint = {.family = (uint8_t)(family_port >> 16), .port = (uint16_t)family_port},
-        .state = (enum shared_health_state)s.state,
-        .reason = (enum shared_health_reason)s.reason,
-        .since_ms = since_of(key, atomic_load(&entry->since)),
-        .failures = s.failures,
-    };
-    memcpy(health->endpoint.addr, addr, sizeof addr);
-    if (s.state == SHARED_HEALTH_DOWN)
-        health->next_probe_at_ms = probe_of(key, atomic_load(&entry->probe), &is_probing);
-    return s.state != SHARED_HEALTH_UNKNOWN && s.state < ARRAY_SIZE(state_words) &&
-           s.reason < ARRAY_SIZE(reason_texts) &&
-           shared_endpoint_key(table, &health->endpoint) == key;
-}
+    if (value == 0)
+        value = 1;
+    mine = shared_value_word(key, value);
+    for (size_t i = 0; i < ARRAY_SIZE(entry->broken); i++) {
+        uint64_t word = atomic_load(&entry->broken[i]);
 
-int
-shared_health_get(const struct shared_table *table, const struct inet_endpoint *endpoint,
-                  struct shared_health *health)
-{
-    uint64_t key = shared_endpoint_key(table, endpoint);
-    struct shared_health_entry *entry = find_entry(table, key);
-
-    return entry != NULL && copy_entry(table, key, entry, health) ? ERR_OK : ERR_NOT_FOUND;
-}
-
-void
-shared_health_each(const struct shared_table *table,
-                   void (*each)(void *ctx, const struct shared_health *health), void *ctx)
-{
-    struct shared_memory *m = table->memory;
-
-    for (unsigned i = 0; i < SHARED_HEALTH_MAX; i++) {
-        uint64_t key = atomic_load(&m->health_keys[i]);
-        struct shared_health health;
-
-        if (key != 0 && copy_entry(table, key, &m->health[i], &health))
-            each(ctx, &health);
+        while (shared_value_of(key, word) == 0)
+            if (atomic_compare_exchange_weak(&entry->broken[i], &word, mine))
+                return i + 1 == ARRAY_SIZE(entry->broken);
+        if (word == mine)
+            return i + 1 == ARRAY_SIZE(entry->broken);
     }
+    return true; /* whoever wrote the third has not come to its end */
 }
 
 bool
-shared_health_is_sane(const struct shared_health *health)
+shared_health_broke(struct shared_table *table, const struct inet_endpoint *endpoint,
+                    uint64_t fingerprint, int64_t wall_ms, int64_t probe_min_ms,
+                    int64_t probe_max_ms)
 {
-    return (health->state == SHARED_HEALTH_UP || health->state == SHARED_HEALTH_DOWN) &&
-           (unsigned)health->reason < ARRAY_SIZE(reason_texts) &&
-           health->failures <= FAILURES_MAX && health->since_ms >= 0 &&
-           (uint64_t)health->since_ms <= TIME_MASK && health->next_probe_at_ms >= 0 &&
-           (uint64_t)health->next_probe_at_ms <= TIME_MASK;
+    uint64_t key = shared_endpoint_key(table, endpoint);
+    struct shared_health_entry *entry = shared_health_claim(table, key, wall_ms);
+
+    shared_health_describe(entry, endpoint);
+    return is_third(entry, key, fingerprint) &&
+           shared_health_failed(table, endpoint, SHARED_REASON_BROKEN, wall_ms, probe_min_ms,
+                                probe_max_ms);
 }
 
-/* `down` comes last, as in shared_health_failed. */
 void
-shared_health_restore(struct shared_table *table, const struct shared_health *health,
-                      int64_t wall_ms)
+shared_health_completed(struct shared_table *table, const struct inet_endpoint *endpoint)
 {
-    uint64_t key = shared_endpoint_key(table, &health->endpoint);
-    struct shared_health_entry *entry = find_or_claim(table, key, wall_ms);
-    uint64_t word = atomic_load(&entry->status);
+    uint64_t key = shared_endpoint_key(table, endpoint);
+    struct shared_health_entry *entry = shared_health_find(table, key);
 
-    if (status_of(key, word).state != SHARED_HEALTH_UNKNOWN)
+    if (entry == NULL || shared_value_of(key, atomic_load(&entry->broken[0])) == 0)
         return;
-    atomic_store(&entry->since, since_word(key, health->since_ms));
-    atomic_store(&entry->probe, probe_word(key, health->next_probe_at_ms, false));
-    describe(entry, &health->endpoint);
-    (void)atomic_compare_exchange_strong(
-        &entry->status, &word,
-        status_word(key, (struct status){health->state, health->reason, health->failures}));
-}
-
-uint64_t
-shared_health_evictions(const struct shared_table *table)
-{
-    return atomic_load(&table->memory->header.evictions);
+    for (size_t i = ARRAY_SIZE(entry->broken); i-- > 0;)
+        atomic_store(&entry->broken[i], 0);
 }

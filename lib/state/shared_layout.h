@@ -22,7 +22,7 @@
 #include "state/shared_use.h"
 
 #define SHARED_MAGIC "PSTNSHRD"
-#define SHARED_LAYOUT 4
+#define SHARED_LAYOUT 5
 #define SHARED_HEALTH_MAX 1024 /* endpoints; a power of two */
 #define SHARED_USE_MAX 8192    /* customers with mail on one day */
 #define SHARED_SLOTS_MAX 1024  /* endpoints to which one worker holds connections */
@@ -57,11 +57,15 @@ struct shared_use_entry {
 };
 
 struct shared_health_entry {
-    _Atomic uint64_t status;     /* state 2, reason 6, failures 16, tag 40 */
-    _Atomic uint64_t since;      /* wall clock ms 44, tag 20 */
+    _Atomic uint64_t status;     /* state 3, reason 5, failures 16, tag 40 */
+    _Atomic uint64_t since;      /* wall clock ms 44, tag 20; so all that follow */
     _Atomic uint64_t probe;      /* wall clock ms 44, somebody is probing 1, tag 19 */
     _Atomic uint64_t touched_at; /* wall clock ms: the oldest is evicted */
     _Atomic uint64_t addr[2], family_port;
+    _Atomic uint64_t tally;      /* of verdicts: all 8, accepted 8, refused and known valid 8 */
+    _Atomic uint64_t refused[3]; /* hashes of recipients known valid */
+    _Atomic uint64_t good;       /* probes of one that refuses: in a row 3, the last one's second */
+    _Atomic uint64_t broken[3];  /* fingerprints of messages whose transactions broke, in a row */
 };
 
 enum shared_inflight_state { SHARED_INFLIGHT_FREE, SHARED_INFLIGHT_CLAIMED, SHARED_INFLIGHT_FULL };
@@ -117,8 +121,9 @@ struct shared_memory {
 
 struct shared_table {
     struct shared_memory *memory;
-    int64_t probe_max_ms; /* this process's own: the longest pause it has been asked for */
-    uint64_t day;         /* of shared_use, between these two moments */
+    int64_t probe_max_ms;  /* this process's own: the longest pause it has been asked for */
+    int64_t good_apart_ms; /* this process's own, for tests; 0: as designed */
+    uint64_t day;          /* of shared_use, between these two moments */
     int64_t day_seen_ms, day_ends_ms;
     uint64_t drains_seen; /* of the header's, when this process looked last */
 };

@@ -27,15 +27,16 @@
 
 #define MAGIC "PSTNSNAP"
 #define MAGIC_BYTES 8
-#define VERSION 1
+#define VERSION 2
 #define WRITTEN_AT (MAGIC_BYTES + 4)
 #define CHECK_BYTES 8
 #define HEADER_BYTES (WRITTEN_AT + 8 + SIPHASH_KEY_SIZE)
 #define BYTES_MAX (16u << 20) /* several times the largest there can be */
 #define MINUTE_MS 60000
-#define AHEAD_MAX_MS (10 * MINUTE_MS) /* a clock may be so far behind and is not taken for wrong \
-                                       */
-#define COUNT_MAX ((1u << 24) - 1)    /* of a window's minute */
+#define AHEAD_MAX_MS                                                                          \
+    (10 * MINUTE_MS)               /* a clock may be so far behind and is not taken for wrong \
+                                    */
+#define COUNT_MAX ((1u << 24) - 1) /* of a window's minute */
 
 /* --- Numbers of few octets: seven bits each, the lowest first. */
 
@@ -139,6 +140,13 @@ put_health(void *ctx, const struct shared_health *health)
     put_u16(b, (uint16_t)health->failures);
     put_u64(b, (uint64_t)health->since_ms);
     put_u64(b, (uint64_t)health->next_probe_at_ms);
+    put_u8(b, (uint8_t)health->verdicts);
+    put_u8(b, (uint8_t)health->accepted);
+    put_u8(b, (uint8_t)health->refused);
+    put_u8(b, (uint8_t)health->good_probes);
+    put_u64(b, (uint64_t)health->good_at_ms);
+    for (size_t i = 0; i < ARRAY_SIZE(health->refused_hashes); i++)
+        put_u64(b, health->refused_hashes[i]);
 }
 
 void
@@ -330,6 +338,13 @@ get_health(struct reading *r)
         h.failures = get_u16(&r->d);
         h.since_ms = (int64_t)get_u64(&r->d);
         h.next_probe_at_ms = (int64_t)get_u64(&r->d);
+        h.verdicts = get_u8(&r->d);
+        h.accepted = get_u8(&r->d);
+        h.refused = get_u8(&r->d);
+        h.good_probes = get_u8(&r->d);
+        h.good_at_ms = (int64_t)get_u64(&r->d);
+        for (size_t i = 0; i < ARRAY_SIZE(h.refused_hashes); i++)
+            h.refused_hashes[i] = get_u64(&r->d);
         require(r, (h.endpoint.family == 4 || h.endpoint.family == 6) && shared_health_is_sane(&h));
         if (r->table == NULL || r->d.failed)
             continue;

@@ -58,8 +58,20 @@ uint64_t shared_counter_sum(const struct shared_table *table, enum shared_counte
 const char *shared_counter_word(enum shared_counter counter);
 
 /* --- Health of a backend, by endpoint (DESIGN section 5). */
-enum shared_health_state { SHARED_HEALTH_UNKNOWN, SHARED_HEALTH_UP, SHARED_HEALTH_DOWN };
+enum shared_health_state {
+    SHARED_HEALTH_UNKNOWN,
+    SHARED_HEALTH_UP,
+    SHARED_HEALTH_DOWN,
+    SHARED_HEALTH_RECOVERING, /* back from an outage; its first twenty verdicts are counted */
+    SHARED_HEALTH_REFUSING,   /* back, and refuses recipients known valid: nobody asks it */
+};
 const char *shared_health_word(enum shared_health_state state);
+/* Sessions are answered, and queues stopped, without asking it. */
+static inline bool
+shared_health_stops(enum shared_health_state state)
+{
+    return state == SHARED_HEALTH_DOWN || state == SHARED_HEALTH_REFUSING;
+}
 
 enum shared_health_reason {
     SHARED_REASON_NONE,
@@ -69,37 +81,95 @@ enum shared_health_reason {
     SHARED_REASON_EHLO,
     SHARED_REASON_LOST,
     SHARED_REASON_CLOSING,
-    SHARED_REASON_TLS, /* needed, and not offered, refused or failed */
+    SHARED_REASON_TLS,     /* needed, and not offered, refused or failed */
+    SHARED_REASON_BROKEN,  /* three messages' transactions in a row broke behind MAIL */
+    SHARED_REASON_REFUSES, /* recipients known valid */
 };
 const char *
 shared_reason_text(enum shared_health_reason reason); /* "connection refused or impossible", ... */
 
+#define SHARED_GOOD_PROBES 3
+#define SHARED_GOOD_PROBES_APART_MS (5 * 60 * 1000)
 struct shared_health { /* a copy */
     struct inet_endpoint endpoint;
     enum shared_health_state state;
     enum shared_health_reason reason;
-    int64_t since_ms, next_probe_at_ms; /* wall clock */
+    int64_t since_ms, next_probe_at_ms; /* wall clock; next: while down or refusing */
+    bool is_probing;                    /* somebody has claimed a probe that may run until then */
     uint32_t failures;                  /* in a row */
+    /* While recovering, and as it was when it became refusing: */
+    unsigned verdicts, accepted, refused; /* refused: of recipients known valid; 255 is "or more" */
+    uint64_t refused_hashes[3];
+    unsigned good_probes; /* while refusing: in a row */
+    int64_t good_at_ms;   /* the last of them */
 };
+/* The state's word for people: also "probing". */
+const char *shared_health_shown(const struct shared_health *health, int64_t wall_ms);
 
-/* May this backend be asked now?  true: up or unknown, or down with an overdue probe that the
- * caller has just claimed (next_probe_at moved on by compare-and-swap, so that one asks and the
- * others do not).  false: known to be down. */
+/* May this backend be asked now?  ASK: nothing speaks against it.  PROBE: it is down, its probe was
+ * overdue and the caller has just claimed it (the moment moved on by compare-and-swap, so that one
+ * asks and the others do not): its transaction is the probe.  LEAVE: down or refusing. */
+enum shared_health_leave { SHARED_HEALTH_ASK, SHARED_HEALTH_PROBE, SHARED_HEALTH_LEAVE };
+enum shared_health_leave shared_health_ask(struct shared_table *table,
+                                           const struct inet_endpoint *endpoint, int64_t wall_ms);
+/* ASK or PROBE. */
 bool shared_health_may_ask(struct shared_table *table, const struct inet_endpoint *endpoint,
                            int64_t wall_ms);
-/* Returns true if this call brought it back from down (the caller logs it). */
+/* Down or refusing, with an overdue probe that the caller has just claimed.  Its end is told by
+ * _succeeded or _failed; at one that refuses by _failed or _probed. */
+bool shared_health_may_probe(struct shared_table *table, const struct inet_endpoint *endpoint,
+                             int64_t wall_ms);
+/* EHLO was answered.  Returns true if this call brought it back from down (the caller logs it); it
+ * is recovering then. One that refuses stays so. */
 bool shared_health_succeeded(struct shared_table *table, const struct inet_endpoint *endpoint,
                              int64_t wall_ms);
 /* A failure before MAIL on a fresh connection: down at once, next probe after a jittered pause that
  * grows from min to max.  Returns true if this call changed the state (the caller logs it).  While
- * it is down only the failure of a claimed probe counts, not those of sessions that were under way.
- */
+ * it is down or refusing only the failure of a claimed probe counts, not those of sessions that
+ * were under way. */
 bool shared_health_failed(struct shared_table *table, const struct inet_endpoint *endpoint,
                           enum shared_health_reason reason, int64_t wall_ms, int64_t probe_min_ms,
                           int64_t probe_max_ms);
-/* Somebody says that it is back: while it is down, the next who asks may probe it. */
+/* A message's transaction broke behind MAIL.  fingerprint: shared_fingerprint with a size of 0.
+ * True: it was the third different one in a row, and this call made the backend down. */
+bool shared_health_broke(struct shared_table *table, const struct inet_endpoint *endpoint,
+                         uint64_t fingerprint, int64_t wall_ms, int64_t probe_min_ms,
+                         int64_t probe_max_ms);
+/* A transaction came to its end, whatever that was: the row of broken ones ends. */
+void shared_health_completed(struct shared_table *table, const struct inet_endpoint *endpoint);
+/* Somebody says that it is back: while it is down or refusing, the next who asks may probe it. */
 void shared_health_probe_now(struct shared_table *table, const struct inet_endpoint *endpoint,
                              int64_t wall_ms);
+/* Cheap. */
+enum shared_health_state shared_health_state_of(const struct shared_table *table,
+                                                const struct inet_endpoint *endpoint,
+                                                int64_t wall_ms);
+
+/* What a backend has said to a RCPT, or to MAIL for a recipient. */
+enum shared_verdict {
+    SHARED_VERDICT_ACCEPTED,
+    SHARED_VERDICT_REFUSED,       /* a recipient of whom nothing was known */
+    SHARED_VERDICT_REFUSED_KNOWN, /* a recipient known to be valid */
+};
+enum shared_health_news { SHARED_HEALTH_NO_NEWS, SHARED_HEALTH_NOW_UP, SHARED_HEALTH_NOW_REFUSING };
+/* Counts while it recovers, nothing else; cheap otherwise.  News are the caller's to log. */
+enum shared_health_news shared_health_verdict(struct shared_table *table,
+                                              const struct inet_endpoint *endpoint,
+                                              enum shared_verdict verdict, uint64_t recipient_hash,
+                                              int64_t wall_ms, int64_t probe_min_ms);
+/* key: smtp_path_key. Never 0. */
+uint64_t shared_recipient_hash(const struct shared_table *table, uint32_t customer_id,
+                               const char *key);
+/* What the claimed probe of a backend that refuses has found: it has taken a recipient known valid,
+ * or not.  True: it was the third good one, each five minutes behind the one before; this call has
+ * made it recovering. */
+bool shared_health_probed(struct shared_table *table, const struct inet_endpoint *endpoint,
+                          bool good, int64_t wall_ms, int64_t probe_min_ms, int64_t probe_max_ms);
+/* An operator's word: true if it was refusing and is recovering now. */
+bool shared_health_release(struct shared_table *table, const struct inet_endpoint *endpoint,
+                           int64_t wall_ms);
+/* For tests: the good probes of this process need be no further apart. */
+void shared_health_set_good_apart(struct shared_table *table, int64_t apart_ms);
 /* ERR_NOT_FOUND: nothing known. */
 MUST_USE int shared_health_get(const struct shared_table *table,
                                const struct inet_endpoint *endpoint, struct shared_health *health);

@@ -417,8 +417,8 @@ static const struct {
     int want;
 } others[] = {
     {"foreign", 0, "GARBAGE!", ERR_CORRUPT},
-    {"of an older version", 8, "\0", ERR_VERSION},
-    {"of a newer version", 8, "\2", ERR_VERSION},
+    {"of an older version", 8, "\1", ERR_VERSION},
+    {"of a newer version", 8, "\3", ERR_VERSION},
     {"written in a time to come", 17, "\7", ERR_RANGE},
     {"written before all times", 19, "\x80", ERR_RANGE},
 };

@@ -270,7 +270,7 @@ Test(shared_table, P10_who_is_said_to_be_back_is_probed_at_once_by_one)
     cr_expect(shared_health_succeeded(table, &e, NOW + 7));
     shared_health_probe_now(table, &e, NOW + 8);
     cr_assert_eq(shared_health_get(table, &e, &h), ERR_OK);
-    cr_expect_eq(h.state, SHARED_HEALTH_UP);
+    cr_expect_eq(h.state, SHARED_HEALTH_RECOVERING);
 }
 
 Test(shared_table, a_prober_that_died_is_replaced)
