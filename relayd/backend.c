@@ -41,6 +41,8 @@ struct backend_link {
     enum link_state state;
     unsigned uses;
     unsigned progress; /* of the engine, when the deadline was last set */
+    bool timed_out;
+    int64_t ready_by_ms; /* being made: until then EHLO is answered */
     int64_t idle_since_ms;
     const struct backend_user_ops *ops;
     void *ctx;
@@ -142,9 +144,11 @@ link_quit(struct backend_link *link)
 static enum shared_health_reason
 reason_of(enum smtp_phase phase, bool timed_out)
 {
+    if (timed_out)
+        return SHARED_REASON_TIMEOUT;
     switch (phase) {
     case SMTP_PHASE_CONNECT:
-        return timed_out ? SHARED_REASON_TIMEOUT : SHARED_REASON_CONNECT;
+        return SHARED_REASON_CONNECT;
     case SMTP_PHASE_BANNER:
         return SHARED_REASON_BANNER;
     case SMTP_PHASE_EHLO:
@@ -332,7 +336,7 @@ on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply 
 
     if (link->conn == NULL) /* dropped by its user inside an earlier event of this turn */
         return;
-    link_lost(link, phase, dot_sent, false, reply);
+    link_lost(link, phase, dot_sent, link->timed_out, reply);
 }
 
 static const struct smtp_client_ops client_ops = {
@@ -343,6 +347,19 @@ static const struct smtp_client_ops client_ops = {
 };
 
 /* --- Events of the connection. */
+
+/* Whoever waits for a link that is being made waits no longer than backend-connect-timeout,
+ * whatever the backend does behind the connection. */
+static int64_t
+link_timeout_ms(const struct backend_link *link)
+{
+    int64_t ms = smtp_client_timeout_ms(link->client);
+    int64_t left_ms = link->ready_by_ms - loop_now_ms(link->target->pool->worker->loop);
+
+    if (link->state != LINK_GREETING || left_ms > ms)
+        return ms;
+    return left_ms > 1 ? left_ms : 1;
+}
 
 static void
 on_connected(struct backend_link *link)
@@ -375,11 +392,12 @@ on_conn(void *ctx, enum conn_event event)
             backend_link_flush(link);
         return;
     case CONN_DRAINED:
-        conn_deadline(link->conn, smtp_client_timeout_ms(link->client));
+        conn_deadline(link->conn, link_timeout_ms(link));
         if (link->state == LINK_BUSY)
             link->ops->on_drained(link->ctx);
         return;
     case CONN_TIMEOUT:
+        link->timed_out = true;
         if (link->client)
             smtp_client_timeout(link->client);
         else
@@ -406,6 +424,7 @@ link_open(struct backend_target *t)
     link = mem_alloc(sizeof *link);
     link->target = t;
     link->state = LINK_CONNECTING;
+    link->ready_by_ms = loop_now_ms(w->loop) + (int64_t)w->config->backend_connect_timeout_ms;
     if (conn_connect(w->loop, &t->endpoint, NULL, w->config->backend_connect_timeout_ms, on_conn,
                      link, &link->conn) < 0) {
         shared_slot_give(w->table, w->slot, &t->endpoint);
@@ -594,7 +613,7 @@ backend_link_flush(struct backend_link *link)
     if (progress == link->progress)
         return;
     link->progress = progress;
-    conn_deadline(link->conn, smtp_client_timeout_ms(link->client));
+    conn_deadline(link->conn, link_timeout_ms(link));
 }
 
 void

@@ -61,6 +61,9 @@ struct transaction {
     bool known_down;
     struct smtp_reply away_reply;
     struct state_query *query;
+    int64_t rcpt_at_ms;        /* of the loop */
+    struct smtp_reply refusal; /* of a backend that is watched, until it is known of whom */
+    bool refusal_is_to_mail;
 
     struct backend_wait *wait;
     struct backend_link *link;
@@ -104,6 +107,24 @@ void transaction_record_refusal(struct transaction *t, const struct smtp_reply *
 void transaction_record_message(struct transaction *t, const char *verdict,
                                 const struct smtp_reply *reply);
 void transaction_log_duplicate(struct transaction *t, const char *why);
+
+/* --- transaction_rcpt.c */
+/* What the backend said, or that it cannot say anything, decides over the recipient at hand. */
+void transaction_resolve(struct transaction *t, struct decision_rcpt_input input);
+
+/* --- transaction_health.c */
+/* The backend has answered for the recipient at hand.  True: it is watched and has refused; the
+ * recipient is resolved later. */
+bool transaction_health_hears(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+                              const struct smtp_reply *reply);
+/* Away or lost, behind MAIL, on a link that had not been reused for it. */
+void transaction_health_broke(struct transaction *t);
+void transaction_health_completed(struct transaction *t); /* the dot was answered */
+/* The recipient at hand is known valid, and its backends are not asked: those that refuse, and
+ * whose probe is overdue, are probed with it. */
+void transaction_health_probe(struct transaction *t);
+/* The sender has waited so long for the recipient at hand that no further backend is tried. */
+bool transaction_health_is_late(const struct transaction *t);
 
 /* --- transaction_dot.c */
 /* Answers DATA when the content has its place, or can have none. */

@@ -105,9 +105,8 @@ accept_recipient(struct transaction *t, enum spool_side side)
     transaction_answer(t, &reply);
 }
 
-/* What the backend said, or that it cannot say anything, decides over the recipient at hand. */
-static void
-resolve(struct transaction *t, struct decision_rcpt_input input)
+void
+transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
 {
     struct decision_rcpt d;
     struct smtp_reply reply;
@@ -145,15 +144,17 @@ static void
 resolve_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
               const struct smtp_reply *reply)
 {
-    resolve(t, (struct decision_rcpt_input){
-                   .backend = DECISION_BACKEND_ASKED,
-                   .class = class,
-                   .reply = reply,
-                   .reply_is_to_mail = phase == SMTP_PHASE_MAIL,
-                   .known = DECISION_KNOWN_NOT,
-                   /* An acceptance is always told: it takes back an earlier refusal. */
-                   .is_picky = true,
-               });
+    if (transaction_health_hears(t, phase, class, reply))
+        return;
+    transaction_resolve(t, (struct decision_rcpt_input){
+                               .backend = DECISION_BACKEND_ASKED,
+                               .class = class,
+                               .reply = reply,
+                               .reply_is_to_mail = phase == SMTP_PHASE_MAIL,
+                               .known = DECISION_KNOWN_NOT,
+                               /* An acceptance is always told: it takes back an earlier refusal. */
+                               .is_picky = true,
+                           });
 }
 
 /* --- The backend is away: what is known about this recipient? */
@@ -164,12 +165,15 @@ on_known(void *ctx, enum state_recipient known)
     struct transaction *t = ctx;
 
     t->query = NULL;
-    resolve(t, (struct decision_rcpt_input){
-                   .backend = t->known_down ? DECISION_BACKEND_DOWN : DECISION_BACKEND_ASKED,
-                   .class = SMTP_CLASS_AWAY,
-                   .reply = t->away_reply.code ? &t->away_reply : NULL,
-                   .known = decision_known_of(known, false),
-               });
+    if (known == STATE_RECIPIENT_VALID)
+        transaction_health_probe(t);
+    transaction_resolve(
+        t, (struct decision_rcpt_input){
+               .backend = t->known_down ? DECISION_BACKEND_DOWN : DECISION_BACKEND_ASKED,
+               .class = SMTP_CLASS_AWAY,
+               .reply = t->away_reply.code ? &t->away_reply : NULL,
+               .known = decision_known_of(known, false),
+           });
 }
 
 static void
@@ -198,8 +202,11 @@ take_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
 
     t->link_answered = true;
     if (phase == SMTP_PHASE_DOT || (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)) {
-        if (class == SMTP_CLASS_AWAY || class == SMTP_CLASS_UNKNOWN)
+        if (class == SMTP_CLASS_AWAY || class == SMTP_CLASS_UNKNOWN) {
+            transaction_health_broke(t);
             backend_link_drop(&t->link);
+        } else if (phase == SMTP_PHASE_DOT)
+            transaction_health_completed(t);
         transaction_decide_dot(t, phase, class, reply);
         return;
     }
@@ -210,6 +217,8 @@ take_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
         backend_link_drop(&t->link);
         if (stale)
             t->next_backend--;
+        else
+            transaction_health_broke(t);
         ask(t);
         return;
     }
@@ -247,13 +256,16 @@ on_lost(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply
         t->away_reply = *reply;
     if (t->stage == STAGE_DELIVERING) {
         t->stage = STAGE_CONTENT;
+        transaction_health_broke(t);
         transaction_decide_dot(t, phase, dot_sent ? SMTP_CLASS_UNKNOWN : SMTP_CLASS_AWAY, reply);
         return;
     }
-    if (!t->pending)
+    if (!t->pending || t->query) /* the state process is asked: what the backend said stands */
         return;
     if (stale)
         t->next_backend--;
+    else
+        transaction_health_broke(t);
     ask(t);
 }
 
@@ -317,7 +329,7 @@ next_backend(struct transaction *t)
 {
     int64_t now = clock_wall_ms();
 
-    while (t->next_backend < t->route.backend_count) {
+    while (t->next_backend < t->route.backend_count && !transaction_health_is_late(t)) {
         const struct registry_backend *b = &t->route.backends[t->next_backend++];
 
         if (!b->held && shared_health_may_ask(t->worker->table, &b->endpoint, now))
@@ -449,6 +461,7 @@ transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smt
     }
     t->route.domain = route.domain;
     t->pending = true;
+    t->rcpt_at_ms = loop_now_ms(t->worker->loop);
     smtp_path_key(&t->rcpt.path, t->rcpt_key);
     ask(t);
     return transaction_operation_end(t, reply);

@@ -28,6 +28,7 @@
 #include "relayd/backend.h"
 #include "relayd/capacity.h"
 #include "relayd/event_log.h"
+#include "relayd/probe.h"
 #include "relayd/session.h"
 
 #define BEAT_MS 1000
@@ -332,6 +333,8 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->slot = args->slot;
 #ifdef POSTERN_DEVELOPER
     w->crash_sender = getenv("POSTERN_TEST_CRASH_SENDER");
+    shared_health_set_good_apart(args->table,
+                                 strtoll(getenv("POSTERN_TEST_GOOD_APART_MS") ?: "0", NULL, 10));
 #endif
     w->table = args->table;
     w->tls = args->tls;
@@ -380,6 +383,7 @@ tear_down(struct worker *w)
         listener_close(&w->listeners[i]);
     free(w->listeners);
     arrival_free(&w->arrival);
+    probe_cancel_all(w);
     backend_pool_free(&w->pool);
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);

@@ -20,6 +20,7 @@ struct arrival;
 struct backend_pool;
 struct event_log;
 struct listener;
+struct probe;
 struct session;
 struct tls_server;
 
@@ -34,6 +35,7 @@ struct worker {
     struct state_client *state;
     struct spool_writer *writer;
     struct backend_pool *pool;
+    struct probe *probes; /* that run */
     struct event_log *events;
     struct arrival *arrival;
     struct session_times session_times;

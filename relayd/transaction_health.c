@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a transaction tells about its backend's health, and what that changes in it (DESIGN section
+ * 5).  While a backend recovers, its refusal of a recipient is looked at before the sender hears of
+ * it: the state process is asked whether the recipient is known valid.  If it has become `refusing`
+ * meanwhile, it counts as away for what is still under way to it.
+ */
+#include "relayd/transaction_private.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "relayd/probe.h"
+
+#define RCPT_MS \
+    30000 /* one RCPT with failover (the last attempt may need backend-connect-timeout) */
+
+/* --- Verdicts. */
+
+static void
+say_news(struct transaction *t, enum shared_health_news news)
+{
+    char text[INET_ENDPOINT_SIZE];
+
+    inet_endpoint_text(&t->backend, text);
+    if (news == SHARED_HEALTH_NOW_UP)
+        log_line(LOG_LEVEL_INFO, NULL, "backend-recovered", "endpoint=%s", text);
+    else if (news == SHARED_HEALTH_NOW_REFUSING)
+        log_line(LOG_LEVEL_ALARM, t->ref_text, "backend-refusing",
+                 "endpoint=%s customer=%s why=\"back from an outage, it refuses recipients that it "
+                 "took before\" effect=\"mail is kept and nothing is bounced\" remedy=\"mend the "
+                 "customer's server, then: relayctl backend release %s/N\"",
+                 text, t->route.customer.name, t->route.customer.name);
+}
+
+static void
+count(struct transaction *t, enum shared_verdict verdict)
+{
+    const struct worker *w = t->worker;
+    uint64_t hash = verdict == SHARED_VERDICT_REFUSED_KNOWN
+                        ? shared_recipient_hash(w->table, t->route.customer.id, t->rcpt_key)
+                        : 0;
+
+    say_news(t, shared_health_verdict(w->table, &t->backend, verdict, hash, clock_wall_ms(),
+                                      w->config->probe_interval_min_ms));
+}
+
+static void
+on_known(void *ctx, enum state_recipient known)
+{
+    struct transaction *t = ctx;
+    bool is_known = known == STATE_RECIPIENT_VALID;
+    bool refuses;
+
+    t->query = NULL;
+    count(t, is_known ? SHARED_VERDICT_REFUSED_KNOWN : SHARED_VERDICT_REFUSED);
+    refuses = shared_health_state_of(t->worker->table, &t->backend, clock_wall_ms()) ==
+              SHARED_HEALTH_REFUSING;
+    transaction_resolve(
+        t, (struct decision_rcpt_input){
+               .backend = refuses && is_known ? DECISION_BACKEND_DOWN : DECISION_BACKEND_RECOVERING,
+               .class = SMTP_CLASS_REFUSED,
+               .reply = &t->refusal,
+               .reply_is_to_mail = t->refusal_is_to_mail,
+               .known = decision_known_of(known, false),
+               .is_picky = true,
+           });
+}
+
+bool
+transaction_health_hears(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+                         const struct smtp_reply *reply)
+{
+    enum shared_health_state state;
+
+    if (class == SMTP_CLASS_OK)
+        count(t, SHARED_VERDICT_ACCEPTED);
+    if (class != SMTP_CLASS_REFUSED)
+        return false;
+    state = shared_health_state_of(t->worker->table, &t->backend, clock_wall_ms());
+    if (state != SHARED_HEALTH_RECOVERING && state != SHARED_HEALTH_REFUSING)
+        return false;
+    t->refusal = *reply;
+    t->refusal_is_to_mail = phase == SMTP_PHASE_MAIL;
+    t->query =
+        state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known, t);
+    return true;
+}
+
+/* --- Transactions that break. */
+
+void
+transaction_health_broke(struct transaction *t)
+{
+    const struct worker *w = t->worker;
+    const char *first = t->recipient_count ? t->recipients[0].address : t->rcpt.path.text;
+    char text[INET_ENDPOINT_SIZE];
+    uint64_t fingerprint;
+
+    if (t->session == NULL)
+        return;
+    fingerprint =
+        shared_fingerprint(w->table, session_peer(t->session), t->mail.path.text, first, 0);
+    if (shared_health_broke(w->table, &t->backend, fingerprint, clock_wall_ms(),
+                            w->config->probe_interval_min_ms, w->config->probe_interval_max_ms))
+        log_line(LOG_LEVEL_WARN, t->ref_text, "backend-down", "endpoint=%s reason=\"%s\"",
+                 inet_endpoint_text(&t->backend, text), shared_reason_text(SHARED_REASON_BROKEN));
+}
+
+void
+transaction_health_completed(struct transaction *t)
+{
+    shared_health_completed(t->worker->table, &t->backend);
+}
+
+/* --- Probes of backends that refuse, which are not asked about the message itself. */
+
+void
+transaction_health_probe(struct transaction *t)
+{
+    int64_t now_ms = clock_wall_ms();
+
+    for (unsigned i = 0; i < t->route.backend_count; i++) {
+        const struct registry_backend *b = &t->route.backends[i];
+
+        if (!b->held &&
+            shared_health_state_of(t->worker->table, &b->endpoint, now_ms) ==
+                SHARED_HEALTH_REFUSING &&
+            shared_health_may_probe(t->worker->table, &b->endpoint, now_ms))
+            probe_start(t->worker, b, &t->rcpt);
+    }
+}
+
+/* --- Time. */
+
+bool
+transaction_health_is_late(const struct transaction *t)
+{
+    const struct worker *w = t->worker;
+
+    return loop_now_ms(w->loop) - t->rcpt_at_ms >
+           RCPT_MS - (int64_t)w->config->backend_connect_timeout_ms;
+}
