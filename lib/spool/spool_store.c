@@ -7,9 +7,6 @@
  * Its one idea: a message is known by its place (segment and offset).  An outcome whose place is
  * not in memory (its segment cannot be read, its record is damaged) is kept in the ledger until the
  * segment is gone from the folder, so that no message comes back by the back door.
- *
- * Invariants: a segment goes only when it is sealed, read whole, without damage, and every outcome
- * of its messages has been synced; a message's memory goes only with its segment.
  */
 #include "spool/spool_store_private.h"
 
@@ -22,7 +19,6 @@
 #include "base/log.h"
 #include "spool/spool_resolution.h"
 
-#define ENVELOPE_ARENA_BYTES (8 * 1024 * 1024)
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
 #define LEDGER_TRIES 10 /* a checkpoint each time would be a wonder */
 
@@ -57,8 +53,8 @@ segment_position(const struct spool_store *s, struct spool_segment_id id)
     return low;
 }
 
-static struct spool_store_segment *
-segment_find(const struct spool_store *s, struct spool_segment_id id)
+struct spool_store_segment *
+spool_store_segment_find(const struct spool_store *s, struct spool_segment_id id)
 {
     size_t at = segment_position(s, id);
 
@@ -70,7 +66,7 @@ segment_find(const struct spool_store *s, struct spool_segment_id id)
 bool
 spool_store_has_segment(const struct spool_store *s, struct spool_segment_id id)
 {
-    return segment_find(s, id) != NULL;
+    return spool_store_segment_find(s, id) != NULL;
 }
 
 static struct spool_store_segment *
@@ -105,8 +101,8 @@ segment_free(struct spool_store *s, struct spool_store_segment *segment)
     free(segment);
 }
 
-static void
-segment_remove(struct spool_store *s, struct spool_store_segment *segment)
+void
+spool_store_segment_remove(struct spool_store *s, struct spool_store_segment *segment)
 {
     size_t at = segment_position(s, segment->id);
 
@@ -135,171 +131,13 @@ segment_log(const struct spool_store *s, struct spool_store_segment *segment, co
                  spool_segment_name(segment->id, name), why);
 }
 
-/* --- Messages. */
-
-static void
-entry_free(struct spool_store_entry *entry)
-{
-    for (unsigned i = 0; i < entry->message.envelope.recipient_count; i++)
-        free(entry->replies[i]);
-    free(entry->last_reply);
-    free(entry->hold_reason);
-    arena_clear(&entry->arena);
-    free(entry);
-}
-
-/* In order of arrival: what is new is nearly always the newest. */
-static void
-list_insert(struct spool_store *s, struct spool_store_entry *entry)
-{
-    struct spool_store_entry *before = s->last;
-
-    while (before != NULL &&
-           before->message.envelope.received_at_ms > entry->message.envelope.received_at_ms)
-        before = before->prev;
-    entry->prev = before;
-    entry->next = before ? before->next : s->first;
-    if (entry->next)
-        entry->next->prev = entry;
-    else
-        s->last = entry;
-    if (before)
-        before->next = entry;
-    else
-        s->first = entry;
-}
-
-static void
-list_remove(struct spool_store *s, struct spool_store_entry *entry)
-{
-    if (entry->prev)
-        entry->prev->next = entry->next;
-    else
-        s->first = entry->next;
-    if (entry->next)
-        entry->next->prev = entry->prev;
-    else
-        s->last = entry->prev;
-}
-
-static size_t
-ref_slot(const struct spool_store *s, struct ref ref)
-{
-    uint64_t x = ref.number ^ ((uint64_t)ref.minute << 35) ^ ((uint64_t)ref.node << 48);
-
-    x *= 0x9e3779b97f4a7c15ULL; /* references are our own: no attacker chooses them */
-    return (size_t)(x >> 32) & (s->table_size - 1);
-}
-
-static void
-table_grow(struct spool_store *s)
-{
-    size_t old_size = s->table_size;
-    struct spool_store_entry **old = s->table;
-
-    s->table_size = old_size ? old_size * 2 : 1024;
-    s->table = mem_alloc(s->table_size * sizeof(*s->table));
-    for (size_t i = 0; i < old_size; i++) {
-        while (old[i] != NULL) {
-            struct spool_store_entry *entry = old[i];
-            struct spool_store_entry **slot = &s->table[ref_slot(s, entry->message.envelope.ref)];
-
-            old[i] = entry->ref_next;
-            entry->ref_next = *slot;
-            *slot = entry;
-        }
-    }
-    free(old);
-}
-
-static void
-table_insert(struct spool_store *s, struct spool_store_entry *entry)
-{
-    struct spool_store_entry **slot;
-
-    if (s->message_count >= s->table_size)
-        table_grow(s);
-    slot = &s->table[ref_slot(s, entry->message.envelope.ref)];
-    entry->ref_next = *slot;
-    *slot = entry;
-    s->message_count++;
-}
-
-static void
-table_remove(struct spool_store *s, struct spool_store_entry *entry)
-{
-    struct spool_store_entry **slot = &s->table[ref_slot(s, entry->message.envelope.ref)];
-
-    while (*slot != entry)
-        slot = &(*slot)->ref_next;
-    *slot = entry->ref_next;
-    s->message_count--;
-}
-
-static struct spool_store_entry *
-entry_new(const struct spool_scan_record *record, struct spool_store_segment *segment)
-{
-    struct spool_store_entry *entry = mem_alloc(sizeof *entry);
-    struct spool_message *m = &entry->message;
-
-    arena_init(&entry->arena, ENVELOPE_ARENA_BYTES);
-    if (spool_envelope_decode(record->envelope, &entry->arena, &m->envelope) != 0 ||
-        m->envelope.recipient_count == 0)
-        goto bad;
-    m->states = arena_alloc(&entry->arena, m->envelope.recipient_count * sizeof(*m->states));
-    entry->replies = arena_alloc(&entry->arena, m->envelope.recipient_count * sizeof(char *));
-    if (m->states == NULL || entry->replies == NULL)
-        goto bad;
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
-        m->states[i].reply = "";
-    entry->segment = segment;
-    m->segment = segment->id;
-    m->record_offset = record->offset;
-    m->body_offset = record->body_offset;
-    m->body_bytes = record->body_bytes;
-    m->body_check = record->body_check;
-    m->open_count = m->envelope.recipient_count;
-    m->expires_at_ms = m->envelope.expires_at_ms;
-    m->prepared = (m->envelope.flags & SPOOL_FLAG_PREPARED) != 0;
-    m->last_reply = m->hold_reason = "";
-    return entry;
-bad:
-    arena_clear(&entry->arena);
-    free(entry);
-    return NULL;
-}
-
-static void
-entry_link(struct spool_store *s, struct spool_store_entry *entry)
-{
-    struct spool_store_segment *segment = entry->segment;
-
-    entry->segment_next = segment->messages;
-    segment->messages = entry;
-    segment->message_count++;
-    list_insert(s, entry);
-    table_insert(s, entry);
-    s->open_count++;
-    segment->open_count++;
-}
-
-static void
-entry_forget(struct spool_store *s, struct spool_store_entry *entry)
-{
-    if (entry->message.open_count > 0)
-        s->open_count--;
-    list_remove(s, entry);
-    table_remove(s, entry);
-    entry_free(entry);
-}
-
 /* --- Reading segments. */
 
 static void
 read_message(struct spool_store *s, struct spool_store_segment *segment,
              const struct spool_scan_record *record)
 {
-    struct spool_store_entry *entry = entry_new(record, segment);
+    struct spool_store_entry *entry = spool_entry_new(record, segment);
 
     if (entry == NULL) {
         segment->bad_envelopes++;
@@ -307,7 +145,7 @@ read_message(struct spool_store *s, struct spool_store_segment *segment,
         return;
     }
     s->records++;
-    entry_link(s, entry);
+    spool_entry_link(s, entry);
     spool_outcome_adopt(s, entry);
     if (s->on_new != NULL)
         s->on_new(s->on_new_ctx, &entry->message);
@@ -422,7 +260,7 @@ on_name(void *ctx, const char *name)
         s->free_seen += strncmp(name, "free-", 5) == 0;
         return;
     }
-    segment = segment_find(s, id);
+    segment = spool_store_segment_find(s, id);
     if (segment == NULL)
         segment = segment_add(s, id);
     segment->seen = s->pass;
@@ -439,7 +277,7 @@ drop_vanished(struct spool_store *s)
         if (segment->seen == s->pass || segment->removing)
             continue;
         if (segment->messages == NULL)
-            segment_remove(s, segment);
+            spool_store_segment_remove(s, segment);
         else if (!segment->vanished) {
             segment->vanished = true;
             segment_log(s, segment, "segment-vanished", "a segment with mail is gone");
@@ -468,48 +306,6 @@ spool_store_refresh(struct spool_store *s, void (*on_new)(void *ctx, struct spoo
 }
 
 /* --- Life. */
-
-static int
-by_arrival(const void *a, const void *b)
-{
-    const struct spool_store_entry *x = *(struct spool_store_entry *const *)a;
-    const struct spool_store_entry *y = *(struct spool_store_entry *const *)b;
-    int64_t at = x->message.envelope.received_at_ms, bt = y->message.envelope.received_at_ms;
-    int segments = spool_segment_compare(x->message.segment, y->message.segment);
-
-    if (at != bt)
-        return at < bt ? -1 : 1;
-    if (segments != 0)
-        return segments;
-    return (x->message.record_offset > y->message.record_offset) -
-           (x->message.record_offset < y->message.record_offset);
-}
-
-/* Segments of several workers interleave: the first read collects, and sorts once. */
-static void
-sort_all(struct spool_store *s)
-{
-    struct spool_store_entry **all = mem_alloc((s->message_count + 1) * sizeof(*all));
-    size_t n = 0;
-
-    for (size_t i = 0; i < s->segment_count; i++) {
-        for (struct spool_store_entry *e = s->segments[i]->messages; e != NULL; e = e->segment_next)
-            all[n++] = e;
-    }
-    CHECK(n == s->message_count);
-    qsort(all, n, sizeof(*all), by_arrival);
-    s->first = s->last = NULL;
-    for (size_t i = 0; i < n; i++) {
-        all[i]->prev = s->last;
-        all[i]->next = NULL;
-        if (s->last)
-            s->last->next = all[i];
-        else
-            s->first = all[i];
-        s->last = all[i];
-    }
-    free(all);
-}
 
 /* A reader beside a running keeper may list the folder just before a checkpoint changes it. */
 static int
@@ -574,7 +370,7 @@ spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mo
         spool_store_close(&s);
         return err;
     }
-    sort_all(s);
+    spool_entries_sort(s);
     s->running = true;
     note_outcomes(s);
     if (mode == SPOOL_STORE_OWNER)
@@ -594,7 +390,7 @@ spool_store_close(struct spool_store **store)
     while (s->first != NULL) {
         struct spool_store_entry *entry = s->first;
 
-        entry_forget(s, entry);
+        spool_entry_forget(s, entry);
     }
     for (size_t i = 0; i < s->segment_count; i++) {
         s->segments[i]->messages = NULL;
@@ -614,24 +410,6 @@ spool_store_close(struct spool_store **store)
 }
 
 /* --- Looking. */
-
-struct spool_message *
-spool_store_next(struct spool_store *s, struct spool_message *cursor)
-{
-    struct spool_store_entry *e = cursor ? ((struct spool_store_entry *)cursor)->next : s->first;
-
-    return e ? &e->message : NULL;
-}
-
-struct spool_message *
-spool_store_find(struct spool_store *s, struct ref ref)
-{
-    struct spool_store_entry *e = s->table_size ? s->table[ref_slot(s, ref)] : NULL;
-
-    while (e != NULL && !ref_equal(e->message.envelope.ref, ref))
-        e = e->ref_next;
-    return e ? &e->message : NULL;
-}
 
 size_t
 spool_store_open_count(const struct spool_store *s)
@@ -748,213 +526,8 @@ spool_store_each_segment(const struct spool_store *s,
     }
 }
 
-/* --- Jobs. */
-
-struct spool_job {
-    const struct spool_io *io;
-    int dir_fd;
-    struct spool_ledger_job *ledger;
-    uint64_t seq; /* of the newest outcome that the ledger's job makes durable */
-    struct spool_removal {
-        struct spool_segment_id id;
-        int err;
-    } * removals;
-    size_t removal_count;
-    bool rewrites;
-};
-
-static bool
-may_go(const struct spool_store *s, const struct spool_store_segment *segment)
-{
-    if (segment->resolution_count > 0 && segment->read_at == s->pass)
-        return false; /* what it resolves may not have been read yet */
-    return segment->complete && segment->open_count == 0 && !segment->vanished &&
-           spool_segment_damage(segment) == 0 && segment->last_seq <= s->synced_seq;
-}
-
-static void
-collect_removals(struct spool_store *s, struct spool_job *job)
-{
-    for (size_t i = 0; i < s->segment_count; i++) {
-        struct spool_store_segment *segment = s->segments[i];
-
-        if (!may_go(s, segment))
-            continue;
-        segment->removing = true;
-        job->removals =
-            mem_realloc(job->removals, (job->removal_count + 1) * sizeof(*job->removals));
-        job->removals[job->removal_count++] = (struct spool_removal){.id = segment->id};
-    }
-}
-
-static bool
-ledger_has_grown(const struct spool_store *s)
-{
-    struct spool_ledger_stats stats;
-
-    spool_ledger_get_stats(s->ledger, &stats);
-    return stats.bytes - stats.checkpoint_end > s->checkpoint_bytes + stats.checkpoint_end;
-}
-
-static bool
-wants_checkpoint(const struct spool_store *s)
-{
-    return s->must_rewrite || ledger_has_grown(s);
-}
-
-static void
-write_state(void *ctx)
-{
-    spool_outcome_write_all(ctx);
-}
-
-/* What the ledger wants: a sync, or, after one has failed, a new file. */
-static void
-begin_ledger(struct spool_store *s, struct spool_job *job, enum spool_work work)
-{
-    job->seq = s->queued_seq;
-    job->rewrites = spool_ledger_is_broken(s->ledger) ||
-                    (work == SPOOL_WORK_CLEAN && job->removal_count == 0 && wants_checkpoint(s));
-    if (job->rewrites)
-        job->ledger = spool_ledger_begin_checkpoint(s->ledger, write_state, s);
-    else if (work == SPOOL_WORK_SYNC)
-        job->ledger = spool_ledger_begin_sync(s->ledger);
-}
-
-struct spool_job *
-spool_store_begin(struct spool_store *s, enum spool_work work)
-{
-    struct spool_job *job = mem_alloc(sizeof *job);
-
-    CHECK(s->mode == SPOOL_STORE_OWNER && s->job == NULL);
-    *job = (struct spool_job){.io = s->io, .dir_fd = s->dir_fd};
-    if (work == SPOOL_WORK_CLEAN)
-        collect_removals(s, job);
-    begin_ledger(s, job, work);
-    if (job->ledger == NULL && job->removal_count == 0) {
-        free(job);
-        return NULL;
-    }
-    s->job = job;
-    return job;
-}
-
-/* One that is gone already was renamed by a try whose sync of the folder failed. */
-static int
-remove_segment(const struct spool_job *job, struct spool_segment_id id)
-{
-    int err = spool_segment_recycle(job->io, job->dir_fd, id);
-
-    if (err == ERR_NOT_FOUND)
-        err = job->io->fsync(job->dir_fd) == 0 ? 0 : ERR_IO;
-    return err;
-}
-
-void
-spool_job_run(struct spool_job *job)
-{
-    for (size_t i = 0; i < job->removal_count; i++)
-        job->removals[i].err = remove_segment(job, job->removals[i].id);
-    if (job->ledger != NULL)
-        spool_ledger_job_run(job->ledger);
-}
-
-static void
-forget_segment(struct spool_store *s, struct spool_store_segment *segment,
-               void (*on_forget)(void *ctx, struct spool_message *message), void *ctx)
-{
-    struct spool_store_entry *next;
-
-    for (struct spool_store_entry *e = segment->messages; e != NULL; e = next) {
-        next = e->segment_next;
-        if (on_forget != NULL)
-            on_forget(ctx, &e->message);
-        entry_forget(s, e);
-    }
-    segment->messages = NULL;
-    if (s->body_fd >= 0 && spool_segment_compare(s->body_segment, segment->id) == 0) {
-        s->io->close(s->body_fd);
-        s->body_fd = -1;
-    }
-    segment_remove(s, segment);
-}
-
-int
-spool_store_end(struct spool_store *s, struct spool_job **job,
-                void (*on_forget)(void *ctx, struct spool_message *message), void *ctx)
-{
-    struct spool_job *j = *job;
-    int err = 0;
-
-    CHECK(s->job == j);
-    if (j->ledger != NULL) {
-        err = spool_ledger_job_end(s->ledger, &j->ledger);
-        if (err == 0) {
-            s->synced_seq = j->seq;
-            s->must_rewrite = s->must_rewrite && !j->rewrites;
-        }
-    }
-    for (size_t i = 0; i < j->removal_count; i++) {
-        struct spool_store_segment *segment = segment_find(s, j->removals[i].id);
-
-        segment->removing = false;
-        if (j->removals[i].err == 0)
-            forget_segment(s, segment, on_forget, ctx);
-        else
-            err = j->removals[i].err;
-    }
-    free(j->removals);
-    free(j);
-    s->job = NULL;
-    *job = NULL;
-    return err;
-}
-
-int
-spool_store_sync(struct spool_store *s)
-{
-    struct spool_job *job = spool_store_begin(s, SPOOL_WORK_SYNC);
-
-    if (job == NULL)
-        return 0;
-    spool_job_run(job);
-    return spool_store_end(s, &job, NULL, NULL);
-}
-
-int
-spool_store_clean(struct spool_store *s,
-                  void (*on_forget)(void *ctx, struct spool_message *message), void *ctx)
-{
-    struct spool_job *job;
-    int err = 0;
-
-    while (err == 0 && (job = spool_store_begin(s, SPOOL_WORK_CLEAN)) != NULL) {
-        spool_job_run(job);
-        err = spool_store_end(s, &job, on_forget, ctx);
-    }
-    return err;
-}
-
-void
-spool_store_set_checkpoint_bytes(struct spool_store *s, uint64_t bytes)
-{
-    s->checkpoint_bytes = bytes;
-}
-
 const char *
 spool_store_outcomes_missing(const struct spool_store *s)
 {
     return s->outcomes_missing;
-}
-
-uint64_t
-spool_store_queued(const struct spool_store *s)
-{
-    return s->queued_seq;
-}
-
-uint64_t
-spool_store_synced(const struct spool_store *s)
-{
-    return s->synced_seq;
 }

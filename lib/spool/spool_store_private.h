@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What spool_store.c (what is there) and spool_outcome.c (what became of it) share.  Nobody else
+ * What the parts of the store share: spool_store.c (what is there), spool_entry.c (the messages in
+ * memory), spool_outcome.c (what became of them), spool_job.c (what blocks).  Nobody else
  * includes it.
  */
 #ifndef SPOOL_STORE_PRIVATE_H
@@ -78,6 +79,21 @@ struct spool_store {
 int spool_segment_compare(struct spool_segment_id a, struct spool_segment_id b);
 uint64_t spool_segment_damage(const struct spool_store_segment *segment);
 bool spool_store_has_segment(const struct spool_store *s, struct spool_segment_id id);
+struct spool_store_segment *spool_store_segment_find(const struct spool_store *s,
+                                                     struct spool_segment_id id);
+void spool_store_segment_remove(struct spool_store *s, struct spool_store_segment *segment);
+
+/* --- spool_entry.c */
+/* NULL: its envelope cannot be decoded. */
+struct spool_store_entry *spool_entry_new(const struct spool_scan_record *record,
+                                          struct spool_store_segment *segment);
+void spool_entry_link(struct spool_store *s, struct spool_store_entry *entry);
+/* Out of list and table, and its memory goes; the segment's list of it is the caller's. */
+void spool_entry_forget(struct spool_store *s, struct spool_store_entry *entry);
+/* Segments of several workers interleave: the first read collects, and sorts once. */
+void spool_entries_sort(struct spool_store *s);
+
+/* --- spool_outcome.c */
 
 /* One entry of the ledger, at open. */
 void spool_outcome_read(void *store, uint16_t type, struct slice payload);
