@@ -73,8 +73,10 @@ send_job(struct parent *p, const struct segment_job *job)
     put_u16(&b, job->id.node);
     put_u32(&b, job->id.epoch);
     put_u32(&b, job->id.number);
-    if (!job->is_seal)
+    if (!job->is_seal) {
         put_u64(&b, job->size_bytes);
+        put_u32(&b, (uint32_t)job->worker->pid);
+    }
     rc = channel_send(parent_segments_child(p)->channel,
                       job->is_seal ? RELAYD_SEAL_SEGMENT : RELAYD_MAKE_SEGMENT, buf_slice(&b), NULL,
                       0);

@@ -36,7 +36,7 @@ enum relayd_message {
     RELAYD_REPLICA_WRITTEN, /* a new replica has been renamed into place */
     RELAYD_DATABASE,        /* u8 is_up, text: why not; for `status` */
     /* parent -> segments, one at a time; each is answered */
-    RELAYD_MAKE_SEGMENT, /* u16 node, u32 epoch, u32 number, u64 size */
+    RELAYD_MAKE_SEGMENT, /* u16 node, u32 epoch, u32 number, u64 size, u32 the worker's process */
     RELAYD_SEAL_SEGMENT, /* u16 node, u32 epoch, u32 number */
     /* segments -> parent */
     RELAYD_MADE_SEGMENT,   /* u32 -err, key[16] as bytes; fd */

@@ -47,13 +47,13 @@ answer(struct segment_process *p, uint16_t type, struct buf *b, int fd)
 }
 
 static void
-make(struct segment_process *p, struct spool_segment_id id, uint64_t size_bytes)
+make(struct segment_process *p, struct spool_segment_id id, uint64_t size_bytes, uint32_t writer)
 {
     uint8_t key[SIPHASH_KEY_SIZE] = {0};
     struct buf b;
     int fd = -1, rc;
 
-    rc = spool_segment_create(&spool_io_disk, p->dir_fd, id, size_bytes, &fd, key);
+    rc = spool_segment_create(&spool_io_disk, p->dir_fd, id, size_bytes, writer, &fd, key);
     if (rc == ERR_OK)
         rc = open_for_worker(p, id, size_bytes, &fd);
     buf_init(&b, 0);
@@ -86,9 +86,11 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
         close(fds[i]);
     id.epoch = get_u32(&d);
     id.number = get_u32(&d);
-    if (type == RELAYD_MAKE_SEGMENT)
-        make(p, id, get_u64(&d));
-    else if (type == RELAYD_SEAL_SEGMENT)
+    if (type == RELAYD_MAKE_SEGMENT) {
+        uint64_t size_bytes = get_u64(&d);
+
+        make(p, id, size_bytes, get_u32(&d));
+    } else if (type == RELAYD_SEAL_SEGMENT)
         seal(p, id);
 }
 

@@ -135,7 +135,7 @@ spool_entry_new(const struct spool_scan_record *record, struct spool_store_segme
     m->body_check = record->body_check;
     m->open_count = m->envelope.recipient_count;
     m->expires_at_ms = m->envelope.expires_at_ms;
-    m->prepared = (m->envelope.flags & SPOOL_FLAG_PREPARED) != 0;
+    spool_outcome_begin(m);
     m->last_reply = m->hold_reason = "";
     return entry;
 bad:

@@ -57,6 +57,23 @@ spool_header_decode(const uint8_t src[SPOOL_HEADER_BYTES], struct spool_segment_
     return ERR_OK;
 }
 
+/* --- Writer: 0 process, 4 zero, 8 check. */
+
+void
+spool_format_put_writer(uint32_t writer, const uint8_t key[SIPHASH_KEY_SIZE],
+                        uint8_t dst[SPOOL_WRITER_BYTES])
+{
+    memset(dst, 0, SPOOL_WRITER_BYTES);
+    store_u32(dst, writer);
+    store_u64(dst + 8, siphash(dst, 8, key));
+}
+
+uint32_t
+spool_format_get_writer(const uint8_t src[SPOOL_WRITER_BYTES], const uint8_t key[SIPHASH_KEY_SIZE])
+{
+    return load_u64(src + 8) == siphash(src, 8, key) ? load_u32(src) : 0;
+}
+
 /* --- Record header: 0 magic, 4 version, 5 type, 8 envelope bytes, 12 body at, 16 body bytes, 24
  * envelope check, 32 body check, 40 envelope at, 48 zero, 56 check. */
 

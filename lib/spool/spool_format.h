@@ -31,13 +31,21 @@ struct spool_segment_header {
     int64_t created_at_ms;
     uint8_t key[SIPHASH_KEY_SIZE];
 };
-#define SPOOL_HEADER_BYTES 64 /* of the first sector; the rest of the block is zero */
+#define SPOOL_HEADER_BYTES 64 /* of the first sector; behind it the writer, else zero */
+#define SPOOL_WRITER_AT SPOOL_HEADER_BYTES
+#define SPOOL_WRITER_BYTES 16
 
 void spool_header_encode(const struct spool_segment_header *header,
                          uint8_t dst[SPOOL_HEADER_BYTES]);
 MUST_USE int
 spool_header_decode(const uint8_t src[SPOOL_HEADER_BYTES],
                     struct spool_segment_header *header); /* ERR_CORRUPT, ERR_VERSION */
+
+void spool_format_put_writer(uint32_t writer, const uint8_t key[SIPHASH_KEY_SIZE],
+                             uint8_t dst[SPOOL_WRITER_BYTES]);
+/* 0: an older version's segment does not say. */
+uint32_t spool_format_get_writer(const uint8_t src[SPOOL_WRITER_BYTES],
+                                 const uint8_t key[SIPHASH_KEY_SIZE]);
 
 /* --- Record header.  Places are relative to the record's start, so that envelope and body may lie
  * in either order and with room between. */

@@ -28,10 +28,9 @@ struct spool_job {
 static bool
 may_go(const struct spool_store *s, const struct spool_store_segment *segment)
 {
-    if (segment->resolution_count > 0 && segment->read_at == s->pass)
-        return false; /* what it resolves may not have been read yet */
     return segment->complete && segment->open_count == 0 && !segment->vanished &&
-           spool_segment_damage(segment) == 0 && segment->last_seq <= s->synced_seq;
+           spool_segment_damage(segment) == 0 && segment->last_seq <= s->synced_seq &&
+           spool_resolve_may_forget(s, segment);
 }
 
 static void

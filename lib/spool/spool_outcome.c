@@ -24,6 +24,7 @@ enum outcome_type { /* in files: numbers never change their meaning */
                     OUTCOME_EXPIRES = 4,
                     OUTCOME_HOLD = 5,
                     OUTCOME_CONFIRMED = 6,
+                    OUTCOME_LISTENS = 7,
                     OUTCOME_TYPE_COUNT
 };
 
@@ -129,11 +130,20 @@ apply_confirmed(struct spool_store *s, struct spool_store_entry *e, struct decod
     e->message.prepared = false;
 }
 
+static void
+apply_listens(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    (void)s;
+    e->message.unknown = get_u8(d) != 0;
+    e->message.listens_until_ms = (int64_t)get_u64(d);
+}
+
 static void (*const rows[OUTCOME_TYPE_COUNT])(struct spool_store *s, struct spool_store_entry *e,
                                               struct decoder *d) = {
     [OUTCOME_OFFERED] = apply_offered, [OUTCOME_ATTEMPT] = apply_attempt,
     [OUTCOME_ENDED] = apply_ended,     [OUTCOME_EXPIRES] = apply_expires,
     [OUTCOME_HOLD] = apply_hold,       [OUTCOME_CONFIRMED] = apply_confirmed,
+    [OUTCOME_LISTENS] = apply_listens,
 };
 
 static void
@@ -317,17 +327,20 @@ queue_scratch(struct spool_store *s, enum outcome_type type)
 
 #define PLACE_BYTES 32
 
-/* Queues what stands in the scratch buffer and applies it. */
+/* Queues what stands in the scratch buffer and applies it; a reader, which sees what the owner will
+ * write, applies it alone. */
 static void
 record(struct spool_store *s, struct spool_message *m, enum outcome_type type)
 {
     struct spool_store_entry *entry = (struct spool_store_entry *)m;
     struct slice fields = buf_slice(&s->scratch);
 
-    CHECK(s->mode == SPOOL_STORE_OWNER && fields.n >= PLACE_BYTES);
-    queue_scratch(s, type);
-    s->queued_seq++;
-    entry->segment->last_seq = s->queued_seq;
+    CHECK(fields.n >= PLACE_BYTES);
+    if (s->mode == SPOOL_STORE_OWNER) {
+        queue_scratch(s, type);
+        s->queued_seq++;
+        entry->segment->last_seq = s->queued_seq;
+    }
     apply(s, entry, (uint16_t)type, (struct slice){fields.p + PLACE_BYTES, fields.n - PLACE_BYTES});
 }
 
@@ -392,93 +405,48 @@ spool_store_hold(struct spool_store *s, struct spool_message *m, const char *rea
     record(s, m, OUTCOME_HOLD);
 }
 
-/* --- Prepared records. */
+/* --- Open outcomes. */
 
-static void
-end_side(struct spool_store *s, struct spool_message *m, bool also_ours, int64_t at_ms)
+static bool
+begins_unknown(const struct spool_envelope *e)
 {
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end != SPOOL_END_NONE)
-            continue;
-        if (also_ours || m->envelope.recipients[i].side == SPOOL_LIVE)
-            spool_store_ended(s, m, i, SPOOL_END_CANCELLED, at_ms, "");
-    }
+    return (e->flags & SPOOL_FLAG_UNKNOWN) && !(e->flags & SPOOL_FLAG_PREPARED);
+}
+
+static int64_t
+begins_listening(const struct spool_envelope *e)
+{
+    return begins_unknown(e) && (e->flags & SPOOL_FLAG_LISTENING)
+               ? e->committed_at_ms + SPOOL_LISTEN_MS
+               : 0;
 }
 
 void
-spool_store_confirm(struct spool_store *s, struct spool_message *m, int64_t at_ms)
+spool_outcome_begin(struct spool_message *m)
 {
-    if (!m->prepared)
-        return;
-    end_side(s, m, false, at_ms);
+    m->prepared = (m->envelope.flags & SPOOL_FLAG_PREPARED) != 0;
+    m->unknown = begins_unknown(&m->envelope);
+    m->listens_until_ms = begins_listening(&m->envelope);
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
+        m->has_live = m->has_live || m->envelope.recipients[i].side == SPOOL_LIVE;
+}
+
+void
+spool_outcome_confirmed(struct spool_store *s, struct spool_message *m)
+{
     begin(s, m);
     record(s, m, OUTCOME_CONFIRMED);
 }
 
-/* In memory alone: a reader sees what the owner will write. */
-static void
-resolve_as_reader(struct spool_store *s, struct spool_store_entry *entry, bool confirm)
-{
-    struct spool_message *m = &entry->message;
-
-    m->prepared = false;
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (confirm && m->envelope.recipients[i].side == SPOOL_OURS)
-            continue;
-        put_ended(begin(s, m), i, SPOOL_END_CANCELLED, m->envelope.received_at_ms, "");
-        apply(s, entry, OUTCOME_ENDED,
-              (struct slice){buf_slice(&s->scratch).p + PLACE_BYTES,
-                             buf_size(&s->scratch) - PLACE_BYTES});
-    }
-}
-
-static void
-resolve(struct spool_store *s, struct spool_store_segment *said_in, struct spool_store_entry *entry,
-        bool confirm)
-{
-    struct spool_message *m = &entry->message;
-
-    if (!m->prepared || m->open_count == 0)
-        return;
-    if (s->mode != SPOOL_STORE_OWNER) {
-        resolve_as_reader(s, entry, confirm);
-        return;
-    }
-    if (confirm)
-        spool_store_confirm(s, m, m->envelope.received_at_ms);
-    else
-        end_side(s, m, true, m->envelope.received_at_ms);
-    said_in->last_seq = s->queued_seq; /* the ledger first, then either segment may go */
-}
-
 void
-spool_outcome_resolve(struct spool_store *s, struct spool_store_segment *segment, struct ref ref,
-                      bool confirm)
+spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool unknown,
+                      int64_t until_ms)
 {
-    struct spool_message *m = spool_store_find(s, ref);
+    struct buf *b = begin(s, m);
 
-    if (m != NULL) {
-        resolve(s, segment, (struct spool_store_entry *)m, confirm);
-        return;
-    }
-    segment->resolutions = mem_realloc(segment->resolutions, (segment->resolution_count + 1) *
-                                                                 sizeof(*segment->resolutions));
-    segment->resolutions[segment->resolution_count++] =
-        (struct spool_store_resolution){.ref = ref, .confirm = confirm};
-}
-
-/* Its resolution may have been read before it: it stands in another segment. */
-static void
-adopt_resolution(struct spool_store *s, struct spool_store_entry *entry)
-{
-    for (size_t i = 0; i < s->segment_count; i++) {
-        struct spool_store_segment *segment = s->segments[i];
-
-        for (size_t j = 0; j < segment->resolution_count; j++) {
-            if (ref_equal(segment->resolutions[j].ref, entry->message.envelope.ref))
-                resolve(s, segment, entry, segment->resolutions[j].confirm);
-        }
-    }
+    put_u8(b, unknown);
+    put_u64(b, (uint64_t)until_ms);
+    record(s, m, OUTCOME_LISTENS);
 }
 
 void
@@ -495,8 +463,7 @@ spool_outcome_adopt(struct spool_store *s, struct spool_store_entry *entry)
             pending_remove(s, at);
         }
     }
-    if (m->prepared)
-        adopt_resolution(s, entry);
+    spool_resolve_adopt(s, entry);
 }
 
 /* --- The whole live state. */
@@ -521,6 +488,12 @@ write_message(struct spool_store *s, struct spool_message *m)
         put_u8(begin(s, m), 1);
         put_short_text(&s->scratch, m->hold_reason);
         queue_scratch(s, OUTCOME_HOLD);
+    }
+    if (m->unknown != begins_unknown(&m->envelope) ||
+        m->listens_until_ms != begins_listening(&m->envelope)) {
+        put_u8(begin(s, m), m->unknown);
+        put_u64(&s->scratch, (uint64_t)m->listens_until_ms);
+        queue_scratch(s, OUTCOME_LISTENS);
     }
     if ((m->envelope.flags & SPOOL_FLAG_PREPARED) && !m->prepared) {
         begin(s, m);

@@ -118,6 +118,7 @@ read_offsets(struct spool_scan *scan)
         closed = committed;
     scan->info.committed_offset = scan->synced = committed;
     scan->closed_at = closed;
+    scan->info.closed = closed != 0;
     return ERR_OK;
 }
 
@@ -140,7 +141,7 @@ int
 spool_scan_open(const struct spool_io *io, int fd, struct spool_scan **scan)
 {
     struct spool_segment_header header;
-    uint8_t block[SPOOL_HEADER_BYTES];
+    uint8_t block[SPOOL_WRITER_AT + SPOOL_WRITER_BYTES];
     struct spool_scan *s;
     int rc;
 
@@ -158,6 +159,7 @@ spool_scan_open(const struct spool_io *io, int fd, struct spool_scan **scan)
     memcpy(s->info.key, header.key, sizeof header.key);
     s->info.size_bytes = header.size_bytes;
     s->info.created_at_ms = header.created_at_ms;
+    s->info.writer = spool_format_get_writer(block + SPOOL_WRITER_AT, header.key);
     rc = spool_scan_refresh(s);
     if (rc < 0)
         spool_scan_close(&s);

@@ -30,6 +30,8 @@ struct spool_scan_info {
     uint8_t key[SIPHASH_KEY_SIZE];
     uint64_t size_bytes; /* as made; a sealed segment's file is shorter or longer */
     int64_t created_at_ms;
+    uint32_t writer; /* the process; 0: not known */
+    bool closed;     /* its writer had trouble and has given it up */
     uint64_t committed_offset;
     bool sealed;      /* reach makes no difference then: the footer tells all */
     uint64_t records; /* in the footer; 0 while not sealed */

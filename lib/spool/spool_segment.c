@@ -116,11 +116,13 @@ reserve(const struct spool_io *io, int fd, uint64_t size_bytes)
 }
 
 static int
-write_header(const struct spool_io *io, int fd, const struct spool_segment_header *header)
+write_header(const struct spool_io *io, int fd, const struct spool_segment_header *header,
+             uint32_t writer)
 {
     uint8_t block[SPOOL_SEGMENT_HEADER_BYTES] = {0};
 
     spool_header_encode(header, block);
+    spool_format_put_writer(writer, header->key, block + SPOOL_WRITER_AT);
     store_u64(block + SPOOL_SEGMENT_COMMITTED_AT, SPOOL_SEGMENT_HEADER_BYTES);
     if (spool_write_all(io, fd, block, sizeof block, 0) < 0 || io->fsync(fd) < 0)
         return disk_err();
@@ -158,7 +160,7 @@ publish_name(const struct spool_io *io, int dir_fd, const char *from, const char
 
 static int
 make_segment(const struct spool_io *io, int dir_fd, const struct spool_segment_header *header,
-             bool recycle, int *fd)
+             uint32_t writer, bool recycle, int *fd)
 {
     char from[SPOOL_SEGMENT_NAME_SIZE], to[SPOOL_SEGMENT_NAME_SIZE];
     int rc;
@@ -172,7 +174,7 @@ make_segment(const struct spool_io *io, int dir_fd, const struct spool_segment_h
         return disk_err();
     rc = reserve(io, *fd, header->size_bytes);
     if (rc == ERR_OK)
-        rc = write_header(io, *fd, header);
+        rc = write_header(io, *fd, header, writer);
     if (rc == ERR_OK)
         rc = publish_name(io, dir_fd, from, spool_segment_name(header->id, to), *fd);
     if (rc < 0) {
@@ -189,7 +191,7 @@ make_segment(const struct spool_io *io, int dir_fd, const struct spool_segment_h
 
 int
 spool_segment_create(const struct spool_io *io, int dir_fd, struct spool_segment_id id,
-                     uint64_t size_bytes, int *fd, uint8_t key[SIPHASH_KEY_SIZE])
+                     uint64_t size_bytes, uint32_t writer, int *fd, uint8_t key[SIPHASH_KEY_SIZE])
 {
     struct spool_segment_header header = {
         .id = id, .size_bytes = size_bytes, .created_at_ms = clock_wall_ms()};
@@ -201,9 +203,9 @@ spool_segment_create(const struct spool_io *io, int dir_fd, struct spool_segment
     if (exists(io, dir_fd, spool_segment_name(id, name)))
         return ERR_EXISTS;
     random_bytes(header.key, sizeof header.key);
-    rc = make_segment(io, dir_fd, &header, size_bytes == SPOOL_SEGMENT_BYTES, fd);
+    rc = make_segment(io, dir_fd, &header, writer, size_bytes == SPOOL_SEGMENT_BYTES, fd);
     if (rc == ERR_AGAIN)
-        rc = make_segment(io, dir_fd, &header, false, fd);
+        rc = make_segment(io, dir_fd, &header, writer, false, fd);
     if (rc == ERR_OK)
         memcpy(key, header.key, SIPHASH_KEY_SIZE);
     return rc == ERR_AGAIN ? ERR_IO : rc;

@@ -41,11 +41,13 @@ const char *spool_segment_name(struct spool_segment_id id, char dst[SPOOL_SEGMEN
 MUST_USE int spool_segment_parse_name(const char *name,
                                       struct spool_segment_id *id); /* ERR_SYNTAX */
 
-/* For the relay's parent. Recycles a free segment by rename if there is one and size_bytes is the
- * usual size, else preallocates; writes the header with a new key; syncs file and folder. *fd is
- * open for reading and writing. ERR_FULL, ERR_IO. */
+/* For the relay's parent. `writer` is the process that will write it (0: not known), so that a
+ * reader can tell when all that a dead one wrote has been sealed and read. Recycles a free segment
+ * by rename if there is one and size_bytes is the usual size, else preallocates; writes the header
+ * with a new key; syncs file and folder. *fd is open for reading and writing. ERR_FULL, ERR_IO. */
 MUST_USE int spool_segment_create(const struct spool_io *io, int dir_fd, struct spool_segment_id id,
-                                  uint64_t size_bytes, int *fd, uint8_t key[SIPHASH_KEY_SIZE]);
+                                  uint64_t size_bytes, uint32_t writer, int *fd,
+                                  uint8_t key[SIPHASH_KEY_SIZE]);
 /* Marks the end of a segment whose writer is done or dead: keeps what verifies beyond the committed
  * offset, writes the footer, syncs. A segment without any record is turned into a free one. */
 MUST_USE int spool_segment_seal(const struct spool_io *io, int dir_fd, struct spool_segment_id id);

@@ -17,7 +17,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "spool/spool_resolution.h"
 
 #define CHECKPOINT_BYTES (4 * 1024 * 1024)
 #define LEDGER_TRIES 10 /* a checkpoint each time would be a wonder */
@@ -97,7 +96,7 @@ segment_free(struct spool_store *s, struct spool_store_segment *segment)
 {
     CHECK(segment->messages == NULL);
     segment_stop_reading(s, segment);
-    free(segment->resolutions);
+    spool_resolve_forget(s, segment);
     free(segment);
 }
 
@@ -157,15 +156,17 @@ read_resolution(struct spool_store *s, struct spool_store_segment *segment,
 {
     struct spool_resolution resolution;
     struct slice reply;
+    char text[SPOOL_RESOLUTION_REPLY_MAX + 1];
 
     if (spool_resolution_decode(record->envelope, &resolution, &reply) != 0) {
         segment->bad_envelopes++;
         segment_log(s, segment, "spool-damage", "a resolution cannot be decoded");
-    } else if (resolution.kind == SPOOL_RESOLUTION_CONFIRM ||
-               resolution.kind == SPOOL_RESOLUTION_CANCEL) {
-        spool_outcome_resolve(s, segment, resolution.ref,
-                              resolution.kind == SPOOL_RESOLUTION_CONFIRM);
+        return;
     }
+    slice_to_text(reply, text, sizeof text);
+    resolution.reply = text;
+    s->records++;
+    spool_resolve_read(s, segment, &resolution);
 }
 
 static void
@@ -204,8 +205,11 @@ segment_start(struct spool_store *s, struct spool_store_segment *segment)
     err = spool_scan_open(s->io, segment->fd, &segment->scan);
     if (err == 0 && spool_segment_compare(spool_scan_info(segment->scan)->id, segment->id) != 0)
         err = ERR_CORRUPT;
-    if (err == 0)
+    if (err == 0) {
+        segment->writer = spool_scan_info(segment->scan)->writer;
+        segment->is_known = true;
         return true;
+    }
     segment_stop_reading(s, segment);
     segment_failed(s, segment, err);
     return false;
@@ -220,6 +224,7 @@ segment_note(struct spool_store *s, struct spool_store_segment *segment)
         segment_log(s, segment, "spool-damage", "records were stepped over; the segment is kept");
     segment->damaged = info->damaged;
     segment->sealed = info->sealed;
+    segment->closed = info->closed;
 }
 
 /* Everything that is new in one segment; trouble with one does not hide the others. */
@@ -398,6 +403,7 @@ spool_store_close(struct spool_store **store)
     }
     free(s->segments);
     free(s->table);
+    free(s->parked); /* the segments have taken theirs with them */
     spool_outcome_clear(s);
     spool_ledger_close(&s->ledger);
     buf_fini(&s->scratch);

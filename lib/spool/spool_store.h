@@ -14,6 +14,7 @@
 #define SPOOL_STORE_H
 
 #include "spool/spool_record.h"
+#include "spool/spool_resolution.h"
 #include "spool/spool_segment.h"
 
 struct spool_store;
@@ -25,8 +26,8 @@ enum spool_end { /* the recorded end of a recipient (P2) */
                  SPOOL_END_EXPIRED,
                  SPOOL_END_RETURNED,
                  SPOOL_END_REMOVED,   /* by a named operator with a reason */
-                 SPOOL_END_CANCELLED, /* a live recipient whose sender got the backend's own answer
-                                       */
+                 SPOOL_END_CANCELLED, /* of a prepared record that came to nothing: the sender got
+                                         the backend's answer, or none */
 };
 const char *spool_end_word(enum spool_end end);
 
@@ -50,10 +51,31 @@ struct spool_message { /* borrowed from the store; gone after the clean job that
     const char *last_reply; /* of the last attempt, whoever was asked; "" before */
     bool held, offered; /* offered: a dot was sent in an attempt whose outcome is not recorded */
     bool prepared;      /* its worker has not said yet whether it counts: not to be attempted */
-    const char *hold_reason; /* "" unless held */
-    bool damaged;            /* the body does not match its checksum */
-    void *user;              /* the keeper's own */
+    bool unknown;       /* the backend may have those concerned already */
+    int64_t listens_until_ms; /* its worker still may hear of those; 0: it does not listen */
+    bool has_live;            /* a recipient is SPOOL_LIVE */
+    const char *hold_reason;  /* "" unless held */
+    bool damaged;             /* the body does not match its checksum */
+    void *user;               /* the keeper's own */
 };
+
+/* Whether the late answer to an unknown outcome is this recipient's too. */
+static inline bool
+spool_message_is_concerned(const struct spool_message *m, unsigned recipient)
+{
+    return !m->has_live || m->envelope.recipients[recipient].side == SPOOL_LIVE;
+}
+
+/* It is open, and not to be attempted until its worker has said what became of it. */
+static inline bool
+spool_message_awaits(const struct spool_message *m, unsigned recipient)
+{
+    return m->states[recipient].end == SPOOL_END_NONE &&
+           (m->prepared || (m->listens_until_ms != 0 && spool_message_is_concerned(m, recipient)));
+}
+
+/* It is open, and all that is open awaits. */
+bool spool_message_awaits_all(const struct spool_message *m);
 
 enum spool_store_mode { SPOOL_STORE_READ, SPOOL_STORE_OWNER };
 
@@ -103,8 +125,33 @@ void spool_store_extend(struct spool_store *store, struct spool_message *message
                         int64_t expires_at_ms);
 void spool_store_hold(struct spool_store *store, struct spool_message *message,
                       const char *reason); /* NULL releases */
-/* A prepared record counts for its recipients `ours` (its worker is gone, or has said so). */
+
+/* --- Open outcomes (owner). Resolutions are applied as they are read; these are for what never
+ * comes. */
+/* A prepared record counts for its recipients `ours`, and the others end as cancelled: its worker
+ * is gone. */
 void spool_store_confirm(struct spool_store *store, struct spool_message *message, int64_t at_ms);
+/* Nothing more is heard of those concerned: they may be attempted. */
+void spool_store_stop_listening(struct spool_store *store, struct spool_message *message);
+/* Runs in refresh when a resolution has changed a message: before on_new for one that is just being
+ * read. */
+typedef void (*spool_on_resolved)(void *ctx, struct spool_message *message,
+                                  const struct spool_resolution *resolution);
+void spool_store_on_resolved(struct spool_store *store, spool_on_resolved on_resolved, void *ctx);
+/* How the store finds out whether the process still lives that writes this segment; without it none
+ * does. */
+typedef bool (*spool_is_writing)(void *ctx, struct spool_segment_id segment, uint32_t process);
+void spool_store_ask_writing(struct spool_store *store, spool_is_writing is_writing, void *ctx);
+
+enum spool_writer_state {
+    SPOOL_WRITER_LIVES,
+    SPOOL_WRITER_UNREAD,  /* it is gone; not all that it wrote has been sealed and read */
+    SPOOL_WRITER_DAMAGED, /* so, but what is left cannot be read */
+    SPOOL_WRITER_DONE,    /* it is gone, and nothing more will be found of it */
+};
+/* Of the writer of this message's record. */
+enum spool_writer_state spool_store_writer_state(const struct spool_store *store,
+                                                 const struct spool_message *message);
 
 /* --- Work that blocks. One job at a time; begin and end belong to the store's thread, run touches
  * nothing of the store and may run in another thread. */

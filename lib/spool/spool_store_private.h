@@ -21,15 +21,19 @@ struct spool_store_entry {
     struct arena arena;                        /* the envelope */
 };
 
-struct spool_store_resolution { /* a confirmation or cancellation whose record has not been read */
-    struct ref ref;
-    bool confirm;
+struct spool_store_parked { /* a resolution whose turn has not come: see spool_resolve.c */
+    struct spool_resolution resolution;
+    struct spool_store_segment *said_in;
+    struct spool_store_parked *next; /* of the same slot */
+    char reply[];
 };
 
 struct spool_store_segment {
     struct spool_segment_id id;
     struct spool_scan *scan; /* while it is read */
     int fd;
+    uint32_t writer;       /* the process */
+    bool is_known, closed; /* is_known: its header has been read */
     bool sealed, complete; /* complete: sealed and read to its end */
     bool unreadable, vanished, removing;
     unsigned tries;
@@ -39,8 +43,7 @@ struct spool_store_segment {
     uint64_t last_seq; /* of the newest outcome of its messages */
     struct spool_store_entry *messages;
     uint64_t message_count, open_count;
-    struct spool_store_resolution *resolutions;
-    size_t resolution_count;
+    size_t parked_count; /* resolutions that were read here */
 };
 
 struct spool_store_pending { /* entries of the ledger whose message is not in memory */
@@ -64,6 +67,12 @@ struct spool_store {
     size_t table_size, message_count, open_count;
     struct spool_store_pending **pending; /* by place */
     size_t pending_size, pending_count;
+    struct spool_store_parked **parked; /* by reference */
+    size_t parked_size, parked_count;
+    spool_on_resolved on_resolved;
+    void *on_resolved_ctx;
+    spool_is_writing is_writing;
+    void *is_writing_ctx;
     uint64_t pass, free_seen, records;
     uint64_t queued_seq, synced_seq, checkpoint_bytes;
     const char *outcomes_missing; /* why; NULL: they are not */
@@ -99,10 +108,24 @@ void spool_entries_sort(struct spool_store *s);
 void spool_outcome_read(void *store, uint16_t type, struct slice payload);
 /* Applies to a message that has just been read what the ledger and other records say of it. */
 void spool_outcome_adopt(struct spool_store *s, struct spool_store_entry *entry);
-void spool_outcome_resolve(struct spool_store *s, struct spool_store_segment *segment,
-                           struct ref ref, bool confirm);
+/* Counts for a prepared record, whatever side; changes nothing of the sides. */
+void spool_outcome_confirmed(struct spool_store *s, struct spool_message *m);
+void spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool unknown,
+                           int64_t until_ms);
+/* What the envelope says, before any resolution. */
+void spool_outcome_begin(struct spool_message *m);
 /* Queues the whole live state for a checkpoint. */
 void spool_outcome_write_all(struct spool_store *s);
 void spool_outcome_clear(struct spool_store *s); /* forgets what is pending */
+
+/* --- spool_resolve.c */
+void spool_resolve_read(struct spool_store *s, struct spool_store_segment *segment,
+                        const struct spool_resolution *resolution);
+/* What was read before its record. */
+void spool_resolve_adopt(struct spool_store *s, struct spool_store_entry *entry);
+/* No record will come any more to which a resolution of this segment belongs. */
+bool spool_resolve_may_forget(const struct spool_store *s,
+                              const struct spool_store_segment *segment);
+void spool_resolve_forget(struct spool_store *s, struct spool_store_segment *segment);
 
 #endif

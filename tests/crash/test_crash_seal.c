@@ -87,7 +87,7 @@ write_and_die(enum death death)
     uint8_t key[SIPHASH_KEY_SIZE];
     int fd;
 
-    CHECK(spool_segment_create(io, crash_disk_dir(), id, SEGMENT_BYTES, &fd, key) == ERR_OK);
+    CHECK(spool_segment_create(io, crash_disk_dir(), id, SEGMENT_BYTES, 0, &fd, key) == ERR_OK);
     write_records(fd, key);
     io->close(fd);
     if (death == DEATH_POWER)

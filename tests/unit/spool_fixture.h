@@ -40,6 +40,7 @@ struct spool_parent {
     const struct spool_io *io;
     int dir_fd;
     uint32_t epoch, next_number;
+    uint32_t process;       /* that writes; 0: not said */
     uint64_t segment_bytes; /* 0: as asked for */
     bool refuse, mute;      /* answers "none"; answers nothing */
     bool seal;              /* what is done with */

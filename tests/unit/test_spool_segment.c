@@ -32,7 +32,7 @@ static void
 hand_begin(struct hand *h, uint64_t size_bytes)
 {
     h->dir_fd = spool_fixture_dir();
-    cr_assert_eq(spool_segment_create(io, h->dir_fd, first, size_bytes, &h->fd, h->key), ERR_OK);
+    cr_assert_eq(spool_segment_create(io, h->dir_fd, first, size_bytes, 0, &h->fd, h->key), ERR_OK);
     h->end = SPOOL_SEGMENT_HEADER_BYTES;
 }
 
@@ -152,7 +152,7 @@ Test(spool_segment, an_epoch_never_comes_twice)
     cr_assert_eq(spool_epoch_next(io, dir_fd, &epoch), ERR_OK);
     cr_expect_eq(epoch, 2);
     cr_assert_eq(
-        spool_segment_create(io, dir_fd, (struct spool_segment_id){1, 77, 1}, SMALL, &fd, key),
+        spool_segment_create(io, dir_fd, (struct spool_segment_id){1, 77, 1}, SMALL, 0, &fd, key),
         ERR_OK);
     close(fd);
     unlinkat(dir_fd, "epoch", 0);
@@ -185,7 +185,7 @@ Test(spool_segment, a_freed_segment_is_recycled_under_a_new_key)
 
     hand_begin(&h, SPOOL_SEGMENT_BYTES);
     inode = inode_of(h.fd);
-    cr_expect_eq(spool_segment_create(io, h.dir_fd, first, SMALL, &h.fd, new_key), ERR_EXISTS);
+    cr_expect_eq(spool_segment_create(io, h.dir_fd, first, SMALL, 0, &h.fd, new_key), ERR_EXISTS);
     h.fd = openat(h.dir_fd, "00001-0000000001-0000000001.seg", O_RDWR);
     hand_record(&h, 1, "one", 3);
     hand_commit(&h, h.end, 0);
@@ -193,10 +193,10 @@ Test(spool_segment, a_freed_segment_is_recycled_under_a_new_key)
     cr_assert_eq(spool_segment_recycle(io, h.dir_fd, first), ERR_OK);
     cr_expect_eq(spool_segment_recycle(io, h.dir_fd, first), ERR_NOT_FOUND);
     close(h.fd);
-    cr_assert_eq(spool_segment_create(io, h.dir_fd, second, SMALL, &h.fd, new_key), ERR_OK);
+    cr_assert_eq(spool_segment_create(io, h.dir_fd, second, SMALL, 0, &h.fd, new_key), ERR_OK);
     cr_expect_neq(inode_of(h.fd), inode, "of another size: not recycled");
     close(h.fd);
-    cr_assert_eq(spool_segment_create(io, h.dir_fd, third, SPOOL_SEGMENT_BYTES, &h.fd, new_key),
+    cr_assert_eq(spool_segment_create(io, h.dir_fd, third, SPOOL_SEGMENT_BYTES, 0, &h.fd, new_key),
                  ERR_OK);
     cr_expect_eq(inode_of(h.fd), inode);
     cr_expect_neq(memcmp(new_key, h.key, sizeof new_key), 0);
@@ -212,7 +212,7 @@ Test(spool_segment, an_empty_segment_is_freed_and_an_odd_one_goes)
     int fd;
 
     hand_begin(&h, SPOOL_SEGMENT_BYTES);
-    cr_assert_eq(spool_segment_create(io, h.dir_fd, second, SMALL, &fd, key), ERR_OK);
+    cr_assert_eq(spool_segment_create(io, h.dir_fd, second, SMALL, 0, &fd, key), ERR_OK);
     close(fd);
     cr_expect_eq(spool_segment_seal(io, h.dir_fd, first), ERR_OK);
     cr_expect_eq(spool_segment_seal(io, h.dir_fd, second), ERR_OK);

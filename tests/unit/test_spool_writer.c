@@ -229,7 +229,7 @@ Test(spool_writer, P8_a_request_that_was_not_answered_is_made_again)
     spool_parent_turn_for(&parent, SPOOL_SEGMENT_WAIT_MS + 500);
     cr_expect(a.done && a.rc == ERR_FULL);
     cr_expect_eq(parent.asked, 2);
-    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, SPOOL_SEGMENT_BYTES, &fd, key),
+    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, SPOOL_SEGMENT_BYTES, 0, &fd, key),
                  ERR_OK);
     spool_writer_give(parent.writer, first_ticket, fd, id, key, SPOOL_SEGMENT_BYTES);
     spool_parent_turn_for(&parent, 20);
@@ -616,7 +616,7 @@ Test(spool_writer, a_large_message_closed_before_its_segment_came)
         spool_large_open(parent.writer, 1000, SPOOL_ENVELOPE_MAX, spool_fixture_on_done, &ready);
     spool_large_close(&large);
     spool_parent_turn_for(&parent, 20);
-    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, parent.last_asked_bytes, &fd, key),
+    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, parent.last_asked_bytes, 0, &fd, key),
                  ERR_OK);
     spool_writer_give(parent.writer, parent.last_ticket, fd, id, key, parent.last_asked_bytes);
     spool_parent_turn_for(&parent, 20);
@@ -647,7 +647,7 @@ Test(spool_writer, P8_a_large_message_waits_five_seconds_for_its_segment_at_most
     cr_expect_eq(ready.rc, ERR_FULL);
     cr_expect_eq(done.rc, ERR_FULL);
     cr_expect(took_ms >= 4900 && took_ms < 7000, "%d ms", (int)took_ms);
-    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, parent.last_asked_bytes, &fd, key),
+    cr_assert_eq(spool_segment_create(io, parent.dir_fd, id, parent.last_asked_bytes, 0, &fd, key),
                  ERR_OK);
     spool_writer_give(parent.writer, parent.last_ticket, fd, id, key, parent.last_asked_bytes);
     spool_parent_turn_for(&parent, 20);
