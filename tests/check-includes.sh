@@ -10,16 +10,18 @@ allowed() {
     lib/smtp) echo base smtp ;;
     lib/spool) echo base spool ;;
     lib/registry) echo base registry ;;
+    lib/dns) echo base net dns ;;
+    lib/route) echo base net registry dns route ;;
     lib/state) echo base net state ;;
     lib/db) echo base net db ;;
-    relayd) echo base net smtp spool registry state db relayd ;;
-    spoolmgr) echo base net smtp spool registry state db spoolmgr ;;
-    admin) echo base net smtp spool registry state db admin ;;
+    relayd) echo base net smtp spool registry dns route state db relayd ;;
+    spoolmgr) echo base net smtp spool registry dns route state db spoolmgr ;;
+    admin) echo base net smtp spool registry dns route state db admin ;;
     esac
 }
 
 bad=0
-for folder in lib/base lib/net lib/smtp lib/spool lib/registry lib/state lib/db relayd spoolmgr admin; do
+for folder in lib/base lib/net lib/smtp lib/spool lib/registry lib/dns lib/route lib/state lib/db relayd spoolmgr admin; do
     list=" $(allowed $folder) "
     for file in "$folder"/*.[ch]; do
         [ -e "$file" ] || continue
