@@ -51,7 +51,7 @@ struct backend_link {
 struct backend_wait {
     struct backend_target *target;
     struct backend_wait *next, *previous;
-    int64_t since_ms;
+    int64_t since_ms, until_ms;
     backend_on_link on_link;
     const struct backend_user_ops *ops;
     void *ctx;
@@ -210,10 +210,8 @@ count_waits(const struct backend_target *t)
 }
 
 static void
-fail_first_wait(struct backend_target *t, enum smtp_phase phase, const struct smtp_reply *reply)
+fail_wait(struct backend_wait *wait, enum smtp_phase phase, const struct smtp_reply *reply)
 {
-    struct backend_wait *wait = t->first_wait;
-
     wait_unlink(wait);
     wait->on_link(wait->ctx, NULL, phase, reply);
     free(wait);
@@ -227,16 +225,24 @@ fail_waits(struct backend_target *t, enum smtp_phase phase, const struct smtp_re
     unsigned count = count_waits(t);
 
     while (count-- > 0 && t->first_wait)
-        fail_first_wait(t, phase, reply);
+        fail_wait(t->first_wait, phase, reply);
 }
 
 /* No link became free in time: all are busy with other messages.  Says nothing about the backend's
  * health. */
 static void
-fail_old_waits(struct backend_target *t, int64_t since_ms)
+fail_old_waits(struct backend_target *t, int64_t now_ms)
 {
-    while (t->opening_count == 0 && t->first_wait && t->first_wait->since_ms < since_ms)
-        fail_first_wait(t, SMTP_PHASE_CONNECT, NULL);
+    unsigned count = count_waits(t);
+    struct backend_wait *next;
+
+    /* A callback may begin another wait, which goes to the end. */
+    for (struct backend_wait *w = t->first_wait; w && count > 0 && t->opening_count == 0;
+         w = next, count--) {
+        next = w->next;
+        if (w->until_ms < now_ms)
+            fail_wait(w, SMTP_PHASE_CONNECT, NULL);
+    }
 }
 
 static bool
@@ -482,8 +488,25 @@ open_links(struct backend_target *t)
     }
     while (count_waits(t) > t->opening_count && t->link_count < share(t) && link_open(t))
         ;
-    if (t->first_wait && t->link_count == 0)
+    if (t->first_wait)
         loop_timer_start(&t->retry, SLOT_RETRY_MS);
+}
+
+/* Users who hold a link without needing it give it back: to as many as wait, or to nobody. */
+static void
+ask_back(struct backend_target *t, bool others_wait)
+{
+    unsigned wanted = others_wait ? count_waits(t) : UINT_MAX;
+    struct backend_link *next;
+
+    for (struct backend_link *link = t->links; link && wanted > 0; link = next) {
+        next = link->next;
+        if (link->state == LINK_RESETTING)
+            wanted--;
+        else if (link->state == LINK_BUSY && link->ops->on_wanted &&
+                 link->ops->on_wanted(link->ctx, others_wait))
+            wanted--;
+    }
 }
 
 static void
@@ -505,7 +528,11 @@ serve(struct backend_target *t)
 static void
 on_retry(void *ctx)
 {
-    serve(ctx);
+    struct backend_target *t = ctx;
+
+    if (t->first_wait)
+        ask_back(t, true);
+    serve(t);
 }
 
 static struct backend_target *
@@ -555,6 +582,7 @@ backend_wait_start(struct backend_pool *pool, const struct inet_endpoint *endpoi
     t->limit = limit;
     wait->target = t;
     wait->since_ms = loop_now_ms(pool->worker->loop);
+    backend_wait_set_patience(wait, pool->worker->config->backend_connect_timeout_ms);
     wait->on_link = on_link;
     wait->ops = ops;
     wait->ctx = ctx;
@@ -566,6 +594,12 @@ backend_wait_start(struct backend_pool *pool, const struct inet_endpoint *endpoi
     t->last_wait = wait;
     loop_defer(pool->worker->loop, serve_later, t);
     return wait;
+}
+
+void
+backend_wait_set_patience(struct backend_wait *wait, int64_t patience_ms)
+{
+    wait->until_ms = wait->since_ms + patience_ms;
 }
 
 void
@@ -614,6 +648,13 @@ backend_link_flush(struct backend_link *link)
         return;
     link->progress = progress;
     conn_deadline(link->conn, link_timeout_ms(link));
+}
+
+void
+backend_link_hand_over(struct backend_link *link, const struct backend_user_ops *ops, void *ctx)
+{
+    link->ops = ops;
+    link->ctx = ctx;
 }
 
 void
@@ -670,7 +711,8 @@ on_idle_timer(void *ctx)
                 continue;
             link_quit(link);
         }
-        fail_old_waits(t, now - pool->worker->config->backend_connect_timeout_ms);
+        ask_back(t, false);
+        fail_old_waits(t, now);
     }
     loop_timer_start(&pool->idle_timer, 1000);
 }

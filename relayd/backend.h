@@ -30,6 +30,9 @@ struct backend_user_ops {
     /* The link is gone, and the pool has taken it back; `dot_sent` as in smtp_client.h. */
     void (*on_lost)(void *ctx, enum smtp_phase phase, bool dot_sent,
                     const struct smtp_reply *reply);
+    /* May be NULL.  Asked each second, and more often while others wait for a connection to this
+     * endpoint: can the link be done without?  True: it has been released or dropped. */
+    bool (*on_wanted)(void *ctx, bool others_wait);
 };
 
 struct backend_pool *backend_pool_new(struct worker *worker);
@@ -49,6 +52,8 @@ struct backend_wait *backend_wait_start(struct backend_pool *pool,
                                         const struct inet_endpoint *endpoint, uint32_t limit,
                                         backend_on_link on_link, const struct backend_user_ops *ops,
                                         void *ctx);
+/* How long it may last while all links are busy; backend-connect-timeout if nothing is said. */
+void backend_wait_set_patience(struct backend_wait *wait, int64_t patience_ms);
 void backend_wait_cancel(struct backend_wait **wait);
 
 struct smtp_client *backend_link_client(struct backend_link *link);
@@ -58,6 +63,9 @@ const struct inet_endpoint *backend_link_endpoint(const struct backend_link *lin
 size_t backend_link_output_size(struct backend_link *link);
 /* After calls of the engine: sends what was said and sets the deadline. */
 void backend_link_flush(struct backend_link *link);
+/* Another user has it from now on, in whatever it is doing. */
+void backend_link_hand_over(struct backend_link *link, const struct backend_user_ops *ops,
+                            void *ctx);
 /* The user is done: an open transaction is RSET first; the link goes to the next who waits, or
  * idles. */
 void backend_link_release(struct backend_link **link);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The tables of DESIGN section 5, cell for cell; the tests walk every one.  Cells that need what is
- * not built yet (mixed transactions) are deferred: 4xx is always safe, since the sender comes back.
- * No cell turns silence of a backend into a refusal, except where the domain's owner asked for it.
+ * The tables of DESIGN section 5, cell for cell; the tests walk every one.  No cell turns silence
+ * of a backend into a refusal, except where the domain's owner asked for it.
  *
  * Text that a backend said is passed on without the backend's own names and addresses: customers
  * hide behind the gate.
@@ -69,20 +68,17 @@ say(enum decision_rcpt_action action, enum smtp_verdict verdict)
 }
 
 static struct decision_rcpt
-accept_live(const struct decision_rcpt_input *input, bool learn)
+accept_live(bool learn)
 {
-    struct decision_rcpt d =
-        say(input->have_ours ? DECISION_RCPT_OURS : DECISION_RCPT_LIVE, SMTP_VERDICT_RECIPIENT_OK);
+    struct decision_rcpt d = say(DECISION_RCPT_LIVE, SMTP_VERDICT_RECIPIENT_OK);
 
     d.learn_valid = learn;
     return d;
 }
 
 static struct decision_rcpt
-accept_ours(const struct decision_rcpt_input *input)
+accept_ours(void)
 {
-    if (input->have_live)
-        return say(DECISION_RCPT_DEFER, SMTP_VERDICT_BACKEND_LATER);
     return say(DECISION_RCPT_OURS, SMTP_VERDICT_RECIPIENT_OK);
 }
 
@@ -100,7 +96,7 @@ by_when_down(const struct decision_rcpt_input *input)
 {
     switch (input->when_down) {
     case REGISTRY_WHEN_DOWN_ACCEPT:
-        return accept_ours(input);
+        return accept_ours();
     case REGISTRY_WHEN_DOWN_REJECT:
         return say(DECISION_RCPT_REJECT, SMTP_VERDICT_NOT_CONFIRMED);
     case REGISTRY_WHEN_DOWN_DEFER:
@@ -114,11 +110,11 @@ act(enum cell cell, const struct decision_rcpt_input *input)
 {
     switch (cell) {
     case LIVE:
-        return accept_live(input, input->is_picky);
+        return accept_live(input->is_picky);
     case LIVE_LEARN:
-        return accept_live(input, true);
+        return accept_live(true);
     case LIVE_SILENT:
-        return accept_live(input, false);
+        return accept_live(false);
     case PASSED:
         return pass(input, false);
     case PASSED_KNOWN:
@@ -128,9 +124,9 @@ act(enum cell cell, const struct decision_rcpt_input *input)
     case PASSED_LEARN:
         return pass(input, true);
     case LATER_KNOWN:
-        return input->live_4xx ? accept_ours(input) : pass(input, false);
+        return input->live_4xx ? accept_ours() : pass(input, false);
     case OURS:
-        return accept_ours(input);
+        return accept_ours();
     case WHEN_DOWN:
         return by_when_down(input);
     case REJECT:
@@ -155,7 +151,8 @@ decision_at_rcpt(const struct decision_rcpt_input *input)
 }
 
 /* --- At the dot. */
-#define NOT_BUILT                                     \
+/* 4xx is always safe, since the sender comes back. */
+#define CANNOT_BE                                     \
     {                                                 \
         DECISION_DOT_FAIL, SMTP_VERDICT_LOCAL_PROBLEM \
     }
@@ -167,27 +164,36 @@ decision_at_rcpt(const struct decision_rcpt_input *input)
     {                                      \
         action, SMTP_VERDICT_LOCAL_PROBLEM \
     }
+#define TAKEN(action)                  \
+    {                                  \
+        action, SMTP_VERDICT_DELIVERED \
+    }
 
 /* clang-format off */
-/* Columns as enum decision_side: only live, only ours, mixed. With only ours no backend is asked,
- * so only `away` can be. */
+/* Columns as enum decision_side: only live, only ours, mixed before its record is prepared, mixed.
+ * With only ours no backend is asked, so only `away` can be; before the record is prepared no dot
+ * is sent, so the end cannot be unknown, or good. */
 static const struct decision_dot at_dot[DECISION_EVENT_COUNT][DECISION_SIDE_COUNT] = {
     [DECISION_EVENT_OK] =
-        {{DECISION_DOT_DELIVERED, SMTP_VERDICT_DELIVERED}, NOT_BUILT, NOT_BUILT},
+        {TAKEN(DECISION_DOT_DELIVERED), CANNOT_BE, CANNOT_BE, TAKEN(DECISION_DOT_CONFIRM)},
     [DECISION_EVENT_REFUSED] =
-        {SILENT(DECISION_DOT_PASS), NOT_BUILT, NOT_BUILT},
+        {SILENT(DECISION_DOT_PASS), CANNOT_BE, SILENT(DECISION_DOT_PASS), SILENT(DECISION_DOT_CANCEL)},
     [DECISION_EVENT_LATER] =
-        {SILENT(DECISION_DOT_PASS), NOT_BUILT, NOT_BUILT},
+        {SILENT(DECISION_DOT_PASS), CANNOT_BE, SILENT(DECISION_DOT_PASS), SILENT(DECISION_DOT_CANCEL)},
     [DECISION_EVENT_AWAY] =
-        {{DECISION_DOT_COMMIT, SMTP_VERDICT_OK}, {DECISION_DOT_COMMIT, SMTP_VERDICT_OK}, NOT_BUILT},
+        {SILENT(DECISION_DOT_COMMIT), SILENT(DECISION_DOT_COMMIT), SILENT(DECISION_DOT_COMMIT),
+         SILENT(DECISION_DOT_CONFIRM_ALL)},
     [DECISION_EVENT_UNKNOWN] =
-        {{DECISION_DOT_COMMIT_UNKNOWN, SMTP_VERDICT_OK}, NOT_BUILT, NOT_BUILT},
+        {SILENT(DECISION_DOT_COMMIT_UNKNOWN), CANNOT_BE, CANNOT_BE,
+         SILENT(DECISION_DOT_CONFIRM_ALL_UNKNOWN)},
     [DECISION_EVENT_COMMIT_FAILED] =
-        {FAILED, FAILED, FAILED},
+        {FAILED, FAILED, FAILED, FAILED},
     [DECISION_EVENT_GONE_BEFORE] =
-        {SILENT(DECISION_DOT_DROP), SILENT(DECISION_DOT_DROP), SILENT(DECISION_DOT_DROP)},
+        {SILENT(DECISION_DOT_DROP), SILENT(DECISION_DOT_DROP), SILENT(DECISION_DOT_DROP),
+         SILENT(DECISION_DOT_CANCEL)},
     [DECISION_EVENT_GONE_AFTER] =
-        {SILENT(DECISION_DOT_RECORD), SILENT(DECISION_DOT_RECORD), SILENT(DECISION_DOT_RECORD)},
+        {SILENT(DECISION_DOT_RECORD), SILENT(DECISION_DOT_RECORD), CANNOT_BE,
+         SILENT(DECISION_DOT_RECORD_CONFIRM)},
 };
 /* clang-format on */
 
@@ -208,10 +214,15 @@ enum decision_event decision_event_of(enum smtp_class class)
 struct decision_dot
 decision_at_dot(enum decision_side side, enum decision_event event, bool blames_us)
 {
+    struct decision_dot d;
+
     CHECK((unsigned)side < DECISION_SIDE_COUNT && (unsigned)event < DECISION_EVENT_COUNT);
-    if (side == DECISION_ONLY_LIVE && event == DECISION_EVENT_REFUSED && blames_us)
-        return (struct decision_dot){DECISION_DOT_FAIL, SMTP_VERDICT_BLAMES_US};
-    return at_dot[event][side];
+    d = at_dot[event][side];
+    if (event == DECISION_EVENT_REFUSED && blames_us && d.action == DECISION_DOT_PASS)
+        d = (struct decision_dot){DECISION_DOT_FAIL, SMTP_VERDICT_BLAMES_US};
+    else if (blames_us && d.action == DECISION_DOT_CANCEL)
+        d.verdict = SMTP_VERDICT_BLAMES_US;
+    return d;
 }
 
 /* --- Names in text. */

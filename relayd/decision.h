@@ -37,9 +37,7 @@ struct decision_rcpt_input {
     enum decision_known known;
     bool is_picky; /* the domain is known not to accept all: an unknown recipient is learned */
     enum registry_when_down when_down;
-    bool live_4xx;  /* the setting: later for a known recipient is kept here */
-    bool have_live; /* the transaction has recipients that the backend took */
-    bool have_ours; /* or such that are kept here */
+    bool live_4xx; /* the setting: later for a known recipient is kept here */
 };
 
 enum decision_rcpt_action {
@@ -56,13 +54,18 @@ struct decision_rcpt {
     bool learn_valid, learn_invalid;
 };
 
-/* Live and ours never meet in one transaction yet: with live recipients taken, what would be ours
- * is deferred; with ours taken, what would be live becomes ours (the backend's transaction is to be
- * reset then). */
+/* A transaction may have recipients of both sides: those that the backend has taken, and those that
+ * are kept here since it was away, or deferred them, later. */
 struct decision_rcpt decision_at_rcpt(const struct decision_rcpt_input *input);
 
 /* --- At the dot. The class of DATA counts as that of the dot. */
-enum decision_side { DECISION_ONLY_LIVE, DECISION_ONLY_OURS, DECISION_MIXED, DECISION_SIDE_COUNT };
+enum decision_side {
+    DECISION_ONLY_LIVE,
+    DECISION_ONLY_OURS,
+    DECISION_MIXED_UNPREPARED, /* before the 354: nothing is on disk yet */
+    DECISION_MIXED,
+    DECISION_SIDE_COUNT
+};
 
 enum decision_event {
     DECISION_EVENT_OK, /* as enum smtp_class */
@@ -79,13 +82,18 @@ enum decision_event decision_event_of(enum smtp_class class);
 
 enum decision_dot_action {
     DECISION_DOT_DELIVERED,      /* `verdict`, 250 */
+    DECISION_DOT_CONFIRM,        /* the same, and those that are ours go from the spool */
     DECISION_DOT_PASS,           /* decision_pass_reply; nothing is spooled */
+    DECISION_DOT_CANCEL,         /* the same, once the prepared record is durably cancelled */
     DECISION_DOT_COMMIT,         /* spool all; durable: 250 queued until; failed: COMMIT_FAILED */
     DECISION_DOT_COMMIT_UNKNOWN, /* the same, and the backend may have it: keep listening, log a
                                     possible duplicate */
-    DECISION_DOT_FAIL,           /* `verdict`, 4xx; nothing is spooled */
-    DECISION_DOT_DROP,           /* nobody to answer; the backend gets RSET; nothing is spooled */
+    DECISION_DOT_CONFIRM_ALL,    /* as COMMIT, of a record that has been prepared */
+    DECISION_DOT_CONFIRM_ALL_UNKNOWN, /* as COMMIT_UNKNOWN, the same */
+    DECISION_DOT_FAIL,                /* `verdict`, 4xx; nothing is spooled */
+    DECISION_DOT_DROP,   /* nobody to answer; the backend gets RSET; nothing is spooled */
     DECISION_DOT_RECORD, /* nobody to answer; what became of it stands; possible duplicate */
+    DECISION_DOT_RECORD_CONFIRM, /* the same, and those that are ours go from the spool */
 };
 
 struct decision_dot {
@@ -93,7 +101,8 @@ struct decision_dot {
     enum smtp_verdict verdict;
 };
 
-/* blames_us (of a refusing reply) turns PASS into FAIL with BLAMES_US. */
+/* `mixed`: its record has been prepared; before that it is DECISION_MIXED_UNPREPARED. blames_us (of
+ * a refusing reply) says BLAMES_US in place of the reply that would be passed. */
 struct decision_dot decision_at_dot(enum decision_side side, enum decision_event event,
                                     bool blames_us);
 

@@ -80,14 +80,13 @@ transaction_close(struct transaction *t)
 {
     if (t->stage == STAGE_ENDED)
         return;
-    if (t->stage == STAGE_DELIVERING)
-        backend_link_drop(&t->link);
-    else
-        backend_link_release(&t->link);
+    transaction_link_let_go(t);
+    loop_timer_cancel(&t->timer);
     t->stage = STAGE_ENDED;
     backend_wait_cancel(&t->wait);
     state_query_cancel(&t->query);
     body_fini(&t->body);
+    CHECK(t->late == NULL);
     loop_defer(t->worker->loop, transaction_free, t);
 }
 
@@ -98,10 +97,13 @@ transaction_abandon(struct transaction **held)
 
     *held = NULL;
     t->session = NULL;
-    if (t->stage == STAGE_COMMITTING || (t->stage == STAGE_DELIVERING && t->dot_sent)) {
+    if (t->stage == STAGE_COMMITTING || t->stage == STAGE_PREPARING ||
+        (t->stage == STAGE_DELIVERING && t->dot_sent)) {
         t->worker->detached_count++;
         return;
     }
+    if (t->stage == STAGE_DELIVERING && t->is_prepared)
+        transaction_resolve_silently(t, SPOOL_RESOLUTION_CANCEL);
     if (t->stage != STAGE_ANSWERING)
         transaction_leave_flight(t);
     transaction_close(t);

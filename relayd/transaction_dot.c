@@ -10,9 +10,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "relayd/late.h"
 
 #define STREAM_PIECE_BYTES (128 * 1024)
-#define SPOOL_CLOSED_MS 5000       /* then the next message tries the disk again */
 #define ENVELOPE_BYTES (64 * 1024) /* with our header lines, and */
 #define ENVELOPE_RECIPIENT_BYTES \
     (SMTP_PATH_SIZE + INET_DOMAIN_SIZE + SMTP_DSN_ORCPT_MAX + 64) /* each */
@@ -35,16 +35,15 @@ count_use(struct transaction *t, bool kept)
     transaction_use(t, id, SHARED_USE_BYTES, t->body.size_bytes);
 }
 
-/* The last word: `kept` says that the message is at the backend or in the spool, whatever the
- * client hears. */
-static void
-finish(struct transaction *t, enum shared_counter counter, const char *word, bool kept,
-       const struct smtp_reply *reply)
+void
+transaction_finish(struct transaction *t, enum shared_counter counter, const char *word, bool kept,
+                   const struct smtp_reply *reply)
 {
     bool detached = t->session == NULL, heard = !detached;
 
     shared_count(t->worker->table, t->worker->slot, counter);
     count_use(t, kept);
+    loop_timer_cancel(&t->timer);
     transaction_record_message(t, word, reply);
     t->stage =
         STAGE_ANSWERING; /* the link, if there is one, is in order and goes back to the pool */
@@ -62,39 +61,121 @@ finish(struct transaction *t, enum shared_counter counter, const char *word, boo
     }
 }
 
-static void
-finish_verdict(struct transaction *t, enum smtp_verdict verdict)
+void
+transaction_finish_verdict(struct transaction *t, enum smtp_verdict verdict)
 {
     struct smtp_reply reply = smtp_verdict_reply(verdict);
 
     smtp_reply_add_ref(&reply, t->ref);
-    finish(t,
-           verdict == SMTP_VERDICT_DELIVERED ? SHARED_COUNTER_MESSAGES_DELIVERED
-                                             : SHARED_COUNTER_MESSAGES_REFUSED,
-           smtp_verdict_word(verdict), verdict == SMTP_VERDICT_DELIVERED, &reply);
+    transaction_finish(t,
+                       verdict == SMTP_VERDICT_DELIVERED ? SHARED_COUNTER_MESSAGES_DELIVERED
+                                                         : SHARED_COUNTER_MESSAGES_REFUSED,
+                       smtp_verdict_word(verdict), verdict == SMTP_VERDICT_DELIVERED, &reply);
+}
+
+/* Nobody waits for the answer any more: the sender has heard nothing, and will send it again. */
+static void
+decide_for_nobody(struct transaction *t, enum smtp_class class)
+{
+    enum decision_event event =
+        class == SMTP_CLASS_OK ? DECISION_EVENT_GONE_AFTER : DECISION_EVENT_GONE_BEFORE;
+    struct decision_dot d = decision_at_dot(transaction_side(t), event, false);
+
+    if (d.action == DECISION_DOT_RECORD_CONFIRM)
+        transaction_resolve_silently(t, SPOOL_RESOLUTION_CONFIRM);
+    else if (d.action == DECISION_DOT_CANCEL)
+        transaction_resolve_silently(t, SPOOL_RESOLUTION_CANCEL);
+    transaction_finish_verdict(t, class == SMTP_CLASS_OK ? SMTP_VERDICT_DELIVERED
+                                                         : SMTP_VERDICT_LOCAL_PROBLEM);
 }
 
 static void
-on_committed(void *ctx, int err)
+act(struct transaction *t, struct decision_dot d, enum smtp_phase phase,
+    const struct smtp_reply *backend_reply)
 {
-    struct transaction *t = ctx;
-    char when[CLOCK_LOCAL_SIZE], text[120];
-    int64_t expires_at_ms =
-        clock_retention_end_ms(t->started_at_ms, t->route.customer.retention_days);
     struct smtp_reply reply;
 
-    if (err < 0) {
-        t->worker->spool_closed_until_ms = clock_monotonic_ms() + SPOOL_CLOSED_MS;
-        log_line(LOG_LEVEL_ALARM, t->ref_text, "spool-failed", "ref=%s error=\"%s\"", t->ref_text,
-                 err_text(err));
-        finish_verdict(t, SMTP_VERDICT_SPOOL_FAILED);
+    switch (d.action) {
+    case DECISION_DOT_CONFIRM:
+        transaction_resolve_silently(t, SPOOL_RESOLUTION_CONFIRM);
+        transaction_finish_verdict(t, d.verdict);
         return;
+    case DECISION_DOT_DELIVERED:
+    case DECISION_DOT_FAIL:
+        transaction_finish_verdict(t, d.verdict);
+        return;
+    case DECISION_DOT_PASS:
+        recipient_policy_pass(&t->backend, t->backend_name, phase, backend_reply, t->ref, &reply);
+        transaction_finish(t, SHARED_COUNTER_MESSAGES_REFUSED, "refused", false, &reply);
+        return;
+    case DECISION_DOT_CANCEL:
+        if (d.verdict == SMTP_VERDICT_BLAMES_US) {
+            reply = smtp_verdict_reply(d.verdict);
+            smtp_reply_add_ref(&reply, t->ref);
+        } else
+            recipient_policy_pass(&t->backend, t->backend_name, phase, backend_reply, t->ref,
+                                  &reply);
+        transaction_cancel(t, &reply);
+        return;
+    case DECISION_DOT_COMMIT:
+        transaction_commit(t, 0, backend_reply);
+        return;
+    case DECISION_DOT_COMMIT_UNKNOWN:
+        transaction_commit(t, SPOOL_FLAG_UNKNOWN | (t->late ? SPOOL_FLAG_LISTENING : 0u),
+                           backend_reply);
+        return;
+    case DECISION_DOT_CONFIRM_ALL:
+    case DECISION_DOT_CONFIRM_ALL_UNKNOWN:
+        transaction_confirm_all(t, d.action == DECISION_DOT_CONFIRM_ALL_UNKNOWN);
+        return;
+    case DECISION_DOT_DROP:
+    case DECISION_DOT_RECORD:
+    case DECISION_DOT_RECORD_CONFIRM:
+        break;
     }
-    snprintf(text, sizeof text, "[%s] queued until %s", t->ref_text,
-             clock_local(expires_at_ms, when));
-    reply = smtp_reply_make(250, "2.0.0", text);
-    finish(t, SHARED_COUNTER_MESSAGES_SPOOLED, "spooled", true, &reply);
+    CHECK(!"the client is there");
 }
+
+void
+transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+                       const struct smtp_reply *backend_reply)
+{
+    bool blames_us = class == SMTP_CLASS_REFUSED &&
+                     recipient_policy_blames_us(t->worker, t->link, backend_reply, t->ref_text);
+
+    loop_timer_cancel(&t->timer);
+    if (class == SMTP_CLASS_UNKNOWN)
+        transaction_log_duplicate(t, "no-reply-to-dot");
+    if (t->session == NULL)
+        decide_for_nobody(t, class);
+    else
+        act(t, decision_at_dot(transaction_side(t), decision_event_of(class), blames_us), phase,
+            backend_reply);
+}
+
+/* --- The time at the dot. */
+
+static void
+on_too_late(void *ctx)
+{
+    struct transaction *t = ctx;
+
+    t->away_reply = smtp_reply_make(0, NULL, "the backend took too long");
+    backend_wait_cancel(&t->wait);
+    if (t->link)
+        transaction_health_broke(t);
+    if (t->dot_sent && t->link && t->session) {
+        t->late = late_listen(t->worker, &t->link, t->ref);
+        t->data_sent = false;
+    } else
+        transaction_link_drop(t);
+    if (t->stage == STAGE_PREPARING) /* goes on when its record is there, and finds no link */
+        return;
+    transaction_decide_dot(t, t->dot_sent ? SMTP_PHASE_DOT : SMTP_PHASE_DATA,
+                           t->dot_sent ? SMTP_CLASS_UNKNOWN : SMTP_CLASS_AWAY, &t->away_reply);
+}
+
+/* --- Content to the backend. */
 
 static void
 make_prepend(struct transaction *t)
@@ -123,107 +204,6 @@ make_prepend(struct transaction *t)
 }
 
 static void
-commit(struct transaction *t, uint32_t flags, const char *reason)
-{
-    char helo[SMTP_HELO_SIZE] = "";
-    struct spool_envelope envelope = {
-        .ref = t->ref,
-        .received_at_ms = t->started_at_ms,
-        .expires_at_ms = clock_retention_end_ms(t->started_at_ms, t->route.customer.retention_days),
-        .customer_id = t->route.customer.id,
-        .customer = t->route.customer.name,
-        .client_name = "",
-        .helo = helo,
-        .reverse_path = t->mail.path.text,
-        .body = (uint8_t)t->mail.body,
-        .flags = flags | (t->mail.smtputf8 ? SPOOL_FLAG_SMTPUTF8 : 0),
-        .reason = reason,
-        .prepend = buf_slice(&t->prepend),
-        .dsn_ret = (uint8_t)t->mail.dsn_ret,
-        .dsn_envid = t->mail.dsn_envid,
-        .recipients = t->recipients,
-        .recipient_count = t->recipient_count,
-    };
-
-    if (t->session) {
-        envelope.client = *session_peer(t->session);
-        slice_to_text(smtp_server_helo_name(session_engine(t->session)), helo, sizeof helo);
-    }
-    for (unsigned i = 0; i < t->recipient_count; i++)
-        t->recipients[i].side = SPOOL_OURS;
-    if (!transaction_enter_flight(t)) {
-        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
-        return;
-    }
-    t->stage = STAGE_COMMITTING;
-    if (t->body.large)
-        spool_large_commit(t->body.large, &envelope, on_committed, t);
-    else {
-        struct iovec iov[BODY_CHUNKS_MAX];
-        int n = body_iovec(&t->body, iov);
-
-        spool_commit_start(t->worker->writer, &envelope, iov, n, on_committed, t);
-    }
-}
-
-/* Why it is kept, for people who look into the spool. */
-static const char *
-spool_reason(struct transaction *t, const struct smtp_reply *reply)
-{
-    char text[SMTP_REPLY_LINE_SIZE] = "the backend is down";
-    const char *copy;
-
-    if (reply && reply->code)
-        smtp_reply_text(reply, text, sizeof text);
-    else if (reply && reply->text[0])
-        snprintf(text, sizeof text, "%s", reply->text);
-    copy = arena_copy(&t->arena, slice_of(text));
-    return copy ? copy : "";
-}
-
-/* The class of the dot's reply, of DATA's, or of their absence, decides. */
-void
-transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
-                       const struct smtp_reply *backend_reply)
-{
-    bool blames_us = class == SMTP_CLASS_REFUSED &&
-                     recipient_policy_blames_us(t->worker, t->link, backend_reply, t->ref_text);
-    struct decision_dot d =
-        decision_at_dot(DECISION_ONLY_LIVE, decision_event_of(class), blames_us);
-    struct smtp_reply reply;
-
-    if (class == SMTP_CLASS_UNKNOWN)
-        transaction_log_duplicate(t, "no-reply-to-dot");
-    if (t->session == NULL && d.action != DECISION_DOT_DELIVERED) {
-        /* The sender has heard nothing and will send it again: there is nobody to keep it for. */
-        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
-        return;
-    }
-    switch (d.action) {
-    case DECISION_DOT_DELIVERED:
-    case DECISION_DOT_FAIL:
-        finish_verdict(t, d.verdict);
-        return;
-    case DECISION_DOT_PASS:
-        recipient_policy_pass(&t->backend, t->backend_name, phase, backend_reply, t->ref, &reply);
-        finish(t, SHARED_COUNTER_MESSAGES_REFUSED, "refused", false, &reply);
-        return;
-    case DECISION_DOT_COMMIT:
-        commit(t, 0, spool_reason(t, backend_reply));
-        return;
-    case DECISION_DOT_COMMIT_UNKNOWN:
-        commit(t, SPOOL_FLAG_UNKNOWN, spool_reason(t, backend_reply));
-        return;
-    case DECISION_DOT_DROP:
-    case DECISION_DOT_RECORD:
-        break;
-    }
-    CHECK(!"the client is there");
-}
-
-/* --- Content to the backend. */
-
-static void
 send_dot(struct transaction *t)
 {
     t->dot_sent = true;
@@ -243,8 +223,10 @@ on_read(void *ctx, int err, struct slice piece)
         return;
     if (err < 0) {
         log_line(LOG_LEVEL_ALARM, t->ref_text, "spill-unreadable", "error=\"%s\"", err_text(err));
-        backend_link_drop(&t->link);
-        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
+        transaction_link_drop(t);
+        if (t->is_prepared)
+            transaction_resolve_silently(t, SPOOL_RESOLUTION_CANCEL);
+        transaction_finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
         return;
     }
     t->streamed_bytes += piece.n;
@@ -266,18 +248,14 @@ pump(struct transaction *t)
 }
 
 void
-transaction_on_want_content(void *ctx)
+transaction_stream(struct transaction *t)
 {
-    struct transaction *t = ctx;
     struct smtp_client *client = backend_link_client(t->link);
     struct iovec iov[BODY_CHUNKS_MAX];
     int n;
 
-    if (!transaction_enter_flight(t)) {
-        backend_link_drop(&t->link);
-        finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
-        return;
-    }
+    t->stage = STAGE_DELIVERING;
+    t->is_streaming = true;
     smtp_client_content(client, buf_slice(&t->prepend));
     if (t->body.large) {
         pump(t);
@@ -290,11 +268,26 @@ transaction_on_want_content(void *ctx)
 }
 
 void
+transaction_on_want_content(void *ctx)
+{
+    struct transaction *t = ctx;
+
+    t->link_answered = true;
+    if (!transaction_enter_flight(t)) {
+        transaction_link_drop(t);
+        transaction_finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
+    } else if (transaction_side(t) == DECISION_MIXED_UNPREPARED)
+        transaction_prepare(t);
+    else
+        transaction_stream(t);
+}
+
+void
 transaction_on_drained(void *ctx)
 {
     struct transaction *t = ctx;
 
-    if (t->stage == STAGE_DELIVERING && t->body.large && !t->dot_sent &&
+    if (t->stage == STAGE_DELIVERING && t->is_streaming && t->body.large && !t->dot_sent &&
         t->streamed_bytes < t->body.size_bytes)
         pump(t);
 }
@@ -312,7 +305,7 @@ finish_without_room(struct transaction *t)
 
     if (t->body.trouble == BODY_NO_ROOM)
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS_REFUSED);
-    finish_verdict(t, verdicts[t->body.trouble]);
+    transaction_finish_verdict(t, verdicts[t->body.trouble]);
 }
 
 /* The content is whole and, if it is large, has its place. */
@@ -328,15 +321,19 @@ transaction_settle_content(struct transaction *t)
     if (t->body.large)
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS);
     make_prepend(t);
-    if (t->side == SPOOL_OURS)
-        commit(t, 0, spool_reason(t, &t->away_reply));
-    else if (t->link == NULL)
-        transaction_decide_dot(t, SMTP_PHASE_DATA, SMTP_CLASS_AWAY, &t->away_reply);
-    else {
-        t->stage = STAGE_DELIVERING;
-        smtp_client_data(backend_link_client(t->link));
-        backend_link_flush(t->link);
+    if (t->live_count == 0) {
+        transaction_commit(t, 0, &t->away_reply);
+        return;
     }
+    loop_timer_start(&t->timer, t->worker->config->final_reply_timeout_ms);
+    if (t->must_replay || t->link == NULL) {
+        transaction_replay_start(t);
+        return;
+    }
+    t->stage = STAGE_DELIVERING;
+    t->data_sent = true;
+    smtp_client_data(backend_link_client(t->link));
+    backend_link_flush(t->link);
 }
 
 /* --- Content from the client. */
@@ -429,7 +426,17 @@ refuse_loop(struct transaction *t)
              "ref=%s customer=%s domain=%s remedy=\"the customer's server must deliver this "
              "domain's mail itself, not send it to the domain's MX\"",
              t->ref_text, t->route.customer.name, t->recipients[0].domain);
-    finish_verdict(t, SMTP_VERDICT_BACKEND_LOOP);
+    transaction_finish_verdict(t, SMTP_VERDICT_BACKEND_LOOP);
+}
+
+enum decision_side
+transaction_side(const struct transaction *t)
+{
+    if (t->live_count == 0)
+        return DECISION_ONLY_OURS;
+    if (t->live_count == t->recipient_count)
+        return DECISION_ONLY_LIVE;
+    return t->is_prepared ? DECISION_MIXED : DECISION_MIXED_UNPREPARED;
 }
 
 /* RFC 6531 3.6: a header with UTF-8 goes to no server that has not offered to take it.  What is
@@ -453,15 +460,16 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     }
     t->in_operation = true;
     t->content_ended = true;
+    loop_timer_init(&t->timer, t->worker->loop, on_too_late, t);
     body_end(&t->body);
     if (t->too_big)
-        finish_verdict(t, SMTP_VERDICT_TOO_BIG);
+        transaction_finish_verdict(t, SMTP_VERDICT_TOO_BIG);
     else if (t->header.own_received >= OWN_RECEIVED_MAX)
         refuse_loop(t);
     else if (t->header.received_count > t->worker->config->max_received)
-        finish_verdict(t, SMTP_VERDICT_LOOP);
+        transaction_finish_verdict(t, SMTP_VERDICT_LOOP);
     else if (lacks_utf8(t))
-        finish_verdict(t, SMTP_VERDICT_UTF8_NOT_SUPPORTED);
+        transaction_finish_verdict(t, SMTP_VERDICT_UTF8_NOT_SUPPORTED);
     else
         transaction_settle_content(t);
     return transaction_operation_end(t, reply);

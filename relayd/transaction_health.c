@@ -59,8 +59,8 @@ on_known(void *ctx, enum state_recipient known)
         t, (struct decision_rcpt_input){
                .backend = refuses && is_known ? DECISION_BACKEND_DOWN : DECISION_BACKEND_RECOVERING,
                .class = SMTP_CLASS_REFUSED,
-               .reply = &t->refusal,
-               .reply_is_to_mail = t->refusal_is_to_mail,
+               .reply = &t->said,
+               .reply_is_to_mail = t->said_phase == SMTP_PHASE_MAIL,
                .known = decision_known_of(known, false),
                .is_picky = true,
            });
@@ -79,8 +79,8 @@ transaction_health_hears(struct transaction *t, enum smtp_phase phase, enum smtp
     state = shared_health_state_of(t->worker->table, &t->backend, clock_wall_ms());
     if (state != SHARED_HEALTH_RECOVERING && state != SHARED_HEALTH_REFUSING)
         return false;
-    t->refusal = *reply;
-    t->refusal_is_to_mail = phase == SMTP_PHASE_MAIL;
+    t->said = *reply;
+    t->said_phase = phase;
     t->query =
         state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known, t);
     return true;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The inside of a transaction, shared by its three files: transaction.c (life, answers, history),
- * transaction_rcpt.c (what a RCPT is answered), transaction_dot.c (what the dot is answered).
+ * The inside of a transaction, shared by its files: transaction.c (life, answers, history),
+ * transaction_rcpt.c (what a RCPT is answered), transaction_dot.c (what the dot is answered),
+ * transaction_link.c (the backend's connection, and not holding it in vain), transaction_replay.c
+ * (the dialogue said again at the end), transaction_keep.c (what goes to the spool).
  *
  * All waiting is for one thing at a time: a link, a reply of the backend, an answer of the state
  * process, the disk. Whatever arrives calls one small function, and exactly one of them answers the
  * sender.
  *
- * Invariants: `pending` is set exactly while a RCPT waits; the recipients of a transaction are all
- * live or all ours; is_in_flight covers the time from just before the dot (or the commit) until the
- * reply has been written.
+ * Invariants: `pending` is set exactly while a RCPT waits; is_in_flight covers the time from just
+ * before the dot (or the commit) until the reply has been written; with recipients of both sides no
+ * dot goes out before their prepared record is durable.
  */
 #ifndef RELAYD_TRANSACTION_PRIVATE_H
 #define RELAYD_TRANSACTION_PRIVATE_H
@@ -28,8 +30,10 @@
 enum stage {
     STAGE_OPEN,
     STAGE_CONTENT,
+    STAGE_REACHING,   /* the content is whole, and waits for a link to be replayed on */
     STAGE_DELIVERING, /* DATA, content, dot are on their way to the backend */
-    STAGE_COMMITTING, /* the record is on its way to the disk */
+    STAGE_PREPARING,  /* 354 was said; the prepared record is on its way to the disk */
+    STAGE_COMMITTING, /* the record, or its resolution, is */
     STAGE_ANSWERING,  /* the outcome is known; the reply is being written */
     STAGE_ENDED,
 };
@@ -51,7 +55,8 @@ struct transaction {
     unsigned next_backend; /* the next one that may be tried for the recipient at hand */
     struct spool_recipient *recipients;
     unsigned recipient_count, recipient_cap;
-    enum spool_side side; /* of all recipients so far */
+    unsigned live_count; /* of them, on the backend's side; the others are ours */
+    bool is_away;        /* the backend, for what is left of this transaction */
 
     /* the recipient at hand */
     bool pending;
@@ -60,17 +65,32 @@ struct transaction {
     uint32_t rcpt_customer_id; /* 0: nobody's */
     bool known_down;
     struct smtp_reply away_reply;
-    struct state_query *query;
     int64_t rcpt_at_ms;        /* of the loop */
-    struct smtp_reply refusal; /* of a backend that is watched, until it is known of whom */
-    bool refusal_is_to_mail;
+    struct state_query *query; /* while it runs, what the backend has said stands */
+    struct smtp_reply said;    /* of the backend, until it is known of whom */
+    enum smtp_phase said_phase;
 
     struct backend_wait *wait;
     struct backend_link *link;
     unsigned link_rcpts;                 /* given to the link in this transaction */
+    unsigned chosen;                     /* of the route's backends, the link's */
+    int64_t asked_at_ms;                 /* since then the link waits for the client (loop clock) */
+    bool data_sent;                      /* the link cannot be had back by RSET any more */
+    bool was_retried;                    /* lost while a RCPT was asked, and made anew */
     struct inet_endpoint backend;        /* of the link, also when that is gone */
     char backend_name[INET_DOMAIN_SIZE]; /* as its banner says */
     bool link_answered; /* the backend has answered something in this transaction */
+    /* The link has been given away, or lost, with recipients in it: all is said again in one burst
+     * when the content is whole (DESIGN 4.5). */
+    bool must_replay;
+    struct transaction_replay {
+        unsigned next;         /* the recipient that is answered next */
+        unsigned taken;        /* by the backend this time */
+        enum smtp_class worst; /* of those that were not; a `later` goes before a refusal */
+        struct smtp_reply worst_reply;
+        bool had_ours; /* before it */
+    } replay;
+
     bool mail_refused;
     enum smtp_class mail_class;
     struct smtp_reply mail_reply;
@@ -80,9 +100,14 @@ struct transaction {
     bool too_big, content_ended;
     struct buf prepend;
     uint64_t streamed_bytes;
-    bool stream_reading, dot_sent;
+    bool is_streaming, stream_reading, dot_sent;
     unsigned in_flight;
     bool is_in_flight;
+    bool is_prepared;        /* its prepared record is durable */
+    struct loop_timer timer; /* the time at the dot */
+    struct late *late;       /* listens on for the answer to the dot */
+    /* What is said when the resolution of the prepared record is durable. */
+    struct smtp_reply resolved_reply;
 
     /* an answer given while the engine's operation is still on the stack is handed back by that
      * operation */
@@ -107,6 +132,48 @@ void transaction_record_refusal(struct transaction *t, const struct smtp_reply *
 void transaction_record_message(struct transaction *t, const char *verdict,
                                 const struct smtp_reply *reply);
 void transaction_log_duplicate(struct transaction *t, const char *why);
+enum decision_side transaction_side(const struct transaction *t);
+
+/* --- transaction_link.c */
+extern const struct backend_user_ops transaction_link_ops;
+/* Gets a link to the chosen backend: transaction_begin_rcpt or transaction_replay_begin follows, at
+ * once or later; or, if there is none, transaction_ask or the verdict. */
+void transaction_link_take(struct transaction *t);
+/* Gives it back; with recipients in it they must be said again. */
+void transaction_link_let_go(struct transaction *t);
+/* In an order from which no RSET leads back, or of no more use. */
+void transaction_link_drop(struct transaction *t);
+/* A connection that stood already and has not answered anything in this transaction. */
+bool transaction_link_is_stale(const struct transaction *t);
+
+/* --- transaction_rcpt.c */
+/* Asks about the recipient at hand whoever is next. */
+void transaction_ask(struct transaction *t);
+/* The link is there: MAIL, and the recipient at hand. */
+void transaction_begin_rcpt(struct transaction *t);
+void transaction_take_rcpt_reply(struct transaction *t, enum smtp_phase phase,
+                                 enum smtp_class class, const struct smtp_reply *reply);
+void transaction_lost_at_rcpt(struct transaction *t, bool is_stale);
+
+/* --- transaction_replay.c */
+void transaction_replay_start(struct transaction *t);
+void transaction_replay_begin(struct transaction *t); /* the link is there */
+/* Nobody is left that the backend has taken. */
+void transaction_replay_without_live(struct transaction *t);
+void transaction_take_replay_reply(struct transaction *t, enum smtp_phase phase,
+                                   enum smtp_class class, const struct smtp_reply *reply);
+
+/* --- transaction_keep.c */
+/* To the spool with all recipients that are left, and then the answer. `flags`: enum spool_flag. */
+void transaction_commit(struct transaction *t, uint32_t flags, const struct smtp_reply *why);
+/* The record of a transaction of both sides; transaction_stream follows, or the verdict. */
+void transaction_prepare(struct transaction *t);
+/* The prepared record never was; when that is durable, `reply` is said. */
+void transaction_cancel(struct transaction *t, const struct smtp_reply *reply);
+/* All its recipients are to be delivered; then the 250. */
+void transaction_confirm_all(struct transaction *t, bool is_unknown);
+/* Nobody waits for it. */
+void transaction_resolve_silently(struct transaction *t, enum spool_resolution_kind kind);
 
 /* --- transaction_rcpt.c */
 /* What the backend said, or that it cannot say anything, decides over the recipient at hand. */
@@ -131,6 +198,13 @@ bool transaction_health_is_late(const struct transaction *t);
 void transaction_settle_data(struct transaction *t);
 /* Goes on when the content is whole and a large one has its place. */
 void transaction_settle_content(struct transaction *t);
+/* The content goes to the backend, which wants it. */
+void transaction_stream(struct transaction *t);
+/* The last word: `kept` says that the message is at the backend or in the spool, whatever the
+ * client hears. */
+void transaction_finish(struct transaction *t, enum shared_counter counter, const char *word,
+                        bool kept, const struct smtp_reply *reply);
+void transaction_finish_verdict(struct transaction *t, enum smtp_verdict verdict);
 /* The class of the dot's reply, of DATA's, or of their absence, decides. */
 void transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
                             const struct smtp_reply *backend_reply);

@@ -5,12 +5,8 @@
  */
 #include "relayd/transaction_private.h"
 
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "relayd/allowance.h"
-
-static void ask(struct transaction *t);
 
 /* --- A recipient. */
 
@@ -53,7 +49,7 @@ add_recipient(struct transaction *t, enum spool_side side)
     r->dsn_notify = (uint8_t)t->rcpt.dsn_notify;
     r->dsn_orcpt = arena_copy(&t->arena, slice_of(t->rcpt.dsn_orcpt));
     CHECK(r->address != NULL && r->domain != NULL && r->dsn_orcpt != NULL);
-    t->side = side;
+    t->live_count += side == SPOOL_LIVE;
 }
 
 static void
@@ -81,7 +77,7 @@ is_within_hour(struct transaction *t, struct smtp_reply *reply)
         allowance_take(session_allowance(t->session), t->worker->table, &t->route.customer,
                        session_peer(t->session), reply))
         return true;
-    backend_link_release(&t->link);
+    transaction_link_let_go(t);
     smtp_reply_add_ref(reply, t->ref);
     return false;
 }
@@ -112,8 +108,7 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
     struct smtp_reply reply;
 
     input.when_down = t->route.domain.when_down;
-    input.have_live = t->recipient_count > 0 && t->side == SPOOL_LIVE;
-    input.have_ours = t->recipient_count > 0 && t->side == SPOOL_OURS;
+    input.live_4xx = t->route.customer.keep_live_4xx;
     input.blames_us = input.class == SMTP_CLASS_REFUSED &&
                       recipient_policy_blames_us(t->worker, t->link, input.reply, t->ref_text);
     d = decision_at_rcpt(&input);
@@ -125,7 +120,7 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
         accept_recipient(t, SPOOL_LIVE);
         return;
     case DECISION_RCPT_OURS:
-        backend_link_release(&t->link);
+        t->is_away = t->link == NULL;
         accept_recipient(t, SPOOL_OURS);
         return;
     case DECISION_RCPT_PASS:
@@ -141,20 +136,44 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
 }
 
 static void
-resolve_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
-              const struct smtp_reply *reply)
+resolve_said(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+             const struct smtp_reply *reply, enum decision_known known)
 {
-    if (transaction_health_hears(t, phase, class, reply))
-        return;
     transaction_resolve(t, (struct decision_rcpt_input){
                                .backend = DECISION_BACKEND_ASKED,
                                .class = class,
                                .reply = reply,
                                .reply_is_to_mail = phase == SMTP_PHASE_MAIL,
-                               .known = DECISION_KNOWN_NOT,
+                               .known = known,
                                /* An acceptance is always told: it takes back an earlier refusal. */
                                .is_picky = true,
                            });
+}
+
+static void
+on_known_later(void *ctx, enum state_recipient known)
+{
+    struct transaction *t = ctx;
+
+    t->query = NULL;
+    resolve_said(t, t->said_phase, SMTP_CLASS_LATER, &t->said, decision_known_of(known, false));
+}
+
+/* Whose a deferral is matters only where known recipients are kept here. */
+static void
+resolve_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+              const struct smtp_reply *reply)
+{
+    if (transaction_health_hears(t, phase, class, reply))
+        return;
+    if (class != SMTP_CLASS_LATER || !t->route.customer.keep_live_4xx) {
+        resolve_said(t, phase, class, reply, DECISION_KNOWN_NOT);
+        return;
+    }
+    t->said = *reply;
+    t->said_phase = phase;
+    t->query =
+        state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known_later, t);
 }
 
 /* --- The backend is away: what is known about this recipient? */
@@ -186,95 +205,46 @@ resolve_away(struct transaction *t, bool known_down)
 
 /* --- The backend is asked. */
 
-/* A connection that stood already and has not answered anything in this transaction: its end means
- * nothing, and the same backend is asked on another one without the sender noticing. */
-static bool
-is_stale(const struct transaction *t)
+void
+transaction_take_rcpt_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
+                            const struct smtp_reply *reply)
 {
-    return t->link && backend_link_is_reused(t->link) && !t->link_answered;
-}
-
-static void
-take_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
-           const struct smtp_reply *reply)
-{
-    bool stale = reply->code == 421 && is_stale(t);
+    bool is_stale = reply->code == 421 && transaction_link_is_stale(t);
 
     t->link_answered = true;
-    if (phase == SMTP_PHASE_DOT || (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)) {
-        if (class == SMTP_CLASS_AWAY || class == SMTP_CLASS_UNKNOWN) {
-            transaction_health_broke(t);
-            backend_link_drop(&t->link);
-        } else if (phase == SMTP_PHASE_DOT)
-            transaction_health_completed(t);
-        transaction_decide_dot(t, phase, class, reply);
-        return;
-    }
     if (!t->pending)
         return;
-    if (class == SMTP_CLASS_AWAY) { /* a 421 or a broken backend: the link is of no more use */
+    if (class == SMTP_CLASS_AWAY) {
         t->away_reply = *reply;
-        backend_link_drop(&t->link);
-        if (stale)
-            t->next_backend--;
-        else
+        if (t->live_count > 0 && reply->code != 421) { /* for this recipient, and not for others */
+            resolve_away(t, false);
+            return;
+        }
+        if (!is_stale)
             transaction_health_broke(t);
-        ask(t);
+        transaction_link_drop(t);
+        transaction_lost_at_rcpt(t, is_stale);
         return;
     }
     if (phase == SMTP_PHASE_MAIL && class != SMTP_CLASS_OK) {
         t->mail_refused = true;
         t->mail_class = class;
         t->mail_reply = *reply;
-        backend_link_release(&t->link);
+        transaction_link_let_go(t);
         resolve_reply(t, phase, class, reply);
     } else if (phase == SMTP_PHASE_RCPT)
         resolve_reply(t, phase, class, reply);
 }
 
-static void
-on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
-         const struct smtp_reply *reply)
+void
+transaction_lost_at_rcpt(struct transaction *t, bool is_stale)
 {
-    struct transaction *t = ctx;
-    struct worker *w = t->worker;
-
-    (void)index;
-    shared_worker_set_message(w->table, w->slot, t->fingerprint);
-    take_reply(t, phase, class, reply);
-    shared_worker_set_message(w->table, w->slot, 0); /* t may be gone */
-}
-
-static void
-on_lost(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply)
-{
-    struct transaction *t = ctx;
-    bool stale = is_stale(t);
-
-    t->link = NULL;
-    if (reply)
-        t->away_reply = *reply;
-    if (t->stage == STAGE_DELIVERING) {
-        t->stage = STAGE_CONTENT;
-        transaction_health_broke(t);
-        transaction_decide_dot(t, phase, dot_sent ? SMTP_CLASS_UNKNOWN : SMTP_CLASS_AWAY, reply);
-        return;
-    }
-    if (!t->pending || t->query) /* the state process is asked: what the backend said stands */
-        return;
-    if (stale)
+    if (is_stale && t->live_count > 0)
+        t->was_retried = false;
+    else if (is_stale)
         t->next_backend--;
-    else
-        transaction_health_broke(t);
-    ask(t);
+    transaction_ask(t);
 }
-
-static const struct backend_user_ops link_ops = {
-    .on_reply = on_reply,
-    .on_want_content = transaction_on_want_content,
-    .on_drained = transaction_on_drained,
-    .on_lost = on_lost,
-};
 
 /* An address needs SMTPUTF8 and this backend lacks it: that is its word on the recipient. */
 static bool
@@ -288,96 +258,80 @@ refuse_utf8(struct transaction *t)
     return true;
 }
 
-static void
-begin_on_link(struct transaction *t)
+void
+transaction_begin_rcpt(struct transaction *t)
 {
     struct smtp_client *client = backend_link_client(t->link);
 
     if (refuse_utf8(t)) {
-        backend_link_release(&t->link);
+        transaction_link_let_go(t);
         return;
     }
-    t->link_answered = false;
     t->link_rcpts = 1;
-    t->backend = *backend_link_endpoint(t->link);
-    snprintf(t->backend_name, sizeof t->backend_name, "%s", smtp_client_banner_name(client));
     smtp_client_mail(client, &t->mail);
     smtp_client_rcpt(client, &t->rcpt);
     backend_link_flush(t->link);
 }
 
-static void
-on_link(void *ctx, struct backend_link *link, enum smtp_phase phase, const struct smtp_reply *reply)
-{
-    struct transaction *t = ctx;
-
-    (void)phase;
-    t->wait = NULL;
-    if (link == NULL) {
-        if (reply)
-            t->away_reply = *reply;
-        ask(t);
-        return;
-    }
-    t->link = link;
-    begin_on_link(t);
-}
-
-/* The next backend that may be asked; NULL: there is none (left). */
-static const struct registry_backend *
-next_backend(struct transaction *t)
+/* Chooses the next backend that may be asked. False: there is none (left). */
+static bool
+choose_next(struct transaction *t)
 {
     int64_t now = clock_wall_ms();
 
     while (t->next_backend < t->route.backend_count && !transaction_health_is_late(t)) {
-        const struct registry_backend *b = &t->route.backends[t->next_backend++];
+        const struct registry_backend *b = &t->route.backends[t->next_backend];
 
+        t->chosen = t->next_backend++;
         if (!b->held && shared_health_may_ask(t->worker->table, &b->endpoint, now))
-            return b;
+            return true;
     }
-    return NULL;
+    return false;
 }
 
+/* With live recipients the backend is chosen for good; it is asked on another connection, once. */
 static void
-ask(struct transaction *t)
+ask_again(struct transaction *t)
 {
-    const struct registry_backend *backend;
+    if (t->was_retried) {
+        resolve_away(t, false);
+        return;
+    }
+    t->was_retried = true;
+    transaction_link_take(t);
+}
+
+void
+transaction_ask(struct transaction *t)
+{
     bool tried = t->next_backend > 0;
 
-    if (t->recipient_count > 0 && t->side == SPOOL_OURS) {
+    if (t->is_away)
         resolve_away(t, true);
-        return;
-    }
-    if (t->mail_refused) {
+    else if (t->mail_refused)
         resolve_reply(t, SMTP_PHASE_MAIL, t->mail_class, &t->mail_reply);
-        return;
-    }
-    if (t->link && ++t->link_rcpts > TRANSACTION_RECIPIENTS_MAX) {
+    else if (t->link && ++t->link_rcpts > TRANSACTION_RECIPIENTS_MAX) {
         t->pending = false;
         refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
-        return;
-    }
-    if (t->link) {
+    } else if (t->link) {
         if (refuse_utf8(t))
             return;
         smtp_client_rcpt(backend_link_client(t->link), &t->rcpt);
         backend_link_flush(t->link);
-        return;
-    }
-    backend = t->recipient_count > 0 ? NULL : next_backend(t);
-    if (backend == NULL) {
-        resolve_away(t, !tried);
-        return;
-    }
-    t->link = backend_take_idle(t->worker->pool, &backend->endpoint, &link_ops, t);
-    if (t->link)
-        begin_on_link(t);
+    } else if (t->live_count > 0)
+        ask_again(t);
+    else if (choose_next(t))
+        transaction_link_take(t);
     else
-        t->wait =
-            backend_wait_start(t->worker->pool, &backend->endpoint,
-                               backend->max_connections ? backend->max_connections
-                                                        : t->worker->config->backend_connections,
-                               on_link, &link_ops, t);
+        resolve_away(t, !tried);
+}
+
+/* Domains with backends of their own are destinations of their own. */
+static bool
+is_same_destination(const struct registry_domain *a, const struct registry_domain *b)
+{
+    return a->customer_id == b->customer_id &&
+           (a->has_backends ? a->id : 0) == (b->has_backends ? b->id : 0);
 }
 
 /* No recipient has been accepted yet, and this one is of another customer: begin anew with that
@@ -385,11 +339,12 @@ ask(struct transaction *t)
 static void
 take_route(struct transaction *t, const struct recipient_route *route)
 {
-    if (t->route.customer.id != route->customer.id) {
-        backend_link_release(&t->link);
+    if (!is_same_destination(&t->route.domain, &route->domain)) {
+        transaction_link_let_go(t);
         t->mail_refused = false;
         t->away_reply = (struct smtp_reply){0};
     }
+    t->is_away = false;
     t->route = *route;
 }
 
@@ -414,7 +369,7 @@ judge_limits(const struct transaction *t, const struct recipient_route *route)
 {
     if (t->recipient_count == 0) /* the first one is never "too many" (DESIGN 4.4) */
         return SMTP_VERDICT_OK;
-    if (route->customer.id != t->route.customer.id)
+    if (!is_same_destination(&t->route.domain, &route->domain))
         return SMTP_VERDICT_OTHER_DESTINATION;
     return t->recipient_count >= t->route.customer.max_recipients_per_message ||
                    t->recipient_count >= TRANSACTION_RECIPIENTS_MAX || !has_room(t)
@@ -461,8 +416,9 @@ transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smt
     }
     t->route.domain = route.domain;
     t->pending = true;
+    t->was_retried = false;
     t->rcpt_at_ms = loop_now_ms(t->worker->loop);
     smtp_path_key(&t->rcpt.path, t->rcpt_key);
-    ask(t);
+    transaction_ask(t);
     return transaction_operation_end(t, reply);
 }

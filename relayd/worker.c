@@ -28,6 +28,7 @@
 #include "relayd/backend.h"
 #include "relayd/capacity.h"
 #include "relayd/event_log.h"
+#include "relayd/late.h"
 #include "relayd/probe.h"
 #include "relayd/session.h"
 
@@ -365,7 +366,8 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
         .command_timeout_ms = config->backend_command_timeout_ms,
         .data_timeout_ms = config->backend_command_timeout_ms,
         .content_timeout_ms = config->client_data_timeout_ms,
-        .final_timeout_ms = config->final_reply_timeout_ms,
+        /* The transaction itself waits for final-reply-timeout. */
+        .final_timeout_ms = config->final_reply_timeout_ms + LATE_LISTEN_MS,
     };
     w->listener_count = args->listen_count;
     w->listeners = mem_alloc(args->listen_count * sizeof *w->listeners);
@@ -385,6 +387,7 @@ tear_down(struct worker *w)
     arrival_free(&w->arrival);
     probe_cancel_all(w);
     backend_pool_free(&w->pool);
+    late_free_all(w);
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);
     spool_writer_free(&w->writer);

@@ -19,6 +19,7 @@
 struct arrival;
 struct backend_pool;
 struct event_log;
+struct late;
 struct listener;
 struct probe;
 struct session;
@@ -44,6 +45,7 @@ struct worker {
     struct smtp_client_settings client_settings;
     struct session *sessions; /* doubly linked */
     unsigned session_count;
+    struct late *lates;      /* that listen on for answers (late.h) */
     unsigned detached_count; /* transactions that go on without their client */
     bool stopping;           /* accepts no connections any more */
     bool closing;            /* and ends its sessions behind their message */

@@ -37,9 +37,6 @@ static const struct {
     {"ok, the domain is picky",
      {.class = SMTP_CLASS_OK, .is_picky = true},
      {"live +valid", "live", "live +valid", "live +valid", "live +valid"}},
-    {"ok behind ours",
-     {.class = SMTP_CLASS_OK, .have_ours = true},
-     {"ours +valid", "ours", "ours", "ours +valid", "ours +valid"}},
     {"refused",
      {.class = SMTP_CLASS_REFUSED},
      {"pass +invalid", "pass", "pass +invalid", "pass", "pass"}},
@@ -57,9 +54,6 @@ static const struct {
     {"later with live-4xx",
      {.class = SMTP_CLASS_LATER, .live_4xx = true},
      {"ours", "pass", "pass", "pass", "pass"}},
-    {"later with live-4xx behind live",
-     {.class = SMTP_CLASS_LATER, .live_4xx = true, .have_live = true},
-     {"defer backend-away", "pass", "pass", "pass", "pass"}},
     {"away",
      {.class = SMTP_CLASS_AWAY},
      {"ours", "ours", "ours", "reject user-unknown", "defer backend-away"}},
@@ -71,13 +65,6 @@ static const struct {
      {"ours", "ours", "reject not-confirmed", "reject user-unknown", "defer backend-away"}},
     {"down: the class is ignored",
      {.class = SMTP_CLASS_OK, .backend = DECISION_BACKEND_DOWN},
-     {"ours", "ours", "ours", "reject user-unknown", "defer backend-away"}},
-    {"away behind live",
-     {.class = SMTP_CLASS_AWAY, .have_live = true},
-     {"defer backend-away", "defer backend-away", "defer backend-away", "reject user-unknown",
-      "defer backend-away"}},
-    {"away behind ours",
-     {.class = SMTP_CLASS_AWAY, .have_ours = true},
      {"ours", "ours", "ours", "reject user-unknown", "defer backend-away"}},
     {"unknown cannot be, and is deferred",
      {.class = SMTP_CLASS_UNKNOWN},
@@ -104,14 +91,12 @@ Test(decision, every_cell_at_RCPT)
  * recipient that is not known invalid; a verdict's code fits its action. */
 Test(decision, P1_no_250_without_reason_at_RCPT)
 {
-    for (unsigned bits = 0; bits < 1u << 12; bits++) {
+    for (unsigned bits = 0; bits < 1u << 10; bits++) {
         struct decision_rcpt_input input = {
             .backend = (enum decision_backend)(bits % 3),
             .class = (enum smtp_class)((bits >> 2) % 5),
             .known = (enum decision_known)((bits >> 5) % DECISION_KNOWN_COUNT),
             .when_down = (enum registry_when_down)((bits >> 8) % 3),
-            .have_live = bits >> 10 & 1,
-            .have_ours = bits >> 11 & 1,
             .reply = &no_mailbox,
         };
         struct decision_rcpt d = decision_at_rcpt(&input);
@@ -121,9 +106,7 @@ Test(decision, P1_no_250_without_reason_at_RCPT)
         if (d.action == DECISION_RCPT_LIVE)
             cr_assert(said_ok && first == 2);
         if (d.action == DECISION_RCPT_OURS)
-            cr_assert(first == 2 && (said_ok || input.known < DECISION_KNOWN_INVALID));
-        if (d.action == DECISION_RCPT_OURS && !said_ok)
-            cr_assert(!input.have_live);
+            cr_assert(first == 2 && !said_ok && input.known < DECISION_KNOWN_INVALID);
         if (d.action == DECISION_RCPT_DEFER)
             cr_assert_eq(first, 4);
         if (d.action == DECISION_RCPT_REJECT)
@@ -154,17 +137,17 @@ Test(decision, only_refusals_of_the_mailbox_teach)
     }
 }
 
-/* Columns: only live, only ours, mixed. 452: FAIL with spool-failed, 451: FAIL with local-problem.
- */
+/* Columns: only live, only ours, mixed and not prepared yet, mixed. 452: FAIL with spool-failed,
+ * 451: FAIL with local-problem. */
 static const char *const dot_rows[DECISION_EVENT_COUNT][DECISION_SIDE_COUNT] = {
-    [DECISION_EVENT_OK] = {"250 delivered", "451", "451"},
-    [DECISION_EVENT_REFUSED] = {"pass", "451", "451"},
-    [DECISION_EVENT_LATER] = {"pass", "451", "451"},
-    [DECISION_EVENT_AWAY] = {"commit", "commit", "451"},
-    [DECISION_EVENT_UNKNOWN] = {"commit, unknown", "451", "451"},
-    [DECISION_EVENT_COMMIT_FAILED] = {"452", "452", "452"},
-    [DECISION_EVENT_GONE_BEFORE] = {"drop", "drop", "drop"},
-    [DECISION_EVENT_GONE_AFTER] = {"record", "record", "record"},
+    [DECISION_EVENT_OK] = {"250 delivered", "451", "451", "250 delivered, confirm"},
+    [DECISION_EVENT_REFUSED] = {"pass", "451", "pass", "cancel, pass"},
+    [DECISION_EVENT_LATER] = {"pass", "451", "pass", "cancel, pass"},
+    [DECISION_EVENT_AWAY] = {"commit", "commit", "commit", "confirm all"},
+    [DECISION_EVENT_UNKNOWN] = {"commit, unknown", "451", "451", "confirm all, unknown"},
+    [DECISION_EVENT_COMMIT_FAILED] = {"452", "452", "452", "452"},
+    [DECISION_EVENT_GONE_BEFORE] = {"drop", "drop", "drop", "cancel, pass"},
+    [DECISION_EVENT_GONE_AFTER] = {"record", "record", "451", "record, confirm"},
 };
 
 static const char *
@@ -173,15 +156,21 @@ dot_word(struct decision_dot d)
     static char text[32];
     static const char *const actions[] = {
         [DECISION_DOT_DELIVERED] = " delivered",
+        [DECISION_DOT_CONFIRM] = " delivered, confirm",
         [DECISION_DOT_PASS] = "pass",
+        [DECISION_DOT_CANCEL] = "cancel, pass",
         [DECISION_DOT_COMMIT] = "commit",
         [DECISION_DOT_COMMIT_UNKNOWN] = "commit, unknown",
+        [DECISION_DOT_CONFIRM_ALL] = "confirm all",
+        [DECISION_DOT_CONFIRM_ALL_UNKNOWN] = "confirm all, unknown",
         [DECISION_DOT_FAIL] = "",
         [DECISION_DOT_DROP] = "drop",
         [DECISION_DOT_RECORD] = "record",
+        [DECISION_DOT_RECORD_CONFIRM] = "record, confirm",
     };
 
-    if (d.action != DECISION_DOT_DELIVERED && d.action != DECISION_DOT_FAIL)
+    if (d.action != DECISION_DOT_DELIVERED && d.action != DECISION_DOT_CONFIRM &&
+        d.action != DECISION_DOT_FAIL)
         return actions[d.action];
     snprintf(text, sizeof text, "%u%s", smtp_verdict_reply(d.verdict).code, actions[d.action]);
     return text;
@@ -205,6 +194,8 @@ Test(decision, a_backend_that_blames_us_is_deferred_at_the_dot)
 
     cr_expect_eq(d.action, DECISION_DOT_FAIL);
     cr_expect_eq(d.verdict, SMTP_VERDICT_BLAMES_US);
+    d = decision_at_dot(DECISION_MIXED, DECISION_EVENT_REFUSED, true);
+    cr_expect(d.action == DECISION_DOT_CANCEL && d.verdict == SMTP_VERDICT_BLAMES_US);
     d = decision_at_dot(DECISION_ONLY_LIVE, DECISION_EVENT_OK, true);
     cr_expect_eq(d.action, DECISION_DOT_DELIVERED);
 }
