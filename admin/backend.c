@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "admin/backend_health.h"
 #include "admin/commands.h"
 #include "admin/registry_row.h"
 
@@ -190,10 +191,41 @@ backend_hold(struct call *call)
                                   : status;
 }
 
+/* False: it is by name. */
+static bool
+find_address(struct call *call, char address[INET_ENDPOINT_SIZE], int64_t *port)
+{
+    struct target target;
+    const char *params[] = {target.customer, target.number};
+    PGresult *result;
+    bool found;
+
+    if (read_target(call, &target) != COMMAND_DONE ||
+        database_query(call,
+                       "SELECT host(b.address), b.port FROM postern.backends b JOIN "
+                       "postern.customers c ON c.id = b.customer_id WHERE c.name = $1 AND b.number "
+                       "= $2::integer AND b.address IS NOT NULL",
+                       2, params, &result) != COMMAND_DONE)
+        return false;
+    found = PQntuples(result) > 0;
+    if (found) {
+        snprintf(address, INET_ENDPOINT_SIZE, "%s", PQgetvalue(result, 0, 0));
+        *port = database_number(result, 0, 1);
+    }
+    PQclear(result);
+    return found;
+}
+
 enum command_status
 backend_release(struct call *call)
 {
-    return set_held(call, false, NULL, "released");
+    char address[INET_ENDPOINT_SIZE];
+    int64_t port = 0;
+    enum command_status status = set_held(call, false, NULL, "released");
+
+    if (status == COMMAND_DONE && !call->dry_run && find_address(call, address, &port))
+        backend_health_release(call, address, port);
+    return status;
 }
 
 /* --- Looking. */
@@ -213,6 +245,7 @@ static const struct printer_column show_columns[] = {
     {"tls", "TLS", PRINTER_LEFT},
     {"held", "Held", PRINTER_LEFT},
     {"held_reason", "Reason", PRINTER_LEFT},
+    BACKEND_HEALTH_COLUMNS("Health", "Since", "Because", "Next probe"),
     {"created_at", "Created", PRINTER_LEFT},
 };
 
@@ -234,9 +267,18 @@ print_connections(struct printer *p, const PGresult *r, int row)
         printer_number(p, database_number(r, row, 5));
 }
 
+static void
+print_health(struct printer *p, const struct call *call, const struct shared_table *table,
+             const PGresult *r, int row)
+{
+    backend_health_print(p, call, table, database_text(r, row, 2), database_number(r, row, 3),
+                         database_bool(r, row, 7));
+}
+
 enum command_status
 backend_show(struct call *call)
 {
+    struct shared_table *table;
     struct target target;
     const char *params[] = {target.customer, target.number};
     PGresult *result;
@@ -250,6 +292,7 @@ backend_show(struct call *call)
                                 2, params, &result);
     if (status != COMMAND_DONE)
         return status;
+    table = backend_health_open(call);
     p = printer_new(&call->printing, PRINTER_ONE, show_columns, ARRAY_SIZE(show_columns));
     for (int row = 0; row < PQntuples(result); row++) {
         print_name(p, result, row);
@@ -261,9 +304,11 @@ backend_show(struct call *call)
         printer_text(p, database_text(result, row, 6));
         printer_bool(p, database_bool(result, row, 7));
         printer_text(p, database_text(result, row, 8));
+        print_health(p, call, table, result, row);
         printer_time(p, database_number(result, row, 9));
     }
     status = printer_row_count(p) ? COMMAND_DONE : COMMAND_NOTHING;
+    shared_table_detach(&table);
     printer_finish(&p);
     PQclear(result);
     return status == COMMAND_DONE ? status : complain_missing(&target);
@@ -278,11 +323,13 @@ static const struct printer_column list_columns[] = {
     {"tls", "TLS", PRINTER_LEFT},
     {"held", "HELD", PRINTER_LEFT},
     {"held_reason", "REASON", PRINTER_LEFT},
+    BACKEND_HEALTH_COLUMNS("HEALTH", "SINCE", "BECAUSE", "NEXT PROBE"),
 };
 
 static enum command_status
 print_list(const struct call *call, const PGresult *result)
 {
+    struct shared_table *table = backend_health_open(call);
     struct printer *p =
         printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
     unsigned count;
@@ -296,7 +343,9 @@ print_list(const struct call *call, const PGresult *result)
         printer_text(p, database_text(result, row, 6));
         printer_bool(p, database_bool(result, row, 7));
         printer_text(p, database_text(result, row, 8));
+        print_health(p, call, table, result, row);
     }
+    shared_table_detach(&table);
     count = printer_row_count(p);
     printer_finish(&p);
     if (count > 0)

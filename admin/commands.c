@@ -68,6 +68,12 @@ static const struct command_option owner_options[] = {
             "at most so many at once; none: the node's backend-connections" \
     }
 
+static const struct command_option backend_test_options[] = {
+    {"rcpt", "ADDRESS", "ask for this recipient, which must be valid: RCPT is left out else"},
+    {"address", "ADDRESS", "of a backend that is by name: which of its addresses"},
+    {0},
+};
+
 static const struct command_option backend_add_options[] = {
     {"customer", "NAME", "whose server it is"}, BACKEND_OPTIONS, {0}};
 
@@ -244,6 +250,20 @@ const struct command commands[] = {
     },
     {
         .noun = "backend",
+        .verb = "test",
+        ONE_OPERAND("CUSTOMER/N"),
+        .options = backend_test_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = backend_test,
+        .summary = "Talk to a backend now, step by step, and show what it says",
+        .example = "relayctl backend test acme/1 --rcpt info@acme.example",
+        .more = "The running relayd makes the connection, or relayctl where none runs: connect, "
+                "greeting, EHLO,\nSTARTTLS, MAIL FROM:<>, RCPT with --rcpt, RSET; nothing is "
+                "delivered. It changes the health of the\nbackend as any probe does: one that is "
+                "down and answers is recovering at once. Exit 1: it is not up.",
+    },
+    {
+        .noun = "backend",
         .verb = "hold",
         ONE_OPERAND("CUSTOMER/N"),
         CHANGES_REGISTRY,
@@ -258,8 +278,11 @@ const struct command commands[] = {
         ONE_OPERAND("CUSTOMER/N"),
         CHANGES_REGISTRY,
         .run = backend_release,
-        .summary = "Use a held backend again",
+        .summary = "Use a backend again that is held, or that refuses known recipients",
         .example = "relayctl backend release acme/1",
+        .more = "On this node, a backend whose health is \"refusing\" (it is back from an outage "
+                "and refuses\nrecipients that it took before) is recovering then: its next twenty "
+                "verdicts are watched.",
     },
     {
         .noun = "backend",

@@ -34,6 +34,7 @@ enum command_status backend_show(struct call *call);
 enum command_status backend_list(struct call *call);
 enum command_status backend_hold(struct call *call);
 enum command_status backend_release(struct call *call);
+enum command_status backend_test(struct call *call);
 enum command_status backend_remove(struct call *call);
 
 enum command_status spool_list(struct call *call);

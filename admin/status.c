@@ -41,7 +41,8 @@ struct status {
     unsigned count;
     json_t *backends, *counters;
     struct printer *backend_printer;
-    unsigned problems;
+    unsigned problems, refusing;
+    int64_t now_ms;
 };
 
 static struct part *
@@ -407,24 +408,29 @@ static void
 on_backend(void *ctx, const struct shared_health *h)
 {
     struct status *s = ctx;
-    bool down = h->state == SHARED_HEALTH_DOWN;
-    const char *reason = down ? shared_reason_text(h->reason) : NULL;
+    bool stopped = shared_health_stops(h->state);
+    const char *reason = stopped ? shared_reason_text(h->reason) : NULL;
+    const char *word = shared_health_shown(h, s->now_ms);
     char endpoint[INET_ENDPOINT_SIZE];
 
     inet_endpoint_text(&h->endpoint, endpoint);
+    s->refusing += h->state == SHARED_HEALTH_REFUSING;
     if (s->backend_printer == NULL) {
         json_array_append_new(
-            s->backends, json_pack("{s:s, s:s, s:o, s:I, s:o, s:s?}", "backend", endpoint, "state",
-                                   shared_health_word(h->state), "since", json_time(h->since_ms),
-                                   "failures", (json_int_t)h->failures, "next_probe_at",
-                                   json_time(down ? h->next_probe_at_ms : 0), "reason", reason));
+            s->backends,
+            json_pack("{s:s, s:s, s:o, s:I, s:o, s:s?, s:I, s:I, s:I, s:I}", "backend", endpoint,
+                      "state", word, "since", json_time(h->since_ms), "failures",
+                      (json_int_t)h->failures, "next_probe_at",
+                      json_time(stopped ? h->next_probe_at_ms : 0), "reason", reason, "verdicts",
+                      (json_int_t)h->verdicts, "accepted", (json_int_t)h->accepted, "refused_known",
+                      (json_int_t)h->refused, "good_probes", (json_int_t)h->good_probes));
         return;
     }
     printer_text(s->backend_printer, endpoint);
-    printer_word(s->backend_printer, shared_health_word(h->state));
+    printer_word(s->backend_printer, word);
     printer_time(s->backend_printer, h->since_ms);
     printer_number(s->backend_printer, h->failures);
-    printer_since(s->backend_printer, down ? h->next_probe_at_ms : 0);
+    printer_since(s->backend_printer, stopped ? h->next_probe_at_ms : 0);
     printer_text(s->backend_printer, reason);
 }
 
@@ -445,6 +451,11 @@ look_at_shared_table(struct status *s, const struct call *call)
                                          ARRAY_SIZE(backend_columns));
     shared_health_each(table, on_backend, s);
     shared_table_detach(&table);
+    if (s->refusing)
+        set_problem(add_part(s, "health"), "refusing",
+                    "%u back from an outage and refusing recipients that they took before; their "
+                    "mail is kept; when the server is mended: relayctl backend release CUSTOMER/N",
+                    s->refusing);
 }
 
 /* --- Printing. */
@@ -514,7 +525,8 @@ print_text(struct status *s, const struct call *call)
 enum command_status
 status_show(struct call *call)
 {
-    struct status s = {.backends = json_array(), .counters = json_object()};
+    struct status s = {
+        .backends = json_array(), .counters = json_object(), .now_ms = call->printing.now_ms};
     uint64_t version = 0;
 
     look_at_daemons(&s, call);

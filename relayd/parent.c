@@ -105,7 +105,8 @@ on_worker_message(struct child *worker, uint16_t type, struct decoder *d)
         get_u8(d);
         if (decoder_done(d))
             parent_done_segment(worker, id);
-    }
+    } else if (type == RELAYD_ANSWER)
+        parent_take_answer(worker, d);
 }
 
 static void
@@ -235,16 +236,19 @@ on_child_end(struct child *child, int status)
     struct parent *p = child->parent;
     int64_t now = clock_monotonic_ms();
     bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    pid_t pid;
 
     if (!p->stopping || !clean)
         log_line(clean ? LOG_LEVEL_INFO : LOG_LEVEL_ALARM, NULL, "child-ended",
                  "child=%s index=%u pid=%ld %s=%d", kind_name(child->kind), child->index,
                  (long)child->pid, WIFSIGNALED(status) ? "signal" : "status",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    pid = child->pid;
     child->pid = 0;
     channel_close(&child->channel);
     if (child->kind == CHILD_WORKER) {
         note_suspect(p, child, status);
+        parent_ask_worker_ended(p, pid);
         shared_worker_clear(p->table, child->column, parent_on_in_flight, p);
         parent_segments_worker_ended(child);
     } else if (child->kind == CHILD_SEGMENTS)
@@ -453,8 +457,10 @@ parent_run(struct config *config)
     for (size_t a = 0; a < config->listen.count; a++)
         log_line(LOG_LEVEL_INFO, NULL, "listening", "on=%s workers=%u",
                  inet_endpoint_text(&config->listen.items[a], text), config->workers);
+    parent_open_control(p);
     on_tick(p);
     loop_run(p->loop);
+    parent_close_control(p);
     parent_write_snapshot(p);
     log_line(LOG_LEVEL_INFO, NULL, "stopped", "epoch=%u", p->epoch);
     loop_timer_cancel(&p->tick);

@@ -49,6 +49,8 @@ struct child {
     bool was_silent;    /* killed by us for that */
 };
 
+struct control;
+struct parent_asked;
 struct segment_job;
 STAILQ_HEAD(segment_jobs, segment_job);
 
@@ -73,6 +75,9 @@ struct parent {
     uint64_t spilled_bytes; /* that large messages in passage have reserved, until it is freed */
     uint64_t spill_full_again_at_ms; /* when the alarm about spill-max may be said again */
     struct loop_timer tick;
+    struct control *control;    /* NULL: there is none */
+    struct parent_asked *asked; /* operators' lines that workers look at */
+    uint32_t next_asked_id;
     bool stopping;
     int64_t stop_by_ms, ticked_at_ms;
 };
@@ -117,6 +122,12 @@ void parent_send_ticket_keys(struct child *worker);
 /* Whatever is due: new ticket keys, the day's warnings. */
 void parent_tls_tick(struct parent *p, int64_t monotonic_ms, int64_t wall_ms);
 void parent_tls_forget(struct parent *p, enum child_kind kind); /* what a child is not to know */
+
+/* --- parent_ask.c */
+void parent_open_control(struct parent *p);
+void parent_close_control(struct parent *p);
+void parent_take_answer(struct child *worker, struct decoder *d);
+void parent_ask_worker_ended(struct parent *p, pid_t pid);
 
 /* --- parent_segments.c */
 void parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes);

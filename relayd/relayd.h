@@ -25,11 +25,13 @@ enum relayd_message {
     RELAYD_STOP,        /* u8 others_take_over: leave what is queued at the sockets to them; u32 ms:
                            within that time. Stop accepting; finish what runs; exit 0. Said again
                            with less time: hurry */
+    RELAYD_ASK,         /* u32 id, bytes: a line of the control socket */
     RELAYD_TICKET_KEYS, /* the keys of TLS session tickets (net/tls_ticket.h), one behind the
                            other: name[16], cipher[32], mac[32] */
     /* worker -> parent */
     RELAYD_WANT_SEGMENT, /* u32 ticket, u64 size */
     RELAYD_DONE_SEGMENT, /* u16 node, u32 epoch, u32 number, u8 has_records */
+    RELAYD_ANSWER,       /* u32 id, bytes: the line that goes back */
     /* parent -> state */
     RELAYD_ADD_WORKER, /* fd of a channel to a worker */
     /* control -> parent */
@@ -52,6 +54,8 @@ enum relayd_message {
  * ...".  An acceptance holds for the database and up to the version that it names. */
 #define RELAYD_OFFERED_FILE "registry-offered"
 #define RELAYD_ACCEPT_FILE "accept-registry"
+/* run-dir: the control socket (net/control.h) */
+#define RELAYD_SOCKET_FILE "relayd.sock"
 /* run-dir/shared */
 #define RELAYD_SHARED_FILE "shared"
 /* state-dir: what of it survives a reboot (shared_snapshot.h) */

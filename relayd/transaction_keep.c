@@ -73,7 +73,8 @@ make_envelope(struct transaction *t, uint32_t flags, const struct smtp_reply *wh
         .helo = helo,
         .reverse_path = t->mail.path.text,
         .body = (uint8_t)t->mail.body,
-        .flags = flags | (t->mail.smtputf8 ? SPOOL_FLAG_SMTPUTF8 : 0u),
+        .flags = flags | (t->mail.smtputf8 ? SPOOL_FLAG_SMTPUTF8 : 0u) |
+                 (t->has_unknown ? 0u : SPOOL_FLAG_KNOWN),
         .reason = reason_of(t, why),
         .prepend = buf_slice(&t->prepend),
         .dsn_ret = (uint8_t)t->mail.dsn_ret,

@@ -57,6 +57,8 @@ struct transaction {
     unsigned recipient_count, recipient_cap;
     unsigned live_count; /* of them, on the backend's side; the others are ours */
     bool is_away;        /* the backend, for what is left of this transaction */
+    bool has_unknown; /* one was accepted of whom neither backend nor state has said that it is
+                         valid */
 
     /* the recipient at hand */
     bool pending;

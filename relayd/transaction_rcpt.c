@@ -120,6 +120,8 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
         accept_recipient(t, SPOOL_LIVE);
         return;
     case DECISION_RCPT_OURS:
+        t->has_unknown =
+            t->has_unknown || (input.known != DECISION_KNOWN_VALID && input.class != SMTP_CLASS_OK);
         t->is_away = t->link == NULL;
         accept_recipient(t, SPOOL_OURS);
         return;

@@ -31,6 +31,7 @@
 #include "relayd/late.h"
 #include "relayd/probe.h"
 #include "relayd/session.h"
+#include "relayd/worker_ask.h"
 
 #define BEAT_MS 1000
 /* LIMITS of EHLO, said before the customer is known: a customer's limits unless set (DESIGN 8). */
@@ -188,12 +189,16 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
     case RELAYD_TICKET_KEYS:
         take_ticket_keys(w, payload);
         return;
+    case RELAYD_ASK:
+        worker_ask(w, payload);
+        return;
     case RELAYD_STOP:
         take_stop(w, payload);
         return;
     case RELAYD_WANT_SEGMENT:
     case RELAYD_DONE_SEGMENT:
     case RELAYD_ADD_WORKER:
+    case RELAYD_ANSWER:
     case RELAYD_REPLICA_WRITTEN:
     case RELAYD_DATABASE:
     case RELAYD_MAKE_SEGMENT:
@@ -385,6 +390,7 @@ tear_down(struct worker *w)
         listener_close(&w->listeners[i]);
     free(w->listeners);
     arrival_free(&w->arrival);
+    worker_ask_cancel_all(w);
     probe_cancel_all(w);
     backend_pool_free(&w->pool);
     late_free_all(w);

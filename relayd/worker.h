@@ -22,6 +22,7 @@ struct event_log;
 struct late;
 struct listener;
 struct probe;
+struct worker_asked;
 struct session;
 struct tls_server;
 
@@ -36,7 +37,8 @@ struct worker {
     struct state_client *state;
     struct spool_writer *writer;
     struct backend_pool *pool;
-    struct probe *probes; /* that run */
+    struct probe *probes;       /* that run */
+    struct worker_asked *asked; /* what operators ask */
     struct event_log *events;
     struct arrival *arrival;
     struct session_times session_times;

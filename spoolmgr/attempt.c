@@ -4,7 +4,7 @@
  * that waits:
  *
  *   taken                    ends as delivered; the window of the endpoint grows
- *   refused                  ends as refused, with the reply
+ *   refused                  ends as refused, with the reply; at a backend that is watched: later
  *   later, or trouble behind MAIL   this message alone pauses, longer each time
  *   no connection, no EHLO   nothing is the message's fault: it stays the oldest; the backend is
  * down lost behind the dot      possible duplicate: 1 h, 4 h, then held
@@ -56,21 +56,23 @@ endpoint_of(struct keeper *k, const struct inet_endpoint *address)
     return e;
 }
 
+/* Down or refusing: its queue stands still, but for probes. */
 static bool
 is_down(struct keeper *k, const struct endpoint *e)
 {
-    struct shared_health health;
-
-    return shared_health_get(route_table(k->route), &e->address, &health) == 0 &&
-           health.state == SHARED_HEALTH_DOWN;
+    return shared_health_stops(
+        shared_health_state_of(route_table(k->route), &e->address, clock_wall_ms()));
 }
 
 static bool
 may_probe(struct keeper *k, struct endpoint *e, const struct schedule_queue *queue)
 {
-    if (schedule_pass_has(&k->schedule, queue) && e->asked_in_pass != k->schedule.pass)
-        return true;
-    return shared_health_may_ask(route_table(k->route), &e->address, clock_wall_ms());
+    struct shared_table *table = route_table(k->route);
+    bool in_pass = schedule_pass_has(&k->schedule, queue) && e->asked_in_pass != k->schedule.pass;
+
+    if (in_pass)
+        shared_health_probe_now(table, &e->address, clock_wall_ms());
+    return shared_health_may_probe(table, &e->address, clock_wall_ms()) || in_pass;
 }
 
 struct choice {
@@ -286,11 +288,10 @@ attempt_reached(struct keeper *k, struct attempt *a)
 
     a->reached = true;
     a->task->item.queue->unreachable_at_ms = 0;
-    if (is_down(k, a->endpoint))
+    if (shared_health_succeeded(table, &a->endpoint->address, clock_wall_ms()))
         log_line(LOG_LEVEL_INFO, NULL, "backend-up", "backend=%s waiting=%zu",
                  inet_endpoint_text(&a->endpoint->address, text),
                  a->task->item.queue->ready.count + a->task->item.queue->waiting.count + 1);
-    shared_health_succeeded(table, &a->endpoint->address, clock_wall_ms());
 }
 
 void
@@ -389,17 +390,24 @@ health_reason(const struct courier_done *done)
 }
 
 static void
-backend_down(struct keeper *k, struct attempt *a, enum shared_health_reason reason,
-             const char *said)
+say_down(struct attempt *a, enum shared_health_reason reason, const char *said)
 {
     char text[INET_ENDPOINT_SIZE], quoted[600];
 
     a->endpoint->window.allowed = 1;
+    log_line(LOG_LEVEL_WARN, NULL, "backend-down", "backend=%s why=\"%s\" said=%s",
+             inet_endpoint_text(&a->endpoint->address, text), shared_reason_text(reason),
+             log_quote(slice_of(said), quoted, sizeof quoted));
+}
+
+static void
+backend_down(struct keeper *k, struct attempt *a, enum shared_health_reason reason,
+             const char *said)
+{
+    a->endpoint->window.allowed = 1;
     if (shared_health_failed(route_table(k->route), &a->endpoint->address, reason, clock_wall_ms(),
                              k->config->probe_interval_min_ms, k->config->probe_interval_max_ms))
-        log_line(LOG_LEVEL_WARN, NULL, "backend-down", "backend=%s why=\"%s\" said=%s",
-                 inet_endpoint_text(&a->endpoint->address, text), shared_reason_text(reason),
-                 log_quote(slice_of(said), quoted, sizeof quoted));
+        say_down(a, reason, said);
 }
 
 /* No conversation came about, and that is nobody's fault but the backend's. */
@@ -428,7 +436,6 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
                const struct tally *tally)
 {
     struct schedule_window *window = &a->endpoint->window;
-    uint32_t id = (uint32_t)a->mail->message->envelope.ref.number | 1u << 31;
     bool broke = done->lost || tally->by_class[SMTP_CLASS_AWAY] > 0;
 
     if (done->damaged)
@@ -441,10 +448,12 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
             a->task->item.queue->unreachable_at_ms = a->started_at_ms;
     } else if (broke) {
         schedule_window_trouble(window);
-        if (schedule_window_broken(window, id))
-            backend_down(k, a, SHARED_REASON_LOST, done->text);
-    } else if (tally->by_class[SMTP_CLASS_OK] > 0) {
-        schedule_window_good(window, a->limit);
+        if (keeper_health_broke(k, a))
+            say_down(a, SHARED_REASON_BROKEN, done->text);
+    } else {
+        shared_health_completed(route_table(k->route), &a->endpoint->address);
+        if (tally->by_class[SMTP_CLASS_OK] > 0)
+            schedule_window_good(window, a->limit);
     }
 }
 
@@ -501,8 +510,9 @@ next_attempt(struct keeper *k, const struct attempt *a, const struct courier_don
     pause_ms = m->next_attempt_at_ms > m->last_attempt_at_ms && m->last_attempt_at_ms > 0
                    ? m->next_attempt_at_ms - m->last_attempt_at_ms
                    : 0;
-    return now_ms + schedule_backoff_ms(pause_ms, k->config->message_retry_min_ms,
-                                        k->config->message_retry_max_ms, random);
+    pause_ms = schedule_backoff_ms(pause_ms, k->config->message_retry_min_ms,
+                                   k->config->message_retry_max_ms, random);
+    return now_ms + keeper_health_pause_ms(k, a, pause_ms);
 }
 
 /* What failed behind its deadline, in an attempt that began behind it, ends. */
@@ -573,10 +583,12 @@ void
 attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *done)
 {
     struct spool_message *m = a->mail->message;
-    struct tally tally = tally_of(a, done);
+    struct tally tally;
     int64_t next_at_ms = 0;
     unsigned expired;
 
+    keeper_health_hear(k, a);
+    tally = tally_of(a, done);
     judge_endpoint(k, a, done, &tally);
     end_recipients(k, a, SMTP_CLASS_OK, SPOOL_END_DELIVERED);
     end_recipients(k, a, SMTP_CLASS_REFUSED, SPOOL_END_REFUSED);

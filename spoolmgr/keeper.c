@@ -8,6 +8,8 @@
  */
 #include "spoolmgr/keeper.h"
 
+#include "config.h"
+
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -360,6 +362,11 @@ open_all(struct keeper *k)
         return err;
     }
     err = route_open(k->config, &k->route);
+#ifdef POSTERN_DEVELOPER
+    if (err == 0)
+        shared_health_set_good_apart(
+            route_table(k->route), strtoll(getenv("POSTERN_TEST_GOOD_APART_MS") ?: "0", NULL, 10));
+#endif
     if (err != 0)
         log_line(LOG_LEVEL_ALARM, NULL, "shared-table-failed", "folder=%s why=\"%s\"",
                  k->config->run_dir, err_text(err));

@@ -5,6 +5,7 @@
  *   keeper.c     life: opens, ticks, passes, control socket, end
  *   plan.c       messages of the store <-> tasks of the schedule
  *   attempt.c    one attempt: where to, with whom, and what its outcome means
+ *   keeper_health.c  what attempts tell about backends, and the refusals that end nothing
  *   drain.c      customers' servers that ask for their mail
  *   noroute.c    mail that nobody takes: said, and expired
  *   report.c     what has become of a message, said once it is durable
@@ -140,6 +141,15 @@ void attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const
 
 /* The shared table is a new one: takes the slots of what runs anew. */
 void attempt_retake_slots(struct keeper *k);
+
+/* keeper_health.c */
+/* What its backend has said of its recipients is counted; a refusal by one that is watched is
+ * `later` from now on.  Before the outcome is looked at. */
+void keeper_health_hear(struct keeper *k, struct attempt *a);
+/* Its transaction broke behind MAIL.  True: that has made the backend down. */
+bool keeper_health_broke(struct keeper *k, const struct attempt *a);
+/* What is left of a message's pause: at a backend that refuses, its probes need messages. */
+int64_t keeper_health_pause_ms(struct keeper *k, const struct attempt *a, int64_t pause_ms);
 
 /* drain.c */
 void drain_look(struct keeper *k); /* takes the requests of customers' servers for their mail */

@@ -306,7 +306,6 @@ schedule_window_may_start(const struct schedule_window *w, unsigned limit, bool 
 void
 schedule_window_good(struct schedule_window *w, unsigned limit)
 {
-    memset(w->broken, 0, sizeof w->broken);
     if (w->allowed < limit)
         w->allowed++;
 }
@@ -315,23 +314,6 @@ void
 schedule_window_trouble(struct schedule_window *w)
 {
     w->allowed = w->allowed > 1 ? w->allowed / 2 : 1;
-}
-
-bool
-schedule_window_broken(struct schedule_window *w, uint32_t id)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(w->broken); i++) {
-        if (w->broken[i] == id)
-            return false;
-        if (w->broken[i] != 0)
-            continue;
-        w->broken[i] = id;
-        if (i + 1 < ARRAY_SIZE(w->broken))
-            return false;
-        memset(w->broken, 0, sizeof w->broken);
-        return true;
-    }
-    return false;
 }
 
 /* --- Pauses. */

@@ -81,15 +81,11 @@ bool schedule_pass_is_over(const struct schedule *s);
 /* --- The window of an endpoint. */
 struct schedule_window {
     unsigned allowed, active;
-    uint32_t broken[3]; /* whose transactions broke, in a row; 0: none */
 };
 void schedule_window_init(struct schedule_window *w);
 bool schedule_window_may_start(const struct schedule_window *w, unsigned limit, bool probing);
 void schedule_window_good(struct schedule_window *w, unsigned limit);
 void schedule_window_trouble(struct schedule_window *w);
-/* A transaction of message `id` (not 0) broke behind MAIL. True: three different messages in a row
- * have; the count begins anew. */
-bool schedule_window_broken(struct schedule_window *w, uint32_t id);
 
 /* --- Pauses. */
 /* A recorded moment, no further away than a pause can be: a clock that was ahead when it was

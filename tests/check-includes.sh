@@ -14,14 +14,15 @@ allowed() {
     lib/route) echo base net registry dns route ;;
     lib/state) echo base net state ;;
     lib/db) echo base net db ;;
-    relayd) echo base net smtp spool registry dns route state db relayd ;;
+    lib/probe) echo base net smtp state probe ;;
+    relayd) echo base net smtp spool registry dns route state db probe relayd ;;
     spoolmgr) echo base net smtp spool registry dns route state db spoolmgr ;;
-    admin) echo base net smtp spool registry dns route state db admin ;;
+    admin) echo base net smtp spool registry dns route state db probe admin ;;
     esac
 }
 
 bad=0
-for folder in lib/base lib/net lib/smtp lib/spool lib/registry lib/dns lib/route lib/state lib/db relayd spoolmgr admin; do
+for folder in lib/base lib/net lib/smtp lib/spool lib/registry lib/dns lib/route lib/state lib/db lib/probe relayd spoolmgr admin; do
     list=" $(allowed $folder) "
     for file in "$folder"/*.[ch]; do
         [ -e "$file" ] || continue

@@ -52,6 +52,7 @@ enum spool_flag {
                                   for SPOOL_LISTEN_MS at most, and says then what has come: the
                                   recipients that may be there already are not tried until it has,
                                   or is gone, or SPOOL_LISTEN_GRACE_MS after its time is up */
+    SPOOL_FLAG_KNOWN = 128,    /* all its recipients were known valid when it was taken */
 };
 
 #define SPOOL_LISTEN_MS (10 * 60 * 1000)

@@ -104,35 +104,6 @@ Test(schedule, a_window_begins_at_one_grows_by_one_and_is_halved)
 
 static const struct {
     const char *name;
-    uint32_t broken[6];
-    int down_at; /* which of them makes the backend down; -1: none */
-} breaks[] = {
-    {"three different", {1, 2, 3}, 2},
-    {"the same again and again", {1, 1, 1, 1, 1, 1}, -1},
-    {"two in turn", {1, 2, 1, 2, 1, 2}, -1},
-    {"a third after a repetition", {1, 1, 2, 2, 3}, 4},
-};
-
-Test(schedule, three_different_messages_in_a_row_make_a_backend_down)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(breaks); i++) {
-        struct schedule_window w;
-        int down_at = -1;
-
-        schedule_window_init(&w);
-        for (int j = 0; j < 6 && breaks[i].broken[j] != 0; j++) {
-            if (schedule_window_broken(&w, breaks[i].broken[j]))
-                down_at = j;
-        }
-        cr_expect_eq(down_at, breaks[i].down_at, "%s", breaks[i].name);
-        schedule_window_broken(&w, 100);
-        schedule_window_good(&w, 16);
-        cr_expect_not(schedule_window_broken(&w, 101), "%s: a good one between", breaks[i].name);
-    }
-}
-
-static const struct {
-    const char *name;
     int64_t previous_ms;
     uint32_t random;
     int64_t want_ms;

@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Health of backends (DESIGN section 5): who asks a dead one, what is said while one recovers, and what ends `refusing`."""
+import json
+import re
+import threading
+import time
+from datetime import datetime, timezone
+
+import pytest
+
+from harness import ADDRESS, DROP, QUICK, SILENT, Backend, Client, Node, make_message, wait_until
+
+REFUSED = "550 5.1.1 no such user here"
+PATIENT = {"probe-interval-min": "10m", "probe-interval-max": "10m", "message-retry-min": "10m", "message-retry-max": "10m"}
+
+
+class HealthNode(Node):
+    """Good probes that end `refusing` count when they are a second apart (in developer builds)."""
+
+    def __init__(self, start=True, **settings):
+        super().__init__(settings=settings, start=False)
+        self.env["POSTERN_TEST_GOOD_APART_MS"] = "1000"
+        for daemon in (self.relayd, self.spoolmgr):
+            daemon.argv and daemon.__init__(self)
+        if start:
+            self.start()
+
+
+@pytest.fixture
+def node(world_of, backend):
+    node = world_of(HealthNode())
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    return node
+
+
+def users(count):
+    return [f"user{n}@acme.example" for n in range(count)]
+
+
+def teach(node, recipients):
+    """Each is taken once by the backend, and known valid from then on."""
+    for rcpt in recipients:
+        reply = node.send(rcpts=rcpt)
+        assert reply.code == 250 and "queued" not in reply.text, reply
+
+
+def health(node, backend):
+    done = node.relayctl("status", "--json", check=False)
+    found = [b for b in json.loads(done.stdout)["backends"] if b["backend"] == backend.endpoint]
+    return found[0] if found else {"state": "unknown"}
+
+
+def state(node, backend):
+    return health(node, backend)["state"]
+
+
+def is_queued(reply):
+    return reply.code == 250 and "queued until" in reply.text
+
+
+def asked(backend):
+    return sum(line.startswith("RCPT") for _, side, line in backend.transcript if side == "C")
+
+
+def ids(backend):
+    found = [re.search(rb"X-Test-Id: (\d+)", m.content) for m in backend.taken]
+    return sorted(int(m.group(1)) for m in found if m)
+
+
+def go_down(node, backend, rcpt="user0@acme.example"):
+    backend.stop()
+    wait_until(lambda: is_queued(node.send(rcpts=rcpt)), 15, "it is noticed")
+    assert state(node, backend) in ("down", "probing")
+
+
+def rcpt_reply(node, rcpt):
+    with Client(node.port) as client:
+        client.ehlo()
+        client.cmd("MAIL FROM:<sender@origin.example>")
+        return client.cmd(f"RCPT TO:<{rcpt}>")
+
+
+def come_back_refusing(node, backend, recipients):
+    """Back without its mailboxes; what senders hear until it is `refusing`."""
+    backend.script["rcpt"] = lambda s, line: REFUSED
+    backend.start()
+    heard = []
+
+    def refusing():
+        for rcpt in recipients:
+            heard.append(rcpt_reply(node, rcpt))
+        return state(node, backend) == "refusing"
+    wait_until(refusing, 30, "refusing")
+    return heard
+
+
+def test_P4_no_sender_hears_a_5xx_of_a_backend_that_is_back_without_its_mailboxes(node, backend):
+    teach(node, users(4))
+    node.spoolmgr.stop()
+    go_down(node, backend)
+    heard = come_back_refusing(node, backend, users(4))
+    assert all(r.code in (250, 451) for r in heard), [str(r) for r in heard]
+    assert any((r.code, r.enhanced) == (451, "4.3.0") for r in heard), [str(r) for r in heard]
+    assert any(" alarm " in line for line in node.relayd.log_lines("backend-refusing"))
+    assert health(node, backend)["reason"] == "refuses recipients that are known to be valid"
+    taken = backend.sessions
+    assert is_queued(node.send(rcpts="user1@acme.example")), "answered as if it were down"
+    assert backend.sessions - taken <= 1
+
+def spool_many(node, recipients, count=100):
+    for n in range(count):
+        with Client(node.port) as client:
+            client.ehlo()
+            assert client.send(make_message(test_id=n), rcpts=recipients[n % len(recipients)]).code == 250
+
+
+def test_P4_a_backend_that_is_back_without_its_mailboxes_bounces_nothing_of_what_waits(node, backend):
+    teach(node, users(4))
+    go_down(node, backend)
+    spool_many(node, users(4), 99)
+    backend.script["rcpt"] = lambda s, line: REFUSED
+    backend.start()
+    wait_until(lambda: state(node, backend) == "refusing", 30, "refusing")
+    wait_until(lambda: [x for x in node.spoolmgr.log_lines("deferred") if "550" in x], 10, "one was refused, and stays")
+    assert len(node.spool()) == 100
+    assert not node.spoolmgr.log_lines("refused")
+    before = asked(backend)
+    wait_until(lambda: asked(backend) > before + 1, 20, "probing goes on")
+    assert len(node.spool()) == 100
+    backend.script.clear()
+    wait_until(lambda: not node.spool(), 60, "three good probes, and all is delivered", pause=0.3)
+    assert ids(backend) == list(range(99)), "each once"
+    assert not node.spoolmgr.log_lines("refused")
+    assert node.spoolmgr.log_lines("backend-takes-again") or node.relayd.log_lines("backend-takes-again")
+    wait_until(lambda: state(node, backend) == "up", 10, "plainly up")
+
+
+# --- relayctl backend test and release.
+
+def backend_test(node, *args, status=0):
+    done = node.relayctl("backend", "test", "acme/1", *args, "--json", check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def steps(answer):
+    return [(s["step"], s["ok"]) for s in answer["steps"]]
+
+
+def test_a_backend_is_tested_step_by_step(node, backend):
+    answer = backend_test(node)
+    assert answer["up"] and answer["by"] == "relayd" and answer["name"] == "acme/1"
+    assert steps(answer) == [(name, True) for name in ("connect", "greeting", "EHLO", "MAIL", "RSET")]
+    assert "PIPELINING" in answer["steps"][2]["reply"] and answer["steps"][1]["reply"].startswith("220 backend.example")
+    backend.script["rcpt"] = lambda s, line: REFUSED if "nobody" in line else None
+    answer = backend_test(node, "--rcpt", "nobody@acme.example")
+    assert answer["up"] and steps(answer)[4] == ("RCPT", False) and answer["steps"][4]["reply"] == REFUSED
+    assert state(node, backend) == "up", "a refusal of a recipient is no outage"
+    assert not backend.messages
+    said = node.relayctl("backend", "test", "acme/1").stdout
+    assert "EHLO" in said and "acme/1 is up" in said
+
+
+@pytest.mark.parametrize("phase, answer, failed", [
+    ("banner", "554 no service", "greeting"), ("banner", DROP, "greeting"), ("banner", "421 busy", "greeting"),
+    ("ehlo", "421 4.3.2 going down", "EHLO"), ("mail", "451 4.3.0 not now", "MAIL")])
+def test_what_is_wrong_is_shown_in_its_step(node, backend, phase, answer, failed):
+    backend.script[phase] = answer
+    up = phase == "mail"
+    told = backend_test(node, status=0 if up else 1)
+    assert [s["step"] for s in told["steps"] if not s["ok"]] == [failed]
+    assert told["up"] == up and state(node, backend) == ("up" if up else "down")
+
+
+def test_P10_a_test_brings_a_backend_back_at_once(world_of, backend):
+    node = world_of(HealthNode(**PATIENT))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    go_down(node, backend)
+    assert backend_test(node, status=1)["after"] == "down"
+    backend.start()
+    answer = backend_test(node)
+    assert (answer["before"], answer["after"]) == ("down", "recovering")
+    reply = node.send(rcpts="user1@acme.example")
+    assert reply.code == 250 and "queued" not in reply.text, reply
+    wait_until(lambda: not node.spool(), 20, "what waits is delivered too")
+
+
+def test_without_a_relay_relayctl_talks_itself(node, backend):
+    node.relayd.stop()
+    answer = backend_test(node)
+    assert answer["up"] and answer["by"] == "relayctl"
+    assert backend_test(node, "--rcpt", "user0@acme.example")["steps"][4]["ok"]
+    backend.stop()
+    answer = backend_test(node, status=1)
+    assert steps(answer) == [("connect", False)] and "refused" in answer["steps"][0]["reply"]
+
+
+def test_health_is_shown_with_the_backends(node, backend):
+    teach(node, users(1))
+    shown = node.relayctl_json("backend", "show", "acme/1")[0]
+    assert shown["health"] == "up" and shown["health_since"] and shown["health_reason"] is None
+    go_down(node, backend)
+    listed = node.relayctl_json("backend", "list", "--customer", "acme")[0]
+    assert listed["health"] in ("down", "probing") and listed["health_reason"] == "connection refused or impossible"
+    assert listed["next_probe_at"]
+    node.relayctl("backend", "hold", "acme/1", "--reason", "maintenance")
+    assert node.relayctl_json("backend", "show", "acme/1")[0]["health"] == "held"
+
+
+def test_an_operator_ends_refusing(world_of, backend):
+    node = world_of(HealthNode(**dict(PATIENT, **{"probe-interval-min": "1s"})))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    teach(node, users(3))
+    go_down(node, backend)
+    come_back_refusing(node, backend, users(3))
+    assert node.relayctl("status", check=False).returncode == 1
+    backend.script.clear()
+    said = node.relayctl("backend", "release", "acme/1").stdout
+    assert "recovering" in said, said
+    assert state(node, backend) == "recovering"
+    reply = node.send(rcpts="user1@acme.example")
+    assert reply.code == 250 and "queued" not in reply.text, reply
+
+
+# --- Who asks a dead backend.
+
+def cost_of(world_of, count):
+    """The connections that a backend sees that drops every one of them, while so many messages come for it."""
+    backend = world_of(Backend())
+    node = world_of(HealthNode(**PATIENT))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    backend.script["banner"] = DROP
+    wait_until(lambda: is_queued(node.send()), 15, "it is noticed")
+    before = backend.sessions
+    threads = [threading.Thread(target=lambda: [node.send() for _ in range(count // 5)]) for _ in range(5)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(node.spool()) >= count
+    return before, backend.sessions
+
+
+def test_P10_a_dead_customer_costs_the_same_whatever_comes_for_it(world_of):
+    few, many = cost_of(world_of, 10), cost_of(world_of, 150)
+    assert few[1] == few[0] and many[1] == many[0], "nobody asks before the probe is due"
+    assert many[1] <= few[1] + 1 <= 3, (few, many)
+
+
+def test_P10_an_overdue_probe_is_one_session_s(world_of, backend):
+    node = world_of(HealthNode(**dict(PATIENT, **{"probe-interval-min": "4s", "probe-interval-max": "4s"})))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    backend.script["banner"] = DROP
+    wait_until(lambda: is_queued(node.send()), 15, "it is noticed")
+    node.spoolmgr.stop()
+    wait_until(lambda: due(health(node, backend)), 15, "the probe is due")
+    before = backend.sessions
+    clients = [Client(node.port) for _ in range(12)]
+    for c in clients:
+        c.ehlo()
+        c.cmd("MAIL FROM:<sender@origin.example>")
+    for c in clients:
+        c.write("RCPT TO:<user0@acme.example>\r\n")
+    assert {c.reply().code for c in clients} == {250}
+    assert backend.sessions == before + 1
+    for c in clients:
+        c.close()
+
+
+def due(h):
+    return h["next_probe_at"] and datetime.fromisoformat(h["next_probe_at"].replace("Z", "+00:00")) <= datetime.now(timezone.utc)
+
+
+def test_a_backend_that_says_nothing_holds_up_one_session_for_the_connect_timeout(node, backend):
+    backend.script["banner"] = SILENT
+    began = time.monotonic()
+    assert is_queued(node.send())
+    assert 2 < time.monotonic() - began < 6, "backend-connect-timeout is 3 s here"
+    assert health(node, backend)["reason"] == "no answer in time"
+    began = time.monotonic()
+    assert is_queued(node.send(rcpts="user1@acme.example"))
+    assert time.monotonic() - began < 1, "the next one is answered from the table"
+
+
+def test_nothing_depends_on_the_keeper(node, backend):
+    teach(node, users(1))
+    go_down(node, backend)
+    node.spoolmgr.kill_all()
+    down_until = time.monotonic() + (3 if QUICK else 60)
+    wait_until(lambda: time.monotonic() > down_until and is_queued(node.send()), 70, "it has been down for a while", pause=0.2)
+    backend.start()
+    began = time.monotonic()
+
+    def live():
+        reply = node.send(rcpts="user0@acme.example")
+        assert reply.code == 250, reply
+        return "queued" not in reply.text
+    wait_until(live, 15, "live mail", pause=0.1)
+    assert time.monotonic() - began < 2 * 2 + 1, "two probe intervals, of 2 s at most here"
+    assert state(node, backend) == "recovering"
+
+
+# --- Transactions that break.
+
+def test_three_messages_in_a_row_that_break_make_it_down(node, backend):
+    node.spoolmgr.stop()
+    backend.script["dot"] = DROP
+    for n in range(3):
+        assert state(node, backend) in ("unknown", "up"), n
+        assert is_queued(node.send(mail_from="poison@origin.example")), "one message is one, however often it comes"
+    for n in range(2):
+        assert state(node, backend) == "up", n
+        assert is_queued(node.send(mail_from=f"other{n}@origin.example"))
+    assert state(node, backend) == "down"
+    assert health(node, backend)["reason"] == "transactions of three messages in a row broke off"
+
+
+def test_one_that_comes_to_its_end_between_them_is_enough(node, backend):
+    node.spoolmgr.stop()
+    backend.script["dot"] = lambda s, content: DROP if b"X-Test-Id: 1" in content else None
+    for n in range(4):
+        node.send(make_message(test_id=1), mail_from=f"poison{n}@origin.example")
+        reply = node.send(make_message(test_id=2))
+        assert reply.code == 250 and "queued" not in reply.text, "a poison message delays no other"
+    assert state(node, backend) == "up"
+
+
+# --- What survives.
+
+def test_refusing_survives_a_reboot(node, backend):
+    teach(node, users(3))
+    node.spoolmgr.stop()
+    go_down(node, backend)
+    come_back_refusing(node, backend, users(3))
+    node.relayd.stop()
+    (node.dirs["run-dir"] / "shared").unlink()
+    node.relayd.start()
+    assert state(node, backend) == "refusing"
+    before = asked(backend)
+    assert is_queued(node.send(rcpts="user1@acme.example"))
+    backend.script.clear()
+    # Known recipients make the probes; nothing of the message itself goes there until it takes them.
+    taken = len(backend.taken)
+    wait_until(lambda: rcpt_reply(node, "user1@acme.example").code == 250 and state(node, backend) == "recovering", 30,
+               "three good probes", pause=0.3)
+    assert asked(backend) > before and len(backend.taken) == taken
+
+
+def test_ETRN_probes_one_that_refuses(world_of, backend):
+    node = world_of(HealthNode(**PATIENT))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    teach(node, users(3))
+    backend.stop()
+    assert is_queued(node.send(rcpts="user0@acme.example"))
+    backend.script["rcpt"] = lambda s, line: REFUSED
+    backend.start()
+    backend_test(node)
+    for rcpt in users(3):
+        assert rcpt_reply(node, rcpt).code in (250, 451)
+    wait_until(lambda: state(node, backend) == "refusing", 10, "refusing")
+    before = asked(backend)
+    wait_until(lambda: keeper_is_current(node), 10, "the keeper has the replica")
+    with Client(node.port, source=ADDRESS) as client:
+        client.ehlo()
+        assert client.cmd("ETRN acme.example").code == 250
+    wait_until(lambda: asked(backend) > before, 15, "it is asked")
+    assert state(node, backend) == "refusing" and node.spool()
+
+
+def keeper_is_current(node):
+    def version(lines):
+        return lines[-1].split(" version=")[1].split()[0]
+    return version(node.spoolmgr.log_lines("replica")) == version(node.relayd.log_lines("replica-written"))
+
+
+# --- Recipients nobody knows, kept while it was down (when-down accept).
+
+def test_what_was_kept_for_nobody_ends_as_refused_when_it_is_plainly_up(node, backend):
+    teach(node, users(2))
+    go_down(node, backend)
+    for n in range(5):
+        assert is_queued(node.send(rcpts=f"invented{n}@acme.example"))
+    backend.script["rcpt"] = lambda s, line: REFUSED if "invented" in line else None
+    backend.start()
+    wait_until(lambda: state(node, backend) == "recovering", 15, "recovering")
+    wait_until(lambda: len([x for x in node.spoolmgr.log_lines("deferred") if "550" in x]) >= 5, 15, "all have been refused, and stay")
+    assert not node.spoolmgr.log_lines("refused") and state(node, backend) != "refusing", "unknown ones say nothing of it"
+    for _ in range(20):
+        node.send(rcpts="user1@acme.example")
+    wait_until(lambda: state(node, backend) == "up", 15, "plainly up")
+    wait_until(lambda: not node.spool(), 30, "they end as refused", pause=0.3)
+    assert len(node.spoolmgr.log_lines("refused")) == 5
