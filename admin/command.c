@@ -30,7 +30,7 @@ static const struct command_option select_options[] = {
     {"from", "ADDRESS", "from this sender; <> is the null sender"},
     {"older", "AGE", "received longer ago than this, e.g. 2h"},
     {"newer", "AGE", "received less long ago than this, e.g. 30m"},
-    {"state", "WORD", "waiting, no-route, held, offered, prepared, damaged or ended"},
+    {"state", "WORD", "waiting, no-route, held, offered, prepared, listening, damaged or ended"},
     {"id", "ID", "this message, by its reference"},
     {0},
 };

@@ -11,8 +11,8 @@
 
 #include "base/parse.h"
 
-static const char *const state_words[] = {"waiting",  "no-route", "held", "offered",
-                                          "prepared", "damaged",  "ended"};
+static const char *const state_words[] = {"waiting",  "no-route",  "held",    "offered",
+                                          "prepared", "listening", "damaged", "ended"};
 
 const char *
 selection_state_word(const struct spool_message *m, const struct registry *registry)
@@ -25,6 +25,8 @@ selection_state_word(const struct spool_message *m, const struct registry *regis
         return "held";
     if (m->prepared)
         return "prepared";
+    if (spool_message_awaits_all(m))
+        return "listening";
     if (routing_is_missing(routing_of(registry, m)))
         return "no-route";
     return m->offered ? "offered" : "waiting";
@@ -47,7 +49,7 @@ read_state(struct selection *s)
     return call_usage("--state: \"%s\" is unknown; %s%s", s->state,
                       guess.best ? "did you mean "
                                  : "use waiting, no-route, held, offered, prepared, "
-                                   "damaged or ended",
+                                   "listening, damaged or ended",
                       guess.best ? guess.best : "");
 }
 

@@ -25,7 +25,7 @@ enum command_status selection_read(const struct call *call, struct selection *se
 void selection_fini(struct selection *selection);
 bool selection_matches(const struct selection *selection, const struct spool_message *message);
 
-/* waiting, no-route, held, offered, prepared, damaged or ended. */
+/* waiting, no-route, held, offered, prepared, listening, damaged or ended. */
 const char *selection_state_word(const struct spool_message *message,
                                  const struct registry *registry);
 

@@ -54,6 +54,8 @@ print_next_attempt(struct printer *p, const struct spool_message *m,
 
     if (m->open_count == 0 || m->held)
         printer_none(p, "-");
+    else if (spool_message_awaits_all(m))
+        printer_none(p, "when its outcome is known");
     else if (routing_is_missing(routing))
         printer_none(p, "when it has a route");
     else if (routing == ROUTING_HELD)
@@ -215,7 +217,9 @@ recipient_word(const struct spool_message *m, unsigned i)
 {
     if (m->states[i].end != SPOOL_END_NONE)
         return spool_end_word(m->states[i].end);
-    return m->envelope.recipients[i].side == SPOOL_LIVE && m->prepared ? "live" : "open";
+    if (m->prepared)
+        return m->envelope.recipients[i].side == SPOOL_LIVE ? "live" : "open";
+    return spool_message_awaits(m, i) ? "listening" : "open";
 }
 
 static json_t *
@@ -306,7 +310,7 @@ print_message(const struct call *call, const struct spool_message *m,
     printer_text(p, m->held ? m->hold_reason : NULL);
     print_remedy(p, m, registry);
     printer_bool(p, m->envelope.flags & SPOOL_FLAG_VERIFIED);
-    printer_bool(p, (m->envelope.flags & SPOOL_FLAG_UNKNOWN) || m->offered || m->unknowns);
+    printer_bool(p, m->unknown || m->offered || m->unknowns);
     printer_text(p, spool_segment_name(m->segment, segment));
     printer_number(p, m->open_count);
     if (call->printing.json)
@@ -364,7 +368,7 @@ spool_reader_count(struct spool_totals *t, const struct spool_message *m,
         t->oldest_at_ms = m->envelope.received_at_ms;
     if (t->expires_at_ms == 0 || m->expires_at_ms < t->expires_at_ms)
         t->expires_at_ms = m->expires_at_ms;
-    if (m->held || m->prepared)
+    if (m->held || spool_message_awaits_all(m))
         return;
     if (routing_is_missing(routing_of(registry, m))) {
         t->no_route++;

@@ -143,7 +143,7 @@ collect_recipients(struct keeper *k, struct attempt *a)
     a->recipients = mem_alloc(m->envelope.recipient_count * sizeof(*a->recipients));
     a->results = mem_alloc(m->envelope.recipient_count * sizeof(*a->results));
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end == SPOOL_END_NONE &&
+        if (m->states[i].end == SPOOL_END_NONE && !spool_message_awaits(m, i) &&
             route_customer(k->route, m->envelope.recipients[i].domain) == a->task->customer_id)
             a->recipients[a->recipient_count++] = i;
     }
@@ -607,7 +607,7 @@ attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const 
     unsigned expired = 0;
 
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end != SPOOL_END_NONE ||
+        if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
             route_customer(k->route, m->envelope.recipients[i].domain) != customer_id)
             continue;
         spool_store_ended(k->store, m, i, SPOOL_END_EXPIRED, now_ms, why);

@@ -79,7 +79,7 @@ why_duplicate(const struct keeper *k, const struct spool_message *m)
         return "the keeper ended behind the end of the message";
     if (k->outcomes_missing != NULL && m->envelope.received_at_ms <= k->started_at_ms)
         return k->outcomes_missing;
-    if ((m->envelope.flags & SPOOL_FLAG_UNKNOWN) && m->attempts == 0)
+    if (m->unknown && m->listens_until_ms == 0 && m->attempts == 0)
         return "lost behind the end of the message when it was received";
     return NULL;
 }
@@ -213,6 +213,7 @@ on_tick(void *ctx)
     if (++k->ticks % TICKS_A_SECOND == 0) {
         refresh_route(k);
         committer_clean(k->committer);
+        await_look(k);
     }
     plan_sweep(k);
     drain_look(k);
@@ -387,7 +388,11 @@ start(struct keeper *k)
     if (k->config->database[0] != '\0')
         k->mirror = mirror_new(k);
     open_control(k);
+    spool_store_on_resolved(k->store, await_resolved, k);
     take_all(k);
+    if (k->once)
+        await_look(k);
+    committer_sync(k->committer); /* what opening has made of resolutions */
     log_line(LOG_LEVEL_INFO, NULL, "keeper", "open=%zu deliverers=%u once=%s",
              spool_store_open_count(k->store), k->config->deliverers, k->once ? "yes" : "no");
     if (k->once)
@@ -442,6 +447,7 @@ keeper_run(const struct config *config, bool once, bool is_first)
         k->exit_status = 1;
     } else {
         judge_outcomes(k, is_first);
+        spool_store_ask_writing(k->store, await_is_writing, k);
         start(k);
         loop_run(k->loop);
         end(k);

@@ -4,6 +4,7 @@
  *
  *   keeper.c     life: opens, ticks, passes, control socket, end
  *   plan.c       messages of the store <-> tasks of the schedule
+ *   await.c      mail whose outcome its worker may still say
  *   attempt.c    one attempt: where to, with whom, and what its outcome means
  *   keeper_health.c  what attempts tell about backends, and the refusals that end nothing
  *   drain.c      customers' servers that ask for their mail
@@ -37,10 +38,13 @@ struct mail { /* the keeper's side of a message with an open recipient; message-
     struct task *tasks;
     struct attempt *attempt;              /* the one that runs; one a message */
     struct mail *dirty_prev, *dirty_next; /* the mirror's list */
-    bool shown_no_route;                  /* as the mirror has been told */
-    bool is_dirty, is_gone;               /* is_gone: its deletion from the index is queued */
-    bool needs_plan;                      /* the replica changed while its attempt ran */
-    unsigned crashes;                     /* deliverers that died while they had it */
+    struct mail *await_prev, *await_next; /* the list of what is awaited */
+    bool is_awaited;
+    int64_t gone_at_ms;  /* of the monotonic clock: since when its worker is known to be gone; 0 */
+    bool shown_no_route; /* as the mirror has been told */
+    bool is_dirty, is_gone; /* is_gone: its deletion from the index is queued */
+    bool needs_plan;        /* the replica changed while its attempt ran */
+    unsigned crashes;       /* deliverers that died while they had it */
 };
 
 #define ENDPOINT_SLOTS 1024
@@ -90,6 +94,7 @@ struct keeper {
     struct control *control;
     struct loop_timer tick;
     struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
+    struct mail *awaited;
     struct attempt *attempts;
     struct report_list reports;
     uint32_t next_attempt_id;
@@ -123,6 +128,14 @@ void plan_routes_changed(struct keeper *k); /* the replica is another one */
 void plan_sweep(struct keeper *k);          /* a slice of all messages: new routes, expiry */
 bool plan_has_no_route(const struct mail *mail);
 const char *plan_state(const struct mail *mail); /* a word for lists */
+
+/* await.c */
+void await_update(struct keeper *k, struct mail *mail); /* its message has changed */
+void await_forget(struct keeper *k, struct mail *mail);
+void await_look(struct keeper *k); /* every second: what is no longer to be waited for */
+/* spool_is_writing and spool_on_resolved of the store; ctx is the keeper. */
+bool await_is_writing(void *ctx, struct spool_segment_id segment, uint32_t process);
+void await_resolved(void *ctx, struct spool_message *m, const struct spool_resolution *resolution);
 
 /* attempt.c */
 void attempt_pump(struct keeper *k);

@@ -75,8 +75,8 @@ is_missing(struct keeper *k, const struct task *task)
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
         const char *domain = m->envelope.recipients[i].domain;
 
-        if (m->states[i].end != SPOOL_END_NONE || strcmp(domain, last) == 0 ||
-            route_customer(k->route, domain) != task->customer_id)
+        if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
+            strcmp(domain, last) == 0 || route_customer(k->route, domain) != task->customer_id)
             continue;
         last = domain;
         if (route_is_missing(k->route, domain, task->customer_id))

@@ -11,13 +11,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define SWEEP_SLICE 2000              /* messages a tick */
-#define PREPARED_MAX_MS (3600 * 1000) /* then its worker is gone, whatever has become of it */
+#define SWEEP_SLICE 2000 /* messages a tick */
 
 static bool
 is_scheduled(const struct spool_message *m)
 {
-    return m->open_count > 0 && !m->held && !m->prepared && !m->damaged;
+    return m->open_count > 0 && !m->held && !m->damaged && !spool_message_awaits_all(m);
 }
 
 static struct task *
@@ -116,7 +115,8 @@ task_keep(struct keeper *k, struct mail *mail, struct task **old, uint32_t custo
     mail->tasks = task;
 }
 
-/* A task for each customer among the open recipients; those that are no longer wanted go. */
+/* A task for each customer among the recipients that may be attempted; those that are no longer
+ * wanted go. */
 static void
 tasks_update(struct keeper *k, struct mail *mail)
 {
@@ -126,7 +126,7 @@ tasks_update(struct keeper *k, struct mail *mail)
 
     mail->tasks = NULL;
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end != SPOOL_END_NONE ||
+        if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
             strcmp(domain, m->envelope.recipients[i].domain) == 0)
             continue;
         domain = m->envelope.recipients[i].domain;
@@ -145,6 +145,7 @@ plan_message(struct keeper *k, struct spool_message *m)
     if (m->open_count == 0 && m->user == NULL)
         return;
     mail = mail_of(m);
+    await_update(k, mail);
     if (mail->attempt != NULL) {
         mail->needs_plan = true;
         return;
@@ -168,6 +169,7 @@ plan_forget(struct keeper *k, struct spool_message *m)
     CHECK(mail->attempt == NULL);
     if (k->mirror != NULL)
         mirror_forget(k->mirror, mail);
+    await_forget(k, mail);
     tasks_drop(mail);
     free(mail);
     m->user = NULL;
@@ -194,27 +196,14 @@ plan_state(const struct mail *mail)
         return "held";
     if (m->prepared)
         return "prepared";
+    if (spool_message_awaits_all(m))
+        return "listening";
     if (plan_has_no_route(mail))
         return "no-route";
     return mail->attempt != NULL ? "running" : "waiting";
 }
 
 /* --- The sweep. */
-
-static void
-sweep_prepared(struct keeper *k, struct spool_message *m)
-{
-    char ref[REF_SIZE];
-    int64_t now_ms = clock_wall_ms();
-
-    if (!m->prepared || m->open_count == 0 || now_ms - m->envelope.received_at_ms < PREPARED_MAX_MS)
-        return;
-    log_line(LOG_LEVEL_WARN, ref_text(m->envelope.ref, ref), "prepared-confirmed",
-             "why=\"its worker has not said what became of it\"");
-    spool_store_confirm(k->store, m, now_ms);
-    plan_message(k, m);
-    keeper_touch(k, mail_of(m));
-}
 
 /* Behind its deadline, and its route could not be reached in an attempt made since. */
 static void
@@ -239,7 +228,6 @@ sweep_one(struct keeper *k, struct spool_message *m)
 {
     struct mail *mail = m->user;
 
-    sweep_prepared(k, m);
     if (mail == NULL || m->open_count == 0)
         return;
     if (k->sweep_replans) {

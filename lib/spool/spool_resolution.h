@@ -8,14 +8,16 @@
  *       |--CONFIRM_ALL---> waits: all             with UNKNOWN: possible duplicate of the LIVE ones
  *       |--CANCEL--------> ended: all, as cancelled
  *       \--nothing, and its writer is gone: as CONFIRM, but the LIVE ones end as cancelled; logged
- *   unknown (SPOOL_FLAG_UNKNOWN, of the record or of CONFIRM_ALL)
+ *   unknown and listening (both flags, of the record or of CONFIRM_ALL)
  *       |--DELIVERED-----> ended: those concerned, as delivered
  *       |--REFUSED-------> ended: those concerned, as refused
  *       \--GIVEN_UP------> waits
  *
- * Those concerned are the recipients that are LIVE in the record, or all if none is.  A prepared
- * record gets one of the first three, and no second; what comes behind it, or for a recipient that
- * has ended, changes nothing.  The order in which segments are read makes no difference.
+ * Those concerned are the recipients that are LIVE in the record, or all if none is; until then
+ * they are not attempted, and the others are.  A prepared record gets one of the first three, an
+ * unknown one of the last three, and no second.  What comes when nobody waits for it any more, or
+ * for a recipient that has ended, changes nothing.  The order in which segments are read makes no
+ * difference.
  */
 #ifndef SPOOL_RESOLUTION_H
 #define SPOOL_RESOLUTION_H

@@ -177,11 +177,12 @@ is_early(const struct spool_message *m, const struct spool_resolution *r)
     return m->prepared && m->open_count > 0 && !is_first(r->kind);
 }
 
-/* The first resolution of a record counts, and a late answer for what is unknown. */
+/* The first resolution of a record counts, and a late answer while it is listened for: whom nobody
+ * waits for any more may be in the middle of an attempt. */
 static bool
 counts(const struct spool_message *m, const struct spool_resolution *r)
 {
-    return m->open_count > 0 && (is_first(r->kind) ? m->prepared : m->unknown);
+    return m->open_count > 0 && (is_first(r->kind) ? m->prepared : m->listens_until_ms != 0);
 }
 
 static void

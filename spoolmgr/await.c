@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Mail whose outcome its worker may still say: prepared records, and those of an unknown outcome
+ * while the worker listens for a late answer.  They are left alone until a resolution comes (the
+ * store applies it as it reads it), or none can come any more:
+ *
+ *   the worker lives           prepared: waits; listening: until its time is up
+ *   gone, and all is read      prepared: counts for `ours`; listening: may be tried
+ *   gone, not all is sealed    waits: a durable cancellation may stand in what is not read; what is
+ *                              listened for an hour at most
+ *   gone, the rest is damaged  as if all were read, an hour later
+ *
+ * A list of its own, since it is looked through every second: it is as long as what the relay has
+ * in passage, not as the spool (P10).
+ */
+#include "spoolmgr/keeper.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+/* A table that the relay has replaced is seen within a second; until then a new worker is unknown.
+ */
+#define GONE_MS 5000
+#define PATIENCE_MS (3600 * 1000)
+
+/* --- The list. */
+
+static void
+list_add(struct keeper *k, struct mail *mail)
+{
+    mail->is_awaited = true;
+    mail->gone_at_ms = 0;
+    mail->await_prev = NULL;
+    mail->await_next = k->awaited;
+    if (k->awaited != NULL)
+        k->awaited->await_prev = mail;
+    k->awaited = mail;
+}
+
+void
+await_forget(struct keeper *k, struct mail *mail)
+{
+    if (!mail->is_awaited)
+        return;
+    if (mail->await_prev != NULL)
+        mail->await_prev->await_next = mail->await_next;
+    else
+        k->awaited = mail->await_next;
+    if (mail->await_next != NULL)
+        mail->await_next->await_prev = mail->await_prev;
+    mail->is_awaited = false;
+}
+
+void
+await_update(struct keeper *k, struct mail *mail)
+{
+    const struct spool_message *m = mail->message;
+    bool is_awaited = m->open_count > 0 && (m->prepared || m->listens_until_ms != 0);
+
+    if (is_awaited && !mail->is_awaited)
+        list_add(k, mail);
+    else if (!is_awaited)
+        await_forget(k, mail);
+}
+
+/* --- Writers. */
+
+bool
+await_is_writing(void *ctx, struct spool_segment_id segment, uint32_t process)
+{
+    const struct keeper *k = ctx;
+    const struct shared_table *table = route_table(k->route);
+
+    if (process == 0 || segment.node != k->config->node ||
+        segment.epoch != shared_table_epoch(table))
+        return false;
+    for (unsigned slot = 0; slot < ROUTE_SLOT; slot++) {
+        if (shared_worker_pid(table, slot) == (int)process)
+            return true;
+    }
+    return false;
+}
+
+/* For how long now its worker has been gone, all that it wrote being read; -1: it is not. */
+static int64_t
+gone_for_ms(struct keeper *k, struct mail *mail, bool is_gone)
+{
+    int64_t now_ms = clock_monotonic_ms();
+
+    if (!is_gone) {
+        mail->gone_at_ms = 0;
+        return -1;
+    }
+    if (mail->gone_at_ms == 0)
+        mail->gone_at_ms = now_ms;
+    return k->once ? GONE_MS : now_ms - mail->gone_at_ms;
+}
+
+/* --- What comes of it when nothing is said. */
+
+static void
+confirm(struct keeper *k, struct mail *mail, const char *why)
+{
+    struct spool_message *m = mail->message;
+
+    spool_store_confirm(k->store, m, clock_wall_ms());
+    report_add(k, m, "prepared-confirmed", "customer=%s open=%u why=\"%s\"", m->envelope.customer,
+               m->open_count, why);
+    if (m->open_count > 0)
+        attempt_possible_duplicate(k, m, why);
+}
+
+static void
+stop_listening(struct keeper *k, struct mail *mail, const char *why)
+{
+    spool_store_stop_listening(k->store, mail->message);
+    attempt_possible_duplicate(k, mail->message, why);
+}
+
+/* Why a prepared record counts now; NULL: it does not. */
+static const char *
+why_confirmed(struct keeper *k, struct mail *mail)
+{
+    enum spool_writer_state state = spool_store_writer_state(k->store, mail->message);
+    int64_t gone_ms =
+        gone_for_ms(k, mail, state == SPOOL_WRITER_DONE || state == SPOOL_WRITER_DAMAGED);
+
+    if (state == SPOOL_WRITER_DONE && gone_ms >= GONE_MS)
+        return "its worker ended before it had said what became of it";
+    if (state == SPOOL_WRITER_DAMAGED && gone_ms >= PATIENCE_MS)
+        return "its worker has ended, and what it said of it cannot be read";
+    return NULL;
+}
+
+/* Why nothing more is to be heard of it; NULL: it may be. */
+static const char *
+why_silent(struct keeper *k, struct mail *mail)
+{
+    enum spool_writer_state state = spool_store_writer_state(k->store, mail->message);
+    int64_t late_ms = clock_wall_ms() - mail->message->listens_until_ms;
+
+    if (gone_for_ms(k, mail, state == SPOOL_WRITER_DONE) >= GONE_MS)
+        return "its worker ended while it listened for the backend's answer";
+    if (late_ms > (state == SPOOL_WRITER_LIVES ? SPOOL_LISTEN_GRACE_MS : PATIENCE_MS))
+        return "the backend did not answer the end of the message, and its worker says nothing";
+    return NULL;
+}
+
+static bool
+look_at(struct keeper *k, struct mail *mail)
+{
+    bool prepared = mail->message->prepared;
+    const char *why = prepared ? why_confirmed(k, mail) : why_silent(k, mail);
+
+    if (why == NULL)
+        return false;
+    if (prepared)
+        confirm(k, mail, why);
+    else
+        stop_listening(k, mail, why);
+    return true;
+}
+
+void
+await_look(struct keeper *k)
+{
+    struct mail *next;
+
+    for (struct mail *mail = k->awaited; mail != NULL; mail = next) {
+        next = mail->await_next;
+        if (!look_at(k, mail))
+            continue;
+        plan_message(k, mail->message);
+        keeper_touch(k, mail);
+    }
+}
+
+/* --- A resolution has been applied. */
+
+static const char *
+event_of(enum spool_resolution_kind kind)
+{
+    switch (kind) {
+    case SPOOL_RESOLUTION_DELIVERED:
+        return "delivered";
+    case SPOOL_RESOLUTION_REFUSED:
+        return "refused";
+    case SPOOL_RESOLUTION_CONFIRM:
+    case SPOOL_RESOLUTION_CONFIRM_ALL:
+    case SPOOL_RESOLUTION_CANCEL:
+    case SPOOL_RESOLUTION_GIVEN_UP:
+        break;
+    }
+    return "resolved";
+}
+
+void
+await_resolved(void *ctx, struct spool_message *m, const struct spool_resolution *r)
+{
+    struct keeper *k = ctx;
+    char quoted[600];
+
+    report_add(k, m, event_of(r->kind), "customer=%s said=%s open=%u reply=%s",
+               m->envelope.customer, spool_resolution_word(r->kind), m->open_count,
+               log_quote(slice_of(r->reply), quoted, sizeof quoted));
+    committer_sync(k->committer);
+    if (m->user == NULL)
+        return; /* it is being read, and shown to the keeper next */
+    if (m->unknown && m->listens_until_ms == 0 && m->open_count > 0 &&
+        (r->kind == SPOOL_RESOLUTION_CONFIRM_ALL || r->kind == SPOOL_RESOLUTION_GIVEN_UP))
+        attempt_possible_duplicate(k, m, "the backend did not answer the end of the message");
+    plan_message(k, m);
+    keeper_touch(k, m->user);
+    keeper_pump(k);
+}
