@@ -190,7 +190,8 @@ find_question(struct call *call, const char *name, struct probe_question *questi
     if (status == COMMAND_DONE)
         status = database_query(call,
                                 "SELECT host(b.address), b.port, b.tls, coalesce(b.tls_name, "
-                                "b.host, '') FROM postern.backends b JOIN postern.customers c ON "
+                                "b.host, ''), coalesce(b.max_connections, 0) FROM postern.backends "
+                                "b JOIN postern.customers c ON "
                                 "c.id = b.customer_id WHERE c.name = $1 AND b.number = $2::integer",
                                 2, params, &r);
     if (status != COMMAND_DONE)
@@ -200,10 +201,11 @@ find_question(struct call *call, const char *name, struct probe_question *questi
         PQclear(r);
         return COMMAND_NOTHING;
     }
-    json = json_pack("{s:s, s:I, s:s, s:s, s:s}", "address",
+    json = json_pack("{s:s, s:I, s:s, s:s, s:s, s:I}", "address",
                      call_value(call, "address") ?: PQgetvalue(r, 0, 0), "port",
                      (json_int_t)database_number(r, 0, 1), "tls", PQgetvalue(r, 0, 2), "tls_name",
-                     PQgetvalue(r, 0, 3), "rcpt", call_value(call, "rcpt") ?: "");
+                     PQgetvalue(r, 0, 3), "rcpt", call_value(call, "rcpt") ?: "", "limit",
+                     (json_int_t)database_number(r, 0, 4));
     if (probe_json_question(json, question) < 0)
         status = call_usage("%s", database_text(r, 0, 0) == NULL && !call_value(call, "address")
                                       ? "this backend is by name: say which of its addresses, with "

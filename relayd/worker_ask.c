@@ -90,9 +90,10 @@ static void
 test(struct worker *w, uint32_t id, const struct probe_question *question)
 {
     int64_t command_ms = (int64_t)w->config->backend_command_timeout_ms;
+    uint32_t limit = question->limit ? question->limit : w->config->backend_connections;
     struct worker_asked *a;
 
-    if (!shared_slot_take(w->table, w->slot, &question->endpoint, w->config->backend_connections)) {
+    if (!shared_slot_take(w->table, w->slot, &question->endpoint, limit)) {
         answer_error(w, id, "all connections to this backend are in use: it is being talked to");
         return;
     }

@@ -12,9 +12,10 @@ probe_json_of_question(const char *verb, const struct probe_question *q)
 {
     char address[INET_ENDPOINT_SIZE];
 
-    return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s}", "verb", verb, "address",
+    return json_pack("{s:s, s:s, s:i, s:s, s:s, s:s, s:I}", "verb", verb, "address",
                      inet_address_text(&q->endpoint, address), "port", (int)q->endpoint.port, "tls",
-                     tls_policy_text(q->tls), "tls_name", q->tls_name, "rcpt", q->rcpt);
+                     tls_policy_text(q->tls), "tls_name", q->tls_name, "rcpt", q->rcpt, "limit",
+                     (json_int_t)q->limit);
 }
 
 static int
@@ -38,8 +39,11 @@ probe_json_question(const json_t *json, struct probe_question *q)
     const char *tls_name = json_string_value(json_object_get(json, "tls_name"));
     const char *rcpt = json_string_value(json_object_get(json, "rcpt"));
     json_int_t port = json_integer_value(json_object_get(json, "port"));
+    json_int_t limit = json_integer_value(json_object_get(json, "limit"));
 
     *q = (struct probe_question){.tls = TLS_POLICY_MAY};
+    if (limit > 0 && limit <= UINT32_MAX)
+        q->limit = (uint32_t)limit;
     if (address == NULL || port < 1 || port > 65535 ||
         inet_endpoint_parse(slice_of(address), (uint16_t)port, &q->endpoint) < 0)
         return ERR_SYNTAX;

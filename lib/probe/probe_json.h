@@ -9,7 +9,7 @@
 
 #include "probe/probe_health.h"
 
-/* {"verb": VERB, "address", "port", "tls", "tls_name", "rcpt"}; a new reference. */
+/* {"verb": VERB, "address", "port", "tls", "tls_name", "rcpt", "limit"}; a new reference. */
 json_t *probe_json_of_question(const char *verb, const struct probe_question *question);
 /* ERR_SYNTAX: it is none. */
 MUST_USE int probe_json_question(const json_t *json, struct probe_question *question);

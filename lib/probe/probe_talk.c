@@ -180,7 +180,8 @@ report_later(void *ctx)
 static void
 end(struct probe_talk *t)
 {
-    t->report.is_up = t->step >= STEP_MAIL;
+    /* Mail goes on in the clear, over a connection of its own, where TLS fails and need not be. */
+    t->report.is_up = t->step >= STEP_MAIL || (t->step == STEP_TLS && !must_have_tls(t));
     if (!t->report.is_up)
         t->report.failed_phase = rows[t->step].phase;
     if (t->conn && t->step == STEP_RSET)

@@ -15,6 +15,7 @@ struct probe_question {
     enum tls_policy tls;
     char tls_name[INET_DOMAIN_SIZE]; /* "": the address */
     char rcpt[SMTP_PATH_SIZE];       /* "": none; RCPT is left out */
+    uint32_t limit;                  /* of its connections; 0: the node's */
 };
 
 struct probe_settings { /* borrowed for the talk's life */
