@@ -11,8 +11,9 @@
 #include "base/log.h"
 #include "relayd/probe.h"
 
-#define RCPT_MS \
-    30000 /* one RCPT with failover (the last attempt may need backend-connect-timeout) */
+/* One RCPT with failover; the last attempt may need backend-connect-timeout. */
+#define RCPT_MS 30000
+#define BEGIN_MS 1000 /* so long any backend may be begun with, however long that timeout is */
 
 /* --- Verdicts. */
 
@@ -136,7 +137,9 @@ bool
 transaction_health_is_late(const struct transaction *t)
 {
     const struct worker *w = t->worker;
+    int64_t begin_within_ms = RCPT_MS - (int64_t)w->config->backend_connect_timeout_ms;
 
-    return loop_now_ms(w->loop) - t->rcpt_at_ms >
-           RCPT_MS - (int64_t)w->config->backend_connect_timeout_ms;
+    if (begin_within_ms < BEGIN_MS)
+        begin_within_ms = BEGIN_MS;
+    return loop_now_ms(w->loop) - t->rcpt_at_ms > begin_within_ms;
 }

@@ -56,12 +56,11 @@ is_refused(const struct courier_result *result)
 }
 
 static void
-say_news(struct keeper *k, const struct attempt *a, enum shared_health_news news)
+say_news(const struct attempt *a, enum shared_health_news news)
 {
     const char *customer = a->mail->message->envelope.customer;
     char text[INET_ENDPOINT_SIZE];
 
-    (void)k;
     inet_endpoint_text(&a->endpoint->address, text);
     if (news == SHARED_HEALTH_NOW_UP)
         log_line(LOG_LEVEL_INFO, NULL, "backend-recovered", "backend=%s", text);
@@ -87,9 +86,8 @@ feed(struct keeper *k, struct attempt *a, const struct courier_result *result)
         verdict = known ? SHARED_VERDICT_REFUSED_KNOWN : SHARED_VERDICT_REFUSED;
         hash = known ? hash_of(k, a, result->recipient) : 0;
     }
-    say_news(k, a,
-             shared_health_verdict(route_table(k->route), &a->endpoint->address, verdict, hash,
-                                   clock_wall_ms(), k->config->probe_interval_min_ms));
+    say_news(a, shared_health_verdict(route_table(k->route), &a->endpoint->address, verdict, hash,
+                                      clock_wall_ms(), k->config->probe_interval_min_ms));
 }
 
 /* Its attempt was a probe of a backend that refuses. */

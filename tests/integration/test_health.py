@@ -313,6 +313,16 @@ def test_a_backend_that_says_nothing_holds_up_one_session_for_the_connect_timeou
     assert time.monotonic() - began < 1, "the next one is answered from the table"
 
 
+def test_a_long_timeout_is_no_reason_not_to_ask(world_of, backend):
+    node = world_of(HealthNode(**{"backend-connect-timeout": "2m"}))
+    register(node, backend)
+    dead = Backend()
+    node.relayctl("backend", "add", dead.endpoint, "--customer", "acme", "--priority", "1")
+    node.relayctl("backend", "set", "acme/1", "--priority", "2")
+    wait_until(lambda: state(node, dead) == "down" or not node.send(), 15, "the dead one is tried first", pause=0.2)
+    teach(node, users(1))
+
+
 def test_nothing_depends_on_the_keeper(node, backend):
     teach(node, users(1))
     go_down(node, backend)
