@@ -29,6 +29,7 @@ chunking_advertise_hosts =
 rfc1413_query_timeout = 0s
 smtp_enforce_sync = false
 smtp_accept_max = 0
+smtp_connect_backlog = 1000
 smtp_accept_max_per_connection = 0
 smtp_accept_queue_per_connection = 0
 smtp_max_synprot_errors = 1000
