@@ -4,11 +4,11 @@
  * while the worker listens for a late answer.  They are left alone until a resolution comes (the
  * store applies it as it reads it), or none can come any more:
  *
- *   the worker lives           prepared: waits; listening: until its time is up
- *   gone, and all is read      prepared: counts for `ours`; listening: may be tried
- *   gone, not all is sealed    waits: a durable cancellation may stand in what is not read; what is
- *                              listened for an hour at most
- *   gone, the rest is damaged  as if all were read, an hour later
+ *   the worker lives           prepared: waits, an hour at most (it could not write the
+ * resolution); listening: until its time is up gone, and all is read      prepared: counts for
+ * `ours`; listening: may be tried gone, not all is sealed    waits: a durable cancellation may
+ * stand in what is not read; what is listened for an hour at most gone, the rest is damaged  as if
+ * all were read, an hour later
  *
  * A list of its own, since it is looked through every second: it is as long as what the relay has
  * in passage, not as the spool (P10).
@@ -129,6 +129,9 @@ why_confirmed(struct keeper *k, struct mail *mail)
         return "its worker ended before it had said what became of it";
     if (state == SPOOL_WRITER_DAMAGED && gone_ms >= PATIENCE_MS)
         return "its worker has ended, and what it said of it cannot be read";
+    if (state == SPOOL_WRITER_LIVES && spool_store_writer_is_read(k->store, mail->message) &&
+        clock_wall_ms() - mail->message->envelope.committed_at_ms >= PATIENCE_MS)
+        return "its worker has not said for an hour what became of it";
     return NULL;
 }
 

@@ -334,13 +334,9 @@ has_given_all(const struct spool_store *s, const struct spool_store_segment *oth
     return other->is_known && !other->unreadable && !other->closed && is_writing(s, other);
 }
 
-bool
-spool_resolve_may_forget(const struct spool_store *s, const struct spool_store_segment *segment)
+static bool
+all_is_given(const struct spool_store *s, const struct spool_store_segment *segment)
 {
-    if (segment->parked_count == 0)
-        return true;
-    if (segment->read_at == s->pass)
-        return false; /* what it resolves may stand where this pass had been before */
     for (size_t i = 0; i < s->segment_count; i++) {
         const struct spool_store_segment *other = s->segments[i];
 
@@ -348,6 +344,22 @@ spool_resolve_may_forget(const struct spool_store *s, const struct spool_store_s
             return false;
     }
     return true;
+}
+
+bool
+spool_store_writer_is_read(const struct spool_store *s, const struct spool_message *m)
+{
+    return all_is_given(s, ((const struct spool_store_entry *)m)->segment);
+}
+
+bool
+spool_resolve_may_forget(const struct spool_store *s, const struct spool_store_segment *segment)
+{
+    if (segment->parked_count == 0)
+        return true;
+    if (segment->read_at == s->pass)
+        return false; /* what it resolves may stand where this pass had been before */
+    return all_is_given(s, segment);
 }
 
 void

@@ -152,6 +152,9 @@ enum spool_writer_state {
 /* Of the writer of this message's record. */
 enum spool_writer_state spool_store_writer_state(const struct spool_store *store,
                                                  const struct spool_message *message);
+/* All that its writer, living or not, has been told is durable by now has been read. */
+bool spool_store_writer_is_read(const struct spool_store *store,
+                                const struct spool_message *message);
 
 /* --- Work that blocks. One job at a time; begin and end belong to the store's thread, run touches
  * nothing of the store and may run in another thread. */

@@ -63,8 +63,8 @@ void spool_commit_cancel(struct spool_commit **commit, void (*release)(void *own
 /* Writes the resolution of a record of this writer whose commit has called back with 0: a small
  * record, committed with all others that wait.  Encoded at once.  It may come to nothing like any
  * commit (ERR_FULL, ERR_IO); a prepared record whose writer ends without one counts as confirmed
- * for OURS.  on_done NULL: nobody waits, and NULL is returned; else the handle, as of
- * spool_commit_start. */
+ * for OURS, and so does one of a living writer after an hour.  on_done NULL: nobody waits, and NULL
+ * is returned; else the handle, as of spool_commit_start. */
 struct spool_commit *spool_resolve_start(struct spool_writer *writer,
                                          const struct spool_resolution *resolution,
                                          spool_on_commit on_done, void *ctx);

@@ -490,10 +490,12 @@ Test(spool_resolve, P2_a_writer_is_done_when_all_that_it_wrote_has_been_sealed_a
     spool_store_ask_writing(c.store, is_writing, NULL);
     lives = true;
     expect_state(&c, SPOOL_WRITER_LIVES, "it lives");
+    cr_expect(spool_store_writer_is_read(c.store, spool_store_find(c.store, ref_of(1))));
     seal(&c, &c.records, RECORDS_AT);
     expect_state(&c, SPOOL_WRITER_LIVES, "it lives, and the record's segment is full");
     lives = false;
     expect_state(&c, SPOOL_WRITER_UNREAD, "the resolution may stand in the other one");
+    cr_expect_not(spool_store_writer_is_read(c.store, spool_store_find(c.store, ref_of(1))));
     seal(&c, &c.resolutions, LATER_AT);
     expect_state(&c, SPOOL_WRITER_DONE, "nothing more can come");
     end_case(&c);
