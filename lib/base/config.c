@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/config_file.h"
 #include "base/parse.h"
+#include "base/resolv_conf.h"
 
 #define FILE_MAX_BYTES (1024 * 1024)
 #define PROBLEM_SIZE 400
@@ -139,6 +140,13 @@ read_endpoint(const char *text, void *field, uint16_t default_port)
     }
 }
 
+/* "": none. */
+static const char *
+read_one_endpoint(const char *text, void *field, uint16_t default_port)
+{
+    return text[0] == '\0' ? NULL : read_endpoint(text, field, default_port);
+}
+
 static const char *
 read_endpoints(const char *text, void *field, uint16_t default_port)
 {
@@ -227,7 +235,7 @@ static const struct kind_row {
 } kinds[] = {
     [KIND_TEXT] = {read_text, false, true, "text"},
     [KIND_WORDS] = {read_words, true, true, "text, ..."},
-    [KIND_ENDPOINT] = {read_endpoint, false, true, "address:port"},
+    [KIND_ENDPOINT] = {read_one_endpoint, false, true, "address:port"},
     [KIND_ENDPOINTS] = {read_endpoints, true, true, "address:port, ..."},
     [KIND_NETWORKS] = {read_networks, true, true, "network, ..."},
     [KIND_DURATION] = {read_duration, false, false, "duration"},
@@ -273,6 +281,16 @@ check_hostname(const char *text)
     return wrong;
 }
 
+static const char *
+check_no_port(const char *text)
+{
+    struct inet_endpoint e;
+
+    return inet_endpoint_parse(slice_of(text), 0, &e) == ERR_OK
+               ? "has a port; write the address alone"
+               : NULL;
+}
+
 static const struct rule {
     size_t offset;
     int64_t min, max; /* numbers, milliseconds or bytes; both 0: any */
@@ -282,6 +300,8 @@ static const struct rule {
     {.offset = FIELD(hostname), .check = check_hostname},
     {FIELD(node), 1, 32767, 0, NULL},
     {.offset = FIELD(listen), .default_port = 25},
+    {.offset = FIELD(resolver), .default_port = 53},
+    {.offset = FIELD(source_address), .default_port = 1, .check = check_no_port},
     {.offset = FIELD(state_dir), .check = check_path},
     {.offset = FIELD(spool_dir), .check = check_path},
     {.offset = FIELD(run_dir), .check = check_path},
@@ -498,6 +518,28 @@ use_system_hostname(struct config *config)
     read_text(name, &config->hostname, 0);
 }
 
+static int
+read_resolv_conf(struct inet_endpoint *resolver)
+{
+    char text[8192];
+    FILE *f = fopen("/etc/resolv.conf", "re");
+    size_t n;
+
+    if (f == NULL)
+        return ERR_IO;
+    n = fread(text, 1, sizeof text, f);
+    fclose(f);
+    return resolv_conf_first((struct slice){text, n}, resolver);
+}
+
+static void
+use_system_resolver(struct config *config)
+{
+    if (config->resolver.family == 0 && read_resolv_conf(&config->resolver) < 0)
+        config->resolver = (struct inet_endpoint){.family = 4, .addr = {127, 0, 0, 1}, .port = 53};
+    config->source_address.port = 0;
+}
+
 /* A list's default is one value. */
 static void
 use_defaults(struct loading *l)
@@ -525,6 +567,7 @@ read_settings(struct loading *l, struct slice text)
     use_defaults(l);
     check_whole(l);
     use_system_hostname(l->config);
+    use_system_resolver(l->config);
 }
 
 static int

@@ -6,6 +6,8 @@
 #ifndef ROUTE_DESTINATION_H
 #define ROUTE_DESTINATION_H
 
+#include "base/config.h"
+#include "net/loop.h"
 #include "registry/registry.h"
 
 /* One place to connect to, and how: a plain value.  Two destinations whose endpoint, source, tls
@@ -21,5 +23,42 @@ struct destination {
     bool trusts_us;                          /* XFORWARD tells it who the client is */
     bool held;                               /* by an operator: not to be asked */
 };
+
+/* --- Finding them. */
+
+/* One a process: the resolver, who we are, and what has been said lately. */
+struct destination_finder;
+struct destination_finder *destination_finder_new(struct loop *loop, const struct config *config);
+void destination_finder_free(struct destination_finder **finder); /* behind all walks */
+
+/* The destinations of a domain, one after the other: by priority, random by weight within one (as
+ * RFC 2782 has it), a name's addresses in random order, MX hosts by their preference.  A name is
+ * looked up only when its turn comes.  Left out: what has no address now (the walk can say why),
+ * and this host itself, by name or address, with an alarm; of MX hosts also those behind it (RFC
+ * 5321 5.1). */
+struct destination_walk;
+
+enum destination_step {
+    DESTINATION_FOUND, /* there are more items now */
+    DESTINATION_WAIT,  /* a name is being looked up; 5 s for each at most */
+    DESTINATION_END,   /* there are no more */
+};
+
+/* `backends` as registry_find_backends gives them; copied.  on_ready (may be NULL: ask again later)
+ * is called once after each DESTINATION_WAIT, never from inside. */
+struct destination_walk *destination_walk_new(struct destination_finder *finder,
+                                              const struct registry_backend *backends,
+                                              unsigned count, void (*on_ready)(void *ctx),
+                                              void *ctx);
+void destination_walk_free(struct destination_walk **walk);
+enum destination_step destination_walk_more(struct destination_walk *walk);
+/* What has been found so far; an item stays what it is, the pointer is good until the next more. */
+const struct destination *destination_walk_item(const struct destination_walk *walk,
+                                                unsigned index);
+unsigned destination_walk_count(const struct destination_walk *walk);
+/* "its name does not exist: mail.acme.example"; of the last that was left out; "" if none was. */
+const char *destination_walk_why(const struct destination_walk *walk);
+/* A name could not be looked up: that it has no address is no fact. */
+bool destination_walk_is_unsure(const struct destination_walk *walk);
 
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/resolv_conf.h"
 
 static char path[] = "/tmp/postern-test-XXXXXX";
 
@@ -332,5 +333,32 @@ Test(config, no_cut_of_a_good_file_crashes_the_reader)
         cr_expect_eq(rc == ERR_OK, buf_size(&problems) == 0, "cut at %zu", n);
         config_free(&config);
         buf_fini(&problems);
+    }
+}
+
+Test(config, the_first_nameserver_of_the_system)
+{
+    static const struct {
+        const char *name, *text, *endpoint;
+    } cases[] = {
+        {"plain", "search a.example\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n",
+         "192.0.2.53:53"},
+        {"IPv6", "nameserver 2001:db8::53", "[2001:db8::53]:53"},
+        {"blanks and a comment", "# x\n \tnameserver\t 127.0.0.53 # local\r\n", "127.0.0.53:53"},
+        {"one with a zone first", "nameserver fe80::1%eth0\nnameserver 192.0.2.1\n",
+         "192.0.2.1:53"},
+        {"none", "options edns0\nnameservers 192.0.2.1\nnameserver\nnameserver 192.0.2.1:5353\n",
+         NULL},
+        {"nothing", "", NULL},
+    };
+    char text[INET_ENDPOINT_SIZE];
+    struct inet_endpoint e;
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        int rc = resolv_conf_first(slice_of(cases[i].text), &e);
+
+        cr_expect_eq(rc, cases[i].endpoint ? ERR_OK : ERR_NOT_FOUND, "%s: %d", cases[i].name, rc);
+        if (rc == ERR_OK)
+            cr_expect_str_eq(inet_endpoint_text(&e, text), cases[i].endpoint, "%s", cases[i].name);
     }
 }
