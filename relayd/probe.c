@@ -125,18 +125,17 @@ on_link(void *ctx, struct backend_link *link, enum smtp_phase phase, const struc
 }
 
 void
-probe_start(struct worker *w, const struct registry_backend *backend, const struct smtp_rcpt *rcpt)
+probe_start(struct worker *w, const struct destination *destination, const struct smtp_rcpt *rcpt)
 {
     struct probe *p = mem_alloc(sizeof *p);
-    uint32_t limit =
-        backend->max_connections ? backend->max_connections : w->config->backend_connections;
 
     p->worker = w;
-    p->endpoint = backend->endpoint;
+    p->endpoint = destination->endpoint;
     p->rcpt.path = rcpt->path;
     p->next = w->probes;
     w->probes = p;
-    p->wait = backend_wait_start(w->pool, &p->endpoint, limit, on_link, &link_ops, p);
+    p->wait = backend_wait_start(w->pool, &p->endpoint, destination->max_connections, on_link,
+                                 &link_ops, p);
 }
 
 void

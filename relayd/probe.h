@@ -8,11 +8,12 @@
 #define RELAYD_PROBE_H
 
 #include "relayd/backend.h"
+#include "route/destination.h"
 
 struct probe;
 
 /* rcpt: known valid; copied. */
-void probe_start(struct worker *worker, const struct registry_backend *backend,
+void probe_start(struct worker *worker, const struct destination *destination,
                  const struct smtp_rcpt *rcpt);
 /* At the worker's end, before the pool's: whose turn it was is found out by another's claim. */
 void probe_cancel_all(struct worker *worker);

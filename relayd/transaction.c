@@ -84,6 +84,7 @@ transaction_close(struct transaction *t)
     loop_timer_cancel(&t->timer);
     t->stage = STAGE_ENDED;
     backend_wait_cancel(&t->wait);
+    destination_walk_free(&t->walk);
     state_query_cancel(&t->query);
     body_fini(&t->body);
     CHECK(t->late == NULL);
@@ -217,6 +218,8 @@ transaction_record_message(struct transaction *t, const char *verdict,
     buf_add_text(&json, "]");
     event_number(&json, "size", (int64_t)t->body.size_bytes);
     event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
+    if (t->live_count == 0 && transaction_route_why(t)[0])
+        event_text(&json, "backend", slice_of(transaction_route_why(t)));
     event_text(&json, "verdict", slice_of(verdict));
     event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
     event_end(&json);

@@ -120,14 +120,14 @@ transaction_health_probe(struct transaction *t)
 {
     int64_t now_ms = clock_wall_ms();
 
-    for (unsigned i = 0; i < t->route.backend_count; i++) {
-        const struct registry_backend *b = &t->route.backends[i];
+    for (unsigned i = 0; i < destination_walk_count(t->walk); i++) {
+        const struct destination *d = destination_walk_item(t->walk, i);
 
-        if (!b->held &&
-            shared_health_state_of(t->worker->table, &b->endpoint, now_ms) ==
+        if (!d->held &&
+            shared_health_state_of(t->worker->table, &d->endpoint, now_ms) ==
                 SHARED_HEALTH_REFUSING &&
-            shared_health_may_probe(t->worker->table, &b->endpoint, now_ms))
-            probe_start(t->worker, b, &t->rcpt);
+            shared_health_may_probe(t->worker->table, &d->endpoint, now_ms))
+            probe_start(t->worker, d, &t->rcpt);
     }
 }
 

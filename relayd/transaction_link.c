@@ -15,12 +15,6 @@
 #define THINKING_MS 10 /* so long a sender may take, if others wait for the connection */
 #define THINKING_ALONE_MS 5000
 
-static const struct registry_backend *
-chosen(const struct transaction *t)
-{
-    return &t->route.backends[t->chosen];
-}
-
 static void
 linked(struct transaction *t)
 {
@@ -58,16 +52,14 @@ on_link(void *ctx, struct backend_link *link, enum smtp_phase phase, const struc
 void
 transaction_link_take(struct transaction *t)
 {
-    const struct registry_backend *backend = chosen(t);
+    const struct destination *destination = transaction_destination(t);
     struct worker *w = t->worker;
 
-    t->link = backend_take_idle(w->pool, &backend->endpoint, &transaction_link_ops, t);
+    t->link = backend_take_idle(w->pool, &destination->endpoint, &transaction_link_ops, t);
     if (t->link)
         linked(t);
     else
-        t->wait = backend_wait_start(w->pool, &backend->endpoint,
-                                     backend->max_connections ? backend->max_connections
-                                                              : w->config->backend_connections,
+        t->wait = backend_wait_start(w->pool, &destination->endpoint, destination->max_connections,
                                      on_link, &transaction_link_ops, t);
     if (t->wait && t->stage == STAGE_REACHING) /* as long as there is time at the dot */
         backend_wait_set_patience(t->wait, w->config->final_reply_timeout_ms);

@@ -20,6 +20,7 @@
 #include "relayd/decision.h"
 #include "relayd/recipient_policy.h"
 #include "relayd/transaction.h"
+#include "route/destination.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_trace.h"
 #include "state/shared_use.h"
@@ -52,13 +53,14 @@ struct transaction {
 
     /* the destination: fixed by the first accepted recipient */
     struct recipient_route route;
-    unsigned next_backend; /* the next one that may be tried for the recipient at hand */
+    struct destination_walk *walk;
+    unsigned next_destination; /* the next one that may be tried for the recipient at hand */
     struct spool_recipient *recipients;
     unsigned recipient_count, recipient_cap;
     unsigned live_count; /* of them, on the backend's side; the others are ours */
     bool is_away;        /* the backend, for what is left of this transaction */
-    bool has_unknown; /* one was accepted of whom neither backend nor state has said that it is
-                         valid */
+    bool has_unknown;    /* one was accepted of whom neither backend nor state has said that it is
+                            valid */
 
     /* the recipient at hand */
     bool pending;
@@ -75,7 +77,7 @@ struct transaction {
     struct backend_wait *wait;
     struct backend_link *link;
     unsigned link_rcpts;                 /* given to the link in this transaction */
-    unsigned chosen;                     /* of the route's backends, the link's */
+    unsigned chosen;                     /* of the walk's destinations, the link's */
     int64_t asked_at_ms;                 /* since then the link waits for the client (loop clock) */
     bool data_sent;                      /* the link cannot be had back by RSET any more */
     bool was_retried;                    /* lost while a RCPT was asked, and made anew */
@@ -147,6 +149,16 @@ void transaction_link_let_go(struct transaction *t);
 void transaction_link_drop(struct transaction *t);
 /* A connection that stood already and has not answered anything in this transaction. */
 bool transaction_link_is_stale(const struct transaction *t);
+
+/* --- transaction_route.c */
+/* A recipient is about to be asked for, and none has been accepted: from the first destination. */
+void transaction_route_begin(struct transaction *t);
+/* Chooses the next destination that may be asked now.  DESTINATION_WAIT: transaction_ask follows.
+ */
+enum destination_step transaction_route_next(struct transaction *t);
+const struct destination *transaction_destination(const struct transaction *t); /* chosen */
+/* Why a backend was passed over that has no address; "" if none was. */
+const char *transaction_route_why(const struct transaction *t);
 
 /* --- transaction_rcpt.c */
 /* Asks about the recipient at hand whoever is next. */

@@ -244,7 +244,7 @@ transaction_lost_at_rcpt(struct transaction *t, bool is_stale)
     if (is_stale && t->live_count > 0)
         t->was_retried = false;
     else if (is_stale)
-        t->next_backend--;
+        t->next_destination--;
     transaction_ask(t);
 }
 
@@ -275,22 +275,6 @@ transaction_begin_rcpt(struct transaction *t)
     backend_link_flush(t->link);
 }
 
-/* Chooses the next backend that may be asked. False: there is none (left). */
-static bool
-choose_next(struct transaction *t)
-{
-    int64_t now = clock_wall_ms();
-
-    while (t->next_backend < t->route.backend_count && !transaction_health_is_late(t)) {
-        const struct registry_backend *b = &t->route.backends[t->next_backend];
-
-        t->chosen = t->next_backend++;
-        if (!b->held && shared_health_may_ask(t->worker->table, &b->endpoint, now))
-            return true;
-    }
-    return false;
-}
-
 /* With live recipients the backend is chosen for good; it is asked on another connection, once. */
 static void
 ask_again(struct transaction *t)
@@ -303,11 +287,26 @@ ask_again(struct transaction *t)
     transaction_link_take(t);
 }
 
+static void
+ask_next(struct transaction *t)
+{
+    bool tried = t->next_destination > 0;
+
+    switch (transaction_route_next(t)) {
+    case DESTINATION_FOUND:
+        transaction_link_take(t);
+        return;
+    case DESTINATION_WAIT:
+        return;
+    case DESTINATION_END:
+        resolve_away(t, !tried);
+        return;
+    }
+}
+
 void
 transaction_ask(struct transaction *t)
 {
-    bool tried = t->next_backend > 0;
-
     if (t->is_away)
         resolve_away(t, true);
     else if (t->mail_refused)
@@ -322,10 +321,8 @@ transaction_ask(struct transaction *t)
         backend_link_flush(t->link);
     } else if (t->live_count > 0)
         ask_again(t);
-    else if (choose_next(t))
-        transaction_link_take(t);
     else
-        resolve_away(t, !tried);
+        ask_next(t);
 }
 
 /* Domains with backends of their own are destinations of their own. */
@@ -414,7 +411,7 @@ transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smt
     }
     if (t->recipient_count == 0) {
         take_route(t, &route);
-        t->next_backend = 0;
+        transaction_route_begin(t);
     }
     t->route.domain = route.domain;
     t->pending = true;

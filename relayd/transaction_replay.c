@@ -16,12 +16,12 @@
 void
 transaction_replay_start(struct transaction *t)
 {
-    const struct registry_backend *b = &t->route.backends[t->chosen];
+    const struct inet_endpoint *endpoint = &transaction_destination(t)->endpoint;
 
     t->stage = STAGE_REACHING;
     t->must_replay = true;
     transaction_link_let_go(t);
-    if (!shared_health_may_ask(t->worker->table, &b->endpoint, clock_wall_ms())) {
+    if (!shared_health_may_ask(t->worker->table, endpoint, clock_wall_ms())) {
         transaction_decide_dot(t, SMTP_PHASE_CONNECT, SMTP_CLASS_AWAY, &t->away_reply);
         return;
     }

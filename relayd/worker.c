@@ -32,6 +32,7 @@
 #include "relayd/probe.h"
 #include "relayd/session.h"
 #include "relayd/worker_ask.h"
+#include "route/destination.h"
 
 #define BEAT_MS 1000
 /* LIMITS of EHLO, said before the customer is known: a customer's limits unless set (DESIGN 8). */
@@ -355,6 +356,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     CHECK(rc == ERR_OK);
     w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
     body_pool_init(&w->bodies, w->loop, BODY_POOL_CHUNKS, capacity_of_spill(config));
+    w->destinations = destination_finder_new(w->loop, config);
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);
@@ -394,6 +396,7 @@ tear_down(struct worker *w)
     probe_cancel_all(w);
     backend_pool_free(&w->pool);
     late_free_all(w);
+    destination_finder_free(&w->destinations);
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);
     spool_writer_free(&w->writer);

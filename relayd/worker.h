@@ -18,6 +18,7 @@
 
 struct arrival;
 struct backend_pool;
+struct destination_finder;
 struct event_log;
 struct late;
 struct listener;
@@ -36,6 +37,7 @@ struct worker {
     struct registry *registry; /* NULL: no usable replica yet */
     struct state_client *state;
     struct spool_writer *writer;
+    struct destination_finder *destinations;
     struct backend_pool *pool;
     struct probe *probes;       /* that run */
     struct worker_asked *asked; /* what operators ask */
