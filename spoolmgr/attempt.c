@@ -25,6 +25,7 @@
 #define SOON_MS 1000    /* after trouble of our own */
 #define CROWDED_MS 5000 /* after "too many connections" */
 #define HOLD_REASON "takes it and does not answer"
+#define ATTEMPT_WHY_SIZE (INET_DOMAIN_SIZE + 40)
 
 /* --- Endpoints. */
 
@@ -77,18 +78,20 @@ may_probe(struct keeper *k, struct endpoint *e, const struct schedule_queue *que
 
 struct choice {
     struct endpoint *endpoint; /* NULL: none now */
-    unsigned limit;
+    struct destination destination;
     bool was_down;
-    bool is_busy; /* one is up, and has enough to do, or is being probed: ask again later */
+    bool is_busy; /* one is up, and has enough to do, or is being probed; or a name is being looked
+                     up: ask again later */
+    char why[ATTEMPT_WHY_SIZE]; /* a backend has no address; "" each has */
+    bool is_unsure;             /* one's name could not be looked up */
 };
 
 static bool
-choose_backend(struct keeper *k, const struct schedule_queue *queue,
-               const struct registry_backend *backend, struct choice *choice)
+choose_destination(struct keeper *k, const struct schedule_queue *queue,
+                   const struct destination *destination, struct choice *choice)
 {
-    struct endpoint *e = endpoint_of(k, &backend->endpoint);
-    unsigned limit =
-        backend->max_connections ? backend->max_connections : k->config->backend_connections;
+    struct endpoint *e = endpoint_of(k, &destination->endpoint);
+    unsigned limit = destination->max_connections;
     bool down = is_down(k, e);
 
     if (down && e->window.active > 0) {
@@ -102,25 +105,75 @@ choose_backend(struct keeper *k, const struct schedule_queue *queue,
     if (choice->is_busy)
         return true;
     choice->endpoint = e;
-    choice->limit = limit;
+    choice->destination = *destination;
     choice->was_down = down;
     return true;
 }
 
-/* The first backend by priority that may be asked now. */
+/* The route's destinations as they are known now; what is not known yet is being looked up. */
+static struct destination_walk *
+walk_of(struct keeper *k, uint64_t route, unsigned *backend_count)
+{
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+
+    *backend_count = route_backends(k->route, route, backends);
+    return destination_walk_new(k->destinations, backends, *backend_count, NULL, NULL);
+}
+
+static void
+walk(struct keeper *k, const struct schedule_queue *queue, struct destination_walk *walk,
+     struct choice *choice)
+{
+    for (unsigned i = 0;; i++) {
+        const struct destination *d;
+        enum destination_step step;
+
+        if (i == destination_walk_count(walk) &&
+            (step = destination_walk_more(walk)) != DESTINATION_FOUND) {
+            choice->is_busy = choice->is_busy || step == DESTINATION_WAIT;
+            return;
+        }
+        d = destination_walk_item(walk, i);
+        if (!d->held && choose_destination(k, queue, d, choice))
+            return;
+    }
+}
+
+/* The first destination that may be asked now. */
 static struct choice
 choose(struct keeper *k, struct schedule_queue *queue)
 {
-    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     struct choice choice = {0};
-    unsigned count = route_backends(k->route, queue->customer_id, backends);
+    unsigned count;
+    struct destination_walk *destinations = walk_of(k, queue->route, &count);
 
     queue->no_route = count == 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (!backends[i].held && choose_backend(k, queue, &backends[i], &choice))
-            break;
-    }
+    walk(k, queue, destinations, &choice);
+    snprintf(choice.why, sizeof choice.why, "%s", destination_walk_why(destinations));
+    choice.is_unsure = destination_walk_is_unsure(destinations);
+    destination_walk_free(&destinations);
     return choice;
+}
+
+/* Each that may be asked is down, or is known to have no address. */
+static bool
+all_backends_are_down(struct keeper *k, uint64_t route)
+{
+    unsigned count;
+    struct destination_walk *destinations = walk_of(k, route, &count);
+    enum destination_step step = DESTINATION_FOUND;
+    bool all = count > 0;
+
+    while (step == DESTINATION_FOUND)
+        step = destination_walk_more(destinations);
+    all = all && step == DESTINATION_END && !destination_walk_is_unsure(destinations);
+    for (unsigned i = 0; i < destination_walk_count(destinations); i++) {
+        const struct destination *d = destination_walk_item(destinations, i);
+
+        all = all && (d->held || is_down(k, endpoint_of(k, &d->endpoint)));
+    }
+    destination_walk_free(&destinations);
+    return all;
 }
 
 /* --- Beginning. */
@@ -144,7 +197,7 @@ collect_recipients(struct keeper *k, struct attempt *a)
     a->results = mem_alloc(m->envelope.recipient_count * sizeof(*a->results));
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
         if (m->states[i].end == SPOOL_END_NONE && !spool_message_awaits(m, i) &&
-            route_customer(k->route, m->envelope.recipients[i].domain) == a->task->customer_id)
+            route_of(k->route, m->envelope.recipients[i].domain) == a->task->route)
             a->recipients[a->recipient_count++] = i;
     }
 }
@@ -159,7 +212,7 @@ attempt_new(struct keeper *k, struct task *task, const struct choice *choice)
     a->task = task;
     a->mail = task->mail;
     a->endpoint = choice->endpoint;
-    a->limit = choice->limit;
+    a->destination = choice->destination;
     a->was_down = choice->was_down;
     a->has_slot = true; /* choose_backend has taken it */
     a->started_at_ms = clock_wall_ms();
@@ -247,6 +300,28 @@ must_wait(struct keeper *k, struct schedule_queue *queue)
     return true;
 }
 
+/* Nobody can be asked, and one reason is a name: as an attempt that failed, at the oldest message.
+ * If that is a fact and no failure of the resolver, the route is as good as unreachable. */
+static void
+note_unresolved(struct keeper *k, struct schedule_queue *queue, const struct choice *choice)
+{
+    struct task *task = (struct task *)schedule_peek(queue);
+    struct spool_message *m = task->mail->message;
+    int64_t now_ms = clock_wall_ms();
+    char quoted[ATTEMPT_WHY_SIZE + 8];
+
+    if (now_ms < queue->unresolved_until_ms)
+        return;
+    queue->unresolved_until_ms = now_ms + k->config->probe_interval_min_ms;
+    if (all_backends_are_down(k, queue->route))
+        queue->unreachable_at_ms = now_ms;
+    spool_store_attempt(k->store, m, now_ms, 0, false, choice->why);
+    report_add(k, m, "deferred", "customer=%s attempt=%u open=%u next=%s why=%s",
+               m->envelope.customer, m->attempts, m->open_count, "when-its-name-has-an-address",
+               log_quote(slice_of(choice->why), quoted, sizeof quoted));
+    keeper_touch(k, task->mail);
+}
+
 static void
 pump_queue(struct keeper *k, struct schedule_queue *queue)
 {
@@ -260,6 +335,9 @@ pump_queue(struct keeper *k, struct schedule_queue *queue)
             break;
         start(k, queue, &choice);
     }
+    if (choice.endpoint == NULL && !choice.is_busy && choice.why[0] != '\0' &&
+        schedule_peek(queue) != NULL)
+        note_unresolved(k, queue, &choice);
     if (queue->running == 0 && !choice.is_busy && fleet_has_room(k->fleet))
         schedule_pass_leave(&k->schedule, queue); /* nothing left, or nobody left to ask */
 }
@@ -271,7 +349,7 @@ attempt_pump(struct keeper *k)
     for (size_t i = 0; i < k->schedule.queue_count; i++) {
         struct schedule_queue *queue = k->schedule.queues[i];
 
-        if (queue->customer_id == 0)
+        if (queue->route == ROUTE_NONE)
             schedule_pass_leave(&k->schedule, queue);
         else if (queue->ready.count > 0 || schedule_pass_has(&k->schedule, queue))
             pump_queue(k, queue);
@@ -417,19 +495,6 @@ is_unreached(const struct attempt *a, const struct courier_done *done)
     return done->lost && done->fresh && !a->reached;
 }
 
-static bool
-all_backends_are_down(struct keeper *k, uint32_t customer_id)
-{
-    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
-    unsigned count = route_backends(k->route, customer_id, backends);
-
-    for (unsigned i = 0; i < count; i++) {
-        if (!backends[i].held && !is_down(k, endpoint_of(k, &backends[i].endpoint)))
-            return false;
-    }
-    return count > 0;
-}
-
 /* The window and the health of the endpoint follow what happened. */
 static void
 judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *done,
@@ -444,7 +509,7 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
         schedule_window_trouble(window); /* others are talking: it only is crowded */
     } else if (is_unreached(a, done)) {
         backend_down(k, a, health_reason(done), done->text);
-        if (all_backends_are_down(k, a->task->customer_id))
+        if (all_backends_are_down(k, a->task->route))
             a->task->item.queue->unreachable_at_ms = a->started_at_ms;
     } else if (broke) {
         schedule_window_trouble(window);
@@ -453,7 +518,7 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
     } else {
         shared_health_completed(route_table(k->route), &a->endpoint->address);
         if (tally->by_class[SMTP_CLASS_OK] > 0)
-            schedule_window_good(window, a->limit);
+            schedule_window_good(window, a->destination.max_connections);
     }
 }
 
@@ -600,7 +665,7 @@ attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *don
 }
 
 void
-attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const char *why)
+attempt_expire(struct keeper *k, struct mail *mail, uint64_t route, const char *why)
 {
     struct spool_message *m = mail->message;
     int64_t now_ms = clock_wall_ms();
@@ -608,7 +673,7 @@ attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const 
 
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
         if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
-            route_customer(k->route, m->envelope.recipients[i].domain) != customer_id)
+            route_of(k->route, m->envelope.recipients[i].domain) != route)
             continue;
         spool_store_ended(k->store, m, i, SPOOL_END_EXPIRED, now_ms, why);
         expired++;

@@ -21,31 +21,49 @@ keeps_its_pause(const struct schedule_item *item)
 }
 
 static unsigned
-probe_backends(struct keeper *k, uint32_t customer_id)
+probe_backends(struct keeper *k, uint64_t route)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
-    unsigned count = route_backends(k->route, customer_id, backends), usable = 0;
+    unsigned count = route_backends(k->route, route, backends), usable = 0;
+    struct destination_walk *walk =
+        destination_walk_new(k->destinations, backends, count, NULL, NULL);
 
-    for (unsigned i = 0; i < count; i++) {
-        if (backends[i].held)
+    while (destination_walk_more(walk) == DESTINATION_FOUND)
+        ;
+    for (unsigned i = 0; i < destination_walk_count(walk); i++) {
+        const struct destination *d = destination_walk_item(walk, i);
+
+        if (d->held)
             continue;
-        shared_health_probe_now(route_table(k->route), &backends[i].endpoint, clock_wall_ms());
+        shared_health_probe_now(route_table(k->route), &d->endpoint, clock_wall_ms());
         usable++;
     }
+    destination_walk_free(&walk);
     return usable;
 }
 
 static void
-on_request(void *ctx, uint32_t customer_id)
+drain_queue(struct keeper *k, struct schedule_queue *queue)
 {
-    struct keeper *k = ctx;
-    struct schedule_queue *queue = schedule_queue_of(&k->schedule, customer_id);
-    unsigned usable = probe_backends(k, customer_id);
+    unsigned usable = probe_backends(k, queue->route);
     size_t due = schedule_make_due(queue, keeps_its_pause);
 
     log_line(LOG_LEVEL_INFO, NULL, "drain",
-             "customer_id=%u due=%zu ready=%zu keep_their_pause=%zu backends=%u", customer_id, due,
+             "customer_id=%u domain_id=%u due=%zu ready=%zu keep_their_pause=%zu backends=%u",
+             route_customer_id(queue->route), route_domain_id(queue->route), due,
              queue->ready.count, queue->waiting.count, usable);
+}
+
+/* Its common queue, and those of its domains with backends of their own. */
+static void
+on_request(void *ctx, uint32_t customer_id)
+{
+    struct keeper *k = ctx;
+
+    schedule_queue_of(&k->schedule, route_number(customer_id, 0));
+    for (size_t i = 0; i < k->schedule.queue_count; i++)
+        if (route_customer_id(k->schedule.queues[i]->route) == customer_id)
+            drain_queue(k, k->schedule.queues[i]);
     keeper_pump(k);
 }
 

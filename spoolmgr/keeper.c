@@ -254,11 +254,12 @@ queues_json(struct keeper *k)
         if (queue->ready.count + queue->waiting.count + queue->running == 0)
             continue;
         json_array_append_new(list,
-                              json_pack("{s:I, s:s, s:I, s:I, s:I}", "customer_id",
-                                        (json_int_t)queue->customer_id, "state",
-                                        queue->customer_id == 0 || queue->no_route ? "no-route"
-                                        : queue->unreachable_at_ms > 0             ? "unreachable"
-                                                                                   : "ok",
+                              json_pack("{s:I, s:I, s:s, s:I, s:I, s:I}", "customer_id",
+                                        (json_int_t)route_customer_id(queue->route), "domain_id",
+                                        (json_int_t)route_domain_id(queue->route), "state",
+                                        queue->route == ROUTE_NONE || queue->no_route ? "no-route"
+                                        : queue->unreachable_at_ms > 0 ? "unreachable"
+                                                                       : "ok",
                                         "ready", (json_int_t)queue->ready.count, "waiting",
                                         (json_int_t)queue->waiting.count, "running",
                                         (json_int_t)queue->running));
@@ -378,6 +379,7 @@ static void
 start(struct keeper *k)
 {
     k->loop = loop_new();
+    k->destinations = destination_finder_new(k->loop, k->config);
     schedule_init(&k->schedule);
     k->fleet = fleet_new(k, k->config->deliverers); /* before there are threads */
     k->committer = committer_new(k->loop, k->store, &committer_ops, k);
@@ -430,6 +432,7 @@ end(struct keeper *k)
     mirror_free(&k->mirror);
     forget_all(k);
     noroute_end(k);
+    destination_finder_free(&k->destinations);
     schedule_fini(&k->schedule);
     loop_free(&k->loop);
 }

@@ -17,6 +17,7 @@
 #define SPOOLMGR_KEEPER_H
 
 #include "net/loop.h"
+#include "route/destination.h"
 #include "spool/spool_store.h"
 #include "spoolmgr/committer.h"
 #include "spoolmgr/courier.h"
@@ -26,10 +27,10 @@
 struct fleet;
 struct mirror;
 
-struct task {                  /* the recipients of one message that belong to one customer */
+struct task {                  /* the recipients of one message that have one route */
     struct schedule_item item; /* first */
     struct mail *mail;
-    uint32_t customer_id; /* 0: no route */
+    uint64_t route; /* ROUTE_NONE: nobody serves them */
     struct task *next;
 };
 
@@ -62,7 +63,7 @@ struct attempt {
     struct task *task;
     struct mail *mail;
     struct endpoint *endpoint;
-    unsigned limit; /* of the endpoint's connections */
+    struct destination destination; /* the endpoint's, for this customer */
     unsigned deliverer;
     int64_t started_at_ms;
     bool was_down; /* a probe */
@@ -88,6 +89,7 @@ struct keeper {
     struct spool_store *store;
     struct committer *committer;
     struct route *route;
+    struct destination_finder *destinations;
     struct schedule schedule;
     struct fleet *fleet;
     struct mirror *mirror; /* NULL: no database is configured */
@@ -148,7 +150,7 @@ void attempt_done(struct keeper *k, struct attempt *a, const struct courier_done
 void attempt_abandon_all(struct keeper *k); /* at the end: no outcome is known */
 void attempt_crashed(struct keeper *k, unsigned deliverer);
 /* The route could not be reached in an attempt that began behind the deadline. */
-void attempt_expire(struct keeper *k, struct mail *mail, uint32_t customer_id, const char *why);
+void attempt_expire(struct keeper *k, struct mail *mail, uint64_t route, const char *why);
 /* A message whose dot went out in a life before this one. */
 void attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const char *why);
 

@@ -37,7 +37,7 @@ hash_of(struct keeper *k, const struct attempt *a, uint32_t recipient)
                                 &path) != 0)
         return 1;
     smtp_path_key(&path, key);
-    return shared_recipient_hash(route_table(k->route), a->task->customer_id, key);
+    return shared_recipient_hash(route_table(k->route), route_customer_id(a->task->route), key);
 }
 
 /* The backend has taken the recipient, whatever it said to the content. */

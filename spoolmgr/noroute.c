@@ -37,7 +37,7 @@ slot_of(struct keeper *k, const char *domain)
 }
 
 static void
-say(const struct spool_message *m, const char *domain, uint32_t customer_id)
+say(const struct spool_message *m, const char *domain, uint64_t route)
 {
     char quoted[INET_DOMAIN_SIZE + 8];
 
@@ -46,12 +46,12 @@ say(const struct spool_message *m, const char *domain, uint32_t customer_id)
              "domain=%s customer=%s why=\"%s\" effect=\"its mail waits, and ends as expired behind "
              "its deadline\" remedy=\"relayctl %s add\"",
              quoted, m->envelope.customer,
-             customer_id == 0 ? "nobody serves the domain" : "the customer has no backend",
-             customer_id == 0 ? "domain" : "backend");
+             route == ROUTE_NONE ? "nobody serves the domain" : "the customer has no backend",
+             route == ROUTE_NONE ? "domain" : "backend");
 }
 
 static void
-note(struct keeper *k, const struct spool_message *m, const char *domain, uint32_t customer_id)
+note(struct keeper *k, const struct spool_message *m, const char *domain, uint64_t route)
 {
     struct noroute **slot = slot_of(k, domain);
 
@@ -59,7 +59,7 @@ note(struct keeper *k, const struct spool_message *m, const char *domain, uint32
         *slot = mem_alloc(sizeof **slot);
         snprintf((*slot)->domain, sizeof(*slot)->domain, "%s", domain);
         k->no_route_count++;
-        say(m, domain, customer_id);
+        say(m, domain, route);
     }
     (*slot)->seen = k->sweep_number;
 }
@@ -76,11 +76,11 @@ is_missing(struct keeper *k, const struct task *task)
         const char *domain = m->envelope.recipients[i].domain;
 
         if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
-            strcmp(domain, last) == 0 || route_customer(k->route, domain) != task->customer_id)
+            strcmp(domain, last) == 0 || route_of(k->route, domain) != task->route)
             continue;
         last = domain;
-        if (route_is_missing(k->route, domain, task->customer_id))
-            note(k, m, domain, task->customer_id);
+        if (route_is_missing(k->route, domain, task->route))
+            note(k, m, domain, task->route);
         else
             all = false;
     }
@@ -95,11 +95,11 @@ noroute_look(struct keeper *k, struct mail *mail)
     if (!plan_has_no_route(mail) || !route_has_replica(k->route))
         return false;
     for (struct task *task = mail->tasks; task != NULL; task = task->next) {
-        if (task->customer_id != 0 && !task->item.queue->no_route)
+        if (task->route != ROUTE_NONE && !task->item.queue->no_route)
             continue;
         if (!is_missing(k, task) || mail->attempt != NULL || deadline_ms > clock_wall_ms())
             continue;
-        attempt_expire(k, mail, task->customer_id, "there was no route to a backend");
+        attempt_expire(k, mail, task->route, "there was no route to a backend");
         return true;
     }
     return false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * From messages to tasks: a message has one task for each customer among its open recipients,
+ * From messages to tasks: a message has one task for each route among its open recipients,
  * mostly one.  The route is looked up anew when the registry changes, by a sweep in slices, so that
  * neither a million messages nor a change a second holds up the loop (P8).
  */
@@ -20,11 +20,11 @@ is_scheduled(const struct spool_message *m)
 }
 
 static struct task *
-task_find(struct mail *mail, uint32_t customer_id)
+task_find(struct mail *mail, uint64_t route)
 {
     struct task *task = mail->tasks;
 
-    while (task != NULL && task->customer_id != customer_id)
+    while (task != NULL && task->route != route)
         task = task->next;
     return task;
 }
@@ -32,17 +32,17 @@ task_find(struct mail *mail, uint32_t customer_id)
 void
 plan_put(struct keeper *k, struct task *task, int64_t next_at_ms)
 {
-    schedule_put(&k->schedule, &task->item, schedule_queue_of(&k->schedule, task->customer_id),
+    schedule_put(&k->schedule, &task->item, schedule_queue_of(&k->schedule, task->route),
                  task->mail->message->envelope.received_at_ms, next_at_ms, clock_wall_ms());
 }
 
 static void
-task_add(struct keeper *k, struct mail *mail, uint32_t customer_id)
+task_add(struct keeper *k, struct mail *mail, uint64_t route)
 {
     struct task *task = mem_alloc(sizeof *task);
 
     task->mail = mail;
-    task->customer_id = customer_id;
+    task->route = route;
     task->next = mail->tasks;
     mail->tasks = task;
     plan_put(k, task,
@@ -62,14 +62,14 @@ tasks_free(struct task *task)
     }
 }
 
-/* Takes the customer's task out of a list; NULL: there is none. */
+/* Takes the route's task out of a list; NULL: there is none. */
 static struct task *
-task_take(struct task **list, uint32_t customer_id)
+task_take(struct task **list, uint64_t route)
 {
     while (*list != NULL) {
         struct task *task = *list;
 
-        if (task->customer_id == customer_id) {
+        if (task->route == route) {
             *list = task->next;
             return task;
         }
@@ -98,24 +98,24 @@ mail_of(struct spool_message *m)
     return mail;
 }
 
-/* The customer's task: the one it had, where it was, or a new one. */
+/* The route's task: the one it had, where it was, or a new one. */
 static void
-task_keep(struct keeper *k, struct mail *mail, struct task **old, uint32_t customer_id)
+task_keep(struct keeper *k, struct mail *mail, struct task **old, uint64_t route)
 {
     struct task *task;
 
-    if (task_find(mail, customer_id) != NULL)
+    if (task_find(mail, route) != NULL)
         return;
-    task = task_take(old, customer_id);
+    task = task_take(old, route);
     if (task == NULL) {
-        task_add(k, mail, customer_id);
+        task_add(k, mail, route);
         return;
     }
     task->next = mail->tasks;
     mail->tasks = task;
 }
 
-/* A task for each customer among the recipients that may be attempted; those that are no longer
+/* A task for each route among the recipients that may be attempted; those that are no longer
  * wanted go. */
 static void
 tasks_update(struct keeper *k, struct mail *mail)
@@ -130,7 +130,7 @@ tasks_update(struct keeper *k, struct mail *mail)
             strcmp(domain, m->envelope.recipients[i].domain) == 0)
             continue;
         domain = m->envelope.recipients[i].domain;
-        task_keep(k, mail, &old, route_customer(k->route, domain));
+        task_keep(k, mail, &old, route_of(k->route, domain));
     }
     if (mail->tasks == NULL) /* recipients without any domain */
         task_keep(k, mail, &old, 0);
@@ -179,7 +179,7 @@ bool
 plan_has_no_route(const struct mail *mail)
 {
     for (const struct task *task = mail->tasks; task != NULL; task = task->next) {
-        if (task->customer_id == 0 || (task->item.queue != NULL && task->item.queue->no_route))
+        if (task->route == 0 || (task->item.queue != NULL && task->item.queue->no_route))
             return true;
     }
     return false;
@@ -217,7 +217,7 @@ sweep_expiry(struct keeper *k, struct mail *mail)
         next = task->next;
         if (task->item.queue != NULL &&
             task->item.queue->unreachable_at_ms > mail->message->expires_at_ms) {
-            attempt_expire(k, mail, task->customer_id, "its backends could not be reached");
+            attempt_expire(k, mail, task->route, "its backends could not be reached");
             return; /* its tasks have been planned anew */
         }
     }

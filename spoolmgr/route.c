@@ -27,7 +27,7 @@ struct route {
     struct shared_table *table;
     /* The answer of the last look-up: what waits for a dead backend is of few domains. */
     char last_domain[INET_DOMAIN_SIZE];
-    uint32_t last_customer;
+    uint64_t last_route;
 };
 
 static struct identity
@@ -161,54 +161,66 @@ route_has_replica(const struct route *r)
     return r->registry != NULL;
 }
 
-static uint32_t
+static uint64_t
 look_up(const struct route *r, const char *domain)
 {
     struct registry_domain found;
 
-    if (r->registry == NULL || registry_find_domain(r->registry, domain, &found) != 0)
-        return 0;
-    return found.removed ? 0 : found.customer_id;
+    if (r->registry == NULL || registry_find_domain(r->registry, domain, &found) != 0 ||
+        found.removed)
+        return ROUTE_NONE;
+    return route_number(found.customer_id, found.has_backends ? found.id : 0);
 }
 
-uint32_t
-route_customer(struct route *r, const char *domain)
+uint64_t
+route_of(struct route *r, const char *domain)
 {
     if (r->last_domain[0] == '\0' || strcmp(r->last_domain, domain) != 0) {
-        r->last_customer = look_up(r, domain);
+        r->last_route = look_up(r, domain);
         snprintf(r->last_domain, sizeof r->last_domain, "%s", domain);
     }
-    return r->last_customer;
+    return r->last_route;
+}
+
+static int
+find_backends(const struct route *r, uint64_t number,
+              struct registry_backend found[REGISTRY_BACKENDS_MAX], unsigned *count)
+{
+    struct registry_domain domain = {
+        .customer_id = route_customer_id(number),
+        .id = route_domain_id(number),
+        .has_backends = route_domain_id(number) != 0,
+    };
+
+    return registry_find_backends(r->registry, &domain, found, count);
 }
 
 unsigned
-route_backends(const struct route *r, uint32_t customer_id,
+route_backends(const struct route *r, uint64_t number,
                struct registry_backend found[REGISTRY_BACKENDS_MAX])
 {
-    struct registry_domain any = {.customer_id = customer_id};
     unsigned count = 0;
 
-    if (r->registry == NULL || customer_id == 0 ||
-        registry_find_backends(r->registry, &any, found, &count) != 0)
+    if (r->registry == NULL || number == ROUTE_NONE || find_backends(r, number, found, &count) != 0)
         return 0;
     return count;
 }
 
 bool
-route_is_missing(const struct route *r, const char *domain, uint32_t customer_id)
+route_is_missing(const struct route *r, const char *domain, uint64_t number)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
-    struct registry_domain found, any = {.customer_id = customer_id};
+    struct registry_domain found;
     unsigned count = 0;
     int err;
 
     if (r->registry == NULL)
         return false;
-    if (customer_id == 0) {
+    if (number == ROUTE_NONE) {
         err = registry_find_domain(r->registry, domain, &found);
         return err == ERR_NOT_FOUND || (err == 0 && found.removed);
     }
-    err = registry_find_backends(r->registry, &any, backends, &count);
+    err = find_backends(r, number, backends, &count);
     return err == ERR_NOT_FOUND || (err == 0 && count == 0);
 }
 

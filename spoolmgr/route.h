@@ -25,14 +25,36 @@ void route_close(struct route **route);
 bool route_refresh(struct route *route, bool *table_is_new);
 bool route_has_replica(const struct route *route);
 
-/* The customer whose backends serve this domain; 0: no route. */
-uint32_t route_customer(struct route *route, const char *domain);
-/* Its backends, the first to be asked first; returns how many. */
-unsigned route_backends(const struct route *route, uint32_t customer_id,
+/* A route is a number: which backends serve a domain.  They are its own, or those of its customer.
+ */
+#define ROUTE_NONE 0
+static inline uint64_t
+route_number(uint32_t customer_id, uint32_t domain_id)
+{
+    return (uint64_t)domain_id << 32 | customer_id;
+}
+
+static inline uint32_t
+route_customer_id(uint64_t route)
+{
+    return (uint32_t)route;
+}
+
+/* 0: the customer's. */
+static inline uint32_t
+route_domain_id(uint64_t route)
+{
+    return (uint32_t)(route >> 32);
+}
+
+/* ROUTE_NONE: nobody serves this domain. */
+uint64_t route_of(struct route *route, const char *domain);
+/* The backends, by priority; returns how many. */
+unsigned route_backends(const struct route *route, uint64_t number,
                         struct registry_backend found[REGISTRY_BACKENDS_MAX]);
-/* The replica says that nobody serves the domain (customer 0), or that the customer has no backend.
+/* The replica says that nobody serves the domain (ROUTE_NONE), or that the route has no backend.
  * False too if it cannot say: then nothing may follow from it. */
-bool route_is_missing(const struct route *route, const char *domain, uint32_t customer_id);
+bool route_is_missing(const struct route *route, const char *domain, uint64_t number);
 struct shared_table *route_table(struct route *route);
 
 #endif

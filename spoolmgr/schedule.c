@@ -121,7 +121,7 @@ schedule_fini(struct schedule *s)
 
 /* Sorted by customer, so that a look-up is a few steps. */
 struct schedule_queue *
-schedule_queue_of(struct schedule *s, uint32_t customer_id)
+schedule_queue_of(struct schedule *s, uint64_t route)
 {
     struct schedule_queue *queue;
     size_t low = 0, high = s->queue_count;
@@ -129,15 +129,15 @@ schedule_queue_of(struct schedule *s, uint32_t customer_id)
     while (low < high) {
         size_t middle = (low + high) / 2;
 
-        if (s->queues[middle]->customer_id < customer_id)
+        if (s->queues[middle]->route < route)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low < s->queue_count && s->queues[low]->customer_id == customer_id)
+    if (low < s->queue_count && s->queues[low]->route == route)
         return s->queues[low];
     queue = mem_alloc(sizeof *queue);
-    queue->customer_id = customer_id;
+    queue->route = route;
     s->queues = mem_realloc(s->queues, (s->queue_count + 1) * sizeof(*s->queues));
     memmove(s->queues + low + 1, s->queues + low, (s->queue_count - low) * sizeof(*s->queues));
     s->queues[low] = queue;

@@ -3,7 +3,7 @@
  * The schedule: which message is asked for next, and when again.  Pure: no clock, no disk, no
  * network; moments are handed in.
  *
- *   queue    one a customer (that is where a route is looked up); a customer of 0 has no route.
+ *   queue    one a route: a customer's, or that of a domain with backends of its own; 0: no route.
  *            Ready items oldest first, waiting items by the moment at which they become ready.
  *   window   one a backend endpoint: how many attempts may run at once.  From 1, one more for each
  *            message taken, halved on trouble; one while the backend is being probed.
@@ -33,14 +33,16 @@ struct schedule_heap {
 };
 
 struct schedule_queue {
-    uint32_t customer_id;
+    uint64_t route;
     struct schedule_heap ready, waiting;
     unsigned running;
-    uint64_t pass;             /* the pass it takes part in, if that is the schedule's */
-    int64_t unreachable_at_ms; /* an attempt that began then found no backend to talk to; 0: the
-                                  newest attempt did. For the keeper */
-    bool no_route; /* the customer had no backend when it was last asked for one. For the
-                      keeper */
+    uint64_t pass;               /* the pass it takes part in, if that is the schedule's */
+    int64_t unreachable_at_ms;   /* an attempt that began then found no backend to talk to; 0: the
+                                    newest attempt did. For the keeper */
+    int64_t unresolved_until_ms; /* the names of its backends have no address; said until then. For
+                                    the keeper */
+    bool no_route;               /* the route had no backend when it was last asked for one. For the
+                                    keeper */
 };
 
 struct schedule {
@@ -52,7 +54,7 @@ struct schedule {
 void schedule_init(struct schedule *s);
 void schedule_fini(struct schedule *s); /* items stay their owners' */
 
-struct schedule_queue *schedule_queue_of(struct schedule *s, uint32_t customer_id);
+struct schedule_queue *schedule_queue_of(struct schedule *s, uint64_t route);
 
 /* Into the queue, ready or waiting by next_at; an item that is in a queue moves.  Not while it
  * runs. */
