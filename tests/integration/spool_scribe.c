@@ -5,6 +5,7 @@
  *
  *      record NUMBER FLAG+FLAG     two recipients: rita is ours, ron is live
  *      say REFERENCE KIND FLAG+FLAG
+ *      ago SECONDS                 what follows is written so long ago
  *      end                         its segments are sealed, as of a worker that is gone
  *
  * Flags: none, prepared, unknown, listening.
@@ -13,6 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"
@@ -22,6 +26,19 @@
 #define FIRST_NUMBER 1000000 /* far from those that the relay gives */
 
 static struct spool_parent parent = {.next_number = FIRST_NUMBER};
+
+static time_t ago_s;
+
+/* In the place of libc's: the writer takes its times from the clock alone. */
+int
+clock_gettime(clockid_t clock, struct timespec *now)
+{
+    long rc = syscall(SYS_clock_gettime, clock, now);
+
+    if (clock == CLOCK_REALTIME)
+        now->tv_sec -= ago_s;
+    return (int)rc;
+}
 
 static struct spool_recipient recipients[] = {
     {.address = "rita@acme.example", .domain = "acme.example", .side = SPOOL_OURS},
@@ -124,7 +141,10 @@ main(int argc, char **argv)
             record(a, b);
         else if (n == 4 && strcmp(verb, "say") == 0)
             say(a, b, c);
-        else if (n == 1 && strcmp(verb, "end") == 0)
+        else if (n == 2 && strcmp(verb, "ago") == 0) {
+            ago_s = (time_t)strtoul(a, NULL, 10);
+            printf("ok\n");
+        } else if (n == 1 && strcmp(verb, "end") == 0)
             end();
         else
             return 2;

@@ -171,3 +171,24 @@ def test_P2_once_without_a_relay_delivers_what_counts(acme, backend, scribe):
     assert ref in done.stderr + done.stdout and "prepared-confirmed" in done.stderr + done.stdout
     acme.spoolmgr.start()
     acme.relayd.start()
+
+
+def test_P2_a_worker_that_lives_and_says_nothing_is_waited_for_an_hour(acme, backend, scribe):
+    scribe.tell("ago", 3500)
+    waits = scribe.record("prepared")
+    scribe.tell("ago", 3700)
+    ref = scribe.record("prepared")
+    wait_until(lambda: log_of(acme, "delivered", ref), 20, "ours are delivered")
+    assert received(backend) == [RITA] and ends(acme, ref) == {RITA: "delivered", RON: "cancelled"}
+    assert log_of(acme, "prepared-confirmed", ref) and ref in acme.possible_duplicates()
+    assert state(acme, waits) == "prepared"
+
+
+def test_P2_a_listener_that_says_nothing_has_ten_minutes(acme, backend, scribe):
+    scribe.tell("ago", 480)
+    waits = scribe.record("unknown", "listening")
+    scribe.tell("ago", 640)
+    ref = scribe.record("unknown", "listening")
+    wait_until(lambda: ends(acme, ref)[RON] == "delivered", 20, "it is tried")
+    assert ref in acme.possible_duplicates()
+    assert state(acme, waits) == "listening" and waits not in acme.possible_duplicates()
