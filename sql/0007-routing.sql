@@ -73,7 +73,14 @@ CREATE VIEW postern.replica_recipients AS
     FROM postern.recipients r JOIN postern.domains d ON d.name = r.domain;
 
 -- Recipients are known by their local part in lower case.
-UPDATE postern.recipients SET local_part = lower(local_part) WHERE local_part <> lower(local_part);
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM postern.recipients WHERE local_part <> lower(local_part)) THEN
+        PERFORM set_config('postern.reason', 'migration 0007: recipients in lower case', true);
+        UPDATE postern.recipients SET local_part = lower(local_part) WHERE local_part <> lower(local_part);
+        PERFORM set_config('postern.reason', '', true);
+    END IF;
+END $$;
 ALTER TABLE postern.recipients
     ADD CONSTRAINT recipients_local_part_form CHECK (local_part = lower(local_part COLLATE "C"));
 
