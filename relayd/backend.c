@@ -1,52 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The pool: a list of links and a list of waits for each endpoint.  All worlds meet in serve():
- * whenever a link becomes idle, is lost, or a wait arrives, it gives idle links to the oldest waits
- * and opens links while the limit permits.
+ * The pool: a list of links and a queue of waits for each endpoint (a "place").  All worlds meet in
+ * place_serve: whenever a link becomes idle, is lost, or a wait arrives, it gives idle links to the
+ * oldest waits of their target and opens links while the limit permits.
  *
- * Invariants: a link is busy exactly when it has a user; a slot of the shared table is held for
- * each link; a wait is answered once.
+ * The limit is the endpoint's, over all workers, and any worker may have all of it while no other
+ * asks.  Who waits says so in the shared table; the others then close what is idle, and what they
+ * have beyond their share when its transaction is over.
+ *
+ * Invariant: a wait is answered once.
  */
-#include "relayd/backend.h"
-
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "relayd/backend_private.h"
+#include "route/destination_link.h"
+#include "state/shared_reason.h"
 
 #define SLOT_RETRY_MS 20
 #define OPEN_PAUSE_MS 1000
-
-enum link_state { LINK_CONNECTING, LINK_GREETING, LINK_IDLE, LINK_BUSY, LINK_RESETTING };
-
-struct backend_target { /* an endpoint */
-    struct backend_pool *pool;
-    struct backend_target *next;
-    struct inet_endpoint endpoint;
-    uint32_t limit;
-    struct backend_link *links;
-    struct backend_wait *first_wait, *last_wait;
-    unsigned link_count, opening_count;
-    int64_t open_again_at_ms; /* no new connection before this moment */
-    struct loop_timer retry;  /* slots are held by other workers: try again */
-};
-
-struct backend_link {
-    struct backend_target *target;
-    struct backend_link *next, *previous;
-    struct conn *conn;
-    struct smtp_client *client;
-    enum link_state state;
-    unsigned uses;
-    unsigned progress; /* of the engine, when the deadline was last set */
-    bool timed_out;
-    int64_t ready_by_ms; /* being made: until then EHLO is answered */
-    int64_t idle_since_ms;
-    const struct backend_user_ops *ops;
-    void *ctx;
-};
+#define LOOK_MS 25      /* is an idle link wanted elsewhere? */
+#define TURN_MS 250     /* with fewer connections than workers that want one */
+#define NEXT_TURN_MS 60 /* more than two looks of the others */
+#define PLACE_SLOTS 256 /* a power of two */
 
 struct backend_wait {
     struct backend_target *target;
@@ -59,447 +38,355 @@ struct backend_wait {
 
 struct backend_pool {
     struct worker *worker;
-    struct backend_target *targets;
-    struct loop_timer idle_timer;
+    struct backend_place *places[PLACE_SLOTS];
+    struct loop_timer second, look;
 };
 
-static void serve(struct backend_target *target);
-
-/* --- Lists. */
-
-static void
-link_insert(struct backend_link *link)
+struct worker *
+backend_place_worker(const struct backend_place *place)
 {
-    struct backend_target *t = link->target;
-
-    link->next = t->links;
-    if (t->links)
-        t->links->previous = link;
-    t->links = link;
-    t->link_count++;
+    return place->pool->worker;
 }
 
-static void
-link_unlink(struct backend_link *link)
+static int64_t
+now_of(const struct backend_place *place)
 {
-    if (link->next)
-        link->next->previous = link->previous;
-    if (link->previous)
-        link->previous->next = link->next;
-    else
-        link->target->links = link->next;
-    link->target->link_count--;
+    return loop_now_ms(place->pool->worker->loop);
 }
+
+/* --- Waits. */
 
 static void
 wait_unlink(struct backend_wait *wait)
 {
-    struct backend_target *t = wait->target;
+    struct backend_place *place = wait->target->place;
 
     if (wait->next)
         wait->next->previous = wait->previous;
     else
-        t->last_wait = wait->previous;
+        place->last_wait = wait->previous;
     if (wait->previous)
         wait->previous->next = wait->next;
     else
-        t->first_wait = wait->next;
-}
-
-/* --- The end of a link. */
-
-static void
-link_free(void *ctx)
-{
-    struct backend_link *link = ctx;
-
-    smtp_client_free(&link->client);
-    free(link);
-}
-
-/* Closes it and gives its slot back; the memory goes after the turn, since engine and connection
- * may be on the stack. */
-static void
-link_end(struct backend_link *link)
-{
-    struct backend_target *t = link->target;
-    struct worker *w = t->pool->worker;
-
-    if (link->state == LINK_CONNECTING || link->state == LINK_GREETING)
-        t->opening_count--;
-    link_unlink(link);
-    conn_close(&link->conn);
-    shared_slot_give(w->table, w->slot, &t->endpoint);
-    loop_defer(w->loop, link_free, link);
+        place->first_wait = wait->next;
+    place->wait_count--;
+    wait->target->wait_count--;
 }
 
 static void
-link_quit(struct backend_link *link)
-{
-    smtp_client_quit(link->client);
-    conn_flush_now(link->conn);
-    link_end(link);
-}
-
-static enum shared_health_reason
-reason_of(enum smtp_phase phase, bool timed_out)
-{
-    if (timed_out)
-        return SHARED_REASON_TIMEOUT;
-    switch (phase) {
-    case SMTP_PHASE_CONNECT:
-        return SHARED_REASON_CONNECT;
-    case SMTP_PHASE_BANNER:
-        return SHARED_REASON_BANNER;
-    case SMTP_PHASE_EHLO:
-    case SMTP_PHASE_HELO:
-        return SHARED_REASON_EHLO;
-    case SMTP_PHASE_STARTTLS:
-        return SHARED_REASON_TLS;
-    case SMTP_PHASE_MAIL:
-    case SMTP_PHASE_RCPT:
-    case SMTP_PHASE_DATA:
-    case SMTP_PHASE_DOT:
-    case SMTP_PHASE_RSET:
-    case SMTP_PHASE_QUIT:
-    case SMTP_PHASE_COUNT:
-        break;
-    }
-    return SHARED_REASON_LOST;
-}
-
-static void
-note_down(struct backend_target *t, enum smtp_phase phase, bool timed_out,
-          const struct smtp_reply *reply)
-{
-    struct worker *w = t->pool->worker;
-    enum shared_health_reason reason = reason_of(phase, timed_out);
-    char endpoint[INET_ENDPOINT_SIZE], text[SMTP_REPLY_TEXT_SIZE] = "",
-                                       quoted[SMTP_REPLY_LINE_SIZE + 8];
-
-    if (!shared_health_failed(w->table, &t->endpoint, reason, clock_wall_ms(),
-                              w->config->probe_interval_min_ms, w->config->probe_interval_max_ms))
-        return;
-    if (reply && reply->code)
-        smtp_reply_text(reply, text, sizeof text);
-    log_line(LOG_LEVEL_WARN, NULL, "backend-down", "endpoint=%s phase=%s reason=%s reply=%s",
-             inet_endpoint_text(&t->endpoint, endpoint), smtp_phase_word(phase),
-             log_quote(slice_of(shared_reason_text(reason)), (char[120]){0}, 120),
-             log_quote(slice_of(text), quoted, sizeof quoted));
-}
-
-static void
-note_up(struct backend_target *t)
-{
-    struct worker *w = t->pool->worker;
-    char endpoint[INET_ENDPOINT_SIZE];
-
-    if (shared_health_succeeded(w->table, &t->endpoint, clock_wall_ms()))
-        log_line(LOG_LEVEL_INFO, NULL, "backend-up", "endpoint=%s",
-                 inet_endpoint_text(&t->endpoint, endpoint));
-}
-
-static unsigned
-count_waits(const struct backend_target *t)
-{
-    unsigned count = 0;
-
-    for (const struct backend_wait *wait = t->first_wait; wait; wait = wait->next)
-        count++;
-    return count;
-}
-
-static void
-fail_wait(struct backend_wait *wait, enum smtp_phase phase, const struct smtp_reply *reply)
+wait_fail(struct backend_wait *wait, enum smtp_phase phase, const struct smtp_reply *reply)
 {
     wait_unlink(wait);
     wait->on_link(wait->ctx, NULL, phase, reply);
     free(wait);
 }
 
-/* Everybody who waits for this endpoint hears that it cannot be reached; who begins to wait
- * meanwhile does not. */
-static void
-fail_waits(struct backend_target *t, enum smtp_phase phase, const struct smtp_reply *reply)
+/* The oldest of the target, or of all of the place. */
+static struct backend_wait *
+oldest_wait(const struct backend_place *place, const struct backend_target *target)
 {
-    unsigned count = count_waits(t);
+    struct backend_wait *wait = place->first_wait;
 
-    while (count-- > 0 && t->first_wait)
-        fail_wait(t->first_wait, phase, reply);
+    while (wait && target && wait->target != target)
+        wait = wait->next;
+    return wait;
+}
+
+/* Everybody who waits there hears that it cannot be reached; who begins to wait meanwhile does not.
+ */
+static void
+fail_waits(struct backend_place *place, const struct backend_target *target, enum smtp_phase phase,
+           const struct smtp_reply *reply)
+{
+    unsigned count = target ? target->wait_count : place->wait_count;
+    struct backend_wait *wait;
+
+    while (count-- > 0 && (wait = oldest_wait(place, target)) != NULL)
+        wait_fail(wait, phase, reply);
 }
 
 /* No link became free in time: all are busy with other messages.  Says nothing about the backend's
  * health. */
 static void
-fail_old_waits(struct backend_target *t, int64_t now_ms)
+fail_old_waits(struct backend_place *place, int64_t now_ms)
 {
-    unsigned count = count_waits(t);
+    unsigned count = place->wait_count;
     struct backend_wait *next;
 
     /* A callback may begin another wait, which goes to the end. */
-    for (struct backend_wait *w = t->first_wait; w && count > 0 && t->opening_count == 0;
+    for (struct backend_wait *w = place->first_wait; w && count > 0 && place->opening_count == 0;
          w = next, count--) {
         next = w->next;
         if (w->until_ms < now_ms)
-            fail_wait(w, SMTP_PHASE_CONNECT, NULL);
+            wait_fail(w, SMTP_PHASE_CONNECT, NULL);
     }
 }
 
-static bool
-has_ready_link(const struct backend_target *t)
-{
-    return t->link_count > t->opening_count;
-}
+/* --- What a connection that could not be made says. */
 
-/* A connection could not be made. While others stand, the backend lives and wants no more of them
- * ("421 too many connections"): what waits is served by those, and the next attempt has time. */
 static void
-open_failed(struct backend_target *t, enum smtp_phase phase, bool timed_out,
-            const struct smtp_reply *reply)
-{
-    if (has_ready_link(t)) {
-        t->open_again_at_ms = loop_now_ms(t->pool->worker->loop) + OPEN_PAUSE_MS;
-        return;
-    }
-    note_down(t, phase, timed_out, reply);
-    fail_waits(t, phase, reply);
-}
-
-/* A link is lost: its user hears of it, or, if it was still being made, those who wait. */
-static void
-link_lost(struct backend_link *link, enum smtp_phase phase, bool dot_sent, bool timed_out,
+note_down(struct backend_place *place, enum smtp_phase phase, bool timed_out,
           const struct smtp_reply *reply)
 {
-    struct backend_target *t = link->target;
-    enum link_state state = link->state;
-    const struct backend_user_ops *ops = link->ops;
-    void *ctx = link->ctx;
+    struct worker *w = place->pool->worker;
+    enum shared_health_reason reason = shared_reason_of(phase, timed_out);
+    char endpoint[INET_ENDPOINT_SIZE], text[SMTP_REPLY_TEXT_SIZE] = "",
+                                       quoted[SMTP_REPLY_LINE_SIZE + 8];
 
-    link_end(link);
-    if (state == LINK_CONNECTING || state == LINK_GREETING) {
-        open_failed(t, phase, timed_out, reply);
-    } else if (state == LINK_BUSY)
-        ops->on_lost(ctx, phase, dot_sent, reply);
-    if (!has_ready_link(t))
-        t->open_again_at_ms = 0;
-    serve(t);
-}
-
-/* --- Events of the engine. */
-
-static void
-link_idle(struct backend_link *link)
-{
-    link->state = LINK_IDLE;
-    link->ops = NULL;
-    link->idle_since_ms = loop_now_ms(link->target->pool->worker->loop);
-    if (link->uses >= BACKEND_LINK_USES_MAX ||
-        (link->target->pool->worker->closing && link->target->first_wait == NULL))
-        link_quit(link);
-}
-
-static void
-on_ready(void *ctx, const struct smtp_capabilities *caps)
-{
-    struct backend_link *link = ctx;
-
-    (void)caps;
-    link->target->opening_count--;
-    note_up(link->target);
-    link_idle(link);
-    serve(link->target);
-}
-
-static void
-on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
-         const struct smtp_reply *reply)
-{
-    struct backend_link *link = ctx;
-
-    if (link->state == LINK_BUSY)
-        link->ops->on_reply(link->ctx, phase, index, class, reply);
-    else if (link->state == LINK_RESETTING && link->conn && smtp_client_is_idle(link->client)) {
-        struct backend_target *t = link->target;
-
-        link_idle(link);
-        serve(t);
-    }
-}
-
-static void
-on_want_content(void *ctx)
-{
-    struct backend_link *link = ctx;
-
-    if (link->state == LINK_BUSY)
-        link->ops->on_want_content(link->ctx);
-}
-
-static void
-on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply)
-{
-    struct backend_link *link = ctx;
-
-    if (link->conn == NULL) /* dropped by its user inside an earlier event of this turn */
+    shared_slot_crowded(w->table, w->slot, &place->endpoint, 0);
+    if (!shared_health_failed(w->table, &place->endpoint, reason, clock_wall_ms(),
+                              w->config->probe_interval_min_ms, w->config->probe_interval_max_ms))
         return;
-    link_lost(link, phase, dot_sent, link->timed_out, reply);
+    if (reply && reply->code)
+        smtp_reply_text(reply, text, sizeof text);
+    else if (reply)
+        snprintf(text, sizeof text, "%s", reply->text);
+    log_line(LOG_LEVEL_WARN, NULL, "backend-down", "endpoint=%s phase=%s reason=%s reply=%s",
+             inet_endpoint_text(&place->endpoint, endpoint), smtp_phase_word(phase),
+             log_quote(slice_of(shared_reason_text(reason)), (char[120]){0}, 120),
+             log_quote(slice_of(text), quoted, sizeof quoted));
 }
 
-static const struct smtp_client_ops client_ops = {
-    .on_ready = on_ready,
-    .on_reply = on_reply,
-    .on_want_content = on_want_content,
-    .on_end = on_end,
-};
-
-/* --- Events of the connection. */
-
-/* Whoever waits for a link that is being made waits no longer than backend-connect-timeout,
- * whatever the backend does behind the connection. */
-static int64_t
-link_timeout_ms(const struct backend_link *link)
+void
+place_link_ready(struct backend_place *place)
 {
-    int64_t ms = smtp_client_timeout_ms(link->client);
-    int64_t left_ms = link->ready_by_ms - loop_now_ms(link->target->pool->worker->loop);
+    struct worker *w = place->pool->worker;
+    char endpoint[INET_ENDPOINT_SIZE];
 
-    if (link->state != LINK_GREETING || left_ms > ms)
-        return ms;
-    return left_ms > 1 ? left_ms : 1;
-}
-
-static void
-on_connected(struct backend_link *link)
-{
-    struct worker *w = link->target->pool->worker;
-
-    link->state = LINK_GREETING;
-    link->progress = UINT_MAX;
-    link->client = smtp_client_new(&w->client_settings, &client_ops, link, conn_output(link->conn));
-    shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_CONNECTIONS);
-    backend_link_flush(link);
-}
-
-static void
-on_conn(void *ctx, enum conn_event event)
-{
-    struct backend_link *link = ctx;
-
-    switch (event) {
-    case CONN_CONNECTED:
-        on_connected(link);
-        return;
-    case CONN_TLS_READY:
-        return;
-    case CONN_INPUT:
-        if (link->client == NULL)
-            return;
-        smtp_client_input(link->client, conn_input(link->conn));
-        if (link->conn)
-            backend_link_flush(link);
-        return;
-    case CONN_DRAINED:
-        conn_deadline(link->conn, link_timeout_ms(link));
-        if (link->state == LINK_BUSY)
-            link->ops->on_drained(link->ctx);
-        return;
-    case CONN_TIMEOUT:
-        link->timed_out = true;
-        if (link->client)
-            smtp_client_timeout(link->client);
-        else
-            link_lost(link, SMTP_PHASE_CONNECT, false, true, NULL);
-        return;
-    case CONN_EOF:
-    case CONN_FAILED:
-        if (link->client)
-            smtp_client_lost(link->client);
-        else
-            link_lost(link, SMTP_PHASE_CONNECT, false, false, NULL);
-        return;
-    }
+    if (shared_health_succeeded(w->table, &place->endpoint, clock_wall_ms()))
+        log_line(LOG_LEVEL_INFO, NULL, "backend-up", "endpoint=%s",
+                 inet_endpoint_text(&place->endpoint, endpoint));
 }
 
 static bool
-link_open(struct backend_target *t)
+has_ready_link(const struct backend_place *place)
 {
-    struct worker *w = t->pool->worker;
-    struct backend_link *link;
+    return place->link_count > place->opening_count;
+}
 
-    if (!shared_slot_take(w->table, w->slot, &t->endpoint, t->limit))
+/* Policy `may`: the handshake failed, or what the backend said inside was nothing; the next
+ * connection does without for a while, and those who wait hear nothing of it. */
+static bool
+goes_on_in_clear(struct backend_target *target, enum smtp_phase phase, bool was_secure,
+                 const struct smtp_reply *reply)
+{
+    struct worker *w = target->place->pool->worker;
+    char endpoint[INET_ENDPOINT_SIZE], quoted[SMTP_REPLY_LINE_SIZE + 8];
+
+    if (target->to.tls != REGISTRY_TLS_MAY || reply->code != 0 ||
+        !(phase == SMTP_PHASE_STARTTLS || (phase == SMTP_PHASE_EHLO && was_secure)))
         return false;
-    link = mem_alloc(sizeof *link);
-    link->target = t;
-    link->state = LINK_CONNECTING;
-    link->ready_by_ms = loop_now_ms(w->loop) + (int64_t)w->config->backend_connect_timeout_ms;
-    if (conn_connect(w->loop, &t->endpoint, NULL, w->config->backend_connect_timeout_ms, on_conn,
-                     link, &link->conn) < 0) {
-        shared_slot_give(w->table, w->slot, &t->endpoint);
-        free(link);
-        return false;
-    }
-    link_insert(link);
-    t->opening_count++;
+    target->clear_until_ms = now_of(target->place) + BACKEND_CLEAR_MS;
+    shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_TLS_FALLBACKS);
+    log_line(LOG_LEVEL_WARN, NULL, "backend-tls-fallback",
+             "endpoint=%s why=%s effect=\"in the clear for %d s\"",
+             inet_endpoint_text(&target->to.endpoint, endpoint),
+             log_quote(slice_of(reply->text), quoted, sizeof quoted), BACKEND_CLEAR_MS / 1000);
     return true;
+}
+
+/* TLS is needed and failed, while the endpoint serves others: their connections show that it lives,
+ * so that this target alone waits. */
+static bool
+is_refused_alone(struct backend_target *target, enum smtp_phase phase, bool others_stand)
+{
+    struct backend_place *place = target->place;
+
+    if (phase != SMTP_PHASE_STARTTLS || !others_stand)
+        return false;
+    target->refused_until_ms = now_of(place) + place->pool->worker->config->probe_interval_min_ms;
+    return true;
+}
+
+/* While others stand, the backend lives and wants no more of them ("421 too many connections", or
+ * a refusal): what waits is served by those, and no worker opens more for a while. */
+static bool
+is_crowded(struct backend_place *place, enum smtp_phase phase, bool timed_out, bool others_stand,
+           const struct smtp_reply *reply)
+{
+    struct worker *w = place->pool->worker;
+    char endpoint[INET_ENDPOINT_SIZE];
+
+    if (timed_out || !others_stand)
+        return false;
+    if (phase != SMTP_PHASE_CONNECT && reply->code / 100 != 4)
+        return false;
+    shared_slot_crowded(w->table, w->slot, &place->endpoint, BACKEND_CROWDED_MS);
+    log_line(LOG_LEVEL_INFO, NULL, "backend-crowded", "endpoint=%s connections=%u",
+             inet_endpoint_text(&place->endpoint, endpoint),
+             shared_slot_standing(w->table, &place->endpoint));
+    return true;
+}
+
+void
+target_failed(struct backend_target *target, enum smtp_phase phase, bool was_secure, bool timed_out,
+              const struct smtp_reply *reply)
+{
+    struct backend_place *place = target->place;
+    struct worker *w = place->pool->worker;
+    bool others_stand = shared_slot_standing(w->table, &place->endpoint) > 0;
+
+    if (goes_on_in_clear(target, phase, was_secure, reply))
+        return;
+    if (is_refused_alone(target, phase, others_stand))
+        fail_waits(place, target, phase, reply);
+    else if (is_crowded(place, phase, timed_out, others_stand, reply) || has_ready_link(place))
+        place->open_again_at_ms = now_of(place) + OPEN_PAUSE_MS;
+    else {
+        note_down(place, phase, timed_out, reply);
+        fail_waits(place, NULL, phase, reply);
+    }
 }
 
 /* --- Who gets which link. */
 
-static void
-link_assign(struct backend_link *link, const struct backend_user_ops *ops, void *ctx)
-{
-    struct worker *w = link->target->pool->worker;
-
-    link->state = LINK_BUSY;
-    link->ops = ops;
-    link->ctx = ctx;
-    if (link->uses++ > 0)
-        shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_REUSES);
-}
-
 static struct backend_link *
-find_idle(const struct backend_target *t)
+find_idle(const struct backend_place *place, const struct backend_target *target)
 {
-    struct backend_link *link = t->links;
+    struct backend_link *link = place->idle_count ? place->links : NULL;
 
-    while (link && link->state != LINK_IDLE)
+    while (link && (link->state != LINK_IDLE || (target && link->target != target)))
         link = link->next;
     return link;
 }
 
-/* This worker's part of the backend's connections: all workers together never exceed the limit (the
- * shared table sees to that), and none can starve another. */
-static unsigned
-share(const struct backend_target *t)
+static struct shared_slot_share
+share_of(const struct backend_place *place)
 {
-    unsigned workers = t->pool->worker->config->workers;
+    struct worker *w = place->pool->worker;
 
-    return (t->limit + workers - 1) / workers;
+    return shared_slot_share(w->table, w->slot, &place->endpoint, place->limit);
+}
+
+/* Others wait, and this worker has more than its share, or has had its turn. */
+static bool
+is_owed_to_others(struct backend_place *place, const struct backend_link *link)
+{
+    struct shared_slot_share share = share_of(place);
+
+    if (share.wanted == 0 || !share.is_full)
+        return false;
+    if (place->first_wait == NULL || place->link_count > share.slots)
+        return true;
+    if (!share.is_too_few || now_of(place) - link->made_at_ms < TURN_MS)
+        return false;
+    place->open_again_at_ms = now_of(place) + NEXT_TURN_MS;
+    return true;
+}
+
+bool
+place_gives_up(struct backend_place *place, const struct backend_link *link)
+{
+    return link->uses >= BACKEND_LINK_USES_MAX ||
+           now_of(place) - link->made_at_ms >= BACKEND_LINK_AGE_MS ||
+           (place->pool->worker->closing && place->first_wait == NULL) ||
+           is_owed_to_others(place, link);
+}
+
+/* The slot of an idle link to another target of this endpoint is as good as any. */
+static bool
+open_one(struct backend_target *target)
+{
+    struct backend_link *idle;
+
+    if (link_open(target))
+        return true;
+    idle = find_idle(target->place, NULL);
+    if (idle == NULL)
+        return false;
+    link_quit(idle);
+    return link_open(target);
+}
+
+static bool
+may_open(const struct backend_place *place)
+{
+    struct shared_slot_share share = share_of(place);
+
+    return share.wanted == 0 || place->link_count < share.slots;
 }
 
 /* As many new connections as there are waits, within the limit. */
 static void
-open_links(struct backend_target *t)
+open_links(struct backend_place *place)
 {
-    int64_t pause_ms = t->open_again_at_ms - loop_now_ms(t->pool->worker->loop);
-
-    if (t->first_wait && pause_ms > 0) {
-        loop_timer_start(&t->retry, pause_ms);
+    if (now_of(place) < place->open_again_at_ms)
         return;
+    for (struct backend_target *t = place->targets; t; t = t->next)
+        while (t->wait_count > t->opening_count && may_open(place) && open_one(t))
+            ;
+}
+
+/* Says how many are still wanted, and comes again while somebody waits. */
+static void
+say_wanted(struct backend_place *place)
+{
+    struct worker *w = place->pool->worker;
+    unsigned wanted =
+        place->wait_count > place->opening_count ? place->wait_count - place->opening_count : 0;
+
+    if (wanted > 0 || place->is_wanting)
+        shared_slot_want(w->table, w->slot, &place->endpoint, wanted);
+    place->is_wanting = wanted > 0;
+    if (place->first_wait)
+        loop_timer_start(&place->retry, SLOT_RETRY_MS);
+}
+
+static void
+assign_to(struct backend_wait *wait, struct backend_link *link)
+{
+    wait_unlink(wait);
+    link_assign(link, wait->ops, wait->ctx);
+    wait->on_link(wait->ctx, link, SMTP_PHASE_MAIL, NULL);
+    free(wait);
+}
+
+/* A callback may begin or end other waits. */
+static bool
+assign_one(struct backend_place *place)
+{
+    if (place->idle_count == 0)
+        return false;
+    for (struct backend_wait *wait = place->first_wait; wait; wait = wait->next) {
+        struct backend_link *link = find_idle(place, wait->target);
+
+        if (link == NULL)
+            continue;
+        assign_to(wait, link);
+        return true;
     }
-    while (count_waits(t) > t->opening_count && t->link_count < share(t) && link_open(t))
+    return false;
+}
+
+void
+place_serve(struct backend_place *place)
+{
+    while (place->first_wait && assign_one(place))
         ;
-    if (t->first_wait)
-        loop_timer_start(&t->retry, SLOT_RETRY_MS);
+    open_links(place);
+    say_wanted(place);
+}
+
+static void
+serve_later(void *ctx)
+{
+    place_serve(ctx);
+}
+
+void
+place_serve_later(struct backend_place *place)
+{
+    loop_defer(place->pool->worker->loop, serve_later, place);
 }
 
 /* Users who hold a link without needing it give it back: to as many as wait, or to nobody. */
 static void
-ask_back(struct backend_target *t, bool others_wait)
+ask_back(struct backend_place *place, bool others_wait)
 {
-    unsigned wanted = others_wait ? count_waits(t) : UINT_MAX;
+    unsigned wanted = others_wait ? place->wait_count + share_of(place).wanted : UINT_MAX;
     struct backend_link *next;
 
-    for (struct backend_link *link = t->links; link && wanted > 0; link = next) {
+    for (struct backend_link *link = place->links; link && wanted > 0; link = next) {
         next = link->next;
         if (link->state == LINK_RESETTING)
             wanted--;
@@ -510,56 +397,70 @@ ask_back(struct backend_target *t, bool others_wait)
 }
 
 static void
-serve(struct backend_target *t)
-{
-    struct backend_link *link;
-
-    while (t->first_wait && (link = find_idle(t)) != NULL) {
-        struct backend_wait *wait = t->first_wait;
-
-        wait_unlink(wait);
-        link_assign(link, wait->ops, wait->ctx);
-        wait->on_link(wait->ctx, link, SMTP_PHASE_MAIL, NULL);
-        free(wait);
-    }
-    open_links(t);
-}
-
-static void
 on_retry(void *ctx)
 {
-    struct backend_target *t = ctx;
+    struct backend_place *place = ctx;
 
-    if (t->first_wait)
-        ask_back(t, true);
-    serve(t);
+    if (place->first_wait)
+        ask_back(place, true);
+    place_serve(place);
+}
+
+/* --- Places and targets. */
+
+static struct backend_place **
+place_slot(struct backend_pool *pool, const struct inet_endpoint *endpoint)
+{
+    uint32_t hash = endpoint->port;
+
+    for (size_t i = 0; i < sizeof endpoint->addr; i++)
+        hash = hash * 31 + endpoint->addr[i];
+    return &pool->places[hash % PLACE_SLOTS];
+}
+
+static struct backend_place *
+place_of(struct backend_pool *pool, const struct inet_endpoint *endpoint)
+{
+    struct backend_place **slot = place_slot(pool, endpoint), *place = *slot;
+
+    while (place && !inet_endpoint_equal(&place->endpoint, endpoint))
+        place = place->next;
+    if (place == NULL) {
+        place = mem_alloc(sizeof *place);
+        place->pool = pool;
+        place->endpoint = *endpoint;
+        place->next = *slot;
+        *slot = place;
+        loop_timer_init(&place->retry, pool->worker->loop, on_retry, place);
+    }
+    return place;
 }
 
 static struct backend_target *
-target_of(struct backend_pool *pool, const struct inet_endpoint *endpoint)
+target_of(struct backend_pool *pool, const struct destination *to)
 {
-    struct backend_target *t = pool->targets;
+    struct backend_place *place = place_of(pool, &to->endpoint);
+    struct backend_target *target = place->targets;
 
-    while (t && !inet_endpoint_equal(&t->endpoint, endpoint))
-        t = t->next;
-    if (t == NULL) {
-        t = mem_alloc(sizeof *t);
-        t->pool = pool;
-        t->endpoint = *endpoint;
-        t->limit = pool->worker->config->backend_connections;
-        t->next = pool->targets;
-        pool->targets = t;
-        loop_timer_init(&t->retry, pool->worker->loop, on_retry, t);
+    place->limit = to->max_connections;
+    while (target && !destination_shares_links(&target->to, to))
+        target = target->next;
+    if (target == NULL) {
+        target = mem_alloc(sizeof *target);
+        target->place = place;
+        target->to = *to;
+        target->next = place->targets;
+        place->targets = target;
     }
-    return t;
+    return target;
 }
 
 struct backend_link *
-backend_take_idle(struct backend_pool *pool, const struct inet_endpoint *endpoint,
+backend_take_idle(struct backend_pool *pool, const struct destination *to,
                   const struct backend_user_ops *ops, void *ctx)
 {
-    struct backend_target *t = target_of(pool, endpoint);
-    struct backend_link *link = t->first_wait ? NULL : find_idle(t);
+    struct backend_target *target = target_of(pool, to);
+    struct backend_link *link = target->wait_count ? NULL : find_idle(target->place, target);
 
     if (link)
         link_assign(link, ops, ctx);
@@ -567,32 +468,41 @@ backend_take_idle(struct backend_pool *pool, const struct inet_endpoint *endpoin
 }
 
 static void
-serve_later(void *ctx)
+fail_refused(void *ctx)
 {
-    serve(ctx);
+    struct backend_place *place = ctx;
+    struct smtp_reply none = smtp_reply_make(0, NULL, "TLS is needed, and failed a moment ago");
+
+    for (struct backend_target *t = place->targets; t; t = t->next)
+        if (now_of(place) < t->refused_until_ms)
+            fail_waits(place, t, SMTP_PHASE_STARTTLS, &none);
+    place_serve(place);
 }
 
 struct backend_wait *
-backend_wait_start(struct backend_pool *pool, const struct inet_endpoint *endpoint, uint32_t limit,
-                   backend_on_link on_link, const struct backend_user_ops *ops, void *ctx)
+backend_wait_start(struct backend_pool *pool, const struct destination *to, backend_on_link on_link,
+                   const struct backend_user_ops *ops, void *ctx)
 {
-    struct backend_target *t = target_of(pool, endpoint);
+    struct backend_target *target = target_of(pool, to);
+    struct backend_place *place = target->place;
     struct backend_wait *wait = mem_alloc(sizeof *wait);
 
-    t->limit = limit;
-    wait->target = t;
+    wait->target = target;
     wait->since_ms = loop_now_ms(pool->worker->loop);
     backend_wait_set_patience(wait, pool->worker->config->backend_connect_timeout_ms);
     wait->on_link = on_link;
     wait->ops = ops;
     wait->ctx = ctx;
-    wait->previous = t->last_wait;
-    if (t->last_wait)
-        t->last_wait->next = wait;
+    wait->previous = place->last_wait;
+    if (place->last_wait)
+        place->last_wait->next = wait;
     else
-        t->first_wait = wait;
-    t->last_wait = wait;
-    loop_defer(pool->worker->loop, serve_later, t);
+        place->first_wait = wait;
+    place->last_wait = wait;
+    place->wait_count++;
+    target->wait_count++;
+    loop_defer(pool->worker->loop,
+               wait->since_ms < target->refused_until_ms ? fail_refused : serve_later, place);
     return wait;
 }
 
@@ -605,116 +515,82 @@ backend_wait_set_patience(struct backend_wait *wait, int64_t patience_ms)
 void
 backend_wait_cancel(struct backend_wait **wait)
 {
+    struct backend_place *place;
+
     if (*wait == NULL)
         return;
+    place = (*wait)->target->place;
     wait_unlink(*wait);
+    say_wanted(place);
     free(*wait);
     *wait = NULL;
-}
-
-/* --- A link in the hands of its user. */
-
-struct smtp_client *
-backend_link_client(struct backend_link *link)
-{
-    return link->client;
-}
-
-bool
-backend_link_is_reused(const struct backend_link *link)
-{
-    return link->uses > 1;
-}
-
-const struct inet_endpoint *
-backend_link_endpoint(const struct backend_link *link)
-{
-    return &link->target->endpoint;
-}
-
-size_t
-backend_link_output_size(struct backend_link *link)
-{
-    return buf_size(conn_output(link->conn));
-}
-
-void
-backend_link_flush(struct backend_link *link)
-{
-    unsigned progress = smtp_client_progress(link->client);
-
-    conn_flush(link->conn);
-    if (progress == link->progress)
-        return;
-    link->progress = progress;
-    conn_deadline(link->conn, link_timeout_ms(link));
-}
-
-void
-backend_link_hand_over(struct backend_link *link, const struct backend_user_ops *ops, void *ctx)
-{
-    link->ops = ops;
-    link->ctx = ctx;
-}
-
-void
-backend_link_release(struct backend_link **held)
-{
-    struct backend_link *link = *held;
-    struct backend_target *t;
-
-    *held = NULL;
-    if (link == NULL)
-        return;
-    t = link->target;
-    link->ops = NULL;
-    if (smtp_client_is_idle(link->client)) {
-        link_idle(link);
-        loop_defer(t->pool->worker->loop, serve_later, t);
-        return;
-    }
-    link->state = LINK_RESETTING;
-    smtp_client_reset(link->client);
-    backend_link_flush(link);
-}
-
-void
-backend_link_drop(struct backend_link **held)
-{
-    struct backend_link *link = *held;
-    struct backend_target *t;
-
-    *held = NULL;
-    if (link == NULL)
-        return;
-    t = link->target;
-    link->ops = NULL;
-    link->state = LINK_RESETTING; /* the engine may be on the stack and may still speak */
-    link_end(link);
-    loop_defer(t->pool->worker->loop, serve_later, t);
 }
 
 /* --- The pool. */
 
 static void
-on_idle_timer(void *ctx)
+each_place(struct backend_pool *pool, void (*each)(struct backend_place *place))
+{
+    for (size_t i = 0; i < PLACE_SLOTS; i++)
+        for (struct backend_place *place = pool->places[i]; place; place = place->next)
+            each(place);
+}
+
+/* Somebody else waits for what is idle here. */
+static void
+give_idle(struct backend_place *place)
+{
+    struct shared_slot_share share;
+    struct backend_link *link;
+
+    if (place->link_count == 0 || place->first_wait)
+        return;
+    share = share_of(place);
+    if (share.wanted == 0 || !share.is_full)
+        return;
+    for (unsigned i = 0; i < share.wanted && (link = find_idle(place, NULL)) != NULL; i++)
+        link_quit(link);
+    ask_back(place, true);
+}
+
+static void
+on_look(void *ctx)
 {
     struct backend_pool *pool = ctx;
-    int64_t now = loop_now_ms(pool->worker->loop);
 
-    for (struct backend_target *t = pool->targets; t; t = t->next) {
-        struct backend_link *next;
+    each_place(pool, give_idle);
+    loop_timer_start(&pool->look, LOOK_MS);
+}
 
-        for (struct backend_link *link = t->links; link; link = next) {
-            next = link->next;
-            if (link->state != LINK_IDLE || now - link->idle_since_ms < BACKEND_LINK_IDLE_MS)
-                continue;
+static void
+quit_idle(struct backend_place *place, int64_t since_ms)
+{
+    struct backend_link *next;
+
+    for (struct backend_link *link = place->idle_count ? place->links : NULL; link; link = next) {
+        next = link->next;
+        if (link->state == LINK_IDLE && link->idle_since_ms <= since_ms)
             link_quit(link);
-        }
-        ask_back(t, false);
-        fail_old_waits(t, now);
     }
-    loop_timer_start(&pool->idle_timer, 1000);
+}
+
+static void
+look_each_second(struct backend_place *place)
+{
+    int64_t now = now_of(place);
+
+    quit_idle(place, now - BACKEND_LINK_IDLE_MS);
+    ask_back(place, false);
+    fail_old_waits(place, now);
+}
+
+static void
+on_second(void *ctx)
+{
+    struct backend_pool *pool = ctx;
+
+    each_place(pool, look_each_second);
+    loop_timer_start(&pool->second, 1000);
 }
 
 struct backend_pool *
@@ -723,24 +599,43 @@ backend_pool_new(struct worker *worker)
     struct backend_pool *pool = mem_alloc(sizeof *pool);
 
     pool->worker = worker;
-    loop_timer_init(&pool->idle_timer, worker->loop, on_idle_timer, pool);
-    loop_timer_start(&pool->idle_timer, 1000);
+    loop_timer_init(&pool->second, worker->loop, on_second, pool);
+    loop_timer_start(&pool->second, 1000);
+    loop_timer_init(&pool->look, worker->loop, on_look, pool);
+    loop_timer_start(&pool->look, LOOK_MS);
     return pool;
+}
+
+static void
+quit_all_idle(struct backend_place *place)
+{
+    quit_idle(place, INT64_MAX);
 }
 
 void
 backend_pool_drop_idle(struct backend_pool *pool)
 {
-    for (struct backend_target *t = pool->targets; t; t = t->next) {
-        struct backend_link *next;
+    each_place(pool, quit_all_idle);
+}
 
-        for (struct backend_link *link = t->links; link; link = next) {
-            next = link->next;
-            if (link->state == LINK_IDLE) {
-                link_quit(link);
-            }
-        }
+static void
+place_free(struct backend_place *place)
+{
+    while (place->links)
+        link_end(place->links);
+    while (place->first_wait) {
+        struct backend_wait *wait = place->first_wait;
+
+        backend_wait_cancel(&wait);
     }
+    loop_timer_cancel(&place->retry);
+    while (place->targets) {
+        struct backend_target *target = place->targets;
+
+        place->targets = target->next;
+        free(target);
+    }
+    free(place);
 }
 
 void
@@ -751,20 +646,14 @@ backend_pool_free(struct backend_pool **held)
     *held = NULL;
     if (pool == NULL)
         return;
-    loop_timer_cancel(&pool->idle_timer);
-    while (pool->targets) {
-        struct backend_target *t = pool->targets;
+    loop_timer_cancel(&pool->second);
+    loop_timer_cancel(&pool->look);
+    for (size_t i = 0; i < PLACE_SLOTS; i++)
+        while (pool->places[i]) {
+            struct backend_place *place = pool->places[i];
 
-        pool->targets = t->next;
-        while (t->links)
-            link_end(t->links);
-        while (t->first_wait) {
-            struct backend_wait *wait = t->first_wait;
-
-            backend_wait_cancel(&wait);
+            pool->places[i] = place->next;
+            place_free(place);
         }
-        loop_timer_cancel(&t->retry);
-        free(t);
-    }
     free(pool);
 }

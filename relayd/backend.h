@@ -14,12 +14,16 @@
 
 #include "net/conn.h"
 #include "relayd/worker.h"
+#include "route/destination.h"
 
 struct backend_link;
 struct backend_wait;
 
-#define BACKEND_LINK_USES_MAX 100 /* transactions on one connection */
-#define BACKEND_LINK_IDLE_MS 4000 /* an idle connection is given up */
+#define BACKEND_LINK_USES_MAX 100           /* transactions on one connection */
+#define BACKEND_LINK_AGE_MS (5 * 60 * 1000) /* then it is not used again */
+#define BACKEND_LINK_IDLE_MS 4000           /* an idle connection is given up */
+#define BACKEND_CLEAR_MS (5 * 60 * 1000)    /* in the clear behind a handshake that failed */
+#define BACKEND_CROWDED_MS (60 * 1000)      /* no more than stood when one more was refused */
 
 /* Events of a link that is busy, in the user's hands. */
 struct backend_user_ops {
@@ -30,8 +34,8 @@ struct backend_user_ops {
     /* The link is gone, and the pool has taken it back; `dot_sent` as in smtp_client.h. */
     void (*on_lost)(void *ctx, enum smtp_phase phase, bool dot_sent,
                     const struct smtp_reply *reply);
-    /* May be NULL.  Asked each second, and more often while others wait for a connection to this
-     * endpoint: can the link be done without?  True: it has been released or dropped. */
+    /* Asked each second, and more often while others wait for a connection to this endpoint: can
+     * the link be done without?  True: it has been released or dropped.  May be NULL: never. */
     bool (*on_wanted)(void *ctx, bool others_wait);
 };
 
@@ -39,17 +43,18 @@ struct backend_pool *backend_pool_new(struct worker *worker);
 void backend_pool_free(struct backend_pool **pool);
 void backend_pool_drop_idle(struct backend_pool *pool); /* the worker is stopping */
 
-/* An idle link of the endpoint, or NULL. Never calls back. */
-struct backend_link *backend_take_idle(struct backend_pool *pool,
-                                       const struct inet_endpoint *endpoint,
+/* Destinations whose endpoint, source, tls and tls_name are the same share connections; slots,
+ * limit and health are the endpoint's. */
+
+/* An idle link, or NULL. Never calls back. */
+struct backend_link *backend_take_idle(struct backend_pool *pool, const struct destination *to,
                                        const struct backend_user_ops *ops, void *ctx);
 /* A link later: made anew, or given back by another user. One callback, never from inside: link, or
  * NULL with the reason. If the backend could not be reached, the health table says so already; that
  * all its links were busy for too long says nothing about it. */
 typedef void (*backend_on_link)(void *ctx, struct backend_link *link, enum smtp_phase phase,
                                 const struct smtp_reply *reply);
-struct backend_wait *backend_wait_start(struct backend_pool *pool,
-                                        const struct inet_endpoint *endpoint, uint32_t limit,
+struct backend_wait *backend_wait_start(struct backend_pool *pool, const struct destination *to,
                                         backend_on_link on_link, const struct backend_user_ops *ops,
                                         void *ctx);
 /* How long it may last while all links are busy; backend-connect-timeout if nothing is said. */
@@ -60,6 +65,8 @@ struct smtp_client *backend_link_client(struct backend_link *link);
 bool
 backend_link_is_reused(const struct backend_link *link); /* had a transaction before this one */
 const struct inet_endpoint *backend_link_endpoint(const struct backend_link *link);
+/* "TLSv1.3"; "" while it is in the clear. */
+const char *backend_link_tls_version(const struct backend_link *link);
 size_t backend_link_output_size(struct backend_link *link);
 /* After calls of the engine: sends what was said and sets the deadline. */
 void backend_link_flush(struct backend_link *link);

@@ -20,6 +20,7 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "net/process.h"
+#include "net/tls_client.h"
 #include "net/tls_server.h"
 
 #define TICK_MS 500
@@ -426,6 +427,7 @@ tear_down(struct parent *p)
     config_free(&p->config);
     config_free(&p->next_config);
     tls_server_free(&p->tls);
+    tls_client_free(&p->tls_client);
     tls_server_free(&p->next_tls);
     explicit_bzero(&p->ticket_keys, sizeof p->ticket_keys);
     free(p->listen_fds);

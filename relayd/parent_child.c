@@ -82,8 +82,11 @@ void
 parent_run_child(struct child *child, int channel_fd)
 {
     struct parent *p = child->parent;
-    struct worker_args args = {
-        .slot = child->column, .parent_fd = channel_fd, .table = p->table, .tls = p->tls};
+    struct worker_args args = {.slot = child->column,
+                               .parent_fd = channel_fd,
+                               .table = p->table,
+                               .tls = p->tls,
+                               .tls_client = p->tls_client};
     int fds[SOCKETS_MAX];
 
     args.listen_fds = fds;

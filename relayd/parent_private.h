@@ -70,6 +70,7 @@ struct parent {
     struct tls_server *tls;                  /* towards clients; NULL: there is no certificate */
     struct config *next_config;  /* waits until the generation before the last has ended; NULL */
     struct tls_server *next_tls; /* of next_config */
+    struct tls_client *tls_client, *next_tls_client; /* towards backends, and of next_config */
     struct segment_jobs makes_shared, makes_large, seals;
     struct segment_job *segment_job; /* that the segments process is at */
     uint64_t spilled_bytes; /* that large messages in passage have reserved, until it is freed */
@@ -114,6 +115,9 @@ bool parent_is_spill_full(struct parent *p, uint64_t size_bytes);
  * do. */
 MUST_USE int parent_tls_load(const struct config *config, struct buf *problems,
                              struct tls_server **tls);
+/* Whom connections to backends trust. Never NULL with ERR_OK. */
+MUST_USE int parent_tls_load_client(const struct config *config, struct buf *problems,
+                                    struct tls_client **tls);
 /* Lines about certificates and keys, as they are for the user that this process is now. */
 void parent_tls_warnings(const struct config *config, const struct tls_server *tls, int64_t wall_ms,
                          struct buf *warnings);

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "net/tls_client.h"
 #include "net/tls_server.h"
 #include "relayd/capacity.h"
 
@@ -62,7 +63,7 @@ needs_restart(const struct config *a, const struct config *b)
 }
 
 static struct config *
-read_files(struct parent *p, struct tls_server **tls)
+read_files(struct parent *p, struct tls_server **tls, struct tls_client **client)
 {
     struct config *fresh;
     struct buf problems;
@@ -70,15 +71,18 @@ read_files(struct parent *p, struct tls_server **tls)
 
     buf_init(&problems, 0);
     if (config_load(p->config->path, &problems, &fresh) < 0 ||
-        parent_tls_load(fresh, &problems, tls) < 0) {
+        parent_tls_load(fresh, &problems, tls) < 0 ||
+        parent_tls_load_client(fresh, &problems, client) < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
                  "problems=\"%s\" effect=\"nothing has changed\"", buf_text(&problems));
         config_free(&fresh);
+        tls_server_free(tls);
     } else if ((why = needs_restart(p->config, fresh)) != NULL) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
                  "setting=\"%s\" effect=\"nothing has changed\" remedy=\"restart relayd\"", why);
         config_free(&fresh);
         tls_server_free(tls);
+        tls_client_free(client);
     }
     buf_fini(&problems);
     return fresh;
@@ -154,6 +158,7 @@ take_over(struct parent *p)
 {
     struct config *before = p->config;
     struct tls_server *tls_before = p->tls;
+    struct tls_client *client_before = p->tls_client;
 
     if (parent_add_sockets(p, p->next_config->workers) < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
@@ -161,6 +166,7 @@ take_over(struct parent *p)
                  strerror(errno));
         config_free(&p->next_config);
         tls_server_free(&p->next_tls);
+        tls_client_free(&p->next_tls_client);
         return;
     }
     log_line(LOG_LEVEL_INFO, NULL, "reloading", "path=%s workers=%u", p->next_config->path,
@@ -169,12 +175,15 @@ take_over(struct parent *p)
     p->next_config = NULL;
     p->tls = p->next_tls;
     p->next_tls = NULL;
+    p->tls_client = p->next_tls_client;
+    p->next_tls_client = NULL;
     parent_tls_log_warnings(p, clock_wall_ms());
     capacity_raise(p->config);
     replace_workers(p);
     replace_helpers(p);
     config_free(&before);
     tls_server_free(&tls_before);
+    tls_client_free(&client_before);
 }
 
 void
@@ -199,15 +208,18 @@ parent_on_reload_signal(void *ctx, int signo)
 {
     struct parent *p = ctx;
     struct tls_server *tls = NULL;
-    struct config *fresh = p->stopping ? NULL : read_files(p, &tls);
+    struct tls_client *client = NULL;
+    struct config *fresh = p->stopping ? NULL : read_files(p, &tls, &client);
 
     (void)signo;
     if (fresh == NULL)
         return;
     config_free(&p->next_config);
     tls_server_free(&p->next_tls);
+    tls_client_free(&p->next_tls_client);
     p->next_config = fresh;
     p->next_tls = tls;
+    p->next_tls_client = client;
     if (count_lingering(p) > 0) {
         log_line(LOG_LEVEL_INFO, NULL, "reload-waits",
                  "workers=%u why=\"workers of an earlier reload have sessions\" seconds-at-most=%d",

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "net/listener.h"
 #include "net/process.h"
+#include "net/tls_client.h"
 #include "net/tls_server.h"
 #include "relayd/capacity.h"
 #include "state/shared_snapshot.h"
@@ -285,16 +286,17 @@ print_lines(FILE *f, const char *prefix, const struct buf *lines)
 }
 
 static int
-load_tls(const struct config *config, struct tls_server **tls)
+load_tls(const struct config *config, struct tls_server **tls, struct tls_client **client)
 {
     struct buf problems;
-    int rc;
+    int rc, client_rc;
 
     buf_init(&problems, 0);
     rc = parent_tls_load(config, &problems, tls);
+    client_rc = parent_tls_load_client(config, &problems, client);
     print_lines(stderr, "relayd", &problems);
     buf_fini(&problems);
-    return rc;
+    return rc < 0 ? rc : client_rc;
 }
 
 /* Becomes the user that a reload will be, to see what that may read. */
@@ -385,10 +387,12 @@ parent_test(const struct config *c)
     struct sandbox_layers layers = sandbox_available();
     char text[SANDBOX_TEXT_SIZE], problem[CAPACITY_TEXT_SIZE];
     struct tls_server *tls;
+    struct tls_client *client;
     bool good = has_user("user", c->user);
 
     good &= has_user("worker-user", c->worker_user);
-    good &= load_tls(c, &tls) == ERR_OK;
+    good &= load_tls(c, &tls, &client) == ERR_OK;
+    tls_client_free(&client);
     if (!good) {
         tls_server_free(&tls);
         return 1;
@@ -421,8 +425,8 @@ parent_set_up(struct parent *p)
     if (geteuid() == 0 && !(has_user("user", c->user) & has_user("worker-user", c->worker_user)))
         return ERR_NOT_FOUND;
     capacity_raise(c); /* while we may; so the keys */
-    if (load_tls(c, &p->tls) < 0 || make_folders(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 ||
-        bind_sockets(p) < 0)
+    if (load_tls(c, &p->tls, &p->tls_client) < 0 || make_folders(c) < 0 || take_lock(c) < 0 ||
+        become_user(c) < 0 || bind_sockets(p) < 0)
         return ERR_IO;
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* the kernel has it, or is old */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

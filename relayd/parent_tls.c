@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The parent's part in TLS towards clients: it reads the certificates, since workers open no file;
- * says what an operator should know of them, at start, reload and once a day; and makes the keys of
- * session tickets, which all workers share, so that a client is resumed by whichever it meets.
+ * The parent's part in TLS: it reads the certificates, towards clients and of those whom backends
+ * are trusted by, since workers open no file; says what an operator should know of them, at start,
+ * reload and once a day; and makes the keys of session tickets, which all workers share, so that a
+ * client is resumed by whichever it meets.
  *
  * A ticket key is the current one for ROTATE_MS and known for as long again: a ticket is good for
  * ROTATE_MS at least, which is the lifetime that clients are told.  Keys outlive a reload, not the
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/tls_client.h"
 #include "net/tls_server.h"
 
 #define ROTATE_MS (12 * 3600 * 1000LL)
@@ -34,6 +36,12 @@ parent_tls_load(const struct config *c, struct buf *problems, struct tls_server 
         return ERR_OK;
     return tls_server_new(c->hostname, c->tls_certificate.items, c->tls_key.items,
                           c->tls_certificate.count, ROTATE_MS, problems, tls);
+}
+
+int
+parent_tls_load_client(const struct config *c, struct buf *problems, struct tls_client **tls)
+{
+    return tls_client_new(c->backend_ca_file, problems, tls);
 }
 
 static void
@@ -111,6 +119,9 @@ parent_tls_forget(struct parent *p, enum child_kind kind)
 {
     explicit_bzero(&p->ticket_keys, sizeof p->ticket_keys); /* a worker is sent its copy */
     tls_server_free(&p->next_tls);
-    if (kind != CHILD_WORKER)
-        tls_server_free(&p->tls);
+    tls_client_free(&p->next_tls_client);
+    if (kind == CHILD_WORKER)
+        return;
+    tls_server_free(&p->tls);
+    tls_client_free(&p->tls_client);
 }

@@ -134,8 +134,7 @@ probe_start(struct worker *w, const struct destination *destination, const struc
     p->rcpt.path = rcpt->path;
     p->next = w->probes;
     w->probes = p;
-    p->wait = backend_wait_start(w->pool, &p->endpoint, destination->max_connections, on_link,
-                                 &link_ops, p);
+    p->wait = backend_wait_start(w->pool, destination, on_link, &link_ops, p);
 }
 
 void

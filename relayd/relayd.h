@@ -61,6 +61,7 @@ enum relayd_message {
 /* state-dir: what of it survives a reboot (shared_snapshot.h) */
 #define RELAYD_SNAPSHOT_FILE "shared.snapshot"
 
+struct tls_client;
 struct tls_server;
 
 struct worker_args {
@@ -68,8 +69,9 @@ struct worker_args {
     int parent_fd;         /* channel to the parent */
     const int *listen_fds; /* listening sockets of this worker's slot */
     size_t listen_count;
-    struct shared_table *table; /* mapped before the fork */
-    struct tls_server *tls;     /* built before the fork; NULL: there is no certificate */
+    struct shared_table *table;    /* mapped before the fork */
+    struct tls_server *tls;        /* built before the fork; NULL: there is no certificate */
+    struct tls_client *tls_client; /* likewise; never NULL */
 };
 
 int worker_run(const struct config *config, const struct worker_args *args);

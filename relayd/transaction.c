@@ -220,6 +220,8 @@ transaction_record_message(struct transaction *t, const char *verdict,
     event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
     if (t->live_count == 0 && transaction_route_why(t)[0])
         event_text(&json, "backend", slice_of(transaction_route_why(t)));
+    if (t->backend_tls[0])
+        event_text(&json, "backend_tls", slice_of(t->backend_tls));
     event_text(&json, "verdict", slice_of(verdict));
     event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
     event_end(&json);

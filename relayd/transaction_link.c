@@ -24,6 +24,7 @@ linked(struct transaction *t)
     t->backend = *backend_link_endpoint(t->link);
     snprintf(t->backend_name, sizeof t->backend_name, "%s",
              smtp_client_banner_name(backend_link_client(t->link)));
+    snprintf(t->backend_tls, sizeof t->backend_tls, "%s", backend_link_tls_version(t->link));
     if (t->stage == STAGE_REACHING)
         transaction_replay_begin(t);
     else
@@ -55,12 +56,11 @@ transaction_link_take(struct transaction *t)
     const struct destination *destination = transaction_destination(t);
     struct worker *w = t->worker;
 
-    t->link = backend_take_idle(w->pool, &destination->endpoint, &transaction_link_ops, t);
+    t->link = backend_take_idle(w->pool, destination, &transaction_link_ops, t);
     if (t->link)
         linked(t);
     else
-        t->wait = backend_wait_start(w->pool, &destination->endpoint, destination->max_connections,
-                                     on_link, &transaction_link_ops, t);
+        t->wait = backend_wait_start(w->pool, destination, on_link, &transaction_link_ops, t);
     if (t->wait && t->stage == STAGE_REACHING) /* as long as there is time at the dot */
         backend_wait_set_patience(t->wait, w->config->final_reply_timeout_ms);
 }

@@ -3,7 +3,8 @@
  * The inside of a transaction, shared by its files: transaction.c (life, answers, history),
  * transaction_rcpt.c (what a RCPT is answered), transaction_dot.c (what the dot is answered),
  * transaction_link.c (the backend's connection, and not holding it in vain), transaction_replay.c
- * (the dialogue said again at the end), transaction_keep.c (what goes to the spool).
+ * (the dialogue said again at the end), transaction_keep.c (what goes to the spool),
+ * transaction_forward.c (what a backend is told besides).
  *
  * All waiting is for one thing at a time: a link, a reply of the backend, an answer of the state
  * process, the disk. Whatever arrives calls one small function, and exactly one of them answers the
@@ -83,6 +84,7 @@ struct transaction {
     bool was_retried;                    /* lost while a RCPT was asked, and made anew */
     struct inet_endpoint backend;        /* of the link, also when that is gone */
     char backend_name[INET_DOMAIN_SIZE]; /* as its banner says */
+    char backend_tls[16];                /* "TLSv1.3"; "": in the clear */
     bool link_answered; /* the backend has answered something in this transaction */
     /* The link has been given away, or lost, with recipients in it: all is said again in one burst
      * when the content is whole (DESIGN 4.5). */
@@ -206,6 +208,10 @@ void transaction_health_completed(struct transaction *t); /* the dot was answere
 void transaction_health_probe(struct transaction *t);
 /* The sender has waited so long for the recipient at hand that no further backend is tried. */
 bool transaction_health_is_late(const struct transaction *t);
+
+/* --- transaction_forward.c */
+/* Just before MAIL is said on t->link. */
+void transaction_forward(struct transaction *t);
 
 /* --- transaction_dot.c */
 /* Answers DATA when the content has its place, or can have none. */

@@ -248,15 +248,19 @@ transaction_lost_at_rcpt(struct transaction *t, bool is_stale)
     transaction_ask(t);
 }
 
-/* An address needs SMTPUTF8 and this backend lacks it: that is its word on the recipient. */
+/* An address needs SMTPUTF8 and this backend lacks it, or the announced size is more than it takes:
+ * that is its word on the recipient. */
 static bool
-refuse_utf8(struct transaction *t)
+refuse_by_capabilities(struct transaction *t)
 {
-    if (!smtp_capabilities_lack_utf8(smtp_client_capabilities(backend_link_client(t->link)),
-                                     &t->mail, &t->rcpt.path))
+    const struct smtp_capabilities *caps = smtp_client_capabilities(backend_link_client(t->link));
+    bool lacks_utf8 = smtp_capabilities_lack_utf8(caps, &t->mail, &t->rcpt.path);
+
+    if (!lacks_utf8 && !smtp_capabilities_lack_size(caps, &t->mail))
         return false;
     t->pending = false;
-    refuse_recipient_verdict(t, SMTP_VERDICT_UTF8_NOT_SUPPORTED);
+    refuse_recipient_verdict(t, lacks_utf8 ? SMTP_VERDICT_UTF8_NOT_SUPPORTED
+                                           : SMTP_VERDICT_TOO_BIG_RCPT);
     return true;
 }
 
@@ -265,11 +269,12 @@ transaction_begin_rcpt(struct transaction *t)
 {
     struct smtp_client *client = backend_link_client(t->link);
 
-    if (refuse_utf8(t)) {
+    if (refuse_by_capabilities(t)) {
         transaction_link_let_go(t);
         return;
     }
     t->link_rcpts = 1;
+    transaction_forward(t);
     smtp_client_mail(client, &t->mail);
     smtp_client_rcpt(client, &t->rcpt);
     backend_link_flush(t->link);
@@ -315,7 +320,7 @@ transaction_ask(struct transaction *t)
         t->pending = false;
         refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
     } else if (t->link) {
-        if (refuse_utf8(t))
+        if (refuse_by_capabilities(t))
             return;
         smtp_client_rcpt(backend_link_client(t->link), &t->rcpt);
         backend_link_flush(t->link);

@@ -46,6 +46,7 @@ transaction_replay_begin(struct transaction *t)
 
     t->stage = STAGE_DELIVERING;
     t->replay = (struct transaction_replay){.had_ours = t->live_count < t->recipient_count};
+    transaction_forward(t);
     smtp_client_mail(client, &t->mail);
     for (unsigned i = 0; i < t->recipient_count; i++) {
         struct smtp_rcpt rcpt;

@@ -25,6 +25,7 @@ struct listener;
 struct probe;
 struct worker_asked;
 struct session;
+struct tls_client;
 struct tls_server;
 
 struct worker {
@@ -32,7 +33,8 @@ struct worker {
     unsigned slot;
     struct loop *loop;
     struct shared_table *table;
-    struct tls_server *tls; /* NULL: there is no certificate, and no STARTTLS */
+    struct tls_server *tls;        /* NULL: there is no certificate, and no STARTTLS */
+    struct tls_client *tls_client; /* towards backends; its sessions are this worker's own */
     struct channel *parent;
     struct registry *registry; /* NULL: no usable replica yet */
     struct state_client *state;

@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/siphash.h"
+#include "state/shared_reason.h"
 
 #define SOON_MS 1000    /* after trouble of our own */
 #define CROWDED_MS 5000 /* after "too many connections" */
@@ -236,6 +237,8 @@ attempt_free(struct keeper *k, struct attempt *a)
         at = &(*at)->next;
     *at = a->next;
     a->endpoint->window.active--;
+    if (a->stands)
+        shared_slot_stands(route_table(k->route), ROUTE_SLOT, &a->endpoint->address, false);
     if (a->has_slot)
         shared_slot_give(route_table(k->route), ROUTE_SLOT, &a->endpoint->address);
     mail->attempt = NULL;
@@ -365,6 +368,9 @@ attempt_reached(struct keeper *k, struct attempt *a)
     char text[INET_ENDPOINT_SIZE];
 
     a->reached = true;
+    if (a->has_slot && !a->stands)
+        shared_slot_stands(table, ROUTE_SLOT, &a->endpoint->address, true);
+    a->stands = a->has_slot;
     a->task->item.queue->unreachable_at_ms = 0;
     if (shared_health_succeeded(table, &a->endpoint->address, clock_wall_ms()))
         log_line(LOG_LEVEL_INFO, NULL, "backend-up", "backend=%s waiting=%zu",
@@ -440,33 +446,6 @@ tally_of(const struct attempt *a, const struct courier_done *done)
     return tally;
 }
 
-static enum shared_health_reason
-health_reason(const struct courier_done *done)
-{
-    if (done->timed_out)
-        return SHARED_REASON_TIMEOUT;
-    switch (done->phase) {
-    case SMTP_PHASE_CONNECT:
-        return SHARED_REASON_CONNECT;
-    case SMTP_PHASE_BANNER:
-        return SHARED_REASON_BANNER;
-    case SMTP_PHASE_EHLO:
-    case SMTP_PHASE_HELO:
-        return SHARED_REASON_EHLO;
-    case SMTP_PHASE_STARTTLS:
-        return SHARED_REASON_TLS;
-    case SMTP_PHASE_MAIL:
-    case SMTP_PHASE_RCPT:
-    case SMTP_PHASE_DATA:
-    case SMTP_PHASE_DOT:
-    case SMTP_PHASE_RSET:
-    case SMTP_PHASE_QUIT:
-    case SMTP_PHASE_COUNT:
-        break;
-    }
-    return SHARED_REASON_LOST;
-}
-
 static void
 say_down(struct attempt *a, enum shared_health_reason reason, const char *said)
 {
@@ -508,7 +487,7 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
     if (is_unreached(a, done) && window->active > 1 && !a->was_down) {
         schedule_window_trouble(window); /* others are talking: it only is crowded */
     } else if (is_unreached(a, done)) {
-        backend_down(k, a, health_reason(done), done->text);
+        backend_down(k, a, shared_reason_of(done->phase, done->timed_out), done->text);
         if (all_backends_are_down(k, a->task->route))
             a->task->item.queue->unreachable_at_ms = a->started_at_ms;
     } else if (broke) {
@@ -720,8 +699,10 @@ attempt_retake_slots(struct keeper *k)
 {
     struct shared_table *table = route_table(k->route);
 
-    for (struct attempt *a = k->attempts; a != NULL; a = a->next)
+    for (struct attempt *a = k->attempts; a != NULL; a = a->next) {
+        a->stands = false;
         a->has_slot = shared_slot_take(table, ROUTE_SLOT, &a->endpoint->address, UINT32_MAX);
+    }
 }
 
 void

@@ -23,11 +23,36 @@ courier_get_endpoint(struct decoder *d)
     return endpoint;
 }
 
+/* What of it a connection takes; the rest is the keeper's. */
+static void
+put_destination(struct buf *b, const struct destination *to)
+{
+    courier_put_endpoint(b, &to->endpoint);
+    courier_put_endpoint(b, &to->source);
+    put_u8(b, (uint8_t)to->tls);
+    put_text(b, to->tls_name);
+    put_text(b, to->host);
+    put_u8(b, to->trusts_us);
+}
+
+static struct destination
+get_destination(struct decoder *d)
+{
+    struct destination to = {.endpoint = courier_get_endpoint(d)};
+
+    to.source = courier_get_endpoint(d);
+    to.tls = (enum registry_tls)get_u8(d);
+    get_text(d, to.tls_name, sizeof to.tls_name);
+    get_text(d, to.host, sizeof to.host);
+    to.trusts_us = get_u8(d) != 0;
+    return to;
+}
+
 void
 courier_put_job(struct buf *b, const struct courier_job *job)
 {
     put_u32(b, job->id);
-    courier_put_endpoint(b, &job->endpoint);
+    put_destination(b, &job->to);
     put_bytes(b, job->reverse_path);
     put_u64(b, job->body_offset);
     put_u64(b, job->body_bytes);
@@ -36,6 +61,10 @@ courier_put_job(struct buf *b, const struct courier_job *job)
     put_u32(b, job->flags);
     put_u8(b, job->dsn_ret);
     put_bytes(b, job->dsn_envid);
+    courier_put_endpoint(b, &job->client);
+    put_bytes(b, job->client_name);
+    put_bytes(b, job->helo);
+    put_bytes(b, job->ref);
 }
 
 bool
@@ -44,7 +73,7 @@ courier_get_job(struct slice payload, struct courier_job *job)
     struct decoder d = decoder_of(payload);
 
     job->id = get_u32(&d);
-    job->endpoint = courier_get_endpoint(&d);
+    job->to = get_destination(&d);
     job->reverse_path = get_bytes(&d);
     job->body_offset = get_u64(&d);
     job->body_bytes = get_u64(&d);
@@ -53,7 +82,11 @@ courier_get_job(struct slice payload, struct courier_job *job)
     job->flags = get_u32(&d);
     job->dsn_ret = get_u8(&d);
     job->dsn_envid = get_bytes(&d);
-    return decoder_done(&d);
+    job->client = courier_get_endpoint(&d);
+    job->client_name = get_bytes(&d);
+    job->helo = get_bytes(&d);
+    job->ref = get_bytes(&d);
+    return decoder_done(&d) && job->to.tls <= REGISTRY_TLS_VERIFY;
 }
 
 void
@@ -104,6 +137,7 @@ courier_put_done(struct buf *b, const struct courier_done *done)
     put_u8(b, done->mail_done);
     put_u8(b, done->timed_out);
     put_u8(b, done->damaged);
+    put_text(b, done->tls);
     put_text(b, done->text);
 }
 
@@ -119,6 +153,7 @@ courier_get_done(struct slice payload, struct courier_done *done)
     done->mail_done = get_u8(&d) != 0;
     done->timed_out = get_u8(&d) != 0;
     done->damaged = get_u8(&d) != 0;
+    get_text(&d, done->tls, sizeof done->tls);
     get_text(&d, done->text, sizeof done->text);
     return decoder_done(&d) && done->phase < SMTP_PHASE_COUNT;
 }

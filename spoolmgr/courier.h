@@ -19,6 +19,7 @@
 
 #include "base/config.h"
 #include "base/codec.h"
+#include "route/destination.h"
 #include "smtp/smtp_client.h"
 
 enum courier_message {
@@ -38,13 +39,16 @@ enum courier_message {
 
 struct courier_job { /* texts are borrowed */
     uint32_t id;
-    struct inet_endpoint endpoint;
+    struct destination to;
     struct slice reverse_path;
     uint64_t body_offset, body_bytes, body_check;
     uint8_t body;    /* enum smtp_body */
     uint32_t flags;  /* enum spool_flag */
     uint8_t dsn_ret; /* enum smtp_dsn_ret */
     struct slice dsn_envid;
+    /* For a destination that trusts us: who the client was. */
+    struct inet_endpoint client;
+    struct slice client_name, helo, ref;
 };
 
 struct courier_rcpt { /* texts are borrowed */
@@ -69,6 +73,7 @@ struct courier_done {
     bool mail_done;        /* MAIL was answered with 2xx */
     bool timed_out;
     bool damaged; /* the body does not match its checksum, or cannot be read */
+    char tls[16]; /* "TLSv1.3"; "": in the clear, or no connection */
     char text[SMTP_REPLY_TEXT_SIZE + 16]; /* why, for people */
 };
 
@@ -84,7 +89,8 @@ bool courier_get_result(struct decoder *d, struct courier_result *result);
 void courier_put_done(struct buf *b, const struct courier_done *done);
 bool courier_get_done(struct slice payload, struct courier_done *done);
 
+struct tls_client;
 /* The deliverer's process; returns its exit status. */
-int deliverer_run(const struct config *config, int keeper_fd);
+int deliverer_run(const struct config *config, struct tls_client *tls, int keeper_fd);
 
 #endif

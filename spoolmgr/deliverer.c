@@ -23,11 +23,15 @@
 #include "net/channel.h"
 #include "net/conn.h"
 #include "net/process.h"
+#include "route/destination_link.h"
+#include "smtp/smtp_command.h"
 #include "spool/spool_check.h"
 #include "spool/spool_record.h"
 
-#define IDLE_MS 5000          /* how long a connection waits for another message */
-#define MESSAGES_PER_LINK 100 /* then a fresh one: some servers count */
+#define IDLE_MS 5000                /* how long a connection waits for another message */
+#define MESSAGES_PER_LINK 100       /* then a fresh one: some servers count */
+#define LINK_AGE_MS (5 * 60 * 1000) /* then it is not used again */
+#define CLEAR_MS (5 * 60 * 1000)    /* in the clear behind a handshake that failed */
 #define PIECE_BYTES (64 * 1024)
 
 struct rcpt {
@@ -42,6 +46,7 @@ struct job {
     struct deliverer *deliverer;
     struct courier_job wanted;
     struct smtp_mail mail;
+    char client_name[INET_DOMAIN_SIZE], helo[SMTP_HELO_SIZE], ref[REF_SIZE];
     int fd; /* of the segment */
     struct buf prepend;
     struct rcpt *rcpts;
@@ -56,18 +61,29 @@ struct job {
 struct link {
     struct link *next;
     struct deliverer *deliverer;
-    struct inet_endpoint endpoint;
+    struct destination to;
     struct conn *conn;
     struct smtp_client *client;
     struct job *job;
     unsigned messages; /* begun on it */
     unsigned progress;
-    bool is_ready, is_dead, is_timed_out;
+    bool is_ready, is_secure, is_dead, is_timed_out;
+    int64_t made_at_ms;
+};
+
+/* A destination with policy `may` whose handshake failed: in the clear until then. */
+struct clear {
+    struct clear *next;
+    struct destination to;
+    int64_t until_ms;
 };
 
 struct deliverer {
     struct loop *loop;
     struct channel *channel;
+    struct tls_client *tls;
+    struct clear *clears;
+    bool source_alarmed;
     struct smtp_client_settings settings;
     int64_t connect_timeout_ms;
     struct job *jobs;
@@ -182,6 +198,8 @@ job_finish(struct job *job, enum smtp_phase phase, const char *text)
     job->done.id = job->wanted.id;
     job->done.phase = phase;
     job->done.mail_done = job->mail_done;
+    if (job->link != NULL && job->link->conn != NULL)
+        snprintf(job->done.tls, sizeof job->done.tls, "%s", conn_tls_version(job->link->conn));
     snprintf(job->done.text, sizeof job->done.text, "%s", text);
     tell_results(job);
     courier_put_done(packet(d), &job->done);
@@ -243,6 +261,55 @@ pump_content(struct job *job)
     }
 }
 
+/* --- TLS. */
+
+static struct clear *
+find_clear(struct deliverer *d, const struct destination *to)
+{
+    struct clear *clear = d->clears;
+
+    while (clear != NULL && !destination_shares_links(&clear->to, to))
+        clear = clear->next;
+    return clear;
+}
+
+static void
+note_clear(struct deliverer *d, const struct destination *to)
+{
+    struct clear *clear = find_clear(d, to);
+    char endpoint[INET_ENDPOINT_SIZE];
+
+    if (clear == NULL) {
+        clear = mem_alloc(sizeof *clear);
+        clear->to = *to;
+        clear->next = d->clears;
+        d->clears = clear;
+    }
+    clear->until_ms = loop_now_ms(d->loop) + CLEAR_MS;
+    log_line(LOG_LEVEL_WARN, NULL, "backend-tls-fallback",
+             "endpoint=%s effect=\"in the clear for %d s\"",
+             inet_endpoint_text(&to->endpoint, endpoint), CLEAR_MS / 1000);
+}
+
+static enum smtp_client_tls
+tls_wanted(struct link *link)
+{
+    struct clear *clear = find_clear(link->deliverer, &link->to);
+
+    switch (link->to.tls) {
+    case REGISTRY_TLS_NONE:
+        return SMTP_CLIENT_TLS_NONE;
+    case REGISTRY_TLS_MAY:
+        return clear != NULL && loop_now_ms(link->deliverer->loop) < clear->until_ms
+                   ? SMTP_CLIENT_TLS_NONE
+                   : SMTP_CLIENT_TLS_MAY;
+    case REGISTRY_TLS_ENCRYPT:
+    case REGISTRY_TLS_VERIFY:
+        break;
+    }
+    return SMTP_CLIENT_TLS_MUST;
+}
+
 /* --- The engine's events. */
 
 static void
@@ -287,6 +354,19 @@ sort_undecided(struct job *job)
     return count;
 }
 
+/* To a backend that trusts us; by which protocol it came is not in the envelope. */
+static void
+forward(struct job *job)
+{
+    struct smtp_xforward forward = {.client_name = job->client_name,
+                                    .client = job->wanted.client,
+                                    .helo = job->helo,
+                                    .ident = job->ref};
+
+    if (job->wanted.to.trusts_us)
+        smtp_client_xforward(job->link->client, &forward);
+}
+
 static void
 start_transaction(struct link *link)
 {
@@ -305,6 +385,7 @@ start_transaction(struct link *link)
     }
     job->mail.has_size = true;
     job->mail.size_bytes = job->wanted.body_bytes + buf_size(&job->prepend);
+    forward(job);
     smtp_client_mail(link->client, &job->mail);
     for (size_t i = 0; i < count; i++)
         smtp_client_rcpt(link->client, &job->rcpts[i].rcpt);
@@ -381,16 +462,61 @@ link_ended(struct link *link, enum smtp_phase phase, bool unknown, const char *t
     job_finish(job, phase, text);
 }
 
+/* Policy `may`: the handshake failed, or there was nothing inside. The job begins anew, in the
+ * clear. */
+static bool
+goes_on_in_clear(struct link *link, enum smtp_phase phase, const struct smtp_reply *reply)
+{
+    struct job *job = link->job;
+
+    if (link->to.tls != REGISTRY_TLS_MAY || reply->code != 0 || job == NULL ||
+        !(phase == SMTP_PHASE_STARTTLS || (phase == SMTP_PHASE_EHLO && link->is_secure)))
+        return false;
+    note_clear(link->deliverer, &link->to);
+    link->is_dead = true;
+    link->job = NULL;
+    job->link = NULL;
+    job_run(job);
+    return true;
+}
+
 static void
 on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply)
 {
-    char text[SMTP_REPLY_TEXT_SIZE + 16];
+    struct link *link = ctx;
+    const char *why = conn_tls_error(link->conn);
+    char text[SMTP_REPLY_TEXT_SIZE + 16], handshake[SMTP_REPLY_TEXT_SIZE + 16];
 
-    link_ended(ctx, phase, dot_sent, describe(reply, text, sizeof text));
+    if (goes_on_in_clear(link, phase, reply))
+        return;
+    describe(reply, text, sizeof text);
+    if (phase == SMTP_PHASE_STARTTLS && reply->code == 0) {
+        snprintf(handshake, sizeof handshake, "TLS: %.200s", why[0] ? why : reply->text);
+        link_ended(link, phase, dot_sent, handshake);
+    } else
+        link_ended(link, phase, dot_sent, text);
+}
+
+static void
+on_starttls(void *ctx)
+{
+    struct link *link = ctx;
+    SSL *ssl = tls_client_ssl(link->deliverer->tls, destination_policy(&link->to),
+                              destination_name(&link->to), &link->to.endpoint);
+    size_t octets = smtp_client_injected_bytes(link->client) +
+                    conn_start_tls(link->conn, ssl, smtp_client_timeout_ms(link->client));
+    char endpoint[INET_ENDPOINT_SIZE];
+
+    if (octets > 0)
+        log_line(LOG_LEVEL_WARN, NULL, "backend-injects",
+                 "endpoint=%s octets=%zu effect=\"thrown away: it stood in plain text behind the "
+                 "220 to STARTTLS\"",
+                 inet_endpoint_text(&link->to.endpoint, endpoint), octets);
 }
 
 static const struct smtp_client_ops engine_ops = {
     .on_ready = on_ready,
+    .on_starttls = on_starttls,
     .on_reply = on_reply,
     .on_want_content = on_want_content,
     .on_end = on_end,
@@ -457,6 +583,7 @@ on_connected(struct link *link)
 {
     link->client =
         smtp_client_new(&link->deliverer->settings, &engine_ops, link, conn_output(link->conn));
+    smtp_client_set_tls(link->client, tls_wanted(link));
     link_settle(link);
     if (link->client != NULL && !link->is_dead)
         link_deadline(link, true);
@@ -521,17 +648,21 @@ on_conn(void *ctx, enum conn_event event)
         on_deadline(link);
         break;
     case CONN_TLS_READY:
+        link->is_secure = true;
+        smtp_client_tls_started(link->client);
+        link_settle(link);
         break;
     }
 }
 
 static struct link *
-idle_link(struct deliverer *d, const struct inet_endpoint *endpoint)
+idle_link(struct deliverer *d, const struct destination *to)
 {
     for (struct link *link = d->links; link != NULL; link = link->next) {
         if (!link->is_dead && link->is_ready && link->job == NULL &&
             link->messages < MESSAGES_PER_LINK && smtp_client_is_idle(link->client) &&
-            inet_endpoint_equal(&link->endpoint, endpoint))
+            loop_now_ms(d->loop) - link->made_at_ms < LINK_AGE_MS &&
+            destination_shares_links(&link->to, to))
             return link;
     }
     return NULL;
@@ -545,15 +676,37 @@ cannot_connect(struct job *job, const char *why)
     job_finish(job, SMTP_PHASE_CONNECT, why);
 }
 
+/* From the source that was asked for, or, if that cannot be, from any. */
+static int
+begin_connect(struct link *link)
+{
+    struct deliverer *d = link->deliverer;
+    struct inet_endpoint source = destination_source(&link->to);
+    char from[INET_ENDPOINT_SIZE];
+    int rc = conn_connect(d->loop, &link->to.endpoint, &source, d->connect_timeout_ms, on_conn,
+                          link, &link->conn);
+
+    if (rc == 0 || source.family == 0 || (errno != EADDRNOTAVAIL && errno != EINVAL))
+        return rc;
+    if (!d->source_alarmed)
+        log_line(LOG_LEVEL_ALARM, NULL, "source-address-unusable",
+                 "source=%s why=\"%s\" effect=\"connections are made from the address that the "
+                 "system chooses\"",
+                 inet_address_text(&source, from), strerror(errno));
+    d->source_alarmed = true;
+    return conn_connect(d->loop, &link->to.endpoint, NULL, d->connect_timeout_ms, on_conn, link,
+                        &link->conn);
+}
+
 static void
 job_connect(struct job *job)
 {
     struct deliverer *d = job->deliverer;
     struct link *link = mem_alloc(sizeof *link);
 
-    *link = (struct link){.deliverer = d, .endpoint = job->wanted.endpoint, .job = job};
-    if (conn_connect(d->loop, &link->endpoint, NULL, d->connect_timeout_ms, on_conn, link,
-                     &link->conn) != 0) {
+    *link = (struct link){
+        .deliverer = d, .to = job->wanted.to, .job = job, .made_at_ms = loop_now_ms(d->loop)};
+    if (begin_connect(link) != 0) {
         free(link);
         cannot_connect(job, strerror(errno));
         return;
@@ -567,7 +720,7 @@ job_connect(struct job *job)
 static void
 job_run(struct job *job)
 {
-    struct link *link = job->is_running ? NULL : idle_link(job->deliverer, &job->wanted.endpoint);
+    struct link *link = job->is_running ? NULL : idle_link(job->deliverer, &job->wanted.to);
 
     job->is_running = false;
     if (link == NULL) {
@@ -600,6 +753,18 @@ take_mail(struct smtp_mail *mail, const struct courier_job *wanted)
     (void)slice_to_text(wanted->dsn_envid, mail->dsn_envid, sizeof mail->dsn_envid);
 }
 
+/* One that does not fit whole is not told. */
+static void
+take_client(struct job *job)
+{
+    if (!slice_to_text(job->wanted.client_name, job->client_name, sizeof job->client_name))
+        job->client_name[0] = '\0';
+    if (!slice_to_text(job->wanted.helo, job->helo, sizeof job->helo))
+        job->helo[0] = '\0';
+    if (!slice_to_text(job->wanted.ref, job->ref, sizeof job->ref))
+        job->ref[0] = '\0';
+}
+
 static void
 take_job(struct deliverer *d, struct slice payload, int fd)
 {
@@ -609,7 +774,10 @@ take_job(struct deliverer *d, struct slice payload, int fd)
     job->deliverer = d;
     job->fd = fd;
     take_mail(&job->mail, &job->wanted);
-    job->wanted.reverse_path = job->wanted.dsn_envid = (struct slice){"", 0}; /* of the packet */
+    take_client(job);
+    /* Texts of the packet. */
+    job->wanted.reverse_path = job->wanted.dsn_envid = job->wanted.client_name = job->wanted.helo =
+        job->wanted.ref = (struct slice){"", 0};
     buf_init(&job->prepend, 0);
     job->check = spool_check_new();
     job->next = d->jobs;
@@ -682,9 +850,10 @@ on_keeper_gone(void *ctx)
 }
 
 int
-deliverer_run(const struct config *config, int keeper_fd)
+deliverer_run(const struct config *config, struct tls_client *tls, int keeper_fd)
 {
     struct deliverer d = {
+        .tls = tls,
         .settings =
             {
                 .hostname = config->hostname,

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "net/channel.h"
 #include "net/process.h"
+#include "net/tls_client.h"
 
 #define RESTART_MIN_MS 100
 #define RESTART_MAX_MS 10000
@@ -41,6 +42,7 @@ struct deliverer_child {
 
 struct fleet {
     struct keeper *keeper;
+    struct tls_client *tls; /* of the deliverers, made before they are */
     struct deliverer_child *children;
     unsigned count;
     struct buf packet;
@@ -175,7 +177,7 @@ child_start(struct deliverer_child *child)
         return;
     }
     if (child->pid == 0)
-        _exit(deliverer_run(k->config, fd));
+        _exit(deliverer_run(k->config, child->fleet->tls, fd));
     child->channel = channel_open(k->loop, fd, on_message, on_gone, child);
     child->pinged_at_ms = 0;
 }
@@ -228,6 +230,22 @@ on_look(void *ctx)
         child_look(&fleet->children[i], now_ms, we_slept);
 }
 
+/* A file that cannot be read is no reason to let all mail wait. */
+static void
+load_authorities(struct fleet *fleet)
+{
+    const char *file = fleet->keeper->config->backend_ca_file;
+    struct buf problems;
+
+    buf_init(&problems, 0);
+    if (tls_client_new(file, &problems, &fleet->tls) != 0)
+        log_line(LOG_LEVEL_ALARM, NULL, "backend-ca-unusable",
+                 "file=%s effect=\"the system's store is used\"", file);
+    if (fleet->tls == NULL)
+        CHECK(tls_client_new("", &problems, &fleet->tls) == 0);
+    buf_fini(&problems);
+}
+
 struct fleet *
 fleet_new(struct keeper *k, unsigned count)
 {
@@ -237,6 +255,7 @@ fleet_new(struct keeper *k, unsigned count)
     fleet->count = count ? count : 1;
     fleet->children = mem_alloc(fleet->count * sizeof(*fleet->children));
     buf_init(&fleet->packet, 0);
+    load_authorities(fleet);
     for (unsigned i = 0; i < fleet->count; i++) {
         struct deliverer_child *child = &fleet->children[i];
 
@@ -300,6 +319,7 @@ fleet_free(struct fleet **fleet)
     }
     see_off(f);
     buf_fini(&f->packet);
+    tls_client_free(&f->tls);
     free(f->children);
     free(f);
     *fleet = NULL;
@@ -350,11 +370,12 @@ static int
 send_job(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a, int fd)
 {
     const struct spool_message *m = a->mail->message;
+    char ref[REF_SIZE];
 
     buf_clear(&fleet->packet);
     courier_put_job(&fleet->packet, &(struct courier_job){
                                         .id = a->id,
-                                        .endpoint = a->endpoint->address,
+                                        .to = a->destination,
                                         .reverse_path = slice_of(m->envelope.reverse_path),
                                         .body_offset = m->body_offset,
                                         .body_bytes = m->body_bytes,
@@ -363,6 +384,10 @@ send_job(struct fleet *fleet, struct deliverer_child *child, const struct attemp
                                         .flags = m->envelope.flags,
                                         .dsn_ret = m->envelope.dsn_ret,
                                         .dsn_envid = slice_of(m->envelope.dsn_envid),
+                                        .client = m->envelope.client,
+                                        .client_name = slice_of(m->envelope.client_name),
+                                        .helo = slice_of(m->envelope.helo),
+                                        .ref = slice_of(ref_text(m->envelope.ref, ref)),
                                     });
     return send_packet(fleet, child, COURIER_JOB, fd);
 }

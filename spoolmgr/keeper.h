@@ -68,6 +68,7 @@ struct attempt {
     int64_t started_at_ms;
     bool was_down; /* a probe */
     bool reached;  /* EHLO was answered */
+    bool stands;   /* its connection does, in the shared table */
     bool has_slot; /* of its endpoint's, in the shared table that is there now */
     bool offered, dot_sent;
     uint64_t offered_seq; /* durable once the store has synced so far */

@@ -12,7 +12,7 @@ allowed() {
     lib/registry) echo base registry ;;
     lib/dns) echo base net dns ;;
     lib/route) echo base net registry dns route ;;
-    lib/state) echo base net state ;;
+    lib/state) echo base net smtp state ;;
     lib/db) echo base net db ;;
     lib/probe) echo base net smtp state probe ;;
     relayd) echo base net smtp spool registry dns route state db probe relayd ;;

@@ -92,6 +92,23 @@ say_unresolved(struct destination_walk *w, const struct registry_backend *b, con
 
 /* --- Items. */
 
+/* Its own, or the node's, if it is of the endpoint's kind.  A backend by address whose own is of
+ * the other kind keeps it: who connects says so.  A name has addresses of both kinds. */
+static struct inet_endpoint
+source_for(const struct registry_backend *b, const struct inet_endpoint *node)
+{
+    struct inet_endpoint source = {.family = 0};
+
+    if (b->source.family == b->endpoint.family)
+        source = b->source;
+    else if (node->family == b->endpoint.family)
+        source = *node;
+    else if (b->host[0] == '\0')
+        source = b->source;
+    source.port = 0;
+    return source;
+}
+
 static struct destination *
 add_item(struct destination_walk *w, const struct registry_backend *b)
 {
@@ -105,7 +122,7 @@ add_item(struct destination_walk *w, const struct registry_backend *b)
     d = &w->items[w->item_count++];
     *d = (struct destination){
         .endpoint = b->endpoint,
-        .source = b->source.family ? b->source : config->source_address,
+        .source = source_for(b, &config->source_address),
         .tls = b->tls,
         .max_connections = b->max_connections ? b->max_connections : config->backend_connections,
         .customer_id = b->customer_id,
@@ -114,9 +131,6 @@ add_item(struct destination_walk *w, const struct registry_backend *b)
         .trusts_us = b->trusts_us,
         .held = b->held,
     };
-    d->source.port = 0;
-    if (d->source.family != d->endpoint.family)
-        d->source = (struct inet_endpoint){0}; /* of the other kind: of no use to this one */
     snprintf(d->tls_name, sizeof d->tls_name, "%s", b->tls_name[0] ? b->tls_name : b->host);
     snprintf(d->host, sizeof d->host, "%s", b->host);
     return d;

@@ -37,6 +37,8 @@ smtp_capabilities_take(struct smtp_capabilities *caps, struct slice line)
             *words[i].flag = true;
     if (slice_equal_nocase(word, SLICE("SIZE")))
         take_size(caps, slice_trim(rest));
+    if (slice_equal_nocase(word, SLICE("XFORWARD")))
+        caps->xforward = smtp_xforward_offered(rest);
 }
 
 /* The parsers of path and parameters have seen to it; this is the last guard. A quoted local part
@@ -115,4 +117,11 @@ smtp_capabilities_lack_utf8(const struct smtp_capabilities *caps, const struct s
     if (caps->smtputf8)
         return false;
     return mail->path.needs_smtputf8 || (to != NULL && to->needs_smtputf8);
+}
+
+bool
+smtp_capabilities_lack_size(const struct smtp_capabilities *caps, const struct smtp_mail *mail)
+{
+    return caps->has_size && caps->size_max_bytes > 0 && mail->has_size &&
+           mail->size_bytes > caps->size_max_bytes;
 }

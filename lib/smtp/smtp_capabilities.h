@@ -8,11 +8,13 @@
 
 #include "base/buf.h"
 #include "smtp/smtp_path.h"
+#include "smtp/smtp_xforward.h"
 
 struct smtp_capabilities { /* of the last EHLO */
     bool esmtp, pipelining, eightbitmime, smtputf8, dsn, starttls, enhanced;
     bool has_size;
     uint64_t size_max_bytes; /* 0 with has_size: no fixed maximum (RFC 1870 4) */
+    unsigned xforward;       /* bits of enum smtp_xforward_attribute; 0: not offered */
 };
 
 /* One line of the reply to EHLO behind its first, without the code; what is not known says nothing
@@ -31,5 +33,8 @@ void smtp_capabilities_write_rcpt(const struct smtp_capabilities *caps,
  * (RFC 6531 3.2: such a mail must not be sent to it). */
 bool smtp_capabilities_lack_utf8(const struct smtp_capabilities *caps, const struct smtp_mail *mail,
                                  const struct smtp_path *to);
+/* The size that the sender has announced (SIZE=) is more than the peer takes. */
+bool smtp_capabilities_lack_size(const struct smtp_capabilities *caps,
+                                 const struct smtp_mail *mail);
 
 #endif

@@ -8,7 +8,7 @@
 
 #define BIT(phase) (1u << SMTP_PHASE_##phase)
 #define ALL ((1u << SMTP_PHASE_COUNT) - 1)
-#define HANDSHAKE (BIT(BANNER) | BIT(EHLO) | BIT(HELO) | BIT(STARTTLS))
+#define HANDSHAKE (BIT(BANNER) | BIT(EHLO) | BIT(HELO) | BIT(STARTTLS) | BIT(XFORWARD))
 #define MESSAGE (BIT(MAIL) | BIT(RCPT) | BIT(DATA) | BIT(DOT))
 
 struct class_row {

@@ -61,6 +61,7 @@ struct smtp_client {
 
     unsigned rcpt_queued, rcpt_answered;
     unsigned rcpt_taken;        /* answered 2xx, whatever became of MAIL */
+    bool is_forwarded;          /* XFORWARD is queued, MAIL follows */
     bool data_queued, is_reset; /* of this transaction */
     bool mail_refused;          /* then `refusal` answers for RCPT and DATA too */
     struct smtp_reply refusal;
@@ -338,6 +339,15 @@ on_starttls(struct smtp_client *client, enum smtp_class class, const struct smtp
         become_ready(client);
 }
 
+/* The transaction goes on as it is; 421 has ended it before. */
+static void
+on_xforward(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    (void)reply;
+    if (class != SMTP_CLASS_OK)
+        client->caps.xforward = 0;
+}
+
 static void
 on_mail(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
 {
@@ -460,6 +470,7 @@ static const struct row rows[SMTP_PHASE_COUNT] = {
     [SMTP_PHASE_EHLO] = {TIMEOUT(command), true, send_ehlo, on_ehlo},
     [SMTP_PHASE_HELO] = {TIMEOUT(command), true, send_helo, on_helo},
     [SMTP_PHASE_STARTTLS] = {TIMEOUT(command), true, send_starttls, on_starttls},
+    [SMTP_PHASE_XFORWARD] = {TIMEOUT(command), false, send_line, on_xforward},
     [SMTP_PHASE_MAIL] = {TIMEOUT(command), false, send_line, on_mail},
     [SMTP_PHASE_RCPT] = {TIMEOUT(command), false, send_line, on_rcpt},
     [SMTP_PHASE_DATA] = {TIMEOUT(data), true, send_data, on_data},
@@ -705,11 +716,31 @@ smtp_client_injected_bytes(const struct smtp_client *client)
 }
 
 void
+smtp_client_xforward(struct smtp_client *client, const struct smtp_xforward *xforward)
+{
+    unsigned count;
+
+    if (client->state == ENDED)
+        return;
+    CHECK(smtp_client_is_idle(client));
+    count = smtp_xforward_write(xforward, client->caps.xforward, &client->lines);
+    if (count == 0)
+        return;
+    client->is_forwarded = true;
+    client->is_reset = false;
+    set_state(client, OPEN);
+    while (count-- > 0)
+        enqueue(client, SMTP_PHASE_XFORWARD);
+    pump(client);
+}
+
+void
 smtp_client_mail(struct smtp_client *client, const struct smtp_mail *mail)
 {
     if (client->state == ENDED)
         return;
-    CHECK(smtp_client_is_idle(client));
+    CHECK(client->is_forwarded || smtp_client_is_idle(client));
+    client->is_forwarded = false;
     client->rcpt_queued = client->rcpt_answered = client->rcpt_taken = 0;
     client->data_queued = client->is_reset = client->mail_refused = false;
     set_state(client, OPEN);
@@ -769,6 +800,7 @@ smtp_client_reset(struct smtp_client *client)
         return;
     CHECK(client->state == OPEN || client->state == EMPTY);
     client->is_reset = true;
+    client->is_forwarded = false;
     drop_unsent(client);
     enqueue(client, SMTP_PHASE_RSET);
     pump(client);
@@ -811,7 +843,8 @@ unsent_lines(const struct smtp_client *client)
     for (unsigned i = client->sent; i != client->queued; i++) {
         enum smtp_phase phase = phase_at(client, i);
 
-        count += phase == SMTP_PHASE_MAIL || phase == SMTP_PHASE_RCPT;
+        count +=
+            phase == SMTP_PHASE_XFORWARD || phase == SMTP_PHASE_MAIL || phase == SMTP_PHASE_RCPT;
     }
     return count;
 }

@@ -41,6 +41,7 @@ enum smtp_phase {
     SMTP_PHASE_EHLO,
     SMTP_PHASE_HELO,
     SMTP_PHASE_STARTTLS, /* the command, and the handshake behind it */
+    SMTP_PHASE_XFORWARD, /* no event is given: what is answered to it harms nothing */
     SMTP_PHASE_MAIL,
     SMTP_PHASE_RCPT,
     SMTP_PHASE_DATA,
@@ -118,8 +119,12 @@ void smtp_client_timeout(struct smtp_client *client); /* the deadline passed: as
 int64_t smtp_client_timeout_ms(const struct smtp_client *client);
 unsigned smtp_client_progress(const struct smtp_client *client);
 
+/* Permitted when idle, and only just before smtp_client_mail: who the client of this transaction
+ * is, for a peer that trusts us, as far as it has offered to hear it.  A peer that refuses it is
+ * not told again on this connection. */
+void smtp_client_xforward(struct smtp_client *client, const struct smtp_xforward *xforward);
 /* MAIL with the parameters that were given and that the peer offers (smtp_capabilities.h).
- * Permitted only when idle. */
+ * Permitted only when idle, or behind smtp_client_xforward. */
 void smtp_client_mail(struct smtp_client *client, const struct smtp_mail *mail);
 /* Sent at once if the peer offers PIPELINING, else when its turn has come. At most 1,000 a
  * transaction. */

@@ -22,7 +22,7 @@
 #include "state/shared_use.h"
 
 #define SHARED_MAGIC "PSTNSHRD"
-#define SHARED_LAYOUT 5
+#define SHARED_LAYOUT 6
 #define SHARED_HEALTH_MAX 1024 /* endpoints; a power of two */
 #define SHARED_USE_MAX 8192    /* customers with mail on one day */
 #define SHARED_SLOTS_MAX 1024  /* endpoints to which one worker holds connections */
@@ -92,6 +92,13 @@ struct shared_clients {
     _Alignas(4096) _Atomic uint64_t rows[SHARED_CLIENT_ROWS][SHARED_PLACES];
 };
 
+/* Of one endpoint: connections of this worker. */
+struct shared_slots {
+    _Atomic uint64_t key; /* 0: empty */
+    _Atomic uint32_t taken, standing, wanted;
+    _Atomic uint64_t crowd; /* until when (seconds 40) no more than so many (24) */
+};
+
 struct shared_column {
     _Alignas(64) _Atomic int32_t pid; /* 0: nobody's; its connection slots do not count */
     _Atomic int64_t stamped_at_ms;
@@ -102,8 +109,7 @@ struct shared_column {
     _Atomic uint64_t counters[SHARED_COUNTER_COUNT];
     struct shared_inflight inflight[SHARED_INFLIGHT_MAX];
     /* Written by the column's owner alone, read by all. */
-    _Alignas(64) _Atomic uint64_t slot_keys[SHARED_SLOTS_MAX];
-    _Atomic uint32_t slot_counts[SHARED_SLOTS_MAX];
+    _Alignas(64) struct shared_slots slots[SHARED_SLOTS_MAX];
 };
 
 struct shared_memory {

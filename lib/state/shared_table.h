@@ -186,6 +186,26 @@ bool shared_slot_take(struct shared_table *table, unsigned slot,
 void shared_slot_give(struct shared_table *table, unsigned slot,
                       const struct inet_endpoint *endpoint);
 uint32_t shared_slot_count(const struct shared_table *table, const struct inet_endpoint *endpoint);
+/* Of a slot that is taken: its connection is made and greeted; before it is given back, no more. */
+void shared_slot_stands(struct shared_table *table, unsigned slot,
+                        const struct inet_endpoint *endpoint, bool stands);
+uint32_t shared_slot_standing(const struct shared_table *table,
+                              const struct inet_endpoint *endpoint);
+/* So many of this worker's users wait for a connection; 0: nobody does (any more). */
+void shared_slot_want(struct shared_table *table, unsigned slot,
+                      const struct inet_endpoint *endpoint, uint32_t count);
+struct shared_slot_share {
+    uint32_t wanted; /* by other workers */
+    bool is_full;    /* all are taken */
+    uint32_t slots;  /* what this one may have meanwhile; the limit if nobody else wants any */
+    bool is_too_few; /* the limit is below the number of those who have or want some: by turns */
+};
+struct shared_slot_share shared_slot_share(const struct shared_table *table, unsigned slot,
+                                           const struct inet_endpoint *endpoint, uint32_t limit);
+/* The backend has refused a further connection while others stand: for so long nobody opens more
+ * than stand now.  0: what this worker has said of it is over. */
+void shared_slot_crowded(struct shared_table *table, unsigned slot,
+                         const struct inet_endpoint *endpoint, int64_t for_ms);
 
 /* --- Hourly windows: how many connections a customer (or a customer's client) has had in the
  * minute that runs and the 60 whole minutes before it.  Exact over all processes: never more than

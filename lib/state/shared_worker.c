@@ -102,8 +102,13 @@ shared_worker_clear(struct shared_table *table, unsigned slot,
     for (unsigned i = 0; i < SHARED_INFLIGHT_MAX; i++)
         clear_inflight(&column->inflight[i], each, ctx);
     for (unsigned i = 0; i < SHARED_SLOTS_MAX; i++) {
-        atomic_store(&column->slot_counts[i], 0);
-        atomic_store(&column->slot_keys[i], 0);
+        struct shared_slots *slots = &column->slots[i];
+
+        atomic_store(&slots->taken, 0);
+        atomic_store(&slots->standing, 0);
+        atomic_store(&slots->wanted, 0);
+        atomic_store(&slots->crowd, 0);
+        atomic_store(&slots->key, 0);
     }
     shared_clients_clear(table, slot);
     atomic_store(&column->message, 0);
@@ -138,84 +143,4 @@ shared_counter_word(enum shared_counter counter)
 {
     CHECK((unsigned)counter < SHARED_COUNTER_COUNT);
     return counter_words[counter];
-}
-
-/* --- Connection slots. */
-
-/* The place of `key`; with `claim` (the owner only) a place for it if it has none, one that counts
- * nothing.  NULL: none. */
-static _Atomic uint32_t *
-find_slot_count(struct shared_column *column, uint64_t key, bool claim)
-{
-    unsigned vacant = SHARED_SLOTS_MAX;
-
-    for (unsigned i = 0; i < SHARED_SLOTS_MAX; i++) {
-        unsigned at = (unsigned)(key + i) % SHARED_SLOTS_MAX;
-        uint64_t there = atomic_load(&column->slot_keys[at]);
-
-        if (there == key)
-            return &column->slot_counts[at];
-        if (vacant == SHARED_SLOTS_MAX && atomic_load(&column->slot_counts[at]) == 0)
-            vacant = at;
-        if (there == 0)
-            break;
-    }
-    if (!claim || vacant == SHARED_SLOTS_MAX)
-        return NULL;
-    atomic_store(&column->slot_keys[vacant], key);
-    return &column->slot_counts[vacant];
-}
-
-static uint64_t
-sum_slots(const struct shared_table *table, uint64_t key)
-{
-    uint64_t sum = 0;
-
-    for (unsigned slot = 0; slot < SHARED_WORKERS_MAX; slot++) {
-        struct shared_column *column = shared_column_of(table, slot);
-        _Atomic uint32_t *count;
-
-        if (atomic_load(&column->pid) == 0)
-            continue;
-        count = find_slot_count(column, key, false);
-        sum += count ? atomic_load(count) : 0;
-    }
-    return sum;
-}
-
-/* Two that race for the last slot can both step back; trying again a few times settles it. */
-#define SLOT_TRIES 4
-
-bool
-shared_slot_take(struct shared_table *table, unsigned slot, const struct inet_endpoint *endpoint,
-                 uint32_t limit)
-{
-    uint64_t key = shared_endpoint_key(table, endpoint);
-    _Atomic uint32_t *mine = find_slot_count(shared_column_of(table, slot), key, true);
-
-    for (unsigned i = 0; mine != NULL && i < SLOT_TRIES; i++) {
-        if (sum_slots(table, key) >= limit)
-            return false;
-        atomic_fetch_add(mine, 1);
-        if (sum_slots(table, key) <= limit)
-            return true;
-        atomic_fetch_sub(mine, 1);
-    }
-    return false;
-}
-
-void
-shared_slot_give(struct shared_table *table, unsigned slot, const struct inet_endpoint *endpoint)
-{
-    _Atomic uint32_t *mine =
-        find_slot_count(shared_column_of(table, slot), shared_endpoint_key(table, endpoint), false);
-
-    CHECK(mine != NULL && atomic_load(mine) > 0);
-    atomic_fetch_sub(mine, 1);
-}
-
-uint32_t
-shared_slot_count(const struct shared_table *table, const struct inet_endpoint *endpoint)
-{
-    return (uint32_t)sum_slots(table, shared_endpoint_key(table, endpoint));
 }

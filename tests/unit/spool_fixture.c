@@ -212,13 +212,10 @@ on_want_segment(void *ctx, uint64_t size_bytes, uint32_t ticket)
         return;
     if (parent->segment_bytes != 0 && size_bytes == SPOOL_SEGMENT_BYTES)
         size_bytes = parent->segment_bytes;
-    if (!parent->refuse) { /* an id is used once, also by one that failed: it is sealed all the same
-                            */
-        parent->next_number++;
+    if (!parent->refuse)
         rc = spool_segment_create(parent->io, parent->dir_fd, id, size_bytes, parent->process, &fd,
                                   key);
-    }
-    CHECK(rc == ERR_OK || fd < 0);
+    parent->next_number += rc == ERR_OK;
     spool_writer_give(parent->writer, ticket, fd, id, key, size_bytes);
 }
 
