@@ -11,14 +11,23 @@
 
 static const char *const tls_words[] = {"none", "may", "encrypt", "verify", NULL};
 
+static const char *const yes_words[] = {"yes", "no", NULL};
+
 static const struct field fields[] = {
     {"priority", "priority", "integer", field_check_number, 0, 65535, NULL},
+    {"weight", "weight", "integer", field_check_number, 1, 65535, NULL},
+    {"source-address", "source_address", "inet", field_check_address, 0, 0, NULL},
+    {"tls-name", "tls_name", "text", field_check_host, 0, 0, NULL},
+    {"xforward", "xforward", "boolean", field_check_word, 0, 0, yes_words},
     {"tls", "tls", "text", field_check_word, 0, 0, tls_words},
     {"max-connections", "max_connections", "integer", field_check_limit, 1, 10000, NULL},
     {0},
 };
 
 static const struct field address_field = {"address", "address", "inet", NULL, 0, 0, NULL};
+static const struct field host_field = {"address", "host", "text", NULL, 0, 0, NULL};
+static const struct field lookup_field = {"mx", "lookup", "text", NULL, 0, 0, NULL};
+static const struct field domain_field = {"domain", "domain", "text", NULL, 0, 0, NULL};
 static const struct field port_field = {"address", "port", "integer", NULL, 0, 0, NULL};
 
 static void
@@ -32,19 +41,52 @@ add_value(struct field_values *values, const struct field *field, const char *te
     values->params[n] = text ? values->texts[n] : NULL;
 }
 
+/* Of the two columns the other one is emptied; what a name is asked for goes with it. */
 static enum command_status
-add_endpoint(struct field_values *values, const char *text)
+add_endpoint(struct call *call, struct field_values *values, const char *text)
 {
-    char address[INET_ENDPOINT_SIZE], port[8];
+    bool is_mx = call_value(call, "mx") != NULL;
+    char address[INET_ENDPOINT_SIZE], host[INET_DOMAIN_SIZE], port[8];
     struct inet_endpoint endpoint;
-    enum command_status status = field_endpoint(text, &endpoint);
+    enum command_status status = field_endpoint(text, &endpoint, host);
 
     if (status != COMMAND_DONE)
         return status;
+    if (is_mx && host[0] == '\0')
+        return call_usage("--mx asks for the MX records of a name, and \"%s\" is an address", text);
     snprintf(port, sizeof port, "%u", endpoint.port);
-    add_value(values, &address_field, inet_address_text(&endpoint, address));
+    add_value(values, &address_field, host[0] ? NULL : inet_address_text(&endpoint, address));
+    add_value(values, &host_field, host[0] ? host : NULL);
     add_value(values, &port_field, port);
+    add_value(values, &lookup_field, is_mx ? "mx" : "address");
     return COMMAND_DONE;
+}
+
+/* Which of the customer's domains it is for. */
+static enum command_status
+add_domain(struct call *call, const char *customer_id, struct field_values *values)
+{
+    const char *text = call_value(call, "domain");
+    char domain[FIELD_DOMAIN_SIZE];
+    const char *params[] = {domain, customer_id};
+    PGresult *result;
+    enum command_status status = text ? field_domain_name(text, domain) : COMMAND_DONE;
+
+    if (text == NULL || status != COMMAND_DONE)
+        return status;
+    status = database_query(
+        call, "SELECT FROM postern.domains WHERE name = $1 AND customer_id = $2::integer", 2,
+        params, &result);
+    if (status != COMMAND_DONE)
+        return status;
+    if (PQntuples(result) == 0) {
+        call_complain("--domain: the customer has no domain %s; `relayctl domain list` shows all",
+                      domain);
+        status = COMMAND_NOTHING;
+    } else
+        add_value(values, &domain_field, domain);
+    PQclear(result);
+    return status;
 }
 
 static enum command_status
@@ -60,7 +102,7 @@ insert(struct call *call, const char *customer, const char *id, const struct fie
                                            1, keys, values);
 
     if (database_failed_with(result, "23505")) {
-        call_complain("customer %s has a backend with this address and port already; `relayctl "
+        call_complain("customer %s has this backend already; `relayctl "
                       "backend list --customer %s` shows them",
                       customer, customer);
         status = COMMAND_FAILED;
@@ -89,12 +131,14 @@ backend_add(struct call *call)
     if (status == COMMAND_DONE)
         status = field_read(call, fields, &values);
     if (status == COMMAND_DONE)
-        status = add_endpoint(&values, call->line.operands[0]);
+        status = add_endpoint(call, &values, call->line.operands[0]);
     if (status == COMMAND_DONE)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)
         return status;
     status = registry_row_customer(call, customer, id);
+    if (status == COMMAND_DONE)
+        status = add_domain(call, id, &values);
     if (status == COMMAND_DONE)
         status = insert(call, customer, id, &values, name);
     status = database_end(call, status);
@@ -162,9 +206,12 @@ backend_set(struct call *call)
     enum command_status status = field_read(call, fields, &values);
 
     if (status == COMMAND_DONE && address)
-        status = add_endpoint(&values, address);
+        status = add_endpoint(call, &values, address);
     if (status != COMMAND_DONE)
         return status;
+    if (address == NULL && call_value(call, "mx"))
+        return call_usage("--mx goes with --address NAME, for example: relayctl backend set acme/1 "
+                          "--address acme.example --mx");
     if (values.count == 0)
         return call_usage("nothing to set; for example: %s", call->line.command->example);
     return change(call, &values, "changed");
@@ -232,7 +279,9 @@ backend_release(struct call *call)
 
 #define BACKEND_COLUMNS                                                                         \
     "c.name, b.number, host(b.address), b.port, b.priority, b.max_connections, b.tls, b.held, " \
-    "b.held_reason, " DATABASE_MS("b.created_at")
+    "b.held_reason, " DATABASE_MS(                                                              \
+        "b.created_at") ", b.host, b.lookup, b.weight, "                                        \
+                        "host(b.source_address), b.tls_name, b.xforward, b.domain"
 #define BACKEND_FROM " FROM postern.backends b JOIN postern.customers c ON c.id = b.customer_id "
 
 static const struct printer_column show_columns[] = {
@@ -245,6 +294,13 @@ static const struct printer_column show_columns[] = {
     {"tls", "TLS", PRINTER_LEFT},
     {"held", "Held", PRINTER_LEFT},
     {"held_reason", "Reason", PRINTER_LEFT},
+    {"domain", "For domain", PRINTER_LEFT},
+    {"host", "Host", PRINTER_LEFT},
+    {"lookup", "Looked up", PRINTER_LEFT},
+    {"weight", "Weight", PRINTER_LEFT},
+    {"source_address", "From address", PRINTER_LEFT},
+    {"tls_name", "Certificate's name", PRINTER_LEFT},
+    {"xforward", "XFORWARD", PRINTER_LEFT},
     BACKEND_HEALTH_COLUMNS("Health", "Since", "Because", "Next probe"),
     {"created_at", "Created", PRINTER_LEFT},
 };
@@ -273,6 +329,19 @@ print_health(struct printer *p, const struct call *call, const struct shared_tab
 {
     backend_health_print(p, call, table, database_text(r, row, 2), database_number(r, row, 3),
                          database_bool(r, row, 7));
+}
+
+/* Columns of BACKEND_COLUMNS from the tenth on. */
+static void
+print_routing(struct printer *p, const PGresult *r, int row)
+{
+    printer_text(p, database_text(r, row, 16));
+    printer_text(p, database_text(r, row, 10));
+    printer_text(p, database_text(r, row, 11));
+    printer_number(p, database_number(r, row, 12));
+    printer_text(p, database_text(r, row, 13));
+    printer_text(p, database_text(r, row, 14));
+    printer_bool(p, database_bool(r, row, 15));
 }
 
 enum command_status
@@ -304,6 +373,7 @@ backend_show(struct call *call)
         printer_text(p, database_text(result, row, 6));
         printer_bool(p, database_bool(result, row, 7));
         printer_text(p, database_text(result, row, 8));
+        print_routing(p, result, row);
         print_health(p, call, table, result, row);
         printer_time(p, database_number(result, row, 9));
     }
@@ -316,9 +386,12 @@ backend_show(struct call *call)
 
 static const struct printer_column list_columns[] = {
     {"name", "BACKEND", PRINTER_LEFT},
+    {"domain", "DOMAIN", PRINTER_LEFT},
     {"address", "ADDRESS", PRINTER_LEFT},
+    {"host", "HOST", PRINTER_LEFT},
     {"port", "PORT", PRINTER_RIGHT},
     {"priority", "PRIORITY", PRINTER_RIGHT},
+    {"weight", "WEIGHT", PRINTER_RIGHT},
     {"max_connections", "CONNECTIONS", PRINTER_RIGHT},
     {"tls", "TLS", PRINTER_LEFT},
     {"held", "HELD", PRINTER_LEFT},
@@ -336,9 +409,12 @@ print_list(const struct call *call, const PGresult *result)
 
     for (int row = 0; row < PQntuples(result); row++) {
         print_name(p, result, row);
+        printer_text(p, database_text(result, row, 16));
         printer_text(p, database_text(result, row, 2));
+        printer_text(p, database_text(result, row, 10));
         printer_number(p, database_number(result, row, 3));
         printer_number(p, database_number(result, row, 4));
+        printer_number(p, database_number(result, row, 12));
         print_connections(p, result, row);
         printer_text(p, database_text(result, row, 6));
         printer_bool(p, database_bool(result, row, 7));
@@ -401,10 +477,15 @@ remove_row(struct call *call, const struct target *target)
     return there ? COMMAND_DONE : complain_missing(target);
 }
 
-/* Waiting mail is left without a route only by the removal of the last backend. */
+/* Waiting mail is left without a route by the removal of the last backend that serves the domain of
+ * one of its recipients: one of the domain's own, or one for all of the customer's. */
 #define WAITING_WITHOUT_ROUTE                                                                     \
-    "customer_id = $1::integer AND NOT EXISTS (SELECT FROM postern.backends WHERE customer_id = " \
-    "$1::integer AND number <> $2::integer)"
+    "customer_id = $1::integer AND EXISTS (SELECT FROM unnest(CASE WHEN recipients = '{}' THEN "  \
+    "'{\"\"}' ELSE recipients END) r LEFT JOIN postern.domains d ON d.customer_id = $1::integer " \
+    "AND (d.name = lower(substring(r FROM '@([^@]*)$')) OR (left(d.name, 1) = '.' AND "           \
+    "right(lower(r), length(d.name)) = d.name)) WHERE NOT EXISTS (SELECT FROM postern.backends "  \
+    "b WHERE b.customer_id = $1::integer AND b.number <> $2::integer AND (b.domain IS NULL OR "   \
+    "b.domain = d.name)))"
 
 enum command_status
 backend_remove(struct call *call)

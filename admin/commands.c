@@ -60,12 +60,17 @@ static const struct command_option owner_options[] = {
     {0},
 };
 
-#define BACKEND_OPTIONS                                                     \
-    {"priority", "N", "lower is tried first; 10 unless given at add"},      \
-        {"tls", "WORD", "none, may (the default), encrypt or verify"},      \
-    {                                                                       \
-        "max-connections", "N|none",                                        \
-            "at most so many at once; none: the node's backend-connections" \
+#define BACKEND_OPTIONS                                                                           \
+    {"priority", "N", "lower is tried first; 10 unless given at add"},                            \
+        {"weight", "N", "its share among those of its priority; 1 unless given"},                 \
+        {"mx", NULL, "the name's MX hosts are the servers"},                                      \
+        {"source-address", "ADDRESS|none", "connect to it from this address"},                    \
+        {"tls", "WORD", "none, may (the default), encrypt or verify"},                            \
+        {"tls-name", "NAME|none", "what its certificate must be for; none: its name or address"}, \
+        {"xforward", "yes|no", "it trusts us, and is told who the client is"},                    \
+    {                                                                                             \
+        "max-connections", "N|none",                                                              \
+            "at most so many at once; none: the node's backend-connections"                       \
     }
 
 static const struct command_option backend_test_options[] = {
@@ -75,10 +80,13 @@ static const struct command_option backend_test_options[] = {
 };
 
 static const struct command_option backend_add_options[] = {
-    {"customer", "NAME", "whose server it is"}, BACKEND_OPTIONS, {0}};
+    {"customer", "NAME", "whose server it is"},
+    {"domain", "DOMAIN", "for this domain alone; else for all that have none of their own"},
+    BACKEND_OPTIONS,
+    {0}};
 
 static const struct command_option backend_set_options[] = {
-    {"address", "ADDRESS[:PORT]", "the server's new address"}, BACKEND_OPTIONS, {0}};
+    {"address", "ADDRESS|NAME[:PORT]", "the server's new address or name"}, BACKEND_OPTIONS, {0}};
 
 const struct command commands[] = {
     {
@@ -210,15 +218,16 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "add",
-        ONE_OPERAND("ADDRESS[:PORT]"),
+        ONE_OPERAND("ADDRESS|NAME[:PORT]"),
         .options = backend_add_options,
         CHANGES_REGISTRY,
         .run = backend_add,
         .summary = "Add a customer's mail server",
         .example = "relayctl backend add 192.0.2.10:25 --customer acme",
-        .more = "IPv6 with a port is written [2001:db8::1]:25. The port is 25 if none is given. "
-                "Names are not\n"
-                "looked up. The backend is then named CUSTOMER/N.",
+        .more =
+            "IPv6 with a port is written [2001:db8::1]:25. The port is 25 if none is given. A "
+            "name is looked\nup when mail is to be sent; with --mx its MX hosts are the servers. "
+            "The backend is\nthen named CUSTOMER/N.",
     },
     {
         .noun = "backend",

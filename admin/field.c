@@ -197,27 +197,93 @@ not_a_host(const struct inet_endpoint *e)
     return NULL;
 }
 
-enum command_status
-field_endpoint(const char *text, struct inet_endpoint *endpoint)
+/* A name with or without a port. ERR_NOT_FOUND: it is meant for an address. */
+static int
+parse_host(const char *text, struct inet_endpoint *endpoint, char host[INET_DOMAIN_SIZE],
+           const char **why)
 {
-    static const char form[] = "use an address and a port such as 192.0.2.10:25 or "
-                               "[2001:db8::1]:25";
+    const char *colon = strrchr(text, ':');
+    struct slice name = slice_of(text);
+    uint64_t port = 25;
+
+    *why = NULL;
+    if (strspn(text, "0123456789.:[]") == strlen(text) || strchr(text, '[') ||
+        strchr(text, ':') != colon)
+        return ERR_NOT_FOUND;
+    if (colon) {
+        name.n = (size_t)(colon - text);
+        if (parse_u64(slice_of(colon + 1), &port) < 0 || port == 0 || port > UINT16_MAX)
+            return ERR_RANGE;
+    }
+    *endpoint = (struct inet_endpoint){.port = (uint16_t)port};
+    return inet_domain_normalize(name, host, why);
+}
+
+enum command_status
+field_endpoint(const char *text, struct inet_endpoint *endpoint, char host[INET_DOMAIN_SIZE])
+{
+    static const char form[] = "use an address or a name, and a port, such as 192.0.2.10:25, "
+                               "[2001:db8::1]:25 or mail.acme.example:25";
     int rc = inet_endpoint_parse(slice_of(text), 25, endpoint);
     const char *why;
 
+    host[0] = '\0';
+    if (rc == ERR_SYNTAX)
+        rc = parse_host(text, endpoint, host, &why);
     if (rc == ERR_RANGE)
         return call_usage("backend: \"%s\" has a port that is not between 1 and 65535; %s", text,
                           form);
-    if (rc < 0 && strspn(text, "0123456789.:[]") != strlen(text) && !strchr(text, '['))
-        return call_usage("backend: \"%s\" is not an address (names are not looked up, so that "
-                          "mail does not depend on it); %s",
-                          text, form);
-    if (rc < 0)
+    if (rc == ERR_NOT_FOUND)
         return call_usage("backend: \"%s\" is not an address; %s", text, form);
-    why = not_a_host(endpoint);
+    if (rc < 0)
+        return call_usage("backend: \"%s\" is neither an address nor a name, which %s; %s", text,
+                          why, form);
+    why = host[0] ? NULL : not_a_host(endpoint);
     if (why)
         return call_usage("backend: \"%s\" %s; %s", text, why, form);
     return COMMAND_DONE;
+}
+
+const char *
+field_check_address(CHECK_ARGS)
+{
+    struct inet_endpoint e;
+    char address[INET_ENDPOINT_SIZE];
+    const char *wrong;
+
+    (void)field;
+    if (strcmp(text, "none") == 0) {
+        *is_null = true;
+        return NULL;
+    }
+    if (inet_endpoint_parse(slice_of(text), 25, &e) < 0 || e.port != 25)
+        return "is not an address; use one of this host's, without a port, or none";
+    wrong = not_a_host(&e);
+    if (wrong) {
+        snprintf(why, FIELD_TEXT_SIZE, "%s; use an address of this host, or none", wrong);
+        return why;
+    }
+    snprintf(dst, FIELD_TEXT_SIZE, "%s", inet_address_text(&e, address));
+    return NULL;
+}
+
+const char *
+field_check_host(CHECK_ARGS)
+{
+    char host[INET_DOMAIN_SIZE];
+    const char *wrong;
+
+    (void)field;
+    if (strcmp(text, "none") == 0) {
+        *is_null = true;
+        return NULL;
+    }
+    if (inet_domain_normalize(slice_of(text), host, &wrong) < 0) {
+        snprintf(why, FIELD_TEXT_SIZE, "%s; use a name such as mail.acme.example, or none", wrong);
+        return why;
+    }
+    snprintf(dst, FIELD_TEXT_SIZE, "%s", host);
+    return NULL;
 }
 
 enum command_status

@@ -44,6 +44,14 @@ const char *field_check_mailbox(const struct field *field, const char *text,
                                 char dst[FIELD_TEXT_SIZE], bool *is_null,
                                 char why[FIELD_TEXT_SIZE]);
 
+/* An address without a port, or "none". */
+const char *field_check_address(const struct field *field, const char *text,
+                                char dst[FIELD_TEXT_SIZE], bool *is_null,
+                                char why[FIELD_TEXT_SIZE]);
+/* A host's name, normalised, or "none". */
+const char *field_check_host(const struct field *field, const char *text, char dst[FIELD_TEXT_SIZE],
+                             bool *is_null, char why[FIELD_TEXT_SIZE]);
+
 /* The fields that were given, as PostgreSQL wants them. */
 struct field_values {
     const struct field *fields[FIELDS_MAX];
@@ -62,8 +70,10 @@ enum command_status field_read(const struct call *call, const struct field *fiel
 enum command_status field_customer_name(const char *text, char dst[FIELD_NAME_SIZE]);
 #define FIELD_DOMAIN_SIZE (INET_DOMAIN_SIZE + 1)
 enum command_status field_domain_name(const char *text, char dst[FIELD_DOMAIN_SIZE]);
-/* "192.0.2.10:25", "[2001:db8::1]:25", port 25 if none is given. */
-enum command_status field_endpoint(const char *text, struct inet_endpoint *endpoint);
+/* "192.0.2.10:25", "[2001:db8::1]:25", "mail.acme.example:25", port 25 if none is given.  A name is
+ * in `host`, and the endpoint has its port alone; else `host` is "". */
+enum command_status field_endpoint(const char *text, struct inet_endpoint *endpoint,
+                                   char host[INET_DOMAIN_SIZE]);
 /* "acme/2" */
 enum command_status field_backend_name(const char *text, char customer[FIELD_NAME_SIZE],
                                        char number[16]);

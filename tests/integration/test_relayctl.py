@@ -243,6 +243,38 @@ def test_backends_have_addresses_and_ports(ctl, given, address, port):
     assert ctl.sql("SELECT address, port FROM postern.replica_backends") == [(address, port)]
 
 
+def test_backends_by_name_and_for_one_domain(acme):
+    assert acme.one("backend", "add", "Mail.Acme.Example:26", "--customer", "acme", "--domain", "acme.example", "--weight", "3",
+                    "--source-address", "192.0.2.77", "--tls-name", "mx.acme.example", "--xforward", "yes")["name"] == "acme/2"
+    shown = acme.one("backend", "show", "acme/2")
+    wanted = {"address": None, "host": "mail.acme.example", "port": 26, "lookup": "address", "domain": "acme.example", "weight": 3,
+              "source_address": "192.0.2.77", "tls_name": "mx.acme.example", "xforward": True}
+    assert {name: shown[name] for name in wanted} == wanted
+    acme("backend", "set", "acme/2", "--address", "acme.example", "--mx", "--source-address", "none", "--tls-name", "none",
+         "--xforward", "no")
+    shown = acme.one("backend", "show", "acme/2")
+    wanted.update(host="acme.example", lookup="mx", port=25, source_address=None, tls_name=None, xforward=False)
+    assert {name: shown[name] for name in wanted} == wanted
+    acme("backend", "set", "acme/2", "--address", "192.0.2.99")
+    shown = acme.one("backend", "show", "acme/2")
+    assert (shown["address"], shown["host"], shown["lookup"]) == ("192.0.2.99", None, "address")
+    assert "acme.example" in acme("backend", "list").out
+
+
+def test_the_last_backend_of_a_domain_is_missed_by_its_mail_alone(acme):
+    acme("customer", "add", "beta", "--contact", "ops@beta.example")
+    for domain in ("b.example", "c.example"):
+        acme("domain", "add", domain, "--customer", "beta")
+    acme("backend", "add", "192.0.2.20", "--customer", "beta", "--domain", "b.example")
+    acme("backend", "add", "192.0.2.21", "--customer", "beta", "--domain", "c.example")
+    acme.sql("INSERT INTO postern.spool_index (ref, node, customer_id, recipients, open_recipients) SELECT "
+             "'P000-00000-0000001', 1, id, '{u@b.example}', 1 FROM postern.customers WHERE name = 'beta' RETURNING 1")
+    acme("backend", "remove", "beta/2", "--reason", "gone", "--dry-run")
+    assert "--spool" in acme("backend", "remove", "beta/1", "--reason", "gone", code=1).err
+    acme("backend", "add", "192.0.2.22", "--customer", "beta")
+    acme("backend", "remove", "beta/1", "--reason", "gone")
+
+
 def test_backends_are_set_held_released_removed(acme):
     assert acme.one("backend", "add", "192.0.2.11", "--customer", "acme", "--priority", "20", "--tls", "verify",
                     "--max-connections", "4")["name"] == "acme/2"
@@ -322,7 +354,12 @@ NONSENSE = [
     ("domain add a..b --customer acme", 2, "empty label"), ("domain add *.b.example --customer acme", 2, "leading dot"),
     ("domain set acme.example --when-down rejct", 2, "did you mean reject?"),
     ("domain set b.example --when-down defer", 3, "no domain"), ("domain show b.example", 3, "no domain"),
-    ("backend add mail.acme.example --customer acme", 2, "names are not looked up"),
+    ("backend add mail..example --customer acme", 2, "neither an address nor a name"),
+    ("backend add mail.acme.example:0 --customer acme", 2, "port"), ("backend add 192.0.2.9 --mx --customer acme", 2, "MX records"),
+    ("backend set acme/1 --mx", 2, "--address NAME"), ("backend set acme/1 --weight 0", 2, "out of range"),
+    ("backend set acme/1 --source-address 192.0.2.1:26", 2, "without a port"), ("backend set acme/1 --source-address 224.0.0.1", 2, "multicast"),
+    ("backend set acme/1 --tls-name foo", 2, "two labels"), ("backend set acme/1 --xforward perhaps", 2, "yes or no"),
+    ("backend add 192.0.2.9 --customer acme --domain b.example", 3, "no domain b.example"),
     ("backend add 192.0.2.10 --customer acme", 1, "already"), ("backend add 192.0.2.1:0 --customer acme", 2, "port"),
     ("backend add 192.0.2.1:65536 --customer acme", 2, "port"), ("backend add 0.0.0.0 --customer acme", 2, "unspecified"),
     ("backend add 224.0.0.1 --customer acme", 2, "multicast"), ("backend add [::1 --customer acme", 2, "not an address"),
