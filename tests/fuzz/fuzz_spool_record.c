@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The first octet chooses: an envelope and a resolution of any bytes; or a segment whose records,
- * footer and offsets are any bytes, scanned both ways.  In the segment, places marked by the input
- * get headers and a trailer whose keyed check is right, since no fuzzer finds one by chance.
+ * The first octet chooses: an envelope of any bytes; or a segment whose records, footer and offsets
+ * are any bytes, scanned both ways.  In the segment, places marked by the input get headers and a
+ * trailer whose keyed check is right, since no fuzzer finds one by chance.
  */
 #include "config.h"
 
@@ -14,7 +14,6 @@
 
 #include "base/codec.h"
 #include "spool/spool_format.h"
-#include "spool/spool_resolution.h"
 #include "spool/spool_scan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -36,31 +35,6 @@ decode_envelope(struct slice bytes)
         buf_fini(&again);
     }
     arena_clear(&arena);
-}
-
-static void
-decode_resolution(struct slice bytes)
-{
-    char text[SPOOL_RESOLUTION_REPLY_MAX + 1];
-    struct spool_resolution r;
-    struct slice reply;
-    struct buf again;
-
-    if (spool_resolution_decode(bytes, &r, &reply) != ERR_OK)
-        return;
-    CHECK(slice_to_text(reply, text, sizeof text));
-    r.reply = text;
-    buf_init(&again, 0);
-    spool_resolution_encode(&r, &again);
-    CHECK(slice_equal(buf_slice(&again), bytes));
-    buf_fini(&again);
-}
-
-static void
-decode_any(struct slice bytes)
-{
-    decode_envelope(bytes);
-    decode_resolution(bytes);
 }
 
 static const uint8_t key[SIPHASH_KEY_SIZE] = {1, 2, 3};
@@ -113,7 +87,7 @@ scan_all(int fd, enum spool_scan_reach reach)
     while ((rc = spool_scan_next(scan, reach, &record)) == ERR_OK) {
         CHECK(record.offset >= before && record.end > record.offset);
         before = record.end;
-        decode_any(record.envelope);
+        decode_envelope(record.envelope);
         if (record.body_bytes < 1 << 20)
             (void)!spool_scan_verify_body(&spool_io_disk, fd, record.body_offset, record.body_bytes,
                                           record.body_check);
@@ -154,7 +128,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (n < 1 || n > 65536)
         return 0;
     if (data[0] % 3 == 0)
-        decode_any((struct slice){(const char *)data + 1, n - 1});
+        decode_envelope((struct slice){(const char *)data + 1, n - 1});
     else
         scan_segment(data + 1, n - 1, data[0] % 3 == 1);
     return 0;

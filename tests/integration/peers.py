@@ -152,11 +152,13 @@ class Backend:
             "ehlo": "250-backend.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME",
             "helo": "250 backend.example", "mail": "250 2.1.0 Ok", "rcpt": "250 2.1.5 Ok",
             "data": "354 Go on", "dot": "250 2.0.0 Ok: taken", "rset": "250 2.0.0 Ok", "noop": "250 2.0.0 Ok",
-            "quit": "221 2.0.0 Bye"}
+            "quit": "221 2.0.0 Bye", "star": "220 2.0.0 Go on", "xfor": "250 2.0.0 Ok"}
 
-    def __init__(self, port=None, address=ADDRESS):
-        self.address, self.port = address, port or free_port()
-        self.script, self.messages, self.transcript = {}, [], []
+    def __init__(self, port=None, address=ADDRESS, tls=None):
+        """`tls`: an ssl.SSLContext; then STARTTLS is offered. What is known of a connection is in `about`: peer, tls, reused."""
+        self.address, self.port, self.tls = address, port or free_port(), tls
+        self.script, self.messages, self.transcript, self.about = {}, [], [], {}
+        self.connections_most = 0
         self.sessions = 0
         self.connections_open = 0
         self._loop = self._thread = self._server = None
@@ -228,12 +230,14 @@ class Backend:
             answer = answer.answer
         if answer is None:
             answer = self.GOOD[phase]
+            if phase == "ehlo" and self.tls and not self.about[session]["tls"]:
+                answer = answer.replace("250 8BITMIME", "250-8BITMIME\r\n250 STARTTLS")
         if answer == DROP:
             writer.transport.abort()
             raise ConnectionError
         if answer == SILENT:
             await asyncio.sleep(3600)
-        code = int(answer.rsplit("\r\n", 1)[-1][:3])
+        code = int(answer[:3] if phase == "star" else answer.rsplit("\r\n", 1)[-1][:3])
         if on_code:
             on_code(code)
         self.transcript.append((session, "S", answer))
@@ -244,15 +248,22 @@ class Backend:
     async def _session(self, reader, writer):
         self.sessions += 1
         self.connections_open += 1
+        self.connections_most = max(self.connections_most, self.connections_open)
         self._writers.add(writer)
+        self.about[self.sessions] = {"peer": writer.get_extra_info("peername"), "tls": None, "reused": None}
         try:
             await self._talk(self.sessions, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, OSError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, OSError):  # ssl.SSLError is one
             pass
         finally:
             self.connections_open -= 1
             self._writers.discard(writer)
             writer.close()
+
+    async def _go_secure(self, session, writer):
+        await writer.start_tls(self.tls)
+        ssl_object = writer.get_extra_info("ssl_object")
+        self.about[session].update(tls=ssl_object.version(), reused=ssl_object.session_reused)
 
     async def _talk(self, session, reader, writer):
         mail_from, rcpts = None, []
@@ -271,11 +282,13 @@ class Backend:
             code = await self._answer(phase, session, line, writer)
             if code == 421 or phase == "quit":
                 return
+            if phase == "star" and code == 220:
+                await self._go_secure(session, writer)
             if phase == "mail" and code // 100 == 2:
                 mail_from, rcpts = path_in(line), []
             elif phase == "rcpt" and code // 100 == 2:
                 rcpts.append(path_in(line))
-            elif phase in ("rset", "ehlo", "helo"):
+            elif phase in ("rset", "ehlo", "helo", "star"):
                 mail_from, rcpts = None, []
             elif phase == "data" and code == 354:
                 content = await self._content(reader)
