@@ -8,20 +8,23 @@
 #define ONE_OPERAND(what) .operands = (what), .min_operands = 1, .max_operands = 1
 #define CHANGES_REGISTRY .groups = COMMAND_CHANGES, .needs = COMMAND_NEEDS_REGISTRY
 
-#define CUSTOMER_OPTIONS                                                                         \
-    {"contact", "ADDRESS", "where the customer's staff is told of trouble"},                     \
-        {"max-recipients-per-message", "N|none", "recipients of one message; default 50"},       \
-        {"max-messages-per-connection", "N|none", "messages on one connection; default 50"},     \
-        {"max-connections-per-hour", "N|none", "in any 60 minutes, on each node; default 200"},  \
-        {"connections-scope", "WORD",                                                            \
-         "that limit counts all of the customer's connections (customer, the default) or those " \
-         "of each client (client)"},                                                             \
-        {"max-message-size", "SIZE|none",                                                        \
-         "octets of content, default 20MiB; none: the node's own maximum"},                      \
-        {"retention-days", "N|none", "full calendar days in the spool; default 5"},              \
-    {                                                                                            \
-        "bare-lf", "WORD",                                                                       \
-            "a line end without CR in content: refuse (default), or normalise to CR LF"          \
+#define CUSTOMER_OPTIONS                                                                           \
+    {"contact", "ADDRESS", "where the customer's staff is told of trouble"},                       \
+        {"max-recipients-per-message", "N|none", "recipients of one message; default 50"},         \
+        {"max-messages-per-connection", "N|none", "messages on one connection; default 50"},       \
+        {"max-connections-per-hour", "N|none", "in any 60 minutes, on each node; default 200"},    \
+        {"connections-scope", "WORD",                                                              \
+         "that limit counts all of the customer's connections (customer, the default) or those "   \
+         "of each client (client)"},                                                               \
+        {"max-message-size", "SIZE|none",                                                          \
+         "octets of content, default 20MiB; none: the node's own maximum"},                        \
+        {"retention-days", "N|none", "full calendar days in the spool; default 5"},                \
+        {"live-4xx", "WORD",                                                                       \
+         "a known recipient that the server defers: pass that on (pass, the default) or take and " \
+         "keep the message here (keep)"},                                                          \
+    {                                                                                              \
+        "bare-lf", "WORD",                                                                         \
+            "a line end without CR in content: refuse (default), or normalise to CR LF"            \
     }
 
 static const struct command_option customer_add_options[] = {CUSTOMER_OPTIONS, {0}};

@@ -14,6 +14,8 @@
 static const char *const scope_words[] = {"customer", "client", NULL};
 static const char *const bare_lf_words[] = {"refuse", "normalise", NULL};
 
+static const char *const live_4xx_words[] = {"pass", "keep", NULL};
+
 static const struct field fields[] = {
     {"contact", "contact", "text", field_check_mailbox, 0, 0, NULL},
     {"max-recipients-per-message", "max_recipients_per_message", "integer", field_check_limit, 1,
@@ -27,6 +29,7 @@ static const struct field fields[] = {
     {"retention-days", "retention_days", "integer", field_check_limit, 1, 365, NULL},
     {"connections-scope", "connections_scope", "text", field_check_word, 0, 0, scope_words},
     {"bare-lf", "bare_lf", "text", field_check_word, 0, 0, bare_lf_words},
+    {"live-4xx", "live_4xx", "text", field_check_word, 0, 0, live_4xx_words},
     {0},
 };
 
@@ -128,10 +131,12 @@ static enum command_status
 check_temporary(const struct field_values *values)
 {
     for (unsigned i = 0; i < values->count; i++)
-        if (strcmp(values->fields[i]->column, "contact") == 0)
-            return call_usage("--contact cannot change for a time only; give --until without it, "
+        if (strcmp(values->fields[i]->column, "contact") == 0 ||
+            strcmp(values->fields[i]->column, "live_4xx") == 0)
+            return call_usage("--%s cannot change for a time only; give --until without it, "
                               "for example: relayctl customer set acme "
-                              "--max-connections-per-hour 1000 --until +2d");
+                              "--max-connections-per-hour 1000 --until +2d",
+                              values->fields[i]->option);
     return COMMAND_DONE;
 }
 

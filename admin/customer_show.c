@@ -23,6 +23,7 @@ enum row_column {
     ROW_DOMAINS,
     ROW_BACKENDS,
     ROW_CREATED_AT,
+    ROW_LIVE_4XX,
     ROW_LIMITS
 };
 
@@ -30,7 +31,7 @@ enum row_column {
     "c.id, c.name, c.contact, c.state, c.state_reason, "                                  \
     "(SELECT count(*) FROM postern.domains d WHERE d.customer_id = c.id), "               \
     "(SELECT count(*) FROM postern.backends b WHERE b.customer_id = c.id), " DATABASE_MS( \
-        "c.created_at")
+        "c.created_at") ", c.live_4xx"
 
 /* Customers with their limits, and the changes that end by themselves. */
 struct view {
@@ -132,7 +133,7 @@ print_temporary(struct printer *p, const struct view *view, int row)
 }
 
 #define HEAD_COLUMNS 4
-#define TAIL_COLUMNS 4
+#define TAIL_COLUMNS 5
 
 static const struct printer_column head_columns[HEAD_COLUMNS] = {
     {"name", "Customer", PRINTER_LEFT},
@@ -141,9 +142,8 @@ static const struct printer_column head_columns[HEAD_COLUMNS] = {
     {"state_reason", "Reason", PRINTER_LEFT},
 };
 static const struct printer_column tail_columns[TAIL_COLUMNS] = {
-    {"temporary", "Temporary changes", PRINTER_LEFT},
-    {"domains", "Domains", PRINTER_LEFT},
-    {"backends", "Backends", PRINTER_LEFT},
+    {"live_4xx", "Live 4xx", PRINTER_LEFT},  {"temporary", "Temporary changes", PRINTER_LEFT},
+    {"domains", "Domains", PRINTER_LEFT},    {"backends", "Backends", PRINTER_LEFT},
     {"created_at", "Created", PRINTER_LEFT},
 };
 
@@ -175,6 +175,7 @@ print_one(struct printer *p, const struct view *view, int row)
 
         print_limit(p, &value);
     }
+    printer_text(p, database_text(view->rows, row, ROW_LIVE_4XX));
     print_temporary(p, view, row);
     printer_number(p, database_number(view->rows, row, ROW_DOMAINS));
     printer_number(p, database_number(view->rows, row, ROW_BACKENDS));

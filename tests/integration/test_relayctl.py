@@ -206,6 +206,11 @@ def test_customers_are_set_shown_listed_suspended(acme):
          "--retention-days", "7")
     shown = acme.one("customer", "show", "acme")
     assert shown["max_message_size_bytes"] == 50 * 1024 * 1024 and shown["max_connections_per_hour"] is None
+    assert shown["live_4xx"] == "pass"
+    acme("customer", "set", "acme", "--live-4xx", "keep")
+    assert acme.one("customer", "show", "acme")["live_4xx"] == "keep"
+    assert acme.sql("SELECT live_4xx FROM postern.replica_customers") == [("keep",)]
+    assert "cannot change for a time" in acme("customer", "set", "acme", "--live-4xx", "pass", "--until", "+2d", code=2).err
     assert shown["retention_days"] == 7 and shown["domains"] == 1 and shown["contact"] == "ops@acme.example"
     assert acme.sql("SELECT max_connections_per_hour FROM postern.replica_customers") == [(None,)]
     acme("customer", "suspend", "acme")
