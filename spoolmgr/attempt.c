@@ -426,12 +426,13 @@ attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const char
 struct tally {
     unsigned by_class[SMTP_CLASS_UNKNOWN + 1];
     const char *reply; /* the one that says most: of the worst class */
+    const char *tls;   /* of its connection; "": in the clear */
 };
 
 static struct tally
 tally_of(const struct attempt *a, const struct courier_done *done)
 {
-    struct tally tally = {.reply = done->text};
+    struct tally tally = {.reply = done->text, .tls = done->tls};
     enum smtp_class worst = SMTP_CLASS_OK;
 
     for (unsigned i = 0; i < a->result_count; i++) {
@@ -521,10 +522,12 @@ log_outcome(struct keeper *k, const struct attempt *a, const struct tally *tally
     char backend[INET_ENDPOINT_SIZE], quoted[600], when[CLOCK_RFC3339_SIZE];
 
     report_add(k, m, event,
-               "customer=%s backend=%s attempt=%u delivered=%u refused=%u deferred=%u expired=%u "
+               "customer=%s backend=%s backend_tls=%s attempt=%u delivered=%u refused=%u "
+               "deferred=%u expired=%u "
                "open=%u next=%s reply=%s",
-               m->envelope.customer, inet_endpoint_text(&a->endpoint->address, backend), a->number,
-               tally->by_class[SMTP_CLASS_OK], tally->by_class[SMTP_CLASS_REFUSED],
+               m->envelope.customer, inet_endpoint_text(&a->endpoint->address, backend),
+               tally->tls[0] ? tally->tls : "-", a->number, tally->by_class[SMTP_CLASS_OK],
+               tally->by_class[SMTP_CLASS_REFUSED],
                tally->by_class[SMTP_CLASS_LATER] + tally->by_class[SMTP_CLASS_AWAY] +
                    tally->by_class[SMTP_CLASS_UNKNOWN] - expired,
                expired, m->open_count,

@@ -118,7 +118,9 @@ def test_encrypt_is_kept_by_the_keeper_too(trusting, world_of, authority):
     assert spooled(trusting.send())
     backend.tls = context_of(authority, GOOD)
     wait_until(lambda: backend.taken, LONG, "delivered over TLS")
-    assert backend.about[backend.taken[0].session]["tls"]
+    version = backend.about[backend.taken[0].session]["tls"]
+    assert version
+    wait_until(lambda: f"backend_tls={version} attempt" in trusting.log_text(), 20, "the log tells it")
 
 
 @pytest.mark.parametrize("breaks", ["drop-at-starttls", "not-tls"])
