@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "relayd/resolve.h"
 
 #define YIELD_MS 60000 /* so long it is listened to even if others wait for the connection */
 
@@ -18,6 +18,7 @@ struct late {
     struct backend_link *link; /* NULL: something was heard */
     struct ref ref;
     int64_t since_ms;
+    struct loop_timer timer;
     bool is_owned; /* late_kept or late_forget is still to come */
     bool is_kept;
     enum spool_resolution_kind heard;
@@ -42,24 +43,17 @@ end(struct late *late)
         late->previous->next = late->next;
     else
         w->lates = late->next;
+    loop_timer_cancel(&late->timer);
     loop_defer(w->loop, late_free, late);
 }
 
 static void
 settle(struct late *late)
 {
-    char text[SMTP_REPLY_LINE_SIZE];
-    struct spool_resolution resolution = {
-        .ref = late->ref,
-        .kind = late->heard,
-        .at_ms = clock_wall_ms(),
-        .reply = smtp_reply_text(&late->reply, text, sizeof text),
-    };
-
     if (late->link != NULL || late->is_owned)
         return;
     if (late->is_kept)
-        spool_resolve_start(late->worker->writer, &resolution, NULL, NULL);
+        resolve_silently(late->worker, late->ref, late->heard, &late->reply);
     end(late);
 }
 
@@ -136,6 +130,17 @@ on_wanted(void *ctx, bool others_wait)
     return true;
 }
 
+static void
+on_time_up(void *ctx)
+{
+    struct late *late = ctx;
+
+    if (late->link == NULL)
+        return;
+    backend_link_drop(&late->link);
+    hear(late, SPOOL_RESOLUTION_GIVEN_UP, NULL);
+}
+
 static const struct backend_user_ops late_ops = {
     .on_reply = on_reply,
     .on_want_content = on_want_content,
@@ -158,6 +163,8 @@ late_listen(struct worker *w, struct backend_link **link, struct ref ref)
     if (w->lates)
         w->lates->previous = late;
     w->lates = late;
+    loop_timer_init(&late->timer, w->loop, on_time_up, late);
+    loop_timer_start(&late->timer, LATE_LISTEN_MS);
     backend_link_hand_over(*link, &late_ops, late);
     *link = NULL;
     return late;
@@ -195,6 +202,7 @@ late_free_all(struct worker *w)
         struct late *late = w->lates;
 
         w->lates = late->next;
+        loop_timer_cancel(&late->timer);
         free(late);
     }
 }

@@ -110,7 +110,16 @@ transaction_health_broke(struct transaction *t)
 void
 transaction_health_completed(struct transaction *t)
 {
-    shared_health_completed(t->worker->table, &t->backend);
+    struct shared_table *table = t->worker->table;
+    int64_t now_ms = clock_wall_ms();
+    char text[INET_ENDPOINT_SIZE];
+
+    shared_health_completed(table, &t->backend);
+    /* It went down by transactions that broke, and was probed on a connection that stood. */
+    if (shared_health_state_of(table, &t->backend, now_ms) == SHARED_HEALTH_DOWN &&
+        shared_health_succeeded(table, &t->backend, now_ms))
+        log_line(LOG_LEVEL_INFO, NULL, "backend-up", "endpoint=%s",
+                 inet_endpoint_text(&t->backend, text));
 }
 
 /* --- Probes of backends that refuse, which are not asked about the message itself. */

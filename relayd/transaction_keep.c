@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "relayd/late.h"
+#include "relayd/resolve.h"
 
 #define SPOOL_CLOSED_MS 5000 /* then the next message tries the disk again */
 
@@ -204,7 +205,5 @@ transaction_confirm_all(struct transaction *t, bool is_unknown)
 void
 transaction_resolve_silently(struct transaction *t, enum spool_resolution_kind kind)
 {
-    struct spool_resolution resolution = {.ref = t->ref, .kind = kind};
-
-    spool_resolve_start(t->worker->writer, &resolution, NULL, NULL);
+    resolve_silently(t->worker, t->ref, kind, NULL);
 }

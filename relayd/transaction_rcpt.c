@@ -214,15 +214,18 @@ transaction_take_rcpt_reply(struct transaction *t, enum smtp_phase phase, enum s
     bool is_stale = reply->code == 421 && transaction_link_is_stale(t);
 
     t->link_answered = true;
-    if (!t->pending)
+    if (!t->pending || t->query != NULL)
         return;
     if (class == SMTP_CLASS_AWAY) {
         t->away_reply = *reply;
         if (t->live_count > 0 && reply->code != 421) { /* for this recipient, and not for others */
+            if (phase == SMTP_PHASE_MAIL)
+                transaction_link_let_go(t);
             resolve_away(t, false);
             return;
         }
-        if (!is_stale)
+        /* What it says of one recipient may be that recipient's doing. */
+        if (!is_stale && (phase == SMTP_PHASE_MAIL || reply->code == 421))
             transaction_health_broke(t);
         transaction_link_drop(t);
         transaction_lost_at_rcpt(t, is_stale);
@@ -250,27 +253,34 @@ transaction_lost_at_rcpt(struct transaction *t, bool is_stale)
 
 /* An address needs SMTPUTF8 and this backend lacks it, or the announced size is more than it takes:
  * that is its word on the recipient. */
-static bool
-refuse_by_capabilities(struct transaction *t)
+static enum smtp_verdict
+judge_capabilities(const struct transaction *t)
 {
     const struct smtp_capabilities *caps = smtp_client_capabilities(backend_link_client(t->link));
-    bool lacks_utf8 = smtp_capabilities_lack_utf8(caps, &t->mail, &t->rcpt.path);
 
-    if (!lacks_utf8 && !smtp_capabilities_lack_size(caps, &t->mail))
-        return false;
+    if (smtp_capabilities_lack_utf8(caps, &t->mail, &t->rcpt.path))
+        return SMTP_VERDICT_UTF8_NOT_SUPPORTED;
+    return smtp_capabilities_lack_size(caps, &t->mail) ? SMTP_VERDICT_TOO_BIG_RCPT
+                                                       : SMTP_VERDICT_OK;
+}
+
+/* The sender's next command may run before this returns. */
+static void
+refuse_pending(struct transaction *t, enum smtp_verdict verdict)
+{
     t->pending = false;
-    refuse_recipient_verdict(t, lacks_utf8 ? SMTP_VERDICT_UTF8_NOT_SUPPORTED
-                                           : SMTP_VERDICT_TOO_BIG_RCPT);
-    return true;
+    refuse_recipient_verdict(t, verdict);
 }
 
 void
 transaction_begin_rcpt(struct transaction *t)
 {
     struct smtp_client *client = backend_link_client(t->link);
+    enum smtp_verdict verdict = judge_capabilities(t);
 
-    if (refuse_by_capabilities(t)) {
+    if (verdict != SMTP_VERDICT_OK) {
         transaction_link_let_go(t);
+        refuse_pending(t, verdict);
         return;
     }
     t->link_rcpts = 1;
@@ -284,8 +294,8 @@ transaction_begin_rcpt(struct transaction *t)
 static void
 ask_again(struct transaction *t)
 {
-    if (t->was_retried) {
-        resolve_away(t, false);
+    if (t->was_retried || !shared_health_may_ask(t->worker->table, &t->backend, clock_wall_ms())) {
+        resolve_away(t, !t->was_retried);
         return;
     }
     t->was_retried = true;
@@ -312,16 +322,17 @@ ask_next(struct transaction *t)
 void
 transaction_ask(struct transaction *t)
 {
+    enum smtp_verdict verdict;
+
     if (t->is_away)
         resolve_away(t, true);
     else if (t->mail_refused)
         resolve_reply(t, SMTP_PHASE_MAIL, t->mail_class, &t->mail_reply);
-    else if (t->link && ++t->link_rcpts > TRANSACTION_RECIPIENTS_MAX) {
-        t->pending = false;
-        refuse_recipient_verdict(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
-    } else if (t->link) {
-        if (refuse_by_capabilities(t))
-            return;
+    else if (t->link && ++t->link_rcpts > TRANSACTION_RECIPIENTS_MAX)
+        refuse_pending(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
+    else if (t->link && (verdict = judge_capabilities(t)) != SMTP_VERDICT_OK)
+        refuse_pending(t, verdict);
+    else if (t->link) {
         smtp_client_rcpt(backend_link_client(t->link), &t->rcpt);
         backend_link_flush(t->link);
     } else if (t->live_count > 0)

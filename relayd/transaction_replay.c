@@ -39,11 +39,35 @@ rcpt_of(const struct spool_recipient *r)
     return rcpt;
 }
 
+/* RFC 6531 3.6; the backend may be another one than at RCPT, or have changed. */
+static bool
+lacks_utf8(const struct transaction *t)
+{
+    const struct smtp_capabilities *caps = smtp_client_capabilities(backend_link_client(t->link));
+
+    if (!t->mail.smtputf8 || caps->smtputf8)
+        return false;
+    if (t->header.saw_8bit)
+        return true;
+    for (unsigned i = 0; i < t->recipient_count; i++) {
+        struct smtp_rcpt rcpt = rcpt_of(&t->recipients[i]);
+
+        if (smtp_capabilities_lack_utf8(caps, &t->mail, &rcpt.path))
+            return true;
+    }
+    return false;
+}
+
 void
 transaction_replay_begin(struct transaction *t)
 {
     struct smtp_client *client = backend_link_client(t->link);
 
+    if (lacks_utf8(t)) {
+        transaction_link_let_go(t);
+        transaction_finish_verdict(t, SMTP_VERDICT_UTF8_NOT_SUPPORTED);
+        return;
+    }
     t->stage = STAGE_DELIVERING;
     t->replay = (struct transaction_replay){.had_ours = t->live_count < t->recipient_count};
     transaction_forward(t);

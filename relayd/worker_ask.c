@@ -105,6 +105,7 @@ test(struct worker *w, uint32_t id, const struct probe_question *question)
         .hostname = w->config->hostname,
         .connect_timeout_ms = (int64_t)w->config->backend_connect_timeout_ms,
         .command_timeout_ms = command_ms < COMMAND_MS ? command_ms : COMMAND_MS,
+        .tls = w->tls_client,
     };
     a->next = w->asked;
     w->asked = a;

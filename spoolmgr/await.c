@@ -15,6 +15,10 @@
  */
 #include "spoolmgr/keeper.h"
 
+#include "config.h"
+
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -29,6 +33,7 @@ static void
 list_add(struct keeper *k, struct mail *mail)
 {
     mail->is_awaited = true;
+    mail->awaited_at_ms = clock_monotonic_ms();
     mail->gone_at_ms = 0;
     mail->await_prev = NULL;
     mail->await_next = k->awaited;
@@ -117,6 +122,20 @@ stop_listening(struct keeper *k, struct mail *mail, const char *why)
     attempt_possible_duplicate(k, mail->message, why);
 }
 
+/* No jump of the clock may end it, and no worker that waits for its backend. */
+static int64_t
+patience_ms(const struct keeper *k)
+{
+    int64_t twice_ms = 2 * k->config->final_reply_timeout_ms;
+#ifdef POSTERN_DEVELOPER
+    const char *test_ms = getenv("POSTERN_TEST_PREPARED_MS");
+
+    if (test_ms != NULL)
+        return atoll(test_ms);
+#endif
+    return twice_ms > PATIENCE_MS ? twice_ms : PATIENCE_MS;
+}
+
 /* Why a prepared record counts now; NULL: it does not. */
 static const char *
 why_confirmed(struct keeper *k, struct mail *mail)
@@ -130,7 +149,7 @@ why_confirmed(struct keeper *k, struct mail *mail)
     if (state == SPOOL_WRITER_DAMAGED && gone_ms >= PATIENCE_MS)
         return "its worker has ended, and what it said of it cannot be read";
     if (state == SPOOL_WRITER_LIVES && spool_store_writer_is_read(k->store, mail->message) &&
-        clock_wall_ms() - mail->message->envelope.committed_at_ms >= PATIENCE_MS)
+        clock_monotonic_ms() - mail->awaited_at_ms >= patience_ms(k))
         return "its worker has not said for an hour what became of it";
     return NULL;
 }

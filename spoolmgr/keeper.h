@@ -41,6 +41,7 @@ struct mail { /* the keeper's side of a message with an open recipient; message-
     struct mail *dirty_prev, *dirty_next; /* the mirror's list */
     struct mail *await_prev, *await_next; /* the list of what is awaited */
     bool is_awaited;
+    int64_t awaited_at_ms; /* of the monotonic clock */
     int64_t gone_at_ms;  /* of the monotonic clock: since when its worker is known to be gone; 0 */
     bool shown_no_route; /* as the mirror has been told */
     bool is_dirty, is_gone; /* is_gone: its deletion from the index is queued */

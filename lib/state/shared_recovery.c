@@ -28,6 +28,8 @@ shared_health_begin_recovery(struct shared_health_entry *entry, uint64_t key, ui
     atomic_store(&entry->tally, 0);
     for (size_t i = 0; i < ARRAY_SIZE(entry->refused); i++)
         atomic_store(&entry->refused[i], 0);
+    for (size_t i = 0; i < ARRAY_SIZE(entry->broken); i++)
+        atomic_store(&entry->broken[i], 0);
     return atomic_compare_exchange_strong(&entry->status, word, recovering);
 }
 
