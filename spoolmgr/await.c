@@ -131,7 +131,7 @@ patience_ms(const struct keeper *k)
     const char *test_ms = getenv("POSTERN_TEST_PREPARED_MS");
 
     if (test_ms != NULL)
-        return atoll(test_ms);
+        return strtoll(test_ms, NULL, 10);
 #endif
     return twice_ms > PATIENCE_MS ? twice_ms : PATIENCE_MS;
 }

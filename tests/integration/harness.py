@@ -16,7 +16,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from peers import (DROP, SILENT, Backend, Client, Delay, Reply, SinkBackend, below_our_received, make_message, our_received,
+from peers import (DROP, SILENT, Backend, Client, Delay, Raw, Reply, SinkBackend, below_our_received, make_message, our_received,
                    read_saved, reference_in, send_message, split_top_field)
 from postfix import Postfix
 from postgres import Postgres
@@ -25,7 +25,7 @@ from world import (ADDRESS, IS_ROOT, LOADGEN, QUICK, RELAYCTL, RELAYD, SOURCE, S
                    wait_until)
 
 __all__ = ["ADDRESS", "DROP", "IS_ROOT", "LOADGEN", "QUICK", "RELAYCTL", "RELAYD", "SILENT", "SOURCE", "SPOOLMGR", "Backend",
-           "Client", "Delay", "Node", "Postfix", "Postgres", "Process", "Relayd", "Reply", "SinkBackend", "Spoolmgr",
+           "Client", "Delay", "Node", "Postfix", "Postgres", "Process", "Raw", "Relayd", "Reply", "SinkBackend", "Spoolmgr",
            "below_our_received", "build_dir", "children_of", "free_port", "keep_folder", "make_folder", "make_message",
            "our_received", "process_gone", "program", "read_saved", "reference_in", "remove_folder", "send_message",
            "split_top_field", "wait_until"]

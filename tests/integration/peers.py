@@ -129,6 +129,14 @@ class Delay:
 
 
 @dataclass
+class Raw:
+    """Octets as they are, and how the conversation goes on behind them."""
+    data: bytes
+    code: int = 250
+    pause: float = 0  # behind each octet
+
+
+@dataclass
 class Message:
     mail_from: str
     rcpts: list
@@ -141,7 +149,7 @@ class Message:
 class Backend:
     """A customer's mail server in a thread. What it answers is scripted a phase: banner, ehlo, helo, mail, rcpt, data,
     dot, rset, noop, quit. A script is an answer, or a list of answers (the last one stays), or a function of (session,
-    line or content) that returns an answer; an answer is None (the good one), a text, DROP, SILENT or a Delay.
+    line or content) that returns an answer; an answer is None (the good one), a text, DROP, SILENT, a Delay or a Raw.
 
         backend.script["rcpt"] = lambda s, line: "550 5.1.1 no such user" if "nobody" in line else None
         backend.script["dot"] = DROP       # the message arrives, its answer does not
@@ -237,6 +245,8 @@ class Backend:
             raise ConnectionError
         if answer == SILENT:
             await asyncio.sleep(3600)
+        if isinstance(answer, Raw):
+            return await self._answer_raw(answer, session, writer, on_code)
         code = int(answer[:3] if phase == "star" else answer.rsplit("\r\n", 1)[-1][:3])
         if on_code:
             on_code(code)
@@ -244,6 +254,16 @@ class Backend:
         writer.write(answer.encode("latin-1") + b"\r\n")
         await writer.drain()
         return code
+
+    async def _answer_raw(self, raw, session, writer, on_code):
+        if on_code:
+            on_code(raw.code)
+        self.transcript.append((session, "S", repr(raw.data[:200])))
+        for piece in ([bytes([octet]) for octet in raw.data] if raw.pause else [raw.data]):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(raw.pause)
+        return raw.code
 
     async def _session(self, reader, writer):
         self.sessions += 1
