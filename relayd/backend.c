@@ -370,7 +370,10 @@ place_serve(struct backend_place *place)
 static void
 serve_later(void *ctx)
 {
-    place_serve(ctx);
+    struct backend_place *place = ctx;
+
+    if (!place->is_closed)
+        place_serve(place);
 }
 
 void
@@ -473,6 +476,8 @@ fail_refused(void *ctx)
     struct backend_place *place = ctx;
     struct smtp_reply none = smtp_reply_make(0, NULL, "TLS is needed, and failed a moment ago");
 
+    if (place->is_closed)
+        return;
     for (struct backend_target *t = place->targets; t; t = t->next)
         if (now_of(place) < t->refused_until_ms)
             fail_waits(place, t, SMTP_PHASE_STARTTLS, &none);
@@ -619,6 +624,20 @@ backend_pool_drop_idle(struct backend_pool *pool)
 }
 
 static void
+place_release(void *ctx)
+{
+    struct backend_place *place = ctx;
+
+    while (place->targets) {
+        struct backend_target *target = place->targets;
+
+        place->targets = target->next;
+        free(target);
+    }
+    free(place);
+}
+
+static void
 place_free(struct backend_place *place)
 {
     while (place->links)
@@ -629,13 +648,8 @@ place_free(struct backend_place *place)
         backend_wait_cancel(&wait);
     }
     loop_timer_cancel(&place->retry);
-    while (place->targets) {
-        struct backend_target *target = place->targets;
-
-        place->targets = target->next;
-        free(target);
-    }
-    free(place);
+    place->is_closed = true;
+    loop_defer(place->pool->worker->loop, place_release, place); /* behind what has been deferred */
 }
 
 void

@@ -30,6 +30,7 @@ struct backend_place { /* an endpoint, with its slots and its health */
     struct backend_link *links;
     struct backend_wait *first_wait, *last_wait;
     unsigned wait_count, link_count, opening_count, idle_count;
+    bool is_closed;           /* what was deferred finds nothing to do */
     bool is_wanting;          /* the shared table says so */
     int64_t open_again_at_ms; /* no new connection before this moment */
     struct loop_timer retry;  /* slots are held by others: try again */
