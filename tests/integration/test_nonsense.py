@@ -117,7 +117,7 @@ BAD_INPUT = [
     (["domain", "add", "a..b.example", "--customer", "acme"], None, "a..b"),
     (["domain", "add", "new.example", "--customer", "nobody"], None, "nobody"),
     (["domain", "add", "acme.example", "--customer", "acme"], None, "acme.example"),
-    (["backend", "add", "mail.acme.example:25", "--customer", "acme"], None, "address"),
+    (["backend", "add", "mail..example:25", "--customer", "acme"], None, "mail..example"),
     (["backend", "add", "192.0.2.1:70000", "--customer", "acme"], None, "70000"),
     (["backend", "add", "192.0.2.1:0", "--customer", "acme"], None, None),
     (["customer", "set", "acme", "--max-recipients-per-message", "0"], None, None),
