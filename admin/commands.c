@@ -51,10 +51,47 @@ static const struct command_option spool_options[] = {
     {0},
 };
 
-static const struct command_option domain_options[] = {
-    {"customer", "NAME", "whose domain it is"},
-    {"when-down", "WORD",
-     "unknown recipients while the backend is down: accept (default), defer or reject"},
+#define DOMAIN_OPTIONS                                                                            \
+    {"customer", "NAME", "whose domain it is"},                                                   \
+        {"when-down", "WORD",                                                                     \
+         "unknown recipients while the backend is down: accept (default), defer or reject"},      \
+        {"mode", "WORD",                                                                          \
+         "mx (default): this relay is the first MX; fallback: the customer's own server is, and " \
+         "we "                                                                                    \
+         "stand behind it"},                                                                      \
+    {                                                                                             \
+        "primary-up", "WORD",                                                                     \
+            "in fallback mode, while the customer's server is up: strict (default; a first "      \
+            "contact waits "                                                                      \
+            "for greylist-delay), defer (for fallback-delay), or accept"                          \
+    }
+
+static const struct command_option domain_add_options[] = {DOMAIN_OPTIONS, {0}};
+
+static const struct command_option domain_set_options[] = {
+    DOMAIN_OPTIONS,
+    {"recipients", "WORD",
+     "complete: the registered recipients are all there are, and others are refused; listed: "
+     "there may be others"},
+    {0},
+};
+
+static const struct command_option recipient_import_options[] = {
+    {"domain", "DOMAIN", "of which domain they are"},
+    {"complete", NULL, "these are all there are: others are refused without asking the server"},
+    {"not-complete", NULL, "there may be others: the customer's server is asked about them"},
+    {"replace", NULL, "those that are not in the file are removed; else the file's are added"},
+    {0},
+};
+
+static const struct command_option recipient_list_options[] = {
+    {"domain", "DOMAIN", "only of this domain"},
+    {"customer", "NAME", "only of this customer"},
+    {0},
+};
+
+static const struct command_option recipient_forget_options[] = {
+    {"domain", "DOMAIN", "all recipients of this domain"},
     {0},
 };
 
@@ -172,7 +209,7 @@ const struct command commands[] = {
         .noun = "domain",
         .verb = "add",
         ONE_OPERAND("DOMAIN"),
-        .options = domain_options,
+        .options = domain_add_options,
         CHANGES_REGISTRY,
         .run = domain_add,
         .summary = "Serve a domain",
@@ -183,7 +220,7 @@ const struct command commands[] = {
         .noun = "domain",
         .verb = "set",
         ONE_OPERAND("DOMAIN"),
-        .options = domain_options,
+        .options = domain_set_options,
         CHANGES_REGISTRY,
         .run = domain_set,
         .summary = "Change a domain",
@@ -217,6 +254,57 @@ const struct command commands[] = {
         .summary = "Stop serving a domain: its mail is refused at once",
         .example = "relayctl domain remove acme.example --reason \"moved away\"",
         .more = "--reason is required; with mail waiting, --spool too.",
+    },
+    {
+        .noun = "recipient",
+        .verb = "add",
+        .operands = "ADDRESS ...",
+        .min_operands = 1,
+        .max_operands = COMMAND_MANY,
+        CHANGES_REGISTRY,
+        .run = recipient_add,
+        .summary = "Register recipients: they are known to be valid",
+        .example = "relayctl recipient add info@acme.example sales@acme.example",
+    },
+    {
+        .noun = "recipient",
+        .verb = "import",
+        ONE_OPERAND("FILE|-"),
+        .options = recipient_import_options,
+        CHANGES_REGISTRY,
+        .run = recipient_import,
+        .summary = "Register the recipients in a file",
+        .example = "relayctl recipient import users.csv --domain acme.example --complete --replace",
+        .more = "One address a line; of a CSV file the first column counts, and a header line is "
+                "left out.\n"
+                "A wrong line is told with its number, and nothing is changed. With a complete "
+                "list\n"
+                "others are refused with 550 5.1.1; postmaster never is. What stands behind a + "
+                "in a\n"
+                "local part is a part of it.",
+    },
+    {
+        .noun = "recipient",
+        .verb = "list",
+        .options = recipient_list_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = recipient_list,
+        .summary = "List registered recipients",
+        .example = "relayctl recipient list --domain acme.example --json",
+        .more = "What a node has learned of other recipients is not listed.",
+    },
+    {
+        .noun = "recipient",
+        .verb = "forget",
+        .operands = "[ADDRESS ...]",
+        .max_operands = COMMAND_MANY,
+        .options = recipient_forget_options,
+        CHANGES_REGISTRY,
+        .run = recipient_forget,
+        .summary = "Remove registered recipients, and what this node has learned of them",
+        .example = "relayctl recipient forget former@acme.example",
+        .more = "With --domain learning begins anew. A list that is empty then is complete no "
+                "more.",
     },
     {
         .noun = "backend",

@@ -22,6 +22,12 @@ enum command_status customer_suspend(struct call *call);
 enum command_status customer_resume(struct call *call);
 enum command_status customer_remove(struct call *call);
 
+enum command_status recipient_add(struct call *call);
+enum command_status recipient_import(struct call *call);
+enum command_status recipient_list(struct call *call);
+enum command_status recipient_forget(struct call *call);
+/* In a change that has begun; refused for a list of none. */
+enum command_status recipient_set_complete(struct call *call, const char *domain, bool is_complete);
 enum command_status domain_add(struct call *call);
 enum command_status domain_set(struct call *call);
 enum command_status domain_show(struct call *call);

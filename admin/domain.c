@@ -10,8 +10,14 @@
 
 static const char *const when_down_words[] = {"accept", "defer", "reject", NULL};
 
+static const char *const mode_words[] = {"mx", "fallback", NULL};
+static const char *const primary_up_words[] = {"strict", "defer", "accept", NULL};
+static const char *const recipients_words[] = {"complete", "listed", NULL};
+
 static const struct field fields[] = {
     {"when-down", "when_down", "text", field_check_word, 0, 0, when_down_words},
+    {"mode", "mode", "text", field_check_word, 0, 0, mode_words},
+    {"primary-up", "primary_up", "text", field_check_word, 0, 0, primary_up_words},
     {0},
 };
 
@@ -107,6 +113,23 @@ complain_missing(const char *name)
     return COMMAND_NOTHING;
 }
 
+/* --recipients, which is no column: a list of none cannot be complete. */
+static enum command_status
+set_recipients(struct call *call, const char *name)
+{
+    static const struct field field = {"recipients", "", "", NULL, 0, 0, recipients_words};
+    const char *text = call_value(call, "recipients"), *wrong;
+    char word[FIELD_TEXT_SIZE], why[FIELD_TEXT_SIZE];
+    bool is_null = false;
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    wrong = field_check_word(&field, text, word, &is_null, why);
+    if (wrong)
+        return call_usage("--recipients: \"%s\" %s", text, wrong);
+    return recipient_set_complete(call, name, strcmp(word, "complete") == 0);
+}
+
 enum command_status
 domain_set(struct call *call)
 {
@@ -121,7 +144,8 @@ domain_set(struct call *call)
         status = field_read(call, fields, &values);
     if (status != COMMAND_DONE)
         return status;
-    if (values.count == 0 && call_value(call, "customer") == NULL)
+    if (values.count == 0 && call_value(call, "customer") == NULL &&
+        call_value(call, "recipients") == NULL)
         return call_usage("nothing to set; for example: %s", call->line.command->example);
     status = database_begin_change(call);
     if (status != COMMAND_DONE)
@@ -131,10 +155,12 @@ domain_set(struct call *call)
         values.fields[values.count] = &customer_field;
         values.params[values.count++] = customer_id;
     }
-    if (status == COMMAND_DONE)
+    if (status == COMMAND_DONE && values.count > 0)
         status = registry_row_update(call, "domains", "name = $1", 1, keys, &values, &changed);
     if (status == COMMAND_DONE && !changed)
         status = complain_missing(name);
+    if (status == COMMAND_DONE)
+        status = set_recipients(call, name);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, "changed", "domain", name);
@@ -147,12 +173,24 @@ domain_set(struct call *call)
     "d.name, c.name, d.when_down, c.state, "                                                 \
     "(SELECT count(*) FROM postern.recipients r WHERE r.domain = d.name), "                  \
     "d.recipients_complete, (SELECT count(*) FROM postern.backends b WHERE b.customer_id = " \
-    "d.customer_id), " DATABASE_MS("d.created_at")
+    "d.customer_id), " DATABASE_MS("d.created_at") ", d.mode, d.primary_up"
+
+/* primary-up says nothing of a domain whose first MX we are. */
+static void
+print_mode(struct printer *p, const PGresult *result, int row)
+{
+    const char *mode = database_text(result, row, 8);
+
+    printer_text(p, mode);
+    printer_text(p, strcmp(mode, "fallback") == 0 ? database_text(result, row, 9) : NULL);
+}
 
 static const struct printer_column show_columns[] = {
     {"name", "Domain", PRINTER_LEFT},
     {"customer", "Customer", PRINTER_LEFT},
     {"when_down", "When down", PRINTER_LEFT},
+    {"mode", "Mode", PRINTER_LEFT},
+    {"primary_up", "While the primary is up", PRINTER_LEFT},
     {"customer_state", "Customer's state", PRINTER_LEFT},
     {"recipients", "Registered recipients", PRINTER_LEFT},
     {"recipients_complete", "These are all", PRINTER_LEFT},
@@ -182,6 +220,7 @@ domain_show(struct call *call)
         printer_text(p, database_text(result, row, 0));
         printer_text(p, database_text(result, row, 1));
         printer_text(p, database_text(result, row, 2));
+        print_mode(p, result, row);
         printer_word(p, PQgetvalue(result, row, 3));
         printer_number(p, database_number(result, row, 4));
         printer_bool(p, database_bool(result, row, 5));
@@ -195,8 +234,9 @@ domain_show(struct call *call)
 }
 
 static const struct printer_column list_columns[] = {
-    {"name", "DOMAIN", PRINTER_LEFT},         {"customer", "CUSTOMER", PRINTER_LEFT},
-    {"when_down", "WHEN DOWN", PRINTER_LEFT}, {"customer_state", "CUSTOMER IS", PRINTER_LEFT},
+    {"name", "DOMAIN", PRINTER_LEFT},           {"customer", "CUSTOMER", PRINTER_LEFT},
+    {"when_down", "WHEN DOWN", PRINTER_LEFT},   {"mode", "MODE", PRINTER_LEFT},
+    {"primary_up", "PRIMARY UP", PRINTER_LEFT}, {"customer_state", "CUSTOMER IS", PRINTER_LEFT},
     {"backends", "BACKENDS", PRINTER_RIGHT},
 };
 
@@ -223,6 +263,7 @@ domain_list(struct call *call)
         printer_text(p, database_text(result, row, 0));
         printer_text(p, database_text(result, row, 1));
         printer_text(p, database_text(result, row, 2));
+        print_mode(p, result, row);
         printer_word(p, PQgetvalue(result, row, 3));
         printer_number(p, database_number(result, row, 6));
     }
