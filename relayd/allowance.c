@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A few rows a connection, made when a first recipient is accepted: an idle or refused connection
- * has none.
+ * A few rows a connection, made when a first recipient is accepted, or one is unknown: an idle
+ * connection has none.
  */
 #include "relayd/allowance.h"
 
@@ -15,7 +15,7 @@
 
 struct allowance_row {
     uint32_t customer_id;
-    uint32_t messages;
+    uint32_t messages, unknown;
     bool is_counted; /* in the hour */
 };
 
@@ -126,6 +126,21 @@ allowance_take(struct allowance *a, struct shared_table *table,
                  answer.count, customer->max_connections_per_hour);
     find_or_make(a, customer->id)->is_counted = true;
     return true;
+}
+
+void
+allowance_count_unknown(struct allowance *a, uint32_t customer_id)
+{
+    if (a->count <= ALLOWANCE_CUSTOMERS_MAX || find(a, customer_id) != NULL)
+        find_or_make(a, customer_id)->unknown++;
+}
+
+bool
+allowance_unknown_is_used_up(const struct allowance *a, uint32_t customer_id)
+{
+    const struct allowance_row *row = find(a, customer_id);
+
+    return row != NULL ? row->unknown >= ALLOWANCE_UNKNOWN_MAX : a->count > ALLOWANCE_CUSTOMERS_MAX;
 }
 
 bool

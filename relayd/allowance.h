@@ -32,6 +32,10 @@ bool allowance_look(const struct allowance *allowance, const struct shared_table
 bool allowance_take(struct allowance *allowance, struct shared_table *table,
                     const struct registry_customer *customer, const struct inet_endpoint *client,
                     struct smtp_reply *reply);
+/* One more recipient of the customer's that is unknown there was named on this connection. */
+void allowance_count_unknown(struct allowance *allowance, uint32_t customer_id);
+#define ALLOWANCE_UNKNOWN_MAX 5
+bool allowance_unknown_is_used_up(const struct allowance *allowance, uint32_t customer_id);
 /* A message for this customer was read to its end. true: the connection is used up. */
 bool allowance_count_message(struct allowance *allowance, const struct registry_customer *customer);
 

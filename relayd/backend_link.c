@@ -121,6 +121,20 @@ link_idle(struct backend_link *link)
         link_quit(link);
 }
 
+/* For the time when it is down. */
+static void
+note_capabilities(const struct backend_link *link, const struct smtp_capabilities *caps)
+{
+    struct state_capabilities offered = {
+        .eightbitmime = caps->eightbitmime,
+        .smtputf8 = caps->smtputf8,
+        .has_size = caps->has_size,
+        .size_max_bytes = caps->size_max_bytes,
+    };
+
+    state_capabilities_learn(worker_of(link)->state, &link->target->place->endpoint, &offered);
+}
+
 static void
 on_ready(void *ctx, const struct smtp_capabilities *caps)
 {
@@ -128,7 +142,7 @@ on_ready(void *ctx, const struct smtp_capabilities *caps)
     struct backend_place *place = link->target->place;
     struct worker *w = worker_of(link);
 
-    (void)caps;
+    note_capabilities(link, caps);
     place->opening_count--;
     link->target->opening_count--;
     link->made_at_ms = loop_now_ms(w->loop);

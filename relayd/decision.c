@@ -33,23 +33,24 @@ static const enum cell at_rcpt[][DECISION_KNOWN_COUNT] = {
 };
 
 enum decision_known
-decision_known_of(enum state_recipient state, bool is_accept_all)
+decision_known_of(enum state_recipient state)
 {
     static const enum decision_known known[] = {
         [STATE_RECIPIENT_UNKNOWN] = DECISION_KNOWN_NOT,
         [STATE_RECIPIENT_VALID] = DECISION_KNOWN_VALID,
         [STATE_RECIPIENT_INVALID] = DECISION_KNOWN_INVALID,
         [STATE_RECIPIENT_INVALID_STALE] = DECISION_KNOWN_INVALID_STALE,
+        [STATE_RECIPIENT_ACCEPT_ALL] = DECISION_KNOWN_ACCEPT_ALL,
     };
 
     CHECK((unsigned)state < ARRAY_SIZE(known));
-    return is_accept_all ? DECISION_KNOWN_ACCEPT_ALL : known[state];
+    return known[state];
 }
 
 /* 5.1.x is the mailbox, but 5.1.7 and 5.1.8 are the sender (RFC 3463 3.2), which servers like to
  * refuse at RCPT. */
-static bool
-speaks_of_mailbox(const struct decision_rcpt_input *input)
+bool
+decision_speaks_of_mailbox(const struct decision_rcpt_input *input)
 {
     const struct smtp_reply *reply = input->reply;
 
@@ -87,7 +88,7 @@ pass(const struct decision_rcpt_input *input, bool learn)
 {
     struct decision_rcpt d = say(DECISION_RCPT_PASS, SMTP_VERDICT_LOCAL_PROBLEM);
 
-    d.learn_invalid = learn && speaks_of_mailbox(input);
+    d.learn_invalid = learn && decision_speaks_of_mailbox(input);
     return d;
 }
 

@@ -26,7 +26,7 @@ enum decision_known {
     DECISION_KNOWN_INVALID_STALE,
     DECISION_KNOWN_COUNT
 };
-enum decision_known decision_known_of(enum state_recipient state, bool is_accept_all);
+enum decision_known decision_known_of(enum state_recipient state);
 
 struct decision_rcpt_input {
     enum decision_backend backend;
@@ -56,6 +56,9 @@ struct decision_rcpt {
 
 /* A transaction may have recipients of both sides: those that the backend has taken, and those that
  * are kept here since it was away, or deferred them, later. */
+/* The reply is a refusal of this very recipient: it is unknown there. */
+bool decision_speaks_of_mailbox(const struct decision_rcpt_input *input);
+
 struct decision_rcpt decision_at_rcpt(const struct decision_rcpt_input *input);
 
 /* --- At the dot. The class of DATA counts as that of the dot. */

@@ -92,6 +92,25 @@ recipient_policy_route(struct worker *w, const struct smtp_mail *mail, struct sm
     }
 }
 
+enum recipient_listed
+recipient_policy_listed(struct worker *w, const struct registry_domain *domain,
+                        const struct smtp_path *path)
+{
+    struct slice local = {path->text, path->local_length};
+    int rc;
+
+    if (!domain->has_recipients)
+        return RECIPIENT_NOT_LISTED;
+    rc = registry_find_recipient(w->registry, domain, local);
+    if (rc == ERR_OK)
+        return RECIPIENT_LISTED;
+    if (rc != ERR_NOT_FOUND)
+        return RECIPIENT_LIST_UNREADABLE;
+    if (!domain->is_recipients_complete || slice_equal_nocase(local, SLICE("postmaster")))
+        return RECIPIENT_NOT_LISTED;
+    return RECIPIENT_NOT_ON_COMPLETE_LIST;
+}
+
 bool
 recipient_policy_blames_us(struct worker *w, struct backend_link *link,
                            const struct smtp_reply *reply, const char *session)
@@ -132,7 +151,8 @@ recipient_policy_pass(const struct inet_endpoint *backend, const char *backend_n
 }
 
 void
-recipient_policy_learn(struct worker *w, uint32_t customer_id, const char *key, bool valid)
+recipient_policy_learn(struct worker *w, uint32_t customer_id, const char *key, bool valid,
+                       const struct inet_endpoint *backend)
 {
-    state_recipient_learn(w->state, customer_id, key, valid);
+    state_recipient_learn(w->state, customer_id, key, valid, backend);
 }

@@ -21,6 +21,18 @@ struct recipient_route {
 enum smtp_verdict recipient_policy_route(struct worker *worker, const struct smtp_mail *mail,
                                          struct smtp_rcpt *rcpt, struct recipient_route *route);
 
+/* Is it among the recipients that the customer has registered? */
+enum recipient_listed {
+    RECIPIENT_NOT_LISTED, /* which says nothing */
+    RECIPIENT_LISTED,
+    RECIPIENT_NOT_ON_COMPLETE_LIST, /* so it does not exist; never said of postmaster (RFC 5321
+                                       4.5.1), nor of an empty list */
+    RECIPIENT_LIST_UNREADABLE,      /* a damaged replica: 451 */
+};
+enum recipient_listed recipient_policy_listed(struct worker *worker,
+                                              const struct registry_domain *domain,
+                                              const struct smtp_path *path);
+
 /* Does this 5xx speak of us, not of the sender? Then an alarm has been logged (backend-blames-us).
  */
 bool recipient_policy_blames_us(struct worker *worker, struct backend_link *link,
@@ -33,6 +45,6 @@ void recipient_policy_pass(const struct inet_endpoint *backend, const char *back
 
 /* Tells the state process. */
 void recipient_policy_learn(struct worker *worker, uint32_t customer_id, const char *key,
-                            bool valid);
+                            bool valid, const struct inet_endpoint *backend);
 
 #endif

@@ -439,13 +439,24 @@ transaction_side(const struct transaction *t)
     return t->is_prepared ? DECISION_MIXED : DECISION_MIXED_UNPREPARED;
 }
 
-/* RFC 6531 3.6: a header with UTF-8 goes to no server that has not offered to take it.  What is
- * kept goes as it is: which server will take it is not known yet. */
+/* RFC 6531 3.6: a header with UTF-8 goes to no server that has not offered to take it; nor is it
+ * kept for one, if that is known. */
 static bool
 lacks_utf8(const struct transaction *t)
 {
-    return t->mail.smtputf8 && t->header.saw_8bit && t->link != NULL &&
-           !smtp_client_capabilities(backend_link_client(t->link))->smtputf8;
+    if (!t->mail.smtputf8 || !t->header.saw_8bit)
+        return false;
+    if (t->link == NULL)
+        return t->live_count == 0 && t->kept_for.is_known && !t->kept_for.smtputf8;
+    return !smtp_client_capabilities(backend_link_client(t->link))->smtputf8;
+}
+
+/* Larger than what any of the backends takes that it would be kept for. */
+static bool
+is_too_big_to_keep(const struct transaction *t)
+{
+    return t->live_count == 0 && t->kept_for.is_known && t->kept_for.has_size &&
+           t->body.size_bytes > t->kept_for.size_max_bytes;
 }
 
 enum smtp_step
@@ -462,7 +473,7 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     t->content_ended = true;
     loop_timer_init(&t->timer, t->worker->loop, on_too_late, t);
     body_end(&t->body);
-    if (t->too_big)
+    if (t->too_big || is_too_big_to_keep(t))
         transaction_finish_verdict(t, SMTP_VERDICT_TOO_BIG);
     else if (t->header.own_received >= OWN_RECEIVED_MAX)
         refuse_loop(t);

@@ -46,10 +46,11 @@ count(struct transaction *t, enum shared_verdict verdict)
 }
 
 static void
-on_known(void *ctx, enum state_recipient known)
+on_known(void *ctx, const struct state_answer *answer)
 {
     struct transaction *t = ctx;
-    bool is_known = known == STATE_RECIPIENT_VALID;
+    enum decision_known known = transaction_memory_known(t, answer);
+    bool is_known = known == DECISION_KNOWN_VALID;
     bool refuses;
 
     t->query = NULL;
@@ -62,7 +63,7 @@ on_known(void *ctx, enum state_recipient known)
                .class = SMTP_CLASS_REFUSED,
                .reply = &t->said,
                .reply_is_to_mail = t->said_phase == SMTP_PHASE_MAIL,
-               .known = decision_known_of(known, false),
+               .known = known,
                .is_picky = true,
            });
 }
@@ -82,8 +83,7 @@ transaction_health_hears(struct transaction *t, enum smtp_phase phase, enum smtp
         return false;
     t->said = *reply;
     t->said_phase = phase;
-    t->query =
-        state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known, t);
+    transaction_memory_ask(t, on_known);
     return true;
 }
 

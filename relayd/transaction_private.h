@@ -4,7 +4,8 @@
  * transaction_rcpt.c (what a RCPT is answered), transaction_dot.c (what the dot is answered),
  * transaction_link.c (the backend's connection, and not holding it in vain), transaction_replay.c
  * (the dialogue said again at the end), transaction_keep.c (what goes to the spool),
- * transaction_forward.c (what a backend is told besides).
+ * transaction_forward.c (what a backend is told besides), transaction_memory.c (what is known of a
+ * recipient without its backend).
  *
  * All waiting is for one thing at a time: a link, a reply of the backend, an answer of the state
  * process, the disk. Whatever arrives calls one small function, and exactly one of them answers the
@@ -68,6 +69,12 @@ struct transaction {
     struct smtp_rcpt rcpt;
     char rcpt_key[SMTP_PATH_SIZE];
     uint32_t rcpt_customer_id; /* 0: nobody's */
+    bool is_listed;            /* registered by the customer, so known valid */
+    int64_t must_wait_ms;      /* a first contact in fallback mode, unless the primary is down */
+    enum decision_known known;
+    bool is_memory_silent;              /* the state process has not said what it knows */
+    struct state_capabilities kept_for; /* what its backends offered, all together */
+    unsigned kept_for_asked;
     bool known_down;
     struct smtp_reply away_reply;
     int64_t rcpt_at_ms;        /* of the loop */
@@ -161,8 +168,21 @@ enum destination_step transaction_route_next(struct transaction *t);
 const struct destination *transaction_destination(const struct transaction *t); /* chosen */
 /* Why a backend was passed over that has no address; "" if none was. */
 const char *transaction_route_why(const struct transaction *t);
+/* --- transaction_memory.c */
+/* The recipient at hand is of a known route: transaction_ask follows, or its refusal. */
+void transaction_memory_begin(struct transaction *t);
+/* Its backend cannot answer: transaction_resolve follows, or its refusal. */
+void transaction_memory_away(struct transaction *t, bool known_down);
+/* As t->query: what is known of it? */
+void transaction_memory_ask(struct transaction *t, state_on_answer on_answer);
+enum decision_known transaction_memory_known(const struct transaction *t,
+                                             const struct state_answer *answer);
+/* It must wait, and the primary is up. */
+void transaction_memory_refuse_first_contact(struct transaction *t);
 
 /* --- transaction_rcpt.c */
+void transaction_refuse(struct transaction *t, const struct smtp_reply *reply);
+void transaction_refuse_verdict(struct transaction *t, enum smtp_verdict verdict);
 /* Asks about the recipient at hand whoever is next. */
 void transaction_ask(struct transaction *t);
 /* The link is there: MAIL, and the recipient at hand. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A recipient: the registry's word, then the backend's, then, when the backend is away, what is
- * known.
+ * A recipient: the registry's word, what is known without the backend (transaction_memory.c), then
+ * the backend's.
  */
 #include "relayd/transaction_private.h"
 
@@ -52,20 +52,20 @@ add_recipient(struct transaction *t, enum spool_side side)
     t->live_count += side == SPOOL_LIVE;
 }
 
-static void
-refuse_recipient(struct transaction *t, const struct smtp_reply *reply)
+void
+transaction_refuse(struct transaction *t, const struct smtp_reply *reply)
 {
     transaction_record_refusal(t, reply);
     transaction_answer(t, reply);
 }
 
-static void
-refuse_recipient_verdict(struct transaction *t, enum smtp_verdict verdict)
+void
+transaction_refuse_verdict(struct transaction *t, enum smtp_verdict verdict)
 {
     struct smtp_reply reply = smtp_verdict_reply(verdict);
 
     smtp_reply_add_ref(&reply, t->ref);
-    refuse_recipient(t, &reply);
+    transaction_refuse(t, &reply);
 }
 
 /* The first recipient counts the connection; another worker may have counted the last one between
@@ -88,11 +88,11 @@ accept_recipient(struct transaction *t, enum spool_side side)
     struct smtp_reply reply;
 
     if (side == SPOOL_OURS && clock_monotonic_ms() < t->worker->spool_closed_until_ms) {
-        refuse_recipient_verdict(t, SMTP_VERDICT_SPOOL_FULL);
+        transaction_refuse_verdict(t, SMTP_VERDICT_SPOOL_FULL);
         return;
     }
     if (!is_within_hour(t, &reply)) {
-        refuse_recipient(t, &reply);
+        transaction_refuse(t, &reply);
         return;
     }
     add_recipient(t, side);
@@ -108,13 +108,19 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
     struct smtp_reply reply;
 
     input.when_down = t->route.domain.when_down;
+    if (t->is_memory_silent && input.when_down == REGISTRY_WHEN_DOWN_REJECT)
+        input.when_down = REGISTRY_WHEN_DOWN_DEFER; /* our own trouble refuses nobody for good */
     input.live_4xx = t->route.customer.keep_live_4xx;
     input.blames_us = input.class == SMTP_CLASS_REFUSED &&
                       recipient_policy_blames_us(t->worker, t->link, input.reply, t->ref_text);
     d = decision_at_rcpt(&input);
     t->pending = false;
-    if (d.learn_valid || d.learn_invalid)
-        recipient_policy_learn(t->worker, t->route.customer.id, t->rcpt_key, d.learn_valid);
+    if ((d.learn_valid || d.learn_invalid) && !t->is_listed)
+        recipient_policy_learn(t->worker, t->route.customer.id, t->rcpt_key, d.learn_valid,
+                               &t->backend);
+    if (d.action == DECISION_RCPT_REJECT ||
+        (d.action == DECISION_RCPT_PASS && decision_speaks_of_mailbox(&input)))
+        allowance_count_unknown(session_allowance(t->session), t->route.customer.id);
     switch (d.action) {
     case DECISION_RCPT_LIVE:
         accept_recipient(t, SPOOL_LIVE);
@@ -128,11 +134,11 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
     case DECISION_RCPT_PASS:
         recipient_policy_pass(&t->backend, t->backend_name, SMTP_PHASE_RCPT, input.reply, t->ref,
                               &reply);
-        refuse_recipient(t, &reply);
+        transaction_refuse(t, &reply);
         return;
     case DECISION_RCPT_DEFER:
     case DECISION_RCPT_REJECT:
-        refuse_recipient_verdict(t, d.verdict);
+        transaction_refuse_verdict(t, d.verdict);
         return;
     }
 }
@@ -147,18 +153,19 @@ resolve_said(struct transaction *t, enum smtp_phase phase, enum smtp_class class
                                .reply = reply,
                                .reply_is_to_mail = phase == SMTP_PHASE_MAIL,
                                .known = known,
-                               /* An acceptance is always told: it takes back an earlier refusal. */
+                               /* An acceptance is always told: it takes back an earlier refusal,
+                                * and the store knows whether the domain is picky. */
                                .is_picky = true,
                            });
 }
 
 static void
-on_known_later(void *ctx, enum state_recipient known)
+on_known_later(void *ctx, const struct state_answer *answer)
 {
     struct transaction *t = ctx;
 
     t->query = NULL;
-    resolve_said(t, t->said_phase, SMTP_CLASS_LATER, &t->said, decision_known_of(known, false));
+    resolve_said(t, t->said_phase, SMTP_CLASS_LATER, &t->said, transaction_memory_known(t, answer));
 }
 
 /* Whose a deferral is matters only where known recipients are kept here. */
@@ -174,35 +181,7 @@ resolve_reply(struct transaction *t, enum smtp_phase phase, enum smtp_class clas
     }
     t->said = *reply;
     t->said_phase = phase;
-    t->query =
-        state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known_later, t);
-}
-
-/* --- The backend is away: what is known about this recipient? */
-
-static void
-on_known(void *ctx, enum state_recipient known)
-{
-    struct transaction *t = ctx;
-
-    t->query = NULL;
-    if (known == STATE_RECIPIENT_VALID)
-        transaction_health_probe(t);
-    transaction_resolve(
-        t, (struct decision_rcpt_input){
-               .backend = t->known_down ? DECISION_BACKEND_DOWN : DECISION_BACKEND_ASKED,
-               .class = SMTP_CLASS_AWAY,
-               .reply = t->away_reply.code ? &t->away_reply : NULL,
-               .known = decision_known_of(known, false),
-           });
-}
-
-static void
-resolve_away(struct transaction *t, bool known_down)
-{
-    t->known_down = known_down;
-    t->query =
-        state_recipient_ask(t->worker->state, t->route.customer.id, t->rcpt_key, on_known, t);
+    transaction_memory_ask(t, on_known_later);
 }
 
 /* --- The backend is asked. */
@@ -221,7 +200,7 @@ transaction_take_rcpt_reply(struct transaction *t, enum smtp_phase phase, enum s
         if (t->live_count > 0 && reply->code != 421) { /* for this recipient, and not for others */
             if (phase == SMTP_PHASE_MAIL)
                 transaction_link_let_go(t);
-            resolve_away(t, false);
+            transaction_memory_away(t, false);
             return;
         }
         /* What it says of one recipient may be that recipient's doing. */
@@ -269,7 +248,7 @@ static void
 refuse_pending(struct transaction *t, enum smtp_verdict verdict)
 {
     t->pending = false;
-    refuse_recipient_verdict(t, verdict);
+    transaction_refuse_verdict(t, verdict);
 }
 
 void
@@ -278,6 +257,11 @@ transaction_begin_rcpt(struct transaction *t)
     struct smtp_client *client = backend_link_client(t->link);
     enum smtp_verdict verdict = judge_capabilities(t);
 
+    if (t->must_wait_ms > 0) { /* the primary is up */
+        transaction_link_let_go(t);
+        transaction_memory_refuse_first_contact(t);
+        return;
+    }
     if (verdict != SMTP_VERDICT_OK) {
         transaction_link_let_go(t);
         refuse_pending(t, verdict);
@@ -295,7 +279,7 @@ static void
 ask_again(struct transaction *t)
 {
     if (t->was_retried || !shared_health_may_ask(t->worker->table, &t->backend, clock_wall_ms())) {
-        resolve_away(t, !t->was_retried);
+        transaction_memory_away(t, !t->was_retried);
         return;
     }
     t->was_retried = true;
@@ -314,7 +298,7 @@ ask_next(struct transaction *t)
     case DESTINATION_WAIT:
         return;
     case DESTINATION_END:
-        resolve_away(t, !tried);
+        transaction_memory_away(t, !tried);
         return;
     }
 }
@@ -325,11 +309,13 @@ transaction_ask(struct transaction *t)
     enum smtp_verdict verdict;
 
     if (t->is_away)
-        resolve_away(t, true);
+        transaction_memory_away(t, true);
     else if (t->mail_refused)
         resolve_reply(t, SMTP_PHASE_MAIL, t->mail_class, &t->mail_reply);
     else if (t->link && ++t->link_rcpts > TRANSACTION_RECIPIENTS_MAX)
         refuse_pending(t, SMTP_VERDICT_TOO_MANY_RECIPIENTS);
+    else if (t->must_wait_ms > 0 && (t->link || t->live_count > 0))
+        transaction_memory_refuse_first_contact(t);
     else if (t->link && (verdict = judge_capabilities(t)) != SMTP_VERDICT_OK)
         refuse_pending(t, verdict);
     else if (t->link) {
@@ -422,7 +408,7 @@ transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smt
     t->rcpt = *rcpt;
     route.customer.id = 0;
     if (!may_ask(t, &route, &refusal)) {
-        refuse_recipient(t, &refusal);
+        transaction_refuse(t, &refusal);
         return transaction_operation_end(t, reply);
     }
     if (t->recipient_count == 0) {
@@ -434,6 +420,6 @@ transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smt
     t->was_retried = false;
     t->rcpt_at_ms = loop_now_ms(t->worker->loop);
     smtp_path_key(&t->rcpt.path, t->rcpt_key);
-    transaction_ask(t);
+    transaction_memory_begin(t);
     return transaction_operation_end(t, reply);
 }

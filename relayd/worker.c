@@ -30,6 +30,7 @@
 #include "relayd/event_log.h"
 #include "relayd/late.h"
 #include "relayd/probe.h"
+#include "relayd/recipient_probe.h"
 #include "relayd/session.h"
 #include "relayd/worker_ask.h"
 #include "route/destination.h"
@@ -352,6 +353,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     loop_on_signal(w->loop, SIGINT, on_signal, w);
     w->parent = channel_open(w->loop, args->parent_fd, on_parent_message, on_parent_gone, w);
     w->state = state_client_open(w->loop, -1); /* everything is unknown until it is attached */
+    recipient_probe_prepare(w);
     w->events = event_log_new();
     rc = spool_writer_new(&spool_io_disk, &writer_ops, w, &w->writer, &wake_fd);
     CHECK(rc == ERR_OK);
@@ -395,6 +397,7 @@ tear_down(struct worker *w)
     arrival_free(&w->arrival);
     worker_ask_cancel_all(w);
     probe_cancel_all(w);
+    recipient_probe_cancel_all(w);
     backend_pool_free(&w->pool);
     late_free_all(w);
     destination_finder_free(&w->destinations);

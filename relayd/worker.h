@@ -23,6 +23,7 @@ struct event_log;
 struct late;
 struct listener;
 struct probe;
+struct recipient_probe;
 struct worker_asked;
 struct session;
 struct tls_client;
@@ -42,6 +43,7 @@ struct worker {
     struct destination_finder *destinations;
     struct backend_pool *pool;
     struct probe *probes;       /* that run */
+    struct recipient_probe *recipient_probes;
     struct worker_asked *asked; /* what operators ask */
     struct event_log *events;
     struct arrival *arrival;

@@ -127,6 +127,30 @@ release(struct worker *w, uint32_t id, const struct probe_question *question)
     answer(w, id, json_pack("{s:b, s:b}", "ok", 1, "released", released));
 }
 
+/* --- recipient-forget */
+
+/* False: it is another verb. */
+static bool
+forget(struct worker *w, uint32_t id, const char *word, const json_t *json)
+{
+    const char *key = json_string_value(json_object_get(json, "recipient")),
+               *domain = json_string_value(json_object_get(json, "domain"));
+    json_int_t customer = json_integer_value(json_object_get(json, "customer"));
+
+    if (word == NULL || strcmp(word, "recipient-forget") != 0)
+        return false;
+    if (customer <= 0 || customer > UINT32_MAX || (key == NULL) == (domain == NULL)) {
+        answer_error(w, id, "it names no customer, or not one recipient or domain");
+        return true;
+    }
+    if (key)
+        state_recipient_forget(w->state, (uint32_t)customer, key);
+    else
+        state_domain_forget(w->state, (uint32_t)customer, domain);
+    answer(w, id, json_pack("{s:b}", "ok", 1));
+    return true;
+}
+
 static const struct verb {
     const char *word;
     void (*run)(struct worker *w, uint32_t id, const struct probe_question *question);
@@ -141,6 +165,8 @@ run(struct worker *w, uint32_t id, const json_t *json)
     const char *word = json_string_value(json_object_get(json, "verb"));
     struct probe_question question;
 
+    if (forget(w, id, word, json))
+        return;
     for (size_t i = 0; word && i < ARRAY_SIZE(verbs); i++) {
         if (strcmp(verbs[i].word, word) != 0)
             continue;
@@ -150,7 +176,8 @@ run(struct worker *w, uint32_t id, const json_t *json)
             answer_error(w, id, "it names no backend, or no single recipient");
         return;
     }
-    answer_error(w, id, "unknown request: backend-test and backend-release are known");
+    answer_error(w, id,
+                 "unknown request: backend-test, backend-release and recipient-forget are known");
 }
 
 void

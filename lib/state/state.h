@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The node's memory: what it has learned about recipients (later: greylist, bans), kept by the
- * state process in LMDB, asked by workers over a channel.  The client never waits longer than
- * STATE_DEADLINE_MS; no answer means "unknown" and costs learning, never mail.
+ * The node's memory: what it has learned about recipients, domains and backends, and who has come
+ * before (greylist; later: bans), kept by the state process in LMDB, asked by workers over a
+ * channel.  The client never waits longer than STATE_DEADLINE_MS; no answer means "unknown" and
+ * costs learning, never mail.
  */
 #ifndef STATE_H
 #define STATE_H
 
+#include "base/inet.h"
 #include "net/channel.h"
 
 #define STATE_DEADLINE_MS 50
@@ -16,8 +18,31 @@ enum state_recipient {
     STATE_RECIPIENT_UNKNOWN,
     STATE_RECIPIENT_VALID,
     STATE_RECIPIENT_INVALID,
-    STATE_RECIPIENT_INVALID_STALE
+    STATE_RECIPIENT_INVALID_STALE,
+    STATE_RECIPIENT_ACCEPT_ALL, /* its domain accepts every recipient: nothing is known of one */
 };
+
+/* Does a domain's server accept every recipient? A random one is tried to know. */
+enum state_domain { STATE_DOMAIN_UNKNOWN, STATE_DOMAIN_PICKY, STATE_DOMAIN_ACCEPT_ALL };
+
+/* What a backend offered when it was reached last. */
+struct state_capabilities {
+    bool is_known;
+    bool eightbitmime, smtputf8, has_size;
+    uint64_t size_max_bytes; /* 0 with has_size: no fixed maximum */
+};
+#define STATE_CAPABILITIES_TTL_MS (30 * 24 * 60 * 60 * 1000LL)
+
+/* Who comes: addresses as on the wire, their case means nothing; of the client its network counts
+ * (/24, or /64). */
+struct state_greylist_key {
+    uint32_t customer_id;
+    struct inet_endpoint client;
+    const char *sender; /* "" is the null sender */
+    const char *recipient;
+};
+#define STATE_GREYLIST_WINDOW_MS (24 * 60 * 60 * 1000LL)     /* then a first contact is forgotten */
+#define STATE_GREYLIST_KNOWN_MS (30 * 24 * 60 * 60 * 1000LL) /* since who passed was last seen */
 
 /* --- In a worker. */
 struct state_client;
@@ -30,16 +55,50 @@ void state_client_close(struct state_client **client);
 /* How many questions found no answer in time: the owner raises an alarm when it grows. */
 uint64_t state_client_timeouts(const struct state_client *client);
 
+/* Questions and news of one turn of the loop go out as one message.  A question calls back once,
+ * never from inside; cancel before that if its owner goes.  Without an answer in time nothing is
+ * known, and the greylist lets pass. */
 struct state_query;
-typedef void (*state_on_recipient)(void *ctx, enum state_recipient answer);
-/* Questions and news of one turn of the loop go out as one message.  customer_id and the
- * recipient's key (smtp_path_key). Calls back once, never from inside; cancel before that if its
- * owner goes. */
+struct state_answer { /* what was asked for, the rest is zero */
+    bool is_told;     /* the state process has answered */
+    enum state_recipient recipient;
+    struct state_capabilities capabilities;
+    int64_t wait_ms; /* of the greylist; 0: may pass */
+};
+typedef void (*state_on_answer)(void *ctx, const struct state_answer *answer);
+
+/* customer_id and the recipient's key (smtp_path_key).  Ages stand still from `stopped_at_ms` on,
+ * since then all that could tell of this recipient is down; 0: they do not. */
 struct state_query *state_recipient_ask(struct state_client *client, uint32_t customer_id,
-                                        const char *key, state_on_recipient on_answer, void *ctx);
+                                        const char *key, int64_t stopped_at_ms,
+                                        state_on_answer on_answer, void *ctx);
+struct state_query *state_capabilities_ask(struct state_client *client,
+                                           const struct inet_endpoint *endpoint,
+                                           int64_t stopped_at_ms, state_on_answer on_answer,
+                                           void *ctx);
+/* Asking is being seen: the first question begins the delay. */
+struct state_query *state_greylist_ask(struct state_client *client,
+                                       const struct state_greylist_key *key, int64_t delay_ms,
+                                       state_on_answer on_answer, void *ctx);
 void state_query_cancel(struct state_query **query);
+
+/* News have no answer.  `backend` said it.  What an acceptance is worth the store knows: nothing
+ * while the domain accepts all. */
 void state_recipient_learn(struct state_client *client, uint32_t customer_id, const char *key,
-                           bool valid); /* no answer */
+                           bool valid, const struct inet_endpoint *backend);
+void state_domain_learn(struct state_client *client, uint32_t customer_id, const char *domain,
+                        enum state_domain word);
+/* An operator's word. Of a domain all is forgotten that was learned in it. */
+void state_recipient_forget(struct state_client *client, uint32_t customer_id, const char *key);
+void state_domain_forget(struct state_client *client, uint32_t customer_id, const char *domain);
+void state_capabilities_learn(struct state_client *client, const struct inet_endpoint *endpoint,
+                              const struct state_capabilities *capabilities);
+/* The state process asks this worker, and no other, to find out whether a domain accepts every
+ * recipient: something of it has been learned at `backend`.  Answered by state_domain_learn, or
+ * not; then somebody is asked again in ten minutes. */
+typedef void (*state_on_probe)(void *ctx, uint32_t customer_id, const char *domain,
+                               const struct inet_endpoint *backend);
+void state_client_on_probe(struct state_client *client, state_on_probe on_probe, void *ctx);
 
 /* --- The state process. */
 struct state_store;
@@ -53,10 +112,27 @@ struct state_store_settings {
 MUST_USE int state_store_open(const struct state_store_settings *settings,
                               struct state_store **store, bool *set_aside);
 void state_store_close(struct state_store **store);
+/* For stopped_at_ms see state_recipient_ask. */
 enum state_recipient state_store_recipient(struct state_store *store, uint32_t customer_id,
-                                           const char *key, int64_t wall_ms);
-void state_store_learn(struct state_store *store, uint32_t customer_id, const char *key, bool valid,
+                                           const char *key, int64_t stopped_at_ms, int64_t wall_ms);
+/* True: the domain is to be probed, by the caller and nobody else. */
+bool state_store_learn(struct state_store *store, uint32_t customer_id, const char *key, bool valid,
                        int64_t wall_ms);
+void state_store_learn_domain(struct state_store *store, uint32_t customer_id, const char *domain,
+                              enum state_domain word, int64_t wall_ms);
+/* False: nothing was known of it. */
+bool state_store_forget(struct state_store *store, uint32_t customer_id, const char *key);
+/* All that was learned in the domain; learning begins anew with a probe. */
+bool state_store_forget_domain(struct state_store *store, uint32_t customer_id, const char *domain,
+                               int64_t wall_ms);
+void state_store_learn_capabilities(struct state_store *store, const struct inet_endpoint *endpoint,
+                                    const struct state_capabilities *capabilities, int64_t wall_ms);
+struct state_capabilities state_store_capabilities(struct state_store *store,
+                                                   const struct inet_endpoint *endpoint,
+                                                   int64_t stopped_at_ms, int64_t wall_ms);
+/* What is left to wait, 0: may pass.  A first contact is written down. */
+int64_t state_store_greylist(struct state_store *store, const struct state_greylist_key *key,
+                             int64_t delay_ms, int64_t wall_ms);
 /* Commits in synced batches: call when STATE_BATCH_MAX changes wait or STATE_BATCH_MS after the
  * first. Hands them to the writing thread and returns at once; the result is that of the batch
  * before. ERR_AGAIN: that one is still being written, nothing was handed over.  ERR_FULL, ERR_IO:

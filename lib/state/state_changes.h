@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Changes of the store that are not on disk yet: a hash table of recipients, the last change of
- * each wins.  Bounded: while the disk does not take anything, learning stops and memory does not
+ * Changes of the store that are not on disk yet: a hash table of records, the last change of each
+ * wins.  Bounded: while the disk does not take anything, learning stops and memory does not
  * grow.
  */
 #ifndef STATE_CHANGES_H
@@ -10,19 +10,18 @@
 #include <stdint.h>
 
 #include "base/siphash.h"
-#include "base/slice.h"
+#include "state/state_record.h"
 
 #define STATE_CHANGES_MAX 20000
 #define STATE_CHANGES_BUCKETS 1024
 
-enum state_change_kind { STATE_CHANGE_VALID, STATE_CHANGE_INVALID, STATE_CHANGE_REMOVED };
-
 struct state_change {
     struct state_change *next;
-    enum state_change_kind kind;
-    int64_t seen_at_ms;
-    size_t key_size;
-    char key[];
+    bool is_removed;
+    uint8_t kind; /* and so on: of the record */
+    int64_t at_ms;
+    size_t key_size, more_size;
+    char bytes[]; /* the key, then what more the record has */
 };
 
 struct state_changes {
@@ -33,11 +32,14 @@ struct state_changes {
 
 void state_changes_init(struct state_changes *changes);
 void state_changes_clear(struct state_changes *changes);
-/* Dropped if there are STATE_CHANGES_MAX already. */
-void state_changes_put(struct state_changes *changes, struct slice key, enum state_change_kind kind,
-                       int64_t seen_at_ms);
+/* record NULL: removed.  false: dropped, since there are STATE_CHANGES_MAX already. */
+bool state_changes_put(struct state_changes *changes, struct slice key,
+                       const struct state_record *record);
 /* NULL: none of this key. */
 const struct state_change *state_changes_find(const struct state_changes *changes,
                                               struct slice key);
+struct slice state_change_key(const struct state_change *change);
+/* Not of one that was removed. */
+void state_change_record(const struct state_change *change, struct state_record *record);
 
 #endif

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "base/codec.h"
-#include "state/state.h"
 #include "state/state_protocol.h"
 
 struct state_query {
@@ -17,7 +16,8 @@ struct state_query {
     uint32_t id;
     int64_t deadline_ms;
     bool is_asked; /* somebody may answer it */
-    state_on_recipient on_answer;
+    enum state_question question;
+    state_on_answer on_answer;
     void *ctx;
 };
 
@@ -30,6 +30,8 @@ struct state_client {
     struct buf asks, news;
     bool is_flush_due, is_closed;
     uint64_t timeouts;
+    state_on_probe on_probe;
+    void *probe_ctx;
 };
 
 /* --- The list. */
@@ -62,15 +64,17 @@ unlink_query(struct state_query *q)
 
 /* The handle is gone when its owner is called, who may ask, cancel or close in turn. */
 static void
-answer(struct state_query *q, enum state_recipient recipient)
+answer(struct state_query *q, const struct state_answer *what)
 {
-    state_on_recipient on_answer = q->on_answer;
+    state_on_answer on_answer = q->on_answer;
     void *ctx = q->ctx;
 
     unlink_query(q);
     free(q);
-    on_answer(ctx, recipient);
+    on_answer(ctx, what);
 }
+
+static const struct state_answer nothing = {.recipient = STATE_RECIPIENT_UNKNOWN};
 
 /* --- Deadlines. The timer is left alone when answers come; it looks at the list when it fires. */
 
@@ -82,7 +86,7 @@ on_deadline(void *ctx)
 
     while (client->first != NULL && client->first->deadline_ms <= now_ms) {
         client->timeouts += client->first->is_asked;
-        answer(client->first, STATE_RECIPIENT_UNKNOWN);
+        answer(client->first, &nothing);
     }
     if (client->first != NULL && !client->is_closed)
         loop_timer_start(&client->timer, client->first->deadline_ms - now_ms);
@@ -101,16 +105,69 @@ give_up(struct state_client *client)
 
 /* --- The channel. */
 
+static struct state_answer
+answer_of(enum state_question question, uint8_t word, uint64_t number)
+{
+    struct state_answer a = {.is_told = true};
+
+    switch (question) {
+    case STATE_ASK_RECIPIENT:
+        if (word <= STATE_RECIPIENT_ACCEPT_ALL)
+            a.recipient = word;
+        break;
+    case STATE_ASK_CAPABILITIES:
+        a.capabilities = state_capabilities_of(word, number);
+        break;
+    case STATE_ASK_GREYLIST:
+        a.wait_ms = (int64_t)number;
+        break;
+    }
+    return a;
+}
+
 static void
-take_answer(struct state_client *client, uint32_t id, unsigned recipient)
+take_answer(struct state_client *client, uint32_t id, uint8_t word, uint64_t number)
 {
     /* Those before it were cancelled, timed out, or will time out. */
     for (struct state_query *q = client->first; q != NULL && (int32_t)(q->id - id) <= 0;
          q = q->next)
         if (q->id == id) {
-            answer(q, (enum state_recipient)recipient);
+            struct state_answer a = answer_of(q->question, word, number);
+
+            answer(q, &a);
             return;
         }
+}
+
+static void
+take_answers(struct state_client *client, struct decoder *d)
+{
+    while (d->p < d->end && !client->is_closed) {
+        uint32_t id = get_u32(d);
+        uint8_t word = get_u8(d);
+        uint64_t number = get_u64(d);
+
+        if (d->failed)
+            return;
+        take_answer(client, id, word, number);
+    }
+}
+
+static void
+take_probes(struct state_client *client, struct decoder *d)
+{
+    char domain[STATE_KEY_MAX + 1];
+
+    while (d->p < d->end && !client->is_closed) {
+        uint32_t customer_id = get_u32(d);
+        struct inet_endpoint backend = state_endpoint_decode(get_bytes(d));
+
+        get_text(d, domain, sizeof domain);
+        if (d->failed)
+            return;
+        if (client->on_probe != NULL && backend.family != 0)
+            client->on_probe(client->probe_ctx, customer_id, domain, &backend);
+    }
 }
 
 static void
@@ -121,16 +178,10 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
 
     (void)fds;
     CHECK(fd_count == 0);
-    while (type == STATE_MESSAGE_ANSWER && d.p < d.end && !client->is_closed) {
-        uint32_t id = get_u32(&d);
-        unsigned recipient = get_u8(&d);
-
-        if (d.failed)
-            break;
-        take_answer(client, id,
-                    recipient <= STATE_RECIPIENT_INVALID_STALE ? recipient
-                                                               : STATE_RECIPIENT_UNKNOWN);
-    }
+    if (type == STATE_MESSAGE_ANSWER)
+        take_answers(client, &d);
+    else if (type == STATE_MESSAGE_PROBE)
+        take_probes(client, &d);
 }
 
 static void
@@ -227,18 +278,40 @@ state_client_close(struct state_client **result)
     loop_defer(client->loop, free_client, client); /* behind a flush that may be due */
 }
 
-struct state_query *
-state_recipient_ask(struct state_client *client, uint32_t customer_id, const char *key,
-                    state_on_recipient on_answer, void *ctx)
+/* An entry of a question or of news, behind its head. */
+struct entry {
+    uint32_t customer_id;
+    uint64_t number;
+    const struct inet_endpoint *endpoint; /* NULL: none */
+    struct slice key;
+};
+
+static void
+put_entry(struct buf *b, const struct entry *entry)
+{
+    char endpoint[STATE_ENDPOINT_SIZE];
+
+    put_u32(b, entry->customer_id);
+    put_u64(b, entry->number);
+    if (entry->endpoint != NULL)
+        state_endpoint_encode(entry->endpoint, endpoint);
+    put_bytes(b, (struct slice){endpoint, entry->endpoint != NULL ? sizeof endpoint : 0});
+    put_bytes(b, entry->key);
+}
+
+/* entry NULL: it cannot be asked. */
+static struct state_query *
+ask(struct state_client *client, enum state_question question, const struct entry *entry,
+    state_on_answer on_answer, void *ctx)
 {
     struct state_query *q = mem_alloc(sizeof *q);
-    size_t size = strnlen(key, STATE_KEY_MAX + 1);
 
     q->client = client;
     q->id = client->next_id++;
+    q->question = question;
     q->on_answer = on_answer;
     q->ctx = ctx;
-    q->is_asked = client->channel != NULL && size > 0 && size <= STATE_KEY_MAX;
+    q->is_asked = client->channel != NULL && entry != NULL;
     q->deadline_ms = loop_now_ms(client->loop) + (q->is_asked ? STATE_DEADLINE_MS : 0);
     append(client, q);
     if (!q->is_asked || !loop_timer_is_running(&client->timer))
@@ -246,10 +319,43 @@ state_recipient_ask(struct state_client *client, uint32_t customer_id, const cha
     if (!q->is_asked)
         return q;
     put_u32(&client->asks, q->id);
-    put_u32(&client->asks, customer_id);
-    put_bytes(&client->asks, (struct slice){key, size});
+    put_u8(&client->asks, question);
+    put_entry(&client->asks, entry);
     flush_later(client);
     return q;
+}
+
+struct state_query *
+state_recipient_ask(struct state_client *client, uint32_t customer_id, const char *key,
+                    int64_t stopped_at_ms, state_on_answer on_answer, void *ctx)
+{
+    struct entry entry = {.customer_id = customer_id,
+                          .number = (uint64_t)stopped_at_ms,
+                          .key = {key, strnlen(key, STATE_KEY_MAX + 1)}};
+    bool is_key = entry.key.n > 0 && entry.key.n <= STATE_KEY_MAX;
+
+    return ask(client, STATE_ASK_RECIPIENT, is_key ? &entry : NULL, on_answer, ctx);
+}
+
+struct state_query *
+state_capabilities_ask(struct state_client *client, const struct inet_endpoint *endpoint,
+                       int64_t stopped_at_ms, state_on_answer on_answer, void *ctx)
+{
+    struct entry entry = {.number = (uint64_t)stopped_at_ms, .endpoint = endpoint};
+
+    return ask(client, STATE_ASK_CAPABILITIES, &entry, on_answer, ctx);
+}
+
+struct state_query *
+state_greylist_ask(struct state_client *client, const struct state_greylist_key *key,
+                   int64_t delay_ms, state_on_answer on_answer, void *ctx)
+{
+    char pair[STATE_PAIR_MAX];
+    struct entry entry = {
+        .customer_id = key->customer_id, .number = (uint64_t)delay_ms, .endpoint = &key->client};
+    bool is_key = state_pair_encode(key, pair, &entry.key);
+
+    return ask(client, STATE_ASK_GREYLIST, is_key ? &entry : NULL, on_answer, ctx);
 }
 
 void
@@ -264,18 +370,65 @@ state_query_cancel(struct state_query **query)
     free(q);
 }
 
+static void
+tell(struct state_client *client, enum state_news news, const struct entry *entry)
+{
+    if (client->channel == NULL || entry->key.n == 0 || entry->key.n > STATE_KEY_MAX)
+        return;
+    put_u8(&client->news, news);
+    put_entry(&client->news, entry);
+    flush_later(client);
+}
+
 void
 state_recipient_learn(struct state_client *client, uint32_t customer_id, const char *key,
-                      bool valid)
+                      bool valid, const struct inet_endpoint *backend)
 {
-    size_t size = strnlen(key, STATE_KEY_MAX + 1);
+    tell(client, valid ? STATE_NEWS_VALID : STATE_NEWS_INVALID,
+         &(struct entry){.customer_id = customer_id,
+                         .endpoint = backend,
+                         .key = {key, strnlen(key, STATE_KEY_MAX + 1)}});
+}
 
-    if (client->channel == NULL || size == 0 || size > STATE_KEY_MAX)
-        return;
-    put_u8(&client->news, valid);
-    put_u32(&client->news, customer_id);
-    put_bytes(&client->news, (struct slice){key, size});
-    flush_later(client);
+void
+state_domain_learn(struct state_client *client, uint32_t customer_id, const char *domain,
+                   enum state_domain word)
+{
+    if (word != STATE_DOMAIN_UNKNOWN)
+        tell(client, word == STATE_DOMAIN_PICKY ? STATE_NEWS_PICKY : STATE_NEWS_ACCEPT_ALL,
+             &(struct entry){.customer_id = customer_id, .key = slice_of(domain)});
+}
+
+void
+state_recipient_forget(struct state_client *client, uint32_t customer_id, const char *key)
+{
+    tell(client, STATE_NEWS_FORGET,
+         &(struct entry){.customer_id = customer_id, .key = slice_of(key)});
+}
+
+void
+state_domain_forget(struct state_client *client, uint32_t customer_id, const char *domain)
+{
+    tell(client, STATE_NEWS_FORGET_DOMAIN,
+         &(struct entry){.customer_id = customer_id, .key = slice_of(domain)});
+}
+
+void
+state_capabilities_learn(struct state_client *client, const struct inet_endpoint *endpoint,
+                         const struct state_capabilities *capabilities)
+{
+    char flags = (char)state_capabilities_flags(capabilities);
+
+    tell(client, STATE_NEWS_CAPABILITIES,
+         &(struct entry){
+             .number = capabilities->size_max_bytes, .endpoint = endpoint, .key = {&flags, 1}});
+}
+
+void
+state_client_on_probe(struct state_client *client, state_on_probe on_probe, void *ctx)
+{
+    client->on_probe = on_probe;
+    client->probe_ctx = ctx;
 }
 
 uint64_t

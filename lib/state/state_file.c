@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,8 +20,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/codec.h"
-#include "base/siphash.h"
+#include "state/state_store_private.h"
 
 #define EXAMINE_LIMIT_S 60
 #define SET_ASIDE_TRIES 100
@@ -29,40 +29,6 @@
 
 static const char magic_key[] = "\0postern";
 static const char magic_value[] = "state 1";
-
-/* --- Records. Their check guards against a page that is damaged in the middle of a value; it need
- * not resist anybody. */
-
-static uint32_t
-record_check(struct slice key, const char *record)
-{
-    static const uint8_t fixed[SIPHASH_KEY_SIZE] = "postern state 1";
-    char all[STATE_FILE_KEY_MAX + 9];
-
-    memcpy(all, record, 9);
-    memcpy(all + 9, key.p, key.n);
-    return (uint32_t)siphash(all, 9 + key.n, fixed);
-}
-
-void
-state_record_encode(struct slice key, const struct state_record *record,
-                    char dst[STATE_FILE_RECORD_SIZE])
-{
-    CHECK(key.n <= STATE_FILE_KEY_MAX);
-    dst[0] = record->is_valid;
-    store_u64(dst + 1, (uint64_t)record->seen_at_ms);
-    store_u32(dst + 9, record_check(key, dst));
-}
-
-int
-state_record_decode(struct slice key, struct slice value, struct state_record *record)
-{
-    if (key.n > STATE_FILE_KEY_MAX || value.n != STATE_FILE_RECORD_SIZE ||
-        load_u32(value.p + 9) != record_check(key, value.p))
-        return ERR_CORRUPT;
-    *record = (struct state_record){value.p[0] != 0, (int64_t)load_u64(value.p + 1)};
-    return ERR_OK;
-}
 
 int
 state_file_put_magic(MDB_txn *txn, MDB_dbi dbi)
@@ -109,6 +75,21 @@ judge_free_pages(MDB_val value, size_t last_page)
     return 0;
 }
 
+/* The magic and kinds of a later release have other forms. */
+static int
+judge_record(MDB_val key, MDB_val value)
+{
+    static const char kinds[] = {STATE_STORE_RECIPIENT, STATE_STORE_DOMAIN, STATE_STORE_BACKEND,
+                                 STATE_STORE_GREYLIST};
+    struct slice k = {key.mv_data, key.mv_size}, v = {value.mv_data, value.mv_size};
+    struct state_record record;
+
+    if (k.n == 0 || memchr(kinds, k.p[0], sizeof kinds) == NULL ||
+        state_record_decode(k, v, &record) == ERR_OK)
+        return 0;
+    return MDB_CORRUPTED;
+}
+
 /* Keys must rise, so that a tree which loops is noticed. */
 static int
 walk(MDB_txn *txn, MDB_dbi dbi, size_t last_page)
@@ -127,6 +108,8 @@ walk(MDB_txn *txn, MDB_dbi dbi, size_t last_page)
             rc = MDB_CORRUPTED;
         else if (dbi == FREE_DBI)
             rc = judge_free_pages(value, last_page);
+        else
+            rc = judge_record(key, value);
         before = key;
     }
     return rc == MDB_NOTFOUND ? 0 : rc;

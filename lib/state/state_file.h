@@ -10,10 +10,6 @@
 #include <lmdb.h>
 
 #include "base/err.h"
-#include "base/slice.h"
-
-#define STATE_FILE_RECORD_SIZE 13
-#define STATE_FILE_KEY_MAX 408
 
 /* ERR_NOT_FOUND: there is no file. ERR_CORRUPT: set it aside. ERR_IO: nothing is known about it.
  * Reads the whole file; call before any thread is started. */
@@ -23,14 +19,5 @@ MUST_USE int state_file_set_aside(const char *path);
 
 /* Puts and tests the record that says whose file and which format this is. */
 MUST_USE int state_file_put_magic(MDB_txn *txn, MDB_dbi dbi);
-
-struct state_record {
-    bool is_valid; /* the recipient, not the record */
-    int64_t seen_at_ms;
-};
-void state_record_encode(struct slice key, const struct state_record *record,
-                         char dst[STATE_FILE_RECORD_SIZE]);
-/* ERR_CORRUPT: the record's own check does not hold. */
-MUST_USE int state_record_decode(struct slice key, struct slice value, struct state_record *record);
 
 #endif

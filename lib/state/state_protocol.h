@@ -1,22 +1,59 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * What a worker and the state process say to each other: each message is a run of entries of its
- * kind.
+ * kind.  An endpoint is STATE_ENDPOINT_SIZE octets, or none.
  */
 #ifndef STATE_PROTOCOL_H
 #define STATE_PROTOCOL_H
 
 #include "net/channel.h"
+#include "state/state.h"
 
 enum state_message {
-    STATE_MESSAGE_ASK = 1, /* worker: u32 id, u32 customer, key as bytes */
-    STATE_MESSAGE_LEARN,   /* worker: u8 valid, u32 customer, key as bytes */
-    STATE_MESSAGE_ANSWER,  /* state: u32 id, u8 enum state_recipient; in the order of the questions
-                            */
+    STATE_MESSAGE_ASK = 1, /* worker: u32 id, u8 enum state_question, u32 customer, u64 number,
+                              endpoint as bytes, key as bytes */
+    STATE_MESSAGE_LEARN,   /* worker: u8 enum state_news, u32 customer, u64 number, endpoint as
+                              bytes, key as bytes */
+    STATE_MESSAGE_ANSWER,  /* state: u32 id, u8 word, u64 number; in the order of the questions */
+    STATE_MESSAGE_PROBE,   /* state: u32 customer, endpoint as bytes, domain as bytes */
+};
+
+enum state_question {
+    STATE_ASK_RECIPIENT,    /* number: ages stand still from then; word: enum state_recipient */
+    STATE_ASK_CAPABILITIES, /* the same; word: flags, number: size */
+    STATE_ASK_GREYLIST,     /* number: the delay; endpoint: the client; key: the pair; number:
+                               what is left to wait */
+};
+
+enum state_news {
+    STATE_NEWS_INVALID, /* the recipient `key`, said by the endpoint */
+    STATE_NEWS_VALID,
+    STATE_NEWS_PICKY, /* the domain `key` */
+    STATE_NEWS_ACCEPT_ALL,
+    STATE_NEWS_FORGET,        /* the recipient `key` */
+    STATE_NEWS_FORGET_DOMAIN, /* the domain `key` */
+    STATE_NEWS_CAPABILITIES,  /* of the endpoint; number: size, key: one octet of flags */
 };
 
 #define STATE_MESSAGE_ROOM                                                 \
     (CHANNEL_MAX_BYTES - 1024) /* another entry always fits behind so much \
                                 */
+
+#define STATE_ENDPOINT_SIZE 19
+#define STATE_NETWORK_SIZE 9
+#define STATE_PAIR_MAX 700
+
+void state_endpoint_encode(const struct inet_endpoint *endpoint, char dst[STATE_ENDPOINT_SIZE]);
+/* Family 0 for none, and for what is none. */
+struct inet_endpoint state_endpoint_decode(struct slice bytes);
+
+/* The client's /24 or /64. */
+void state_network_encode(const struct inet_endpoint *client, char dst[STATE_NETWORK_SIZE]);
+/* Sender, NUL, recipient, in lower case; false if they are longer than addresses can be. */
+bool state_pair_encode(const struct state_greylist_key *key, char dst[STATE_PAIR_MAX],
+                       struct slice *pair);
+
+uint8_t state_capabilities_flags(const struct state_capabilities *capabilities);
+struct state_capabilities state_capabilities_of(uint8_t flags, uint64_t size_max_bytes);
 
 #endif

@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
-#include "state/state.h"
 #include "state/state_protocol.h"
 
 #define COMMIT_AGAIN_MS 10
@@ -25,7 +24,7 @@ struct state_server {
     void *ctx;
     struct server_channel *channels;
     struct loop_timer commit_timer;
-    struct buf answers;
+    struct buf answers, probes;
 };
 
 /* --- Batches. */
@@ -56,21 +55,139 @@ batch(struct state_server *server)
 
 /* --- Messages. */
 
+struct entry {
+    uint32_t customer_id;
+    uint64_t number;
+    struct inet_endpoint endpoint; /* family 0: none */
+    struct slice key;
+};
+
+static struct entry
+get_entry(struct decoder *d)
+{
+    struct entry e = {.customer_id = get_u32(d), .number = get_u64(d)};
+
+    e.endpoint = state_endpoint_decode(get_bytes(d));
+    e.key = get_bytes(d);
+    return e;
+}
+
+static int64_t
+ask_greylist(struct state_server *server, const struct entry *e, int64_t wall_ms)
+{
+    char sender[STATE_PAIR_MAX], recipient[STATE_PAIR_MAX];
+    struct slice rest = e->key, first = slice_split(&rest, '\0');
+    struct state_greylist_key key = {e->customer_id, e->endpoint, sender, recipient};
+
+    if (rest.p == NULL || !slice_to_text(first, sender, sizeof sender) ||
+        !slice_to_text(rest, recipient, sizeof recipient))
+        return 0;
+    return state_store_greylist(server->store, &key, (int64_t)e->number, wall_ms);
+}
+
+/* What the answer is: a word and a number. */
+static uint8_t
+answer(struct state_server *server, uint8_t question, const struct entry *e, int64_t wall_ms,
+       uint64_t *number)
+{
+    char key[STATE_KEY_MAX + 1];
+    struct state_capabilities caps;
+
+    *number = 0;
+    switch (question) {
+    case STATE_ASK_RECIPIENT:
+        if (!slice_to_text(e->key, key, sizeof key))
+            return STATE_RECIPIENT_UNKNOWN;
+        return (uint8_t)state_store_recipient(server->store, e->customer_id, key,
+                                              (int64_t)e->number, wall_ms);
+    case STATE_ASK_CAPABILITIES:
+        caps = state_store_capabilities(server->store, &e->endpoint, (int64_t)e->number, wall_ms);
+        *number = caps.size_max_bytes;
+        return caps.is_known ? state_capabilities_flags(&caps) : 0;
+    case STATE_ASK_GREYLIST:
+        *number = (uint64_t)ask_greylist(server, e, wall_ms);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
 static void
 answer_all(struct state_server *server, struct decoder *d)
 {
     int64_t wall_ms = clock_wall_ms();
-    char key[STATE_KEY_MAX + 1];
 
     while (d->p < d->end) {
-        uint32_t id = get_u32(d), customer_id = get_u32(d);
+        uint32_t id = get_u32(d);
+        uint8_t question = get_u8(d), word;
+        struct entry e = get_entry(d);
+        uint64_t number;
 
-        get_text(d, key, sizeof key);
         if (d->failed)
             return;
+        word = answer(server, question, &e, wall_ms, &number);
         put_u32(&server->answers, id);
-        put_u8(&server->answers,
-               (uint8_t)state_store_recipient(server->store, customer_id, key, wall_ms));
+        put_u8(&server->answers, word);
+        put_u64(&server->answers, number);
+    }
+}
+
+static void
+learn_recipient(struct state_server *server, const struct entry *e, const char *key, bool valid,
+                int64_t wall_ms)
+{
+    char endpoint[STATE_ENDPOINT_SIZE];
+    const char *at = strrchr(key, '@');
+
+    if (!state_store_learn(server->store, e->customer_id, key, valid, wall_ms) || at == NULL ||
+        buf_size(&server->probes) > STATE_MESSAGE_ROOM)
+        return;
+    state_endpoint_encode(&e->endpoint, endpoint);
+    put_u32(&server->probes, e->customer_id);
+    put_bytes(&server->probes, (struct slice){endpoint, sizeof endpoint});
+    put_text(&server->probes, at + 1);
+}
+
+static void
+learn_capabilities(struct state_server *server, const struct entry *e, int64_t wall_ms)
+{
+    struct state_capabilities caps;
+
+    if (e->key.n != 1 || e->endpoint.family == 0)
+        return;
+    caps = state_capabilities_of((uint8_t)e->key.p[0], e->number);
+    state_store_learn_capabilities(server->store, &e->endpoint, &caps, wall_ms);
+}
+
+static void
+learn(struct state_server *server, uint8_t news, const struct entry *e, int64_t wall_ms)
+{
+    char key[STATE_KEY_MAX + 1];
+
+    if (!slice_to_text(e->key, key, sizeof key))
+        return;
+    switch (news) {
+    case STATE_NEWS_INVALID:
+    case STATE_NEWS_VALID:
+        learn_recipient(server, e, key, news == STATE_NEWS_VALID, wall_ms);
+        return;
+    case STATE_NEWS_PICKY:
+    case STATE_NEWS_ACCEPT_ALL:
+        state_store_learn_domain(
+            server->store, e->customer_id, key,
+            news == STATE_NEWS_PICKY ? STATE_DOMAIN_PICKY : STATE_DOMAIN_ACCEPT_ALL, wall_ms);
+        return;
+    case STATE_NEWS_FORGET:
+        (void)state_store_forget(server->store, e->customer_id, key);
+        return;
+    case STATE_NEWS_FORGET_DOMAIN:
+        (void)state_store_forget_domain(server->store, e->customer_id, key, wall_ms);
+        return;
+    case STATE_NEWS_CAPABILITIES:
+        learn_capabilities(server, e, wall_ms);
+        return;
+    default:
+        return;
     }
 }
 
@@ -78,17 +195,24 @@ static void
 learn_all(struct state_server *server, struct decoder *d)
 {
     int64_t wall_ms = clock_wall_ms();
-    char key[STATE_KEY_MAX + 1];
 
     while (d->p < d->end) {
-        bool valid = get_u8(d) != 0;
-        uint32_t customer_id = get_u32(d);
+        uint8_t news = get_u8(d);
+        struct entry e = get_entry(d);
 
-        get_text(d, key, sizeof key);
         if (d->failed)
             return;
-        state_store_learn(server->store, customer_id, key, valid, wall_ms);
+        learn(server, news, &e, wall_ms);
     }
+}
+
+static void
+send_buffer(struct server_channel *ch, enum state_message type, struct buf *b)
+{
+    /* A worker that does not read has given up on its answers. */
+    if (buf_size(b) > 0)
+        (void)!channel_send(ch->channel, type, buf_slice(b), NULL, 0);
+    buf_clear(b);
 }
 
 static void
@@ -104,11 +228,8 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
         answer_all(server, &d);
     else if (type == STATE_MESSAGE_LEARN)
         learn_all(server, &d);
-    /* A worker that does not read its answers has given up on them. */
-    if (buf_size(&server->answers) > 0)
-        (void)!channel_send(ch->channel, STATE_MESSAGE_ANSWER, buf_slice(&server->answers), NULL,
-                            0);
-    buf_clear(&server->answers);
+    send_buffer(ch, STATE_MESSAGE_ANSWER, &server->answers);
+    send_buffer(ch, STATE_MESSAGE_PROBE, &server->probes);
     batch(server);
 }
 
@@ -137,6 +258,7 @@ state_server_new(struct loop *loop, struct state_store *store, void (*on_error)(
     server->on_error = on_error;
     server->ctx = ctx;
     buf_init(&server->answers, 0);
+    buf_init(&server->probes, 0);
     loop_timer_init(&server->commit_timer, loop, commit, server);
     return server;
 }
@@ -163,6 +285,7 @@ state_server_free(struct state_server **result)
         on_close(server->channels);
     loop_timer_cancel(&server->commit_timer);
     buf_fini(&server->answers);
+    buf_fini(&server->probes);
     free(server);
     *result = NULL;
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * What the node has learned, in LMDB.  The loop's thread reads: first the changes that wait, then
- * those that are being written, then the file.  A second thread does nothing but write a batch in
- * one synced transaction, so that a slow disk delays no answer.  The batch being written is read by
- * both threads and changed by neither; it is handed over and back under the mutex.
- *
- * A recipient has one record, the last verdict on it: a positive one purges a negative one by
- * taking its place.
+ * What the node remembers, in LMDB: records by key, whatever they are of.  What they mean is in
+ * state_store_recipient.c and its neighbours.  The loop's thread reads: first the changes that
+ * wait, then those that are being written, then the file.  A second thread does nothing but write a
+ * batch in one synced transaction, so that a slow disk delays no answer.  The batch being written
+ * is read by both threads and changed by neither; it is handed over and back under the mutex.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,12 +17,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "state/state.h"
 #include "state/state_changes.h"
 #include "state/state_file.h"
-
-#define REFRESH_MS (60 * 60 * 1000LL) /* what is known is not written again within this */
-#define CLOCK_SLACK_MS (24 * 60 * 60 * 1000LL)
+#include "state/state_store_private.h"
 
 enum writer_state { WRITER_IDLE, WRITER_BUSY, WRITER_ENDING };
 
@@ -34,9 +29,9 @@ struct state_store {
     MDB_env *env;
     MDB_dbi dbi;
     MDB_txn *reader;                         /* reset between look-ups */
+    unsigned reading;                        /* look-ups under way: one inside a walk */
     struct state_changes *waiting, *written; /* swapped */
-    char purge_key[STATE_FILE_KEY_MAX];
-    size_t purge_key_size; /* where the purge goes on; 0: at the beginning */
+    struct state_store_place purge_place;    /* where the purge goes on */
 
     pthread_t writer;
     bool has_writer;
@@ -59,16 +54,17 @@ err_of(int rc)
 static int
 write_change(MDB_txn *txn, MDB_dbi dbi, struct state_change *change)
 {
-    struct state_record record = {change->kind == STATE_CHANGE_VALID, change->seen_at_ms};
-    char bytes[STATE_FILE_RECORD_SIZE];
-    MDB_val key = {change->key_size, change->key}, value = {sizeof bytes, bytes};
+    MDB_val key = {change->key_size, change->bytes}, value;
+    char bytes[STATE_RECORD_SIZE_MAX];
+    struct state_record record;
     int rc;
 
-    if (change->kind == STATE_CHANGE_REMOVED) {
+    if (change->is_removed) {
         rc = mdb_del(txn, dbi, &key, NULL);
         return rc == MDB_NOTFOUND ? 0 : rc;
     }
-    state_record_encode((struct slice){change->key, change->key_size}, &record, bytes);
+    state_change_record(change, &record);
+    value = (MDB_val){state_record_encode(state_change_key(change), &record, bytes), bytes};
     return mdb_put(txn, dbi, &key, &value, 0);
 }
 
@@ -185,21 +181,20 @@ state_store_flush(struct state_store *store)
 
 /* --- Reading, in the loop's thread. */
 
-/* 'r', customer (big endian: a customer's recipients lie together), the key. */
 static bool
-make_key(char dst[STATE_FILE_KEY_MAX], uint32_t customer_id, const char *key, struct slice *made)
+begin_reading(struct state_store *store)
 {
-    size_t n = strnlen(key, STATE_KEY_MAX + 1);
-
-    _Static_assert(STATE_KEY_MAX + 5 <= STATE_FILE_KEY_MAX, "room for the longest key");
-    if (n == 0 || n > STATE_KEY_MAX)
+    if (store->reading == 0 && mdb_txn_renew(store->reader) != 0)
         return false;
-    dst[0] = 'r';
-    for (unsigned i = 0; i < 4; i++)
-        dst[1 + i] = (char)(customer_id >> (24 - 8 * i));
-    memcpy(dst + 5, key, n);
-    *made = (struct slice){dst, 5 + n};
+    store->reading++;
     return true;
+}
+
+static void
+end_reading(struct state_store *store)
+{
+    if (--store->reading == 0)
+        mdb_txn_reset(store->reader);
 }
 
 static bool
@@ -208,12 +203,12 @@ find_in_file(struct state_store *store, struct slice key, struct state_record *r
     MDB_val k = {key.n, (void *)(uintptr_t)key.p}, value;
     bool found = false;
 
-    if (mdb_txn_renew(store->reader) != 0)
+    if (!begin_reading(store))
         return false;
     if (mdb_get(store->reader, store->dbi, &k, &value) == 0)
         found = state_record_decode(key, (struct slice){value.mv_data, value.mv_size}, record) ==
                 ERR_OK;
-    mdb_txn_reset(store->reader);
+    end_reading(store);
     return found;
 }
 
@@ -225,103 +220,103 @@ find_in_memory(const struct state_store *store, struct slice key)
     return change ? change : state_changes_find(store->written, key);
 }
 
-static bool
-find(struct state_store *store, struct slice key, struct state_record *record)
+bool
+state_store_find(struct state_store *store, struct slice key, struct state_record *record)
 {
     const struct state_change *change = find_in_memory(store, key);
 
     if (change == NULL)
         return find_in_file(store, key, record);
-    *record = (struct state_record){change->kind == STATE_CHANGE_VALID, change->seen_at_ms};
-    return change->kind != STATE_CHANGE_REMOVED;
+    if (!change->is_removed)
+        state_change_record(change, record);
+    return !change->is_removed;
 }
 
-/* A moment far in the future comes from a clock that was wrong. */
-static bool
-is_outdated(const struct state_store *store, const struct state_record *record, int64_t wall_ms)
+bool
+state_store_put(struct state_store *store, struct slice key, const struct state_record *record)
 {
-    return record->seen_at_ms > wall_ms + CLOCK_SLACK_MS ||
-           wall_ms - record->seen_at_ms > store->settings.positive_ttl_ms;
+    return state_changes_put(store->waiting, key, record);
 }
 
-enum state_recipient
-state_store_recipient(struct state_store *store, uint32_t customer_id, const char *key,
-                      int64_t wall_ms)
+const struct state_store_settings *
+state_store_settings(const struct state_store *store)
 {
-    char bytes[STATE_FILE_KEY_MAX];
-    struct state_record record;
-    struct slice k;
-
-    if (!make_key(bytes, customer_id, key, &k) || !find(store, k, &record) ||
-        is_outdated(store, &record, wall_ms))
-        return STATE_RECIPIENT_UNKNOWN;
-    if (record.is_valid)
-        return STATE_RECIPIENT_VALID;
-    return wall_ms - record.seen_at_ms > store->settings.negative_ttl_ms
-               ? STATE_RECIPIENT_INVALID_STALE
-               : STATE_RECIPIENT_INVALID;
+    return &store->settings;
 }
 
-void
-state_store_learn(struct state_store *store, uint32_t customer_id, const char *key, bool valid,
-                  int64_t wall_ms)
-{
-    int64_t ttl_ms = valid ? store->settings.positive_ttl_ms : store->settings.negative_ttl_ms;
-    int64_t refresh_ms = ttl_ms / 8 < REFRESH_MS ? ttl_ms / 8 : REFRESH_MS;
-    char bytes[STATE_FILE_KEY_MAX];
-    struct state_record record;
-    struct slice k;
+/* --- Walks over the file. */
 
-    if (!make_key(bytes, customer_id, key, &k))
-        return;
-    if (find(store, k, &record) && record.is_valid == valid && record.seen_at_ms <= wall_ms &&
-        wall_ms - record.seen_at_ms < refresh_ms)
-        return;
-    state_changes_put(store->waiting, k, valid ? STATE_CHANGE_VALID : STATE_CHANGE_INVALID,
-                      wall_ms);
+int
+state_store_walk(struct state_store *store, struct state_store_place *place, unsigned limit,
+                 state_store_each each, void *ctx)
+{
+    MDB_val key = {place->size, place->key}, value;
+    MDB_cursor *cursor;
+    bool goes_on = true;
+    int rc;
+
+    if (!begin_reading(store))
+        return ERR_IO;
+    rc = mdb_cursor_open(store->reader, store->dbi, &cursor);
+    if (rc != 0)
+        goto out;
+    rc = mdb_cursor_get(cursor, &key, &value, place->size ? MDB_SET_RANGE : MDB_FIRST);
+    for (unsigned seen = 0; rc == 0 && goes_on && seen < limit; seen++) {
+        goes_on = each(ctx, (struct slice){key.mv_data, key.mv_size},
+                       (struct slice){value.mv_data, value.mv_size});
+        if (goes_on)
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+    }
+    place->size = 0;
+    if (rc == 0 && key.mv_size <= sizeof place->key) {
+        memcpy(place->key, key.mv_data, key.mv_size);
+        place->size = key.mv_size;
+    }
+    mdb_cursor_close(cursor);
+out:
+    end_reading(store);
+    return rc == 0 || rc == MDB_NOTFOUND ? ERR_OK : ERR_IO;
 }
 
 /* --- Purging: a bounded walk that goes on where the last one ended. */
 
-static void
-purge_record(struct state_store *store, MDB_val key, MDB_val value, int64_t wall_ms)
+static const struct {
+    char first; /* of the key */
+    state_store_is_outdated is_outdated;
+} purges[] = {
+    {STATE_STORE_RECIPIENT, state_store_recipient_is_outdated},
+    {STATE_STORE_DOMAIN, state_store_domain_is_outdated},
+    {STATE_STORE_BACKEND, state_store_backend_is_outdated},
+    {STATE_STORE_GREYLIST, state_store_greylist_is_outdated},
+};
+
+struct purge {
+    struct state_store *store;
+    int64_t wall_ms;
+};
+
+/* A record whose check fails lies on a page that nobody should write to. */
+static bool
+purge_record(void *ctx, struct slice key, struct slice value)
 {
-    struct slice k = {key.mv_data, key.mv_size}, v = {value.mv_data, value.mv_size};
+    struct purge *purge = ctx;
     struct state_record record;
 
-    if (k.n == 0 || k.n > STATE_FILE_KEY_MAX || k.p[0] != 'r' || find_in_memory(store, k) != NULL)
-        return;
-    if (state_record_decode(k, v, &record) != ERR_OK || is_outdated(store, &record, wall_ms))
-        state_changes_put(store->waiting, k, STATE_CHANGE_REMOVED, wall_ms);
+    if (key.n == 0 || key.n > STATE_RECORD_KEY_MAX || find_in_memory(purge->store, key) != NULL)
+        return true;
+    for (size_t i = 0; i < ARRAY_SIZE(purges); i++)
+        if (purges[i].first == key.p[0] && state_record_decode(key, value, &record) == ERR_OK &&
+            purges[i].is_outdated(purge->store, key, &record, purge->wall_ms))
+            (void)state_store_put(purge->store, key, NULL);
+    return true;
 }
 
 int
 state_store_purge(struct state_store *store, int64_t wall_ms, unsigned limit)
 {
-    MDB_val key = {store->purge_key_size, store->purge_key}, value;
-    MDB_cursor *cursor;
-    unsigned seen;
-    int rc;
+    struct purge purge = {store, wall_ms};
 
-    if (mdb_txn_renew(store->reader) != 0)
-        return ERR_IO;
-    rc = mdb_cursor_open(store->reader, store->dbi, &cursor);
-    if (rc != 0)
-        goto out;
-    rc = mdb_cursor_get(cursor, &key, &value, store->purge_key_size ? MDB_SET_RANGE : MDB_FIRST);
-    for (seen = 0; rc == 0 && seen < limit; seen++) {
-        purge_record(store, key, value, wall_ms);
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    store->purge_key_size = 0;
-    if (rc == 0 && key.mv_size <= sizeof store->purge_key) {
-        memcpy(store->purge_key, key.mv_data, key.mv_size);
-        store->purge_key_size = key.mv_size;
-    }
-    mdb_cursor_close(cursor);
-out:
-    mdb_txn_reset(store->reader);
-    return rc == 0 || rc == MDB_NOTFOUND ? ERR_OK : ERR_IO;
+    return state_store_walk(store, &store->purge_place, limit, purge_record, &purge);
 }
 
 /* --- Opening. */

@@ -262,6 +262,11 @@ class Node:
         """The spool list as objects."""
         return self.relayctl_json("spool", "list", *args)
 
+    def wait_until_probed(self, domain="acme.example"):
+        """What was said of its recipients counts from now on."""
+        wait_until(lambda: any(f"domain={domain} " in line for line in self.relayd.log_lines("domain-probed")), 20,
+                   f"{domain} is probed")
+
     # --- What it says.
 
     def log_text(self):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from world import ADDRESS, SINK, Process, free_port, make_folder, program, remove_folder, wait_until
 
+RANDOM_RECIPIENT = re.compile(r"<[a-z]{20}@")
 REFERENCE = re.compile(r"\bP[0-9A-HJKMNP-TV-Z]{3}-[0-9A-HJKMNP-TV-Z]{5}-[0-9A-HJKMNP-TV-Z]{7}\b")
 
 
@@ -154,6 +155,7 @@ class Backend:
         backend.script["rcpt"] = lambda s, line: "550 5.1.1 no such user" if "nobody" in line else None
         backend.script["dot"] = DROP       # the message arrives, its answer does not
 
+    The good answer to RCPT is a refusal of the random recipients with which relayd finds out whether a domain accepts all.
     Messages are recorded byte by byte, with the dot-stuffing undone; `transcript` has every line of both sides."""
 
     GOOD = {"banner": "220 backend.example ESMTP",
@@ -228,7 +230,10 @@ class Backend:
         script = self.script.get(phase)
         if isinstance(script, list):
             script = script.pop(0) if len(script) > 1 else script[0]
-        return script(session, what) if callable(script) else script
+        answer = script(session, what) if callable(script) else script
+        if phase == "rcpt" and answer is None and RANDOM_RECIPIENT.search(what):
+            return "550 5.1.1 no such user"
+        return answer
 
     async def _answer(self, phase, session, what, writer, on_code=None):
         """Returns the code that was sent; on_code gets it before it leaves, so that who has the answer finds the record."""

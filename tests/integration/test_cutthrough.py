@@ -22,7 +22,8 @@ class Gate(Node):
         self.relayctl("customer", "set", "acme", "--max-connections-per-hour", "none")
         self.postgres.sql("UPDATE postern.customers SET live_4xx = 'keep'")
         for name in ("a", "b", "c", "late"):
-            assert self.send(rcpts=f"{name}@acme.example").code == 250  # from now on they are known
+            assert self.send(rcpts=f"{name}@acme.example").code == 250
+        self.wait_until_probed()  # from now on they are known
         wait_until(lambda: self.kept("late"), 20, "live-4xx is set, and the recipients are known")
         backend.messages.clear()
 

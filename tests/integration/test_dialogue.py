@@ -178,6 +178,7 @@ def test_a_recipient_known_invalid_is_refused_while_its_backend_is_away(gate):
     node, backends = gate
     backends["rich"].script["rcpt"] = "550 5.1.1 no such user"
     assert replies(node, "rich", rcpts=["nobody"])[1].code == 550
+    node.wait_until_probed("rich.example")
     backends["rich"].script["rcpt"] = None
     backends["rich"].stop()
     try:

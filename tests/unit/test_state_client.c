@@ -17,9 +17,11 @@ static struct state_store *store;
 static struct state_server *server;
 static struct state_client *client;
 static int far_end = -1;
+static const struct inet_endpoint backend = {4, {127, 0, 0, 1}, 25};
 
 static unsigned answered, wanted;
 static enum state_recipient last_answer;
+static bool last_is_told;
 static unsigned errors;
 
 static void
@@ -31,11 +33,12 @@ on_error(void *ctx, int err)
 }
 
 static void
-on_answer(void *ctx, enum state_recipient recipient)
+on_answer(void *ctx, const struct state_answer *answer)
 {
     unsigned *count = ctx;
 
-    last_answer = recipient;
+    last_answer = answer->recipient;
+    last_is_told = answer->is_told;
     if (count != NULL)
         (*count)++;
     if (++answered == wanted)
@@ -106,15 +109,16 @@ TestSuite(state_client, .init = setup, .fini = teardown, .timeout = 30);
 
 Test(state_client, learns_and_asks_in_order)
 {
-    state_recipient_learn(client, 1, "good@x.example", true);
-    state_recipient_learn(client, 1, "bad@x.example", false);
-    state_recipient_ask(client, 1, "good@x.example", on_answer, NULL);
+    state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
+    state_recipient_learn(client, 1, "good@x.example", true, &backend);
+    state_recipient_learn(client, 1, "bad@x.example", false, &backend);
+    state_recipient_ask(client, 1, "good@x.example", 0, on_answer, NULL);
     run(1, 5000);
     cr_expect_eq(last_answer, STATE_RECIPIENT_VALID);
-    state_recipient_ask(client, 1, "bad@x.example", on_answer, NULL);
+    state_recipient_ask(client, 1, "bad@x.example", 0, on_answer, NULL);
     run(1, 5000);
     cr_expect_eq(last_answer, STATE_RECIPIENT_INVALID);
-    state_recipient_ask(client, 2, "good@x.example", on_answer, NULL);
+    state_recipient_ask(client, 2, "good@x.example", 0, on_answer, NULL);
     run(1, 5000);
     cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
     cr_expect_eq(state_client_timeouts(client), 0);
@@ -122,7 +126,7 @@ Test(state_client, learns_and_asks_in_order)
 
 Test(state_client, commits_by_itself)
 {
-    state_recipient_learn(client, 1, "good@x.example", true);
+    state_recipient_learn(client, 1, "good@x.example", true, &backend);
     for (int i = 0; i < 100 && !(i > 0 && state_store_is_idle(store)); i++)
         run(1, 20);
     cr_expect(state_store_is_idle(store));
@@ -135,11 +139,11 @@ Test(state_client, thousands_in_one_turn)
 
     for (unsigned i = 0; i < 2000; i++) {
         snprintf(key, sizeof key, "%0200u@x.example", i);
-        state_recipient_learn(client, 1, key, i % 2);
+        state_recipient_learn(client, 1, key, i % 2, &backend);
     }
     for (unsigned i = 0; i < 2000; i++) {
         snprintf(key, sizeof key, "%0200u@x.example", i);
-        state_recipient_ask(client, 1, key, on_answer, NULL);
+        state_recipient_ask(client, 1, key, 0, on_answer, NULL);
     }
     run(2000, 5000);
     cr_expect_eq(answered, 2000);
@@ -150,15 +154,15 @@ Test(state_client, a_cancelled_question_never_calls)
     struct state_query *first, *second;
     unsigned by_first = 0, by_second = 0;
 
-    first = state_recipient_ask(client, 1, "a", on_answer, &by_first);
-    second = state_recipient_ask(client, 1, "b", on_answer, &by_second);
+    first = state_recipient_ask(client, 1, "a", 0, on_answer, &by_first);
+    second = state_recipient_ask(client, 1, "b", 0, on_answer, &by_second);
     state_query_cancel(&first);
     cr_expect_null(first);
     run(1, 5000);
     cr_expect_eq(by_first, 0);
     cr_expect_eq(by_second, 1);
     (void)second;
-    first = state_recipient_ask(client, 1, "a", on_answer, &by_first);
+    first = state_recipient_ask(client, 1, "a", 0, on_answer, &by_first);
     run(1, 0);
     if (by_first == 0)
         state_query_cancel(&first);
@@ -170,8 +174,8 @@ Test(state_client, P8_no_state_process_is_unknown_and_not_from_inside)
     struct state_client *lonely = state_client_open(loop, -1);
 
     answered = 0;
-    state_recipient_ask(lonely, 1, "a", on_answer, NULL);
-    state_recipient_learn(lonely, 1, "a", true);
+    state_recipient_ask(lonely, 1, "a", 0, on_answer, NULL);
+    state_recipient_learn(lonely, 1, "a", true, &backend);
     cr_expect_eq(answered, 0);
     run(1, 5000);
     cr_expect_eq(answered, 1);
@@ -189,7 +193,7 @@ Test(state_client, P8_a_state_process_that_hangs_costs_50_ms)
     state_client_attach(client, fds[1]);
     began_ms = clock_monotonic_ms();
     for (unsigned i = 0; i < 100; i++)
-        state_recipient_ask(client, 1, "a", on_answer, NULL);
+        state_recipient_ask(client, 1, "a", 0, on_answer, NULL);
     run(100, 5000);
     cr_expect_eq(answered, 100);
     cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
@@ -204,45 +208,48 @@ Test(state_client, P8_a_state_process_that_dies_is_replaced)
 
     cr_assert_eq(channel_pair(fds), ERR_OK);
     state_client_attach(client, fds[1]);
-    state_recipient_ask(client, 1, "a", on_answer, NULL);
+    state_recipient_ask(client, 1, "a", 0, on_answer, NULL);
     close(fds[0]);
     run(1, 5000);
     cr_expect_eq(answered, 1);
     cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
+    cr_expect_not(last_is_told);
     cr_assert_eq(channel_pair(fds), ERR_OK);
     state_server_add(server, fds[0]);
     state_client_attach(client, fds[1]);
-    state_recipient_learn(client, 1, "a", true);
-    state_recipient_ask(client, 1, "a", on_answer, NULL);
+    state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
+    state_recipient_learn(client, 1, "a@x.example", true, &backend);
+    state_recipient_ask(client, 1, "a@x.example", 0, on_answer, NULL);
     run(1, 5000);
     cr_expect_eq(last_answer, STATE_RECIPIENT_VALID);
+    cr_expect(last_is_told);
 }
 
 static void
-on_answer_close(void *ctx, enum state_recipient recipient)
+on_answer_close(void *ctx, const struct state_answer *answer)
 {
-    on_answer(ctx, recipient);
+    on_answer(ctx, answer);
     state_client_close(&client);
 }
 
 Test(state_client, the_owner_may_close_in_its_answer)
 {
-    state_recipient_ask(client, 1, "a", on_answer_close, NULL);
-    state_recipient_ask(client, 1, "b", on_answer, NULL);
+    state_recipient_ask(client, 1, "a", 0, on_answer_close, NULL);
+    state_recipient_ask(client, 1, "b", 0, on_answer, NULL);
     run(2, 200);
     cr_expect_eq(answered, 1);
 }
 
 static void
-on_answer_ask(void *ctx, enum state_recipient recipient)
+on_answer_ask(void *ctx, const struct state_answer *answer)
 {
-    on_answer(ctx, recipient);
-    state_recipient_ask(client, 1, "again", on_answer, NULL);
+    on_answer(ctx, answer);
+    state_recipient_ask(client, 1, "again", 0, on_answer, NULL);
 }
 
 Test(state_client, the_owner_may_ask_in_its_answer)
 {
-    state_recipient_ask(client, 1, "a", on_answer_ask, NULL);
+    state_recipient_ask(client, 1, "a", 0, on_answer_ask, NULL);
     run(2, 5000);
     cr_expect_eq(answered, 2);
 }
@@ -253,7 +260,7 @@ Test(state_client, a_key_that_is_too_long_is_unknown)
 
     memset(key, 'a', sizeof key);
     key[STATE_KEY_MAX + 1] = '\0';
-    state_recipient_ask(client, 1, key, on_answer, NULL);
+    state_recipient_ask(client, 1, key, 0, on_answer, NULL);
     run(1, 5000);
     cr_expect_eq(last_answer, STATE_RECIPIENT_UNKNOWN);
     cr_expect_eq(state_client_timeouts(client), 0);

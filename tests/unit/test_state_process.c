@@ -27,6 +27,7 @@ static struct state_client *client;
 static pid_t pid;
 static bool is_answered;
 static enum state_recipient answer;
+static const struct inet_endpoint backend = {4, {127, 0, 0, 1}, 25};
 
 static void
 on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
@@ -46,10 +47,10 @@ on_close(void *ctx)
 }
 
 static void
-on_answer(void *ctx, enum state_recipient recipient)
+on_answer(void *ctx, const struct state_answer *a)
 {
     (void)ctx;
-    answer = recipient;
+    answer = a->recipient;
     is_answered = true;
     loop_stop(loop);
 }
@@ -93,7 +94,7 @@ becomes(const char *key, enum state_recipient want)
 {
     for (int i = 0; i < 100; i++) {
         is_answered = false;
-        state_recipient_ask(client, 1, key, on_answer, NULL);
+        state_recipient_ask(client, 1, key, 0, on_answer, NULL);
         while (!is_answered)
             run(1000);
         if (answer == want)
@@ -165,7 +166,8 @@ Test(state_process, what_was_learned_survives_every_end)
 
         snprintf(key, sizeof key, "r%zu@x.example", i);
         cr_assert(becomes("nobody", STATE_RECIPIENT_UNKNOWN));
-        state_recipient_learn(client, 1, key, true);
+        state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
+        state_recipient_learn(client, 1, key, true, &backend);
         cr_assert(becomes(key, STATE_RECIPIENT_VALID));
         if (ends[i] == SIGKILL)
             run(1000); /* 50 ms and a sync */
@@ -181,7 +183,8 @@ Test(state_process, P5_a_damaged_file_is_set_aside_at_start)
     int fd;
 
     snprintf(path, sizeof path, "%s/state.mdb", folder);
-    state_recipient_learn(client, 1, "first@x.example", true);
+    state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
+    state_recipient_learn(client, 1, "first@x.example", true, &backend);
     cr_assert(becomes("first@x.example", STATE_RECIPIENT_VALID));
     end_process(SIGTERM);
     memset(garbage, 'x', sizeof garbage);
@@ -190,6 +193,7 @@ Test(state_process, P5_a_damaged_file_is_set_aside_at_start)
     close(fd);
     start_process();
     /* News of before it reads its channel are learned when it does. */
-    state_recipient_learn(client, 1, "a@x.example", true);
+    state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
+    state_recipient_learn(client, 1, "a@x.example", true, &backend);
     cr_expect(becomes("a@x.example", STATE_RECIPIENT_VALID));
 }

@@ -72,6 +72,20 @@ reopen(void)
     return set_aside;
 }
 
+/* Learning is worth something in all domains of these tests. */
+static void
+begin_picky(void)
+{
+    static const char *const domains[] = {"", "0.example", "1.example", "x.example",
+                                          "some.domain.example"};
+
+    reopen();
+    for (uint32_t customer = 0; customer < 10; customer++)
+        for (size_t i = 0; i < ARRAY_SIZE(domains); i++)
+            state_store_learn_domain(store, customer, domains[i], STATE_DOMAIN_PICKY, NOW);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+}
+
 static const struct {
     const char *name;
     bool valid;
@@ -96,46 +110,47 @@ Test(state_store, ages_in_memory_and_on_disk)
         for (size_t i = 0; i < ARRAY_SIZE(ages); i++) {
             char key[32];
 
-            cr_expect_not(reopen());
+            begin_picky();
             snprintf(key, sizeof key, "r%zu@%d.example", i, on_disk);
             state_store_learn(store, 7, key, ages[i].valid, NOW);
             if (on_disk) {
                 cr_assert_eq(state_store_flush(store), ERR_OK);
                 cr_expect_not(reopen());
             }
-            cr_expect_eq(state_store_recipient(store, 7, key, NOW + ages[i].age_ms), ages[i].want,
-                         "%s, on disk %d", ages[i].name, on_disk);
-            cr_expect_eq(state_store_recipient(store, 8, key, NOW), STATE_RECIPIENT_UNKNOWN,
+            cr_expect_eq(state_store_recipient(store, 7, key, 0, NOW + ages[i].age_ms),
+                         ages[i].want, "%s, on disk %d", ages[i].name, on_disk);
+            cr_expect_eq(state_store_recipient(store, 8, key, 0, NOW), STATE_RECIPIENT_UNKNOWN,
                          "another customer's");
         }
 }
 
 Test(state_store, the_last_verdict_counts)
 {
-    reopen();
+    begin_picky();
     state_store_learn(store, 1, "a@x.example", false, NOW);
-    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", NOW), STATE_RECIPIENT_INVALID);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW), STATE_RECIPIENT_INVALID);
     state_store_learn(store, 1, "a@x.example", true, NOW + 1);
-    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", NOW + 1), STATE_RECIPIENT_VALID);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + 1), STATE_RECIPIENT_VALID);
     cr_assert_eq(state_store_flush(store), ERR_OK);
     state_store_learn(store, 1, "a@x.example", false, NOW + 2);
-    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", NOW + 2), STATE_RECIPIENT_INVALID);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + 2),
+                 STATE_RECIPIENT_INVALID);
     reopen();
-    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", NOW + 2), STATE_RECIPIENT_INVALID,
-                 "closing commits");
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + 2),
+                 STATE_RECIPIENT_INVALID, "closing commits");
 }
 
 Test(state_store, what_is_known_is_not_written_again_at_once)
 {
-    reopen();
+    begin_picky();
     state_store_learn(store, 1, "a@x.example", true, NOW);
     cr_assert_eq(state_store_flush(store), ERR_OK);
     state_store_learn(store, 1, "a@x.example", true, NOW + 10 * MINUTE);
     cr_expect_eq(state_store_waiting(store), 0);
-    state_store_learn(store, 1, "a@x.example", true, NOW + DAY);
-    cr_expect_eq(state_store_waiting(store), 1);
+    cr_expect(state_store_learn(store, 1, "a@x.example", true, NOW + DAY), "a probe a day");
+    cr_expect_eq(state_store_waiting(store), 2);
     cr_assert_eq(state_store_flush(store), ERR_OK);
-    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", NOW + 31 * DAY),
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + 31 * DAY),
                  STATE_RECIPIENT_VALID, "seen again: 30 days from then");
 }
 
@@ -143,18 +158,18 @@ Test(state_store, odd_keys_are_unknown)
 {
     char longest[STATE_KEY_MAX + 2];
 
-    reopen();
+    begin_picky();
     memset(longest, 'a', sizeof longest);
     longest[STATE_KEY_MAX] = '\0';
     state_store_learn(store, 1, longest, true, NOW);
     state_store_learn(store, 1, "", true, NOW);
     cr_assert_eq(state_store_flush(store), ERR_OK);
-    cr_expect_eq(state_store_recipient(store, 1, longest, NOW), STATE_RECIPIENT_VALID);
-    cr_expect_eq(state_store_recipient(store, 1, "", NOW), STATE_RECIPIENT_UNKNOWN);
+    cr_expect_eq(state_store_recipient(store, 1, longest, 0, NOW), STATE_RECIPIENT_VALID);
+    cr_expect_eq(state_store_recipient(store, 1, "", 0, NOW), STATE_RECIPIENT_UNKNOWN);
     longest[STATE_KEY_MAX] = 'a';
     longest[STATE_KEY_MAX + 1] = '\0';
     state_store_learn(store, 1, longest, true, NOW);
-    cr_expect_eq(state_store_recipient(store, 1, longest, NOW), STATE_RECIPIENT_UNKNOWN);
+    cr_expect_eq(state_store_recipient(store, 1, longest, 0, NOW), STATE_RECIPIENT_UNKNOWN);
 }
 
 static void
@@ -179,7 +194,7 @@ count_known(unsigned count, int64_t wall_ms)
 
     for (unsigned i = 0; i < count; i++) {
         snprintf(key, sizeof key, "recipient-%u@some.domain.example", i);
-        known += state_store_recipient(store, i % 5, key, wall_ms) ==
+        known += state_store_recipient(store, i % 5, key, 0, wall_ms) ==
                  (i % 3 != 0 ? STATE_RECIPIENT_VALID : STATE_RECIPIENT_INVALID);
     }
     return known;
@@ -187,7 +202,7 @@ count_known(unsigned count, int64_t wall_ms)
 
 Test(state_store, many_survive_a_restart)
 {
-    reopen();
+    begin_picky();
     learn_many(20000, NOW);
     cr_expect_eq(count_known(20000, NOW), 20000);
     cr_expect_not(reopen());
@@ -196,14 +211,14 @@ Test(state_store, many_survive_a_restart)
 
 Test(state_store, answers_do_not_wait_for_the_batch)
 {
-    reopen();
+    begin_picky();
     for (unsigned i = 0; i < 50; i++) {
         char key[32];
 
         snprintf(key, sizeof key, "r%u@x.example", i);
         state_store_learn(store, 1, key, true, NOW);
         (void)!state_store_commit(store);
-        cr_expect_eq(state_store_recipient(store, 1, key, NOW), STATE_RECIPIENT_VALID);
+        cr_expect_eq(state_store_recipient(store, 1, key, 0, NOW), STATE_RECIPIENT_VALID);
     }
     cr_assert_eq(state_store_flush(store), ERR_OK);
     cr_expect(state_store_is_idle(store));
@@ -211,18 +226,18 @@ Test(state_store, answers_do_not_wait_for_the_batch)
 
 Test(state_store, a_purge_removes_the_outdated_a_bounded_number_at_a_time)
 {
-    reopen();
+    begin_picky();
     learn_many(1000, NOW);
-    state_store_learn(store, 1, "young@x.example", true, NOW + 30 * DAY);
+    state_store_learn(store, 1, "young@x.example", true, NOW + 60 * DAY);
     cr_assert_eq(state_store_flush(store), ERR_OK);
-    cr_assert_eq(state_store_purge(store, NOW + 31 * DAY, 100), ERR_OK);
+    cr_assert_eq(state_store_purge(store, NOW + 61 * DAY, 100), ERR_OK);
     cr_expect_leq(state_store_waiting(store), 100);
     for (unsigned i = 0; i < 12; i++) {
-        cr_assert_eq(state_store_purge(store, NOW + 31 * DAY, 100), ERR_OK);
+        cr_assert_eq(state_store_purge(store, NOW + 61 * DAY, 100), ERR_OK);
         cr_assert_eq(state_store_flush(store), ERR_OK);
     }
     cr_expect_eq(count_known(1000, NOW), 0);
-    cr_expect_eq(state_store_recipient(store, 1, "young@x.example", NOW + 31 * DAY),
+    cr_expect_eq(state_store_recipient(store, 1, "young@x.example", 0, NOW + 61 * DAY),
                  STATE_RECIPIENT_VALID);
     cr_expect_not(reopen());
     cr_expect_eq(count_known(1000, NOW), 0);
@@ -234,7 +249,7 @@ Test(state_store, a_full_map_loses_learning_and_says_so)
     int rc = ERR_OK;
 
     settings.map_size_bytes = 256 << 10;
-    reopen();
+    begin_picky();
     for (unsigned i = 0; i < 5000 && rc == ERR_OK; i++) {
         snprintf(key, sizeof key, "%0300u@x.example", i);
         state_store_learn(store, 1, key, true, NOW);
@@ -244,7 +259,7 @@ Test(state_store, a_full_map_loses_learning_and_says_so)
     cr_expect_eq(rc, ERR_FULL);
     cr_expect_not(reopen());
     snprintf(key, sizeof key, "%0300u@x.example", 1u);
-    cr_expect_eq(state_store_recipient(store, 1, key, NOW), STATE_RECIPIENT_VALID);
+    cr_expect_eq(state_store_recipient(store, 1, key, 0, NOW), STATE_RECIPIENT_VALID);
 }
 
 Test(state_store, memory_does_not_grow_without_end)
@@ -267,6 +282,177 @@ Test(state_store, a_second_process_is_refused)
     reopen();
     cr_expect_eq(state_store_open(&settings, &second, &set_aside), ERR_BUSY);
     cr_expect_null(second);
+}
+
+/* --- Domains. */
+
+Test(state_store, nothing_is_known_before_a_random_recipient_was_refused)
+{
+    reopen();
+    cr_expect(state_store_learn(store, 1, "a@x.example", true, NOW), "the probe is the caller's");
+    cr_expect_not(state_store_learn(store, 1, "b@x.example", false, NOW), "and nobody else's");
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW), STATE_RECIPIENT_UNKNOWN);
+    cr_expect_eq(state_store_recipient(store, 1, "b@x.example", 0, NOW), STATE_RECIPIENT_UNKNOWN);
+    cr_expect_not(state_store_learn(store, 1, "a@x.example", true, NOW + 9 * MINUTE));
+    cr_expect(state_store_learn(store, 1, "a@x.example", true, NOW + 10 * MINUTE), "again");
+    cr_expect(state_store_learn(store, 2, "a@x.example", true, NOW), "another customer's");
+    cr_expect(state_store_learn(store, 1, "a@y.example", true, NOW), "another domain");
+    state_store_learn_domain(store, 1, "x.example", STATE_DOMAIN_PICKY, NOW + 10 * MINUTE);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + 10 * MINUTE),
+                 STATE_RECIPIENT_VALID, "what was learned meanwhile counts");
+    cr_expect_eq(state_store_recipient(store, 1, "b@x.example", 0, NOW + 10 * MINUTE),
+                 STATE_RECIPIENT_INVALID);
+    cr_expect_not(state_store_learn(store, 1, "a@x.example", true, NOW + DAY));
+    cr_expect(state_store_learn(store, 1, "a@x.example", true, NOW + DAY + 10 * MINUTE), "daily");
+}
+
+Test(state_store, in_an_accept_all_domain_nothing_is_known)
+{
+    begin_picky();
+    state_store_learn(store, 1, "a@x.example", true, NOW);
+    state_store_learn_domain(store, 1, "x.example", STATE_DOMAIN_ACCEPT_ALL, NOW + DAY);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + DAY),
+                 STATE_RECIPIENT_ACCEPT_ALL);
+    state_store_learn(store, 1, "c@x.example", true, NOW + DAY);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    reopen();
+    cr_expect_eq(state_store_recipient(store, 1, "c@x.example", 0, NOW + DAY),
+                 STATE_RECIPIENT_ACCEPT_ALL);
+    state_store_learn_domain(store, 1, "x.example", STATE_DOMAIN_PICKY, NOW + 2 * DAY);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + 2 * DAY),
+                 STATE_RECIPIENT_UNKNOWN, "learning begins anew");
+    cr_expect_eq(state_store_recipient(store, 1, "c@x.example", 0, NOW + 2 * DAY),
+                 STATE_RECIPIENT_UNKNOWN, "nothing was learned meanwhile");
+    state_store_learn(store, 1, "a@x.example", true, NOW + 2 * DAY);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW + 2 * DAY),
+                 STATE_RECIPIENT_VALID);
+}
+
+Test(state_store, a_purge_takes_what_counts_no_more)
+{
+    begin_picky();
+    state_store_learn(store, 1, "a@x.example", true, NOW);
+    state_store_learn(store, 1, "a@0.example", true, NOW);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    state_store_learn_domain(store, 1, "x.example", STATE_DOMAIN_ACCEPT_ALL, NOW);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    cr_assert_eq(state_store_purge(store, NOW, 1000), ERR_OK);
+    cr_expect_eq(state_store_waiting(store), 1);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    cr_expect_eq(state_store_recipient(store, 1, "a@0.example", 0, NOW), STATE_RECIPIENT_VALID);
+}
+
+Test(state_store, ages_stand_still_while_all_is_down)
+{
+    begin_picky();
+    state_store_learn(store, 1, "a@x.example", true, NOW);
+    state_store_learn(store, 1, "b@x.example", false, NOW);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", NOW + 29 * DAY, NOW + 40 * DAY),
+                 STATE_RECIPIENT_VALID);
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", NOW + 31 * DAY, NOW + 40 * DAY),
+                 STATE_RECIPIENT_UNKNOWN, "it was too old when the backend went");
+    cr_expect_eq(state_store_recipient(store, 1, "b@x.example", NOW + MINUTE, NOW + 2 * DAY),
+                 STATE_RECIPIENT_INVALID);
+    cr_expect_eq(state_store_recipient(store, 1, "b@x.example", NOW + 16 * MINUTE, NOW + 2 * DAY),
+                 STATE_RECIPIENT_INVALID_STALE);
+    state_store_learn(store, 1, "c@x.example", true, NOW + DAY);
+    cr_expect_eq(state_store_recipient(store, 1, "c@x.example", NOW - 40 * DAY, NOW + DAY),
+                 STATE_RECIPIENT_VALID, "learned since");
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    cr_assert_eq(state_store_purge(store, NOW + 40 * DAY, 1000), ERR_OK);
+    cr_expect_eq(state_store_waiting(store), 0, "kept for it");
+}
+
+Test(state_store, what_an_operator_wants_forgotten_is)
+{
+    begin_picky();
+    state_store_learn(store, 1, "a@x.example", true, NOW);
+    state_store_learn(store, 1, "b@x.example", true, NOW);
+    cr_expect(state_store_forget(store, 1, "a@x.example"));
+    cr_expect_not(state_store_forget(store, 1, "a@x.example"));
+    cr_expect_eq(state_store_recipient(store, 1, "a@x.example", 0, NOW), STATE_RECIPIENT_UNKNOWN);
+    cr_expect_eq(state_store_recipient(store, 1, "b@x.example", 0, NOW), STATE_RECIPIENT_VALID);
+    cr_expect(state_store_forget_domain(store, 1, "x.example", NOW));
+    cr_expect(state_store_learn(store, 1, "c@x.example", true, NOW + 1), "a probe comes first");
+    state_store_learn_domain(store, 1, "x.example", STATE_DOMAIN_PICKY, NOW + 2);
+    cr_expect_eq(state_store_recipient(store, 1, "b@x.example", 0, NOW + 2),
+                 STATE_RECIPIENT_UNKNOWN);
+    cr_expect_eq(state_store_recipient(store, 1, "c@x.example", 0, NOW + 2), STATE_RECIPIENT_VALID);
+}
+
+/* --- Backends. */
+
+Test(state_store, capabilities_hold_for_thirty_days_and_while_it_is_down)
+{
+    struct inet_endpoint e = {4, {192, 0, 2, 1}, 25}, other = {4, {192, 0, 2, 1}, 26};
+    struct state_capabilities c = {.smtputf8 = true, .has_size = true, .size_max_bytes = 1 << 20};
+
+    reopen();
+    cr_expect_not(state_store_capabilities(store, &e, 0, NOW).is_known);
+    state_store_learn_capabilities(store, &e, &c, NOW);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    state_store_learn_capabilities(store, &e, &c, NOW + MINUTE);
+    cr_expect_eq(state_store_waiting(store), 0);
+    reopen();
+    c = state_store_capabilities(store, &e, 0, NOW + 30 * DAY);
+    cr_expect(c.is_known && c.smtputf8 && c.has_size && !c.eightbitmime);
+    cr_expect_eq(c.size_max_bytes, 1 << 20);
+    cr_expect_not(state_store_capabilities(store, &other, 0, NOW).is_known);
+    cr_expect_not(state_store_capabilities(store, &e, 0, NOW + 31 * DAY).is_known);
+    cr_expect(state_store_capabilities(store, &e, NOW + DAY, NOW + 31 * DAY).is_known);
+    c.smtputf8 = false;
+    state_store_learn_capabilities(store, &e, &c, NOW + 2 * MINUTE);
+    cr_expect_not(state_store_capabilities(store, &e, 0, NOW + DAY).smtputf8, "a change at once");
+}
+
+/* --- The greylist. */
+
+static const struct {
+    const char *name;
+    struct state_greylist_key key;
+    bool is_same; /* as the first */
+} contacts[] = {
+    {"first", {1, {4, {192, 0, 2, 1}, 1000}, "a@b.example", "u@x.example"}, true},
+    {"another port", {1, {4, {192, 0, 2, 1}, 2000}, "a@b.example", "u@x.example"}, true},
+    {"its network", {1, {4, {192, 0, 2, 200}, 1}, "a@b.example", "u@x.example"}, true},
+    {"case", {1, {4, {192, 0, 2, 1}, 1}, "A@B.Example", "u@x.example"}, true},
+    {"another network", {1, {4, {192, 0, 3, 1}, 1}, "a@b.example", "u@x.example"}, false},
+    {"another sender", {1, {4, {192, 0, 2, 1}, 1}, "c@b.example", "u@x.example"}, false},
+    {"the null sender", {1, {4, {192, 0, 2, 1}, 1}, "", "u@x.example"}, false},
+    {"another recipient", {1, {4, {192, 0, 2, 1}, 1}, "a@b.example", "v@x.example"}, false},
+    {"another customer", {2, {4, {192, 0, 2, 1}, 1}, "a@b.example", "u@x.example"}, false},
+    {"IPv6", {1, {6, {0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 1}, 1}, "a@b.example", "u@x.example"}, false},
+};
+
+Test(state_store, a_first_contact_waits_and_then_passes)
+{
+    const struct state_greylist_key *first = &contacts[0].key;
+
+    reopen();
+    cr_expect_eq(state_store_greylist(store, first, 5 * MINUTE, NOW), 5 * MINUTE);
+    cr_expect_eq(state_store_greylist(store, first, 5 * MINUTE, NOW + MINUTE), 4 * MINUTE);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    reopen();
+    for (size_t i = 1; i < ARRAY_SIZE(contacts); i++)
+        cr_expect_eq(state_store_greylist(store, &contacts[i].key, 5 * MINUTE, NOW + 5 * MINUTE),
+                     contacts[i].is_same ? 0 : 5 * MINUTE, "%s", contacts[i].name);
+    cr_expect_eq(state_store_greylist(store, first, 60 * MINUTE, NOW + 30 * DAY), 0, "known");
+    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW + 61 * DAY), MINUTE, "forgotten");
+}
+
+Test(state_store, a_first_contact_that_comes_too_late_is_one_again)
+{
+    const struct state_greylist_key *first = &contacts[0].key;
+
+    reopen();
+    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW), MINUTE);
+    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW + DAY + 1), MINUTE);
+    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW + DAY - MINUTE), MINUTE,
+                 "a clock that was set back makes nobody wait longer than the delay");
+    cr_expect_eq(state_store_greylist(store, first, 0, NOW), 0);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    cr_assert_eq(state_store_purge(store, NOW + 3 * DAY, 100), ERR_OK);
+    cr_expect_eq(state_store_waiting(store), 1);
 }
 
 /* --- Damage. */
@@ -303,8 +489,9 @@ opens_and_works(void)
     bool set_aside = reopen();
 
     state_store_learn(store, 9, "new@x.example", true, NOW);
+    state_store_learn_domain(store, 9, "x.example", STATE_DOMAIN_PICKY, NOW);
     cr_expect_eq(state_store_flush(store), ERR_OK);
-    cr_expect_eq(state_store_recipient(store, 9, "new@x.example", NOW), STATE_RECIPIENT_VALID);
+    cr_expect_eq(state_store_recipient(store, 9, "new@x.example", 0, NOW), STATE_RECIPIENT_VALID);
     cr_expect_eq(state_store_purge(store, NOW, 100000), ERR_OK);
     cr_expect_eq(state_store_flush(store), ERR_OK);
     state_store_close(&store);

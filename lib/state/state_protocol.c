@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Encodings that messages and records share.
+ */
+#include "state/state_protocol.h"
+
+#include <stdio.h>
+
+enum { FLAG_KNOWN = 1, FLAG_8BITMIME = 2, FLAG_SMTPUTF8 = 4, FLAG_SIZE = 8 };
+
+void
+state_endpoint_encode(const struct inet_endpoint *endpoint, char dst[STATE_ENDPOINT_SIZE])
+{
+    dst[0] = (char)endpoint->family;
+    memcpy(dst + 1, endpoint->addr, sizeof endpoint->addr);
+    dst[17] = (char)(endpoint->port >> 8);
+    dst[18] = (char)(endpoint->port & 0xff);
+}
+
+struct inet_endpoint
+state_endpoint_decode(struct slice bytes)
+{
+    struct inet_endpoint endpoint = {.family = 0};
+
+    if (bytes.n != STATE_ENDPOINT_SIZE || (bytes.p[0] != 4 && bytes.p[0] != 6))
+        return endpoint;
+    endpoint.family = (uint8_t)bytes.p[0];
+    memcpy(endpoint.addr, bytes.p + 1, sizeof endpoint.addr);
+    endpoint.port = (uint16_t)((uint8_t)bytes.p[17] << 8 | (uint8_t)bytes.p[18]);
+    return endpoint;
+}
+
+void
+state_network_encode(const struct inet_endpoint *client, char dst[STATE_NETWORK_SIZE])
+{
+    memset(dst, 0, STATE_NETWORK_SIZE);
+    dst[0] = (char)client->family;
+    memcpy(dst + 1, client->addr, client->family == 4 ? 3 : 8);
+}
+
+bool
+state_pair_encode(const struct state_greylist_key *key, char dst[STATE_PAIR_MAX],
+                  struct slice *pair)
+{
+    int n = snprintf(dst, STATE_PAIR_MAX, "%s%c%s", key->sender, '\0', key->recipient);
+
+    if (n < 0 || n >= STATE_PAIR_MAX)
+        return false;
+    for (int i = 0; i < n; i++)
+        if (dst[i] >= 'A' && dst[i] <= 'Z')
+            dst[i] = (char)(dst[i] - 'A' + 'a');
+    *pair = (struct slice){dst, (size_t)n};
+    return true;
+}
+
+uint8_t
+state_capabilities_flags(const struct state_capabilities *c)
+{
+    return (uint8_t)(FLAG_KNOWN | (c->eightbitmime ? FLAG_8BITMIME : 0) |
+                     (c->smtputf8 ? FLAG_SMTPUTF8 : 0) | (c->has_size ? FLAG_SIZE : 0));
+}
+
+struct state_capabilities
+state_capabilities_of(uint8_t flags, uint64_t size_max_bytes)
+{
+    return (struct state_capabilities){
+        .is_known = (flags & FLAG_KNOWN) != 0,
+        .eightbitmime = (flags & FLAG_8BITMIME) != 0,
+        .smtputf8 = (flags & FLAG_SMTPUTF8) != 0,
+        .has_size = (flags & FLAG_SIZE) != 0,
+        .size_max_bytes = size_max_bytes,
+    };
+}
