@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/siphash.h"
 #include "relayd/recipient_policy.h"
@@ -189,9 +190,21 @@ look_again(struct recipient_probe *p)
         probe_end(p);
 }
 
+/* Who asks a backend that is down is settled elsewhere (P10): a probe of ours is no reason to. */
+static bool
+is_stopped(const struct recipient_probe *p)
+{
+    return shared_health_stops(
+        shared_health_state_of(p->worker->table, &p->endpoint, clock_wall_ms()));
+}
+
 static void
 look(struct recipient_probe *p, const struct destination *to)
 {
+    if (is_stopped(p)) {
+        probe_end(p);
+        return;
+    }
     p->link = backend_take_idle(p->worker->pool, to, &link_ops, p);
     if (p->link)
         begin(p);

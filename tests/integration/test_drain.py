@@ -84,6 +84,8 @@ def test_a_backend_that_is_not_back_costs_one_attempt(patient, backend):
 
 def test_a_held_backend_stays_held(patient, backend):
     patient.relayctl("backend", "hold", "acme/1", "--reason", "maintenance")
+    held = patient.postgres.sql("SELECT version FROM postern.replica_state")[0][0]
+    wait_until(lambda: f" version={held} " in patient.spoolmgr.log_lines("replica")[-1] + " ", 10, "the keeper knows of it")
     wait_until(lambda: "queued" in patient.send(make_message(test_id=0)).text, 15, "the node knows of it")
     before = len(backend.messages)
     assert etrn(patient).code == 250

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import Backend, Client, make_message, wait_until
+from harness import Backend, Client, Node, make_message, wait_until
 
 
 def picky(*known):
@@ -108,6 +108,20 @@ def test_a_probe_that_says_nothing_teaches_nothing(node, backend):
     assert "accepts-all=unknown" in probed(acme)[0]
     go_down(acme, backend)
     assert codes(rcpt(acme, "user@acme.example")) == [(451, "4.4.1")], "what was accepted is not known to be valid"
+
+
+def test_P10_a_backend_that_is_down_is_not_probed(world_of, backend):
+    node = world_of(Node(settings={"probe-interval-min": "10m", "probe-interval-max": "10m"}))
+    node.relayctl("customer", "add", "acme", "--contact", "ops@acme.example")
+    node.relayctl("backend", "add", backend.endpoint, "--customer", "acme")
+    node.relayctl("domain", "add", "acme.example", "--customer", "acme")
+    wait_until(lambda: codes(rcpt(node, "user@acme.example"))[0][0] == 250, 20, "the domain is served: a probe is due in half a second")
+    backend.stop()
+    assert "queued until" in node.send(make_message()).text, "the node knows that its backend is down"
+    backend.start()
+    sessions = backend.sessions
+    with pytest.raises(AssertionError):
+        wait_until(lambda: backend.sessions > sessions or probed(node), 4)
 
 
 def test_P5_what_was_learned_survives_a_restart(acme, backend):
