@@ -19,6 +19,8 @@
         {"max-message-size", "SIZE|none",                                                          \
          "octets of content, default 20MiB; none: the node's own maximum"},                        \
         {"retention-days", "N|none", "full calendar days in the spool; default 5"},                \
+        {"max-spool-messages", "N|none", "that may wait here at once; default none"},              \
+        {"max-spool-size", "SIZE|none", "octets of their content together; default none"},         \
         {"live-4xx", "WORD",                                                                       \
          "a known recipient that the server defers: pass that on (pass, the default) or take and " \
          "keep the message here (keep)"},                                                          \

@@ -27,6 +27,8 @@ static const struct field fields[] = {
     {"max-message-size", "max_message_size_bytes", "bigint", field_check_size, 1024, 2146435072,
      NULL},
     {"retention-days", "retention_days", "integer", field_check_limit, 1, 365, NULL},
+    {"max-spool-messages", "max_spool_messages", "integer", field_check_limit, 1, 100000000, NULL},
+    {"max-spool-size", "max_spool_bytes", "bigint", field_check_size, 1024, 1125899906842624, NULL},
     {"connections-scope", "connections_scope", "text", field_check_word, 0, 0, scope_words},
     {"bare-lf", "bare_lf", "text", field_check_word, 0, 0, bare_lf_words},
     {"live-4xx", "live_4xx", "text", field_check_word, 0, 0, live_4xx_words},

@@ -150,6 +150,8 @@ take_customer(struct control_load *load, struct row *row)
                                                                    ARRAY_SIZE(scopes));
     c.normalise_bare_lf = word_of(row, "bare_lf", bare_lf_words, ARRAY_SIZE(bare_lf_words)) == 1;
     c.keep_live_4xx = word_of(row, "live_4xx", live_4xx_words, ARRAY_SIZE(live_4xx_words)) == 1;
+    c.max_spool_messages = limit_of(row, "max_spool_messages");
+    c.max_spool_bytes = size_of(row, "max_spool_bytes");
     if (row->bad)
         skip_row(load, row, "customers", text_of(row, "name"));
     else
@@ -163,8 +165,10 @@ temporary_value(struct row *row, enum registry_limit limit)
     case REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE:
     case REGISTRY_LIMIT_MESSAGES_PER_CONNECTION:
     case REGISTRY_LIMIT_CONNECTIONS_PER_HOUR:
+    case REGISTRY_LIMIT_SPOOL_MESSAGES:
         return limit_of(row, "value");
     case REGISTRY_LIMIT_MESSAGE_SIZE:
+    case REGISTRY_LIMIT_SPOOL_BYTES:
         return size_of(row, "value");
     case REGISTRY_LIMIT_RETENTION_DAYS:
         return days_of(row, "value");
@@ -189,6 +193,8 @@ take_change(struct control_load *load, struct row *row)
         [REGISTRY_LIMIT_RETENTION_DAYS] = "retention_days",
         [REGISTRY_LIMIT_CONNECTIONS_SCOPE] = "connections_scope",
         [REGISTRY_LIMIT_BARE_LF] = "bare_lf",
+        [REGISTRY_LIMIT_SPOOL_MESSAGES] = "max_spool_messages",
+        [REGISTRY_LIMIT_SPOOL_BYTES] = "max_spool_bytes",
     };
     struct control_change change = {.customer_id =
                                         (uint32_t)number_of(row, "customer_id", UINT32_MAX)};
@@ -351,7 +357,9 @@ take_customers(struct control_load *load, const PGresult *rows)
                                           "retention_days",
                                           "connections_scope",
                                           "bare_lf",
-                                          "live_4xx"};
+                                          "live_4xx",
+                                          "max_spool_messages",
+                                          "max_spool_bytes"};
 
     free(load->customers);
     load->customers = mem_alloc((size_t)PQntuples(rows) * sizeof *load->customers + 1);

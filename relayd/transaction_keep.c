@@ -107,6 +107,23 @@ store(struct transaction *t, uint32_t flags, const struct smtp_reply *why, spool
     }
 }
 
+/* Of the customer's quota.  What the backend may have already is kept whatever it is: a refusal
+ * would only bring it once more. */
+static bool
+take_room(struct transaction *t, uint32_t flags)
+{
+    struct shared_kept quota = transaction_quota(t);
+
+    return shared_kept_take(t->worker->table, t->route.customer.id, t->body.size_bytes,
+                            flags & SPOOL_FLAG_UNKNOWN ? NULL : &quota);
+}
+
+static void
+give_room(struct transaction *t)
+{
+    shared_kept_give(t->worker->table, t->route.customer.id, t->body.size_bytes);
+}
+
 /* --- All of it. */
 
 static void
@@ -115,6 +132,7 @@ on_committed(void *ctx, int err)
     struct transaction *t = ctx;
 
     if (err < 0) {
+        give_room(t);
         spool_failed(t, err);
         late_forget(&t->late);
         transaction_finish_verdict(t, SMTP_VERDICT_SPOOL_FAILED);
@@ -130,6 +148,10 @@ transaction_commit(struct transaction *t, uint32_t flags, const struct smtp_repl
         transaction_finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
         return;
     }
+    if (!take_room(t, flags)) {
+        transaction_finish_verdict(t, SMTP_VERDICT_QUOTA_FULL_DATA);
+        return;
+    }
     t->stage = STAGE_COMMITTING;
     store(t, flags, why, on_committed);
 }
@@ -143,6 +165,7 @@ on_prepared(void *ctx, int err)
 
     t->is_prepared = err == 0;
     if (err < 0) {
+        give_room(t);
         spool_failed(t, err);
         transaction_link_drop(t);
         transaction_finish_verdict(t, SMTP_VERDICT_SPOOL_FAILED);
@@ -156,6 +179,11 @@ on_prepared(void *ctx, int err)
 void
 transaction_prepare(struct transaction *t)
 {
+    if (!take_room(t, SPOOL_FLAG_PREPARED)) {
+        transaction_link_drop(t);
+        transaction_finish_verdict(t, SMTP_VERDICT_QUOTA_FULL_DATA);
+        return;
+    }
     t->stage = STAGE_PREPARING;
     store(t, SPOOL_FLAG_PREPARED, &t->away_reply, on_prepared);
 }

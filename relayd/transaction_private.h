@@ -25,6 +25,7 @@
 #include "route/destination.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_trace.h"
+#include "state/shared_kept.h"
 #include "state/shared_use.h"
 
 #define TRANSACTION_ARENA_BYTES (512 * 1024)
@@ -182,6 +183,8 @@ void transaction_memory_refuse_first_contact(struct transaction *t);
 
 /* --- transaction_rcpt.c */
 void transaction_refuse(struct transaction *t, const struct smtp_reply *reply);
+/* What may wait of the customer's mail. */
+struct shared_kept transaction_quota(const struct transaction *t);
 void transaction_refuse_verdict(struct transaction *t, enum smtp_verdict verdict);
 /* Asks about the recipient at hand whoever is next. */
 void transaction_ask(struct transaction *t);

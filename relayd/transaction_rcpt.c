@@ -82,13 +82,40 @@ is_within_hour(struct transaction *t, struct smtp_reply *reply)
     return false;
 }
 
+struct shared_kept
+transaction_quota(const struct transaction *t)
+{
+    const struct registry_customer *customer = &t->route.customer;
+
+    return (struct shared_kept){
+        .messages = customer->max_spool_messages == REGISTRY_UNLIMITED
+                        ? UINT64_MAX
+                        : customer->max_spool_messages,
+        .bytes = customer->max_spool_bytes,
+    };
+}
+
+/* SMTP_VERDICT_OK: it may be kept here, as far as is known before the message. */
+static enum smtp_verdict
+judge_keeping(const struct transaction *t)
+{
+    struct shared_kept quota = transaction_quota(t);
+
+    if (clock_monotonic_ms() < t->worker->spool_closed_until_ms)
+        return SMTP_VERDICT_SPOOL_FULL;
+    return shared_kept_has_room(t->worker->table, t->route.customer.id, t->mail.size_bytes, &quota)
+               ? SMTP_VERDICT_OK
+               : SMTP_VERDICT_QUOTA_FULL;
+}
+
 static void
 accept_recipient(struct transaction *t, enum spool_side side)
 {
+    enum smtp_verdict verdict = side == SPOOL_OURS ? judge_keeping(t) : SMTP_VERDICT_OK;
     struct smtp_reply reply;
 
-    if (side == SPOOL_OURS && clock_monotonic_ms() < t->worker->spool_closed_until_ms) {
-        transaction_refuse_verdict(t, SMTP_VERDICT_SPOOL_FULL);
+    if (verdict != SMTP_VERDICT_OK) {
+        transaction_refuse_verdict(t, verdict);
         return;
     }
     if (!is_within_hour(t, &reply)) {

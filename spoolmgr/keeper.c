@@ -30,6 +30,7 @@ void
 keeper_touch(struct keeper *k, struct mail *mail)
 {
     committer_sync(k->committer);
+    kept_changed(k, mail);
     mail->shown_no_route = plan_has_no_route(mail);
     if (k->mirror != NULL)
         mirror_changed(k->mirror, mail);
@@ -106,6 +107,7 @@ on_new(void *ctx, struct spool_message *m)
     struct keeper *k = ctx;
 
     take_message(k, m);
+    kept_found(k, m, true);
     keeper_pump(k);
 }
 
@@ -114,8 +116,11 @@ take_all(struct keeper *k)
 {
     struct spool_message *m = NULL;
 
-    while ((m = spool_store_next(k->store, m)) != NULL)
+    kept_begin(k);
+    while ((m = spool_store_next(k->store, m)) != NULL) {
         take_message(k, m);
+        kept_found(k, m, false);
+    }
 }
 
 /* --- The end. */
@@ -188,8 +193,10 @@ refresh_route(struct keeper *k)
 
     if (route_refresh(k->route, &table_is_new))
         plan_routes_changed(k);
-    if (table_is_new)
+    if (table_is_new) {
         attempt_retake_slots(k);
+        kept_begin(k);
+    }
 }
 
 static void
@@ -214,6 +221,7 @@ on_tick(void *ctx)
         refresh_route(k);
         committer_clean(k->committer);
         await_look(k);
+        kept_look(k);
     }
     plan_sweep(k);
     drain_look(k);

@@ -8,6 +8,7 @@
  *   attempt.c    one attempt: where to, with whom, and what its outcome means
  *   keeper_health.c  what attempts tell about backends, and the refusals that end nothing
  *   drain.c      customers' servers that ask for their mail
+ *   kept.c       what waits for each customer, for the relay
  *   noroute.c    mail that nobody takes: said, and expired
  *   report.c     what has become of a message, said once it is durable
  *   fleet.c      the deliverers: children, channels, packets
@@ -41,6 +42,7 @@ struct mail { /* the keeper's side of a message with an open recipient; message-
     struct mail *dirty_prev, *dirty_next; /* the mirror's list */
     struct mail *await_prev, *await_next; /* the list of what is awaited */
     bool is_awaited;
+    bool is_counted;       /* in what waits for its customer */
     int64_t awaited_at_ms; /* of the monotonic clock */
     int64_t gone_at_ms;  /* of the monotonic clock: since when its worker is known to be gone; 0 */
     bool shown_no_route; /* as the mirror has been told */
@@ -170,6 +172,13 @@ int64_t keeper_health_pause_ms(struct keeper *k, const struct attempt *a, int64_
 
 /* drain.c */
 void drain_look(struct keeper *k); /* takes the requests of customers' servers for their mail */
+
+/* kept.c */
+void kept_begin(struct keeper *k); /* the table is new, or we are: counts all that is there */
+/* Its tasks are made. is_new: a worker has just kept it, and kept_begin has not seen it. */
+void kept_found(struct keeper *k, const struct spool_message *m, bool is_new);
+void kept_changed(struct keeper *k, struct mail *mail);
+void kept_look(struct keeper *k); /* every second: is the disk short? */
 
 /* report.c */
 /* One line on a message, once all that is queued for the ledger by now is durable. */

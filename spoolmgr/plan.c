@@ -167,6 +167,7 @@ plan_forget(struct keeper *k, struct spool_message *m)
     if (mail == NULL)
         return;
     CHECK(mail->attempt == NULL);
+    kept_changed(k, mail);
     if (k->mirror != NULL)
         mirror_forget(k->mirror, mail);
     await_forget(k, mail);

@@ -2,11 +2,40 @@
 --
 -- Where mail goes, whole: backends of single domains, by name as well as by address, with weights, source
 -- addresses and the name that a certificate must have; domains for which we are the second MX; recipients in
--- the replica.
+-- the replica; what a customer may have waiting here.
 
 ALTER TABLE postern.customers
     ADD COLUMN live_4xx text NOT NULL DEFAULT 'pass'
-        CONSTRAINT customers_live_4xx_word CHECK (live_4xx IN ('pass', 'keep'));
+        CONSTRAINT customers_live_4xx_word CHECK (live_4xx IN ('pass', 'keep')),
+    -- NULL is "none", for both.
+    ADD COLUMN max_spool_messages integer
+        CONSTRAINT customers_max_spool_messages_range CHECK (max_spool_messages BETWEEN 1 AND 100000000),
+    ADD COLUMN max_spool_bytes bigint
+        CONSTRAINT customers_max_spool_bytes_range CHECK (max_spool_bytes BETWEEN 1024 AND 1125899906842624);
+
+CREATE OR REPLACE FUNCTION postern.is_temporary_value(field text, value text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN field = 'connections_scope' THEN coalesce(value IN ('customer', 'client'), false)
+        WHEN field = 'bare_lf' THEN coalesce(value IN ('refuse', 'normalise'), false)
+        WHEN value IS NULL THEN true
+        WHEN value !~ '^[0-9]{1,16}$' THEN false
+        WHEN field = 'max_recipients_per_message' THEN value::bigint BETWEEN 1 AND 100000
+        WHEN field = 'max_messages_per_connection' THEN value::bigint BETWEEN 1 AND 1000000
+        WHEN field = 'max_connections_per_hour' THEN value::bigint BETWEEN 1 AND 10000000
+        WHEN field = 'max_message_size_bytes' THEN value::bigint BETWEEN 1024 AND 2147483647
+        WHEN field = 'retention_days' THEN value::bigint BETWEEN 1 AND 365
+        WHEN field = 'max_spool_messages' THEN value::bigint BETWEEN 1 AND 100000000
+        WHEN field = 'max_spool_bytes' THEN value::bigint BETWEEN 1024 AND 1125899906842624
+        ELSE false
+    END
+$$;
+ALTER TABLE postern.customer_changes
+    DROP CONSTRAINT customer_changes_field_word,
+    ADD CONSTRAINT customer_changes_field_word CHECK (field IN (
+        'max_recipients_per_message', 'max_messages_per_connection', 'max_connections_per_hour',
+        'max_message_size_bytes', 'retention_days', 'connections_scope', 'bare_lf', 'max_spool_messages',
+        'max_spool_bytes'));
 
 ALTER TABLE postern.domains
     -- In replica files, where a name would be long and a customer's id too little.
@@ -48,7 +77,7 @@ CREATE OR REPLACE VIEW postern.replica_customers AS
     SELECT id, name, state, max_recipients_per_message, max_messages_per_connection,
            max_connections_per_hour, max_message_size_bytes,
            coalesce(retention_days, 3650) AS retention_days, -- "none" is ten years: a date must be computed
-           connections_scope, bare_lf, live_4xx
+           connections_scope, bare_lf, live_4xx, max_spool_messages, max_spool_bytes
     FROM postern.customers;
 
 CREATE OR REPLACE VIEW postern.replica_domains AS

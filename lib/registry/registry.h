@@ -60,6 +60,8 @@ struct registry_customer {
     enum registry_connections_scope connections_scope;
     bool normalise_bare_lf; /* a bare LF in content becomes CR LF instead of being refused */
     bool keep_live_4xx;     /* a known recipient that the backend defers is taken and kept here */
+    uint32_t max_spool_messages; /* that wait here; REGISTRY_UNLIMITED: none */
+    uint64_t max_spool_bytes;    /* of their content; UINT64_MAX: none */
 };
 
 /* What a change with an end (`--until`) can be of. The numbers are in replica files. */
@@ -71,6 +73,8 @@ enum registry_limit {
     REGISTRY_LIMIT_RETENTION_DAYS,
     REGISTRY_LIMIT_CONNECTIONS_SCOPE,
     REGISTRY_LIMIT_BARE_LF,
+    REGISTRY_LIMIT_SPOOL_MESSAGES,
+    REGISTRY_LIMIT_SPOOL_BYTES,
     REGISTRY_LIMIT_COUNT
 };
 

@@ -90,6 +90,9 @@ registry_maker_customer(struct registry_maker *m, const struct registry_customer
     put_u32(&m->value, customer->max_connections_per_hour);
     put_u64(&m->value, customer->max_message_size_bytes);
     put_u32(&m->value, customer->retention_days);
+    put_u8(&m->value, customer->keep_live_4xx ? REGISTRY_CUSTOMER_KEEPS_LIVE_4XX : 0);
+    put_u32(&m->value, customer->max_spool_messages);
+    put_u64(&m->value, customer->max_spool_bytes);
     put_u8(&m->value, (uint8_t)customer->connections_scope);
     put_u8(&m->value, customer->normalise_bare_lf);
     put_u8(&m->value, (uint8_t)count);
@@ -98,7 +101,6 @@ registry_maker_customer(struct registry_maker *m, const struct registry_customer
         put_u64(&m->value, temporary[i].value);
         put_u64(&m->value, (uint64_t)temporary[i].until_ms);
     }
-    put_u8(&m->value, customer->keep_live_4xx ? REGISTRY_CUSTOMER_KEEPS_LIVE_4XX : 0);
     return add(m, key, registry_key_number(key, 'c', customer->id));
 }
 

@@ -173,6 +173,12 @@ set_limit(struct registry_customer *c, unsigned limit, uint64_t value)
     case REGISTRY_LIMIT_BARE_LF:
         c->normalise_bare_lf = value != 0;
         return value <= 1;
+    case REGISTRY_LIMIT_SPOOL_MESSAGES:
+        c->max_spool_messages = (uint32_t)value;
+        return value <= UINT32_MAX;
+    case REGISTRY_LIMIT_SPOOL_BYTES:
+        c->max_spool_bytes = value;
+        return true;
     case REGISTRY_LIMIT_COUNT:
         break;
     }
@@ -209,14 +215,27 @@ decode_additions(struct decoder *d, int64_t wall_ms, struct registry_customer *c
     return is_good;
 }
 
+/* What came with format 3, before the temporary changes, which may be of it. */
+static bool
+decode_spool_limits(struct decoder *d, struct registry_customer *customer)
+{
+    unsigned flags = get_u8(d);
+
+    customer->keep_live_4xx = flags != 0;
+    customer->max_spool_messages = get_u32(d);
+    customer->max_spool_bytes = get_u64(d);
+    return flags <= REGISTRY_CUSTOMER_KEEPS_LIVE_4XX;
+}
+
 static int
 decode_customer(struct slice value, uint32_t format, uint32_t id, int64_t wall_ms,
                 struct registry_customer *customer)
 {
     struct decoder d = decoder_of(value);
-    unsigned state, flags;
+    unsigned state;
 
-    *customer = (struct registry_customer){.id = id};
+    *customer = (struct registry_customer){
+        .id = id, .max_spool_messages = REGISTRY_UNLIMITED, .max_spool_bytes = UINT64_MAX};
     get_text(&d, customer->name, sizeof customer->name);
     state = get_u8(&d);
     customer->max_recipients_per_message = get_u32(&d);
@@ -224,14 +243,13 @@ decode_customer(struct slice value, uint32_t format, uint32_t id, int64_t wall_m
     customer->max_connections_per_hour = get_u32(&d);
     customer->max_message_size_bytes = get_u64(&d);
     customer->retention_days = get_u32(&d);
+    if (format >= 3 && !decode_spool_limits(&d, customer))
+        return ERR_CORRUPT;
     if (format >= 2 && !decode_additions(&d, wall_ms, customer))
         return ERR_CORRUPT;
-    flags = format >= 3 ? get_u8(&d) : 0;
-    if (flags > REGISTRY_CUSTOMER_KEEPS_LIVE_4XX || !decoder_done(&d) ||
-        state > REGISTRY_CUSTOMER_SUSPENDED_REFUSE)
+    if (!decoder_done(&d) || state > REGISTRY_CUSTOMER_SUSPENDED_REFUSE)
         return ERR_CORRUPT;
     customer->state = (enum registry_customer_state)state;
-    customer->keep_live_4xx = flags != 0;
     return ERR_OK;
 }
 

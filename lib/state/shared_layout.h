@@ -22,7 +22,7 @@
 #include "state/shared_use.h"
 
 #define SHARED_MAGIC "PSTNSHRD"
-#define SHARED_LAYOUT 6
+#define SHARED_LAYOUT 7
 #define SHARED_HEALTH_MAX 1024 /* endpoints; a power of two */
 #define SHARED_USE_MAX 8192    /* customers with mail on one day */
 #define SHARED_SLOTS_MAX 1024  /* endpoints to which one worker holds connections */
@@ -32,6 +32,7 @@
 #define SHARED_WINDOW_RING 64 /* minutes; more than an hour, a power of two */
 #define SHARED_CLIENT_ROWS 2048
 #define SHARED_SUSPECTS_MAX 128
+#define SHARED_KEPT_ROWS 4096   /* of customers for whom mail waits */
 #define SHARED_DRAINS_MAX 65536 /* one a customer, by the lower half of its id */
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "a lock could be stopped");
@@ -48,12 +49,18 @@ struct shared_header {
     _Atomic uint64_t drains; /* counted up behind each new request */
     /* Set by the relay's parent before it has workers: from the snapshot, or that there is none. */
     _Atomic uint32_t is_restored;
+    _Atomic uint64_t kept_bound;          /* the complement; see shared_kept.c */
     uint8_t limits_key[SIPHASH_KEY_SIZE]; /* of windows and fingerprints; goes into the snapshot */
 };
 
 struct shared_use_entry {
     _Atomic uint64_t key;                     /* the customer's id + 1; 0: empty */
     _Atomic uint64_t words[SHARED_USE_COUNT]; /* day 16, count 48 */
+};
+
+struct shared_kept_entry {
+    _Atomic int64_t messages, bytes;                     /* read by the keeper, and open */
+    _Atomic int64_t committed_messages, committed_bytes; /* by a worker, and not read yet */
 };
 
 struct shared_health_entry {
@@ -119,6 +126,8 @@ struct shared_memory {
     _Alignas(64) struct shared_use_entry use[SHARED_USE_MAX];
     _Alignas(64) _Atomic uint64_t window_keys[SHARED_WINDOWS_MAX]; /* 0: empty */
     struct shared_window windows[SHARED_WINDOWS_MAX];
+    _Alignas(64) _Atomic uint64_t kept_keys[SHARED_KEPT_ROWS][SHARED_PLACES]; /* 0: empty */
+    struct shared_kept_entry kept[SHARED_KEPT_ROWS * SHARED_PLACES];
     struct shared_suspect suspects[SHARED_SUSPECTS_MAX];
     _Alignas(64) _Atomic uint64_t drains[SHARED_DRAINS_MAX]; /* see shared_drain.c */
     struct shared_column columns[SHARED_WORKERS_MAX];

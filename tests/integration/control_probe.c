@@ -154,11 +154,13 @@ show_customer(const char *path, const char *name, int64_t wall_ms)
     }
     printf("max_recipients_per_message=%u max_messages_per_connection=%u "
            "max_connections_per_hour=%u max_message_size_bytes=%llu retention_days=%u "
-           "connections_scope=%s bare_lf=%s\n",
+           "connections_scope=%s bare_lf=%s max_spool_messages=%lld max_spool_bytes=%lld\n",
            c.max_recipients_per_message, c.max_messages_per_connection, c.max_connections_per_hour,
            (unsigned long long)c.max_message_size_bytes, c.retention_days,
            c.connections_scope == REGISTRY_CONNECTIONS_CLIENT ? "client" : "customer",
-           c.normalise_bare_lf ? "normalise" : "refuse");
+           c.normalise_bare_lf ? "normalise" : "refuse",
+           c.max_spool_messages == REGISTRY_UNLIMITED ? -1 : (long long)c.max_spool_messages,
+           (long long)c.max_spool_bytes); /* none: -1 */
     registry_close(&registry);
     return 0;
 }

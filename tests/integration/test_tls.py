@@ -388,7 +388,7 @@ def test_a_reload_shows_the_new_certificate_and_old_sessions_go_on(changing, fol
         wait_until(lambda: shown(changing) == new, 10, "the new one is shown")
         assert client.cmd("RCPT TO:<user@acme.example>").code == 250 and client.cmd("DATA").code == 354
         assert client.content(CONTENT).code == 250, "a message that has begun comes to its end"
-    assert [shown(changing) for _ in range(6)] == [new] * 6
+    wait_until(lambda: [shown(changing) for _ in range(6)] == [new] * 6, 10, "the old workers listen no more")
 
 
 def damage(how, pair, folder):

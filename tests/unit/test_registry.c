@@ -40,11 +40,12 @@ TestSuite(registry, .init = setup, .fini = teardown);
 
 static const struct registry_customer customers[] = {
     {1, "acme", REGISTRY_CUSTOMER_ACTIVE, 50, 50, 200, 20 << 20, 5, REGISTRY_CONNECTIONS_CLIENT,
-     true, false},
+     true, false, 1000, 123456789012},
     {2, "beta", REGISTRY_CUSTOMER_SUSPENDED, REGISTRY_UNLIMITED, REGISTRY_UNLIMITED,
-     REGISTRY_UNLIMITED, UINT64_MAX, 14, REGISTRY_CONNECTIONS_CUSTOMER, false, false},
+     REGISTRY_UNLIMITED, UINT64_MAX, 14, REGISTRY_CONNECTIONS_CUSTOMER, false, false,
+     REGISTRY_UNLIMITED, UINT64_MAX},
     {0xfffffffe, "gamma", REGISTRY_CUSTOMER_SUSPENDED_REFUSE, 1, 2, 3, 4, 5,
-     REGISTRY_CONNECTIONS_CUSTOMER, true, true},
+     REGISTRY_CONNECTIONS_CUSTOMER, true, true, 1, 2},
 };
 
 /* Of gamma. */
@@ -56,6 +57,8 @@ static const struct registry_temporary temporary[] = {
     {REGISTRY_LIMIT_RETENTION_DAYS, 500, 1000},
     {REGISTRY_LIMIT_CONNECTIONS_SCOPE, REGISTRY_CONNECTIONS_CLIENT, 1000},
     {REGISTRY_LIMIT_BARE_LF, 0, 1000},
+    {REGISTRY_LIMIT_SPOOL_MESSAGES, REGISTRY_UNLIMITED, 1000},
+    {REGISTRY_LIMIT_SPOOL_BYTES, 5000, 1000},
 };
 
 static const struct registry_domain domains[] = {
@@ -131,7 +134,10 @@ Test(registry, what_went_in_comes_out)
                       c.max_message_size_bytes == want->max_message_size_bytes &&
                       c.retention_days == want->retention_days &&
                       c.connections_scope == want->connections_scope &&
-                      c.normalise_bare_lf == want->normalise_bare_lf,
+                      c.normalise_bare_lf == want->normalise_bare_lf &&
+                      c.keep_live_4xx == want->keep_live_4xx &&
+                      c.max_spool_messages == want->max_spool_messages &&
+                      c.max_spool_bytes == want->max_spool_bytes,
                   "%s", want->name);
     }
     cr_expect_eq(registry_find_customer(r, 77, 0, &(struct registry_customer){0}), ERR_NOT_FOUND);
@@ -151,12 +157,13 @@ Test(registry, P5_a_temporary_change_ends_by_the_clock_alone)
               c.max_messages_per_connection == REGISTRY_UNLIMITED &&
               c.max_connections_per_hour == 300 && c.max_message_size_bytes == UINT64_MAX &&
               c.retention_days == 500 && c.connections_scope == REGISTRY_CONNECTIONS_CLIENT &&
-              !c.normalise_bare_lf);
+              !c.normalise_bare_lf && c.max_spool_messages == REGISTRY_UNLIMITED &&
+              c.max_spool_bytes == 5000);
     cr_assert_eq(registry_find_customer(r, 0xfffffffe, 1000, &c), ERR_OK);
     cr_expect(c.max_recipients_per_message == 1 && c.max_messages_per_connection == 2 &&
                   c.max_connections_per_hour == 300 && c.max_message_size_bytes == 4 &&
                   c.retention_days == 5 && c.connections_scope == REGISTRY_CONNECTIONS_CUSTOMER &&
-                  c.normalise_bare_lf,
+                  c.normalise_bare_lf && c.max_spool_messages == 1 && c.max_spool_bytes == 2,
               "at its end it is over, and the longer one goes on");
     cr_assert_eq(registry_find_customer(r, 0xfffffffe, 2000, &c), ERR_OK);
     cr_expect_eq(c.max_connections_per_hour, 3);
@@ -533,7 +540,8 @@ Test(registry, P5_the_format_before_is_read)
     cr_expect(c.max_recipients_per_message == 51 && c.max_messages_per_connection == 52 &&
               c.max_connections_per_hour == 201 && c.max_message_size_bytes == 12345 &&
               c.retention_days == 6);
-    cr_expect(c.connections_scope == REGISTRY_CONNECTIONS_CUSTOMER && !c.normalise_bare_lf,
+    cr_expect(c.connections_scope == REGISTRY_CONNECTIONS_CUSTOMER && !c.normalise_bare_lf &&
+                  c.max_spool_messages == REGISTRY_UNLIMITED && c.max_spool_bytes == UINT64_MAX,
               "what it lacks has its default");
     cr_assert_eq(
         registry_find_backends(r, &(struct registry_domain){.customer_id = 1}, backends, &count),
