@@ -26,6 +26,7 @@ static const struct command_option change_options[] = {
 static const struct command_option select_options[] = {
     {"customer", "NAME", "of this customer"},
     {"domain", "NAME", "with a recipient in this domain"},
+    {"backend", "CUSTOMER/N", "whose route has this backend"},
     {"rcpt", "ADDRESS", "for this recipient"},
     {"from", "ADDRESS", "from this sender; <> is the null sender"},
     {"older", "AGE", "received longer ago than this, e.g. 2h"},

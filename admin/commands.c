@@ -6,6 +6,9 @@
 
 /* What many rows have in common. */
 #define ONE_OPERAND(what) .operands = (what), .min_operands = 1, .max_operands = 1
+#define ORDERS_SPOOL                                          \
+    .operands = "[ID ... | -]", .max_operands = COMMAND_MANY, \
+    .groups = COMMAND_SELECTS | COMMAND_CHANGES, .needs = COMMAND_NEEDS_CONFIG
 #define CHANGES_REGISTRY .groups = COMMAND_CHANGES, .needs = COMMAND_NEEDS_REGISTRY
 
 #define CUSTOMER_OPTIONS                                                                           \
@@ -50,6 +53,22 @@ static const struct command_option suspend_options[] = {
 
 static const struct command_option spool_options[] = {
     {"spool", "keep|return", "what becomes of mail that waits"},
+    {0},
+};
+
+static const struct command_option show_options[] = {
+    {"body", NULL, "the whole content as well; needs --reason"},
+    {"reason", "TEXT", "why the content is read; kept in the audit"},
+    {0},
+};
+
+static const struct command_option summary_options[] = {
+    {"by", "WORD", "customer (default), domain or backend"},
+    {0},
+};
+
+static const struct command_option order_options[] = {
+    {"all", NULL, "all that wait on this node; without any selector it must be said"},
     {0},
 };
 
@@ -447,19 +466,56 @@ const struct command commands[] = {
         .max_operands = COMMAND_MANY,
         .groups = COMMAND_SELECTS,
         .needs = COMMAND_NEEDS_CONFIG,
+        .options = show_options,
         .run = spool_show,
         .summary = "Show all that is known of a message",
         .example = "relayctl spool show P001-4KX3T-0B7Q2CF",
-        .more = "The id may be part of any text, such as a log line or a reply.",
+        .more = "The id may be part of any text, such as a log line or a reply. The history goes "
+                "back as far as\nthe spool's ledger does.",
     },
     {
         .noun = "spool",
         .verb = "summary",
         .groups = COMMAND_SELECTS,
         .needs = COMMAND_NEEDS_CONFIG,
+        .options = summary_options,
         .run = spool_summary,
-        .summary = "Count the messages that wait on this node, by customer",
-        .example = "relayctl spool summary --json",
+        .summary = "Count the messages that wait on this node, by customer, domain or backend",
+        .example = "relayctl spool summary --by backend",
+        .more = "A message counts in each row that it belongs to.",
+    },
+    {
+        .noun = "spool",
+        .verb = "retry",
+        ORDERS_SPOOL,
+        .options = order_options,
+        .run = spool_retry,
+        .summary = "Try messages now, whatever their pause",
+        .example = "relayctl spool retry --customer acme",
+        .more = "Their servers that are down are asked as well, each with one message. Held "
+                "messages are not\ntried.",
+    },
+    {
+        .noun = "spool",
+        .verb = "hold",
+        ORDERS_SPOOL,
+        .options = order_options,
+        .run = spool_hold,
+        .summary = "Keep messages from being tried",
+        .example = "relayctl spool hold --customer acme --reason \"ticket 4711\"",
+        .more = "--reason is required. Their deadline stays: behind it they wait on, and end when "
+                "a try fails\nthat is made once they are released.",
+    },
+    {
+        .noun = "spool",
+        .verb = "release",
+        ORDERS_SPOOL,
+        .options = order_options,
+        .run = spool_release,
+        .summary = "Let held messages go",
+        .example = "relayctl spool release --customer acme --state held",
+        .more = "Also those that were held since their server takes them and does not answer: they "
+                "are tried once\nmore, and may then be delivered twice.",
     },
     {
         .noun = "node",

@@ -46,6 +46,9 @@ enum command_status backend_remove(struct call *call);
 enum command_status spool_list(struct call *call);
 enum command_status spool_show(struct call *call);
 enum command_status spool_summary(struct call *call);
+enum command_status spool_retry(struct call *call);
+enum command_status spool_hold(struct call *call);
+enum command_status spool_release(struct call *call);
 
 enum command_status node_show(struct call *call);
 enum command_status node_accept_registry(struct call *call);

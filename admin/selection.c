@@ -85,7 +85,8 @@ read_age(const struct call *call, const char *option, int64_t *moment_ms)
 static void
 add_ref(struct selection *s, struct ref ref)
 {
-    s->refs = mem_realloc(s->refs, (s->ref_count + 1) * sizeof *s->refs);
+    if ((s->ref_count & (s->ref_count - 1)) == 0) /* full: 0, 1, 2, 4, 8 ... */
+        s->refs = mem_realloc(s->refs, (s->ref_count ? s->ref_count * 2 : 1) * sizeof *s->refs);
     s->refs[s->ref_count++] = ref;
 }
 
@@ -132,6 +133,42 @@ read_ids(const struct call *call, struct selection *s)
     return status;
 }
 
+static int
+compare_refs(const void *a, const void *b)
+{
+    const struct ref *x = a, *y = b;
+
+    if (x->node != y->node)
+        return x->node < y->node ? -1 : 1;
+    if (x->minute != y->minute)
+        return x->minute < y->minute ? -1 : 1;
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+static void
+sort_refs(struct selection *s)
+{
+    if (s->refs == NULL)
+        return;
+    s->sorted = mem_alloc((s->ref_count + 1) * sizeof *s->sorted);
+    if (s->ref_count > 0)
+        memcpy(s->sorted, s->refs, s->ref_count * sizeof *s->sorted);
+    qsort(s->sorted, s->ref_count, sizeof *s->sorted, compare_refs);
+}
+
+/* Whose backend it is, this node's replica says. */
+static enum command_status
+read_backend(const struct call *call, struct selection *s)
+{
+    const char *text = call_value(call, "backend");
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    s->backend = text;
+    return routing_read_backend(s->registry, "--backend", text, &s->backend_customer_id,
+                                &s->backend_number);
+}
+
 enum command_status
 selection_read(const struct call *call, struct selection *s)
 {
@@ -154,11 +191,27 @@ selection_read(const struct call *call, struct selection *s)
         status = read_age(call, "newer", &s->received_after_ms);
     if (status == COMMAND_DONE)
         status = read_ids(call, s);
-    s->is_empty = !s->customer && !s->rcpt && !s->from && !s->state && !s->domain[0] &&
-                  !s->received_before_ms && !s->received_after_ms && !s->refs;
+    sort_refs(s);
     if (status == COMMAND_DONE)
         s->registry = routing_open(call);
+    if (status == COMMAND_DONE)
+        status = read_backend(call, s);
+    s->is_empty = !s->customer && !s->rcpt && !s->from && !s->state && !s->domain[0] &&
+                  !s->backend && !s->received_before_ms && !s->received_after_ms && !s->refs;
     return status;
+}
+
+enum command_status
+selection_need(const struct call *call, const struct selection *s)
+{
+    bool all = call_value(call, "all") != NULL;
+
+    if (s->is_empty && !all)
+        return call_usage("which messages? Give ids or selectors, such as --customer; for all that "
+                          "wait on this node: --all");
+    if (!s->is_empty && all)
+        return call_usage("--all and a selector contradict each other: leave one of them out");
+    return COMMAND_DONE;
 }
 
 void
@@ -166,7 +219,8 @@ selection_fini(struct selection *s)
 {
     registry_close(&s->registry);
     free(s->refs);
-    s->refs = NULL;
+    free(s->sorted);
+    s->refs = s->sorted = NULL;
 }
 
 /* --- Matching. */
@@ -204,12 +258,8 @@ any_recipient(const struct selection *s, const struct spool_message *m)
 static bool
 any_ref(const struct selection *s, struct ref ref)
 {
-    if (s->refs == NULL)
-        return true;
-    for (unsigned i = 0; i < s->ref_count; i++)
-        if (ref_equal(s->refs[i], ref))
-            return true;
-    return false;
+    return s->refs == NULL ||
+           bsearch(&ref, s->sorted, s->ref_count, sizeof *s->sorted, compare_refs) != NULL;
 }
 
 bool
@@ -226,5 +276,16 @@ selection_matches(const struct selection *s, const struct spool_message *m)
         (s->received_before_ms && e->received_at_ms > s->received_before_ms) ||
         (s->received_after_ms && e->received_at_ms < s->received_after_ms))
         return false;
-    return any_ref(s, e->ref) && any_recipient(s, m);
+    return any_ref(s, e->ref) && any_recipient(s, m) &&
+           (s->backend == NULL ||
+            routing_leads_to(s->registry, m, s->backend_customer_id, s->backend_number));
+}
+
+struct spool_message *
+selection_next(const struct selection *s, struct spool_store *store, struct spool_message *m)
+{
+    do
+        m = spool_store_next(store, m);
+    while (m != NULL && !selection_matches(s, m));
+    return m;
 }

@@ -11,11 +11,14 @@
 #include "spool/spool_store.h"
 
 struct selection {
-    const char *customer, *rcpt, *from, *state;    /* NULL: any; from "" is the null sender */
+    const char *customer, *rcpt, *from, *state; /* NULL: any; from "" is the null sender */
+    const char *backend;                        /* NULL: any; CUSTOMER/N */
+    uint32_t backend_customer_id, backend_number;
     char domain[INET_DOMAIN_SIZE + 1];             /* "": any; ".x" takes its subdomains */
     int64_t received_before_ms, received_after_ms; /* 0: any */
-    struct ref *refs;                              /* NULL: any */
-    unsigned ref_count;
+    struct ref *refs;                              /* NULL: any; as they were given */
+    struct ref *sorted;                            /* the same, for look-ups */
+    size_t ref_count;
     struct registry *registry; /* for states; NULL: cannot be read */
     bool is_empty;             /* nothing was selected: all are meant */
 };
@@ -23,7 +26,14 @@ struct selection {
 /* Reads options and operands; wrong ones are explained. COMMAND_DONE or COMMAND_USAGE. */
 enum command_status selection_read(const struct call *call, struct selection *selection);
 void selection_fini(struct selection *selection);
+
+/* For verbs that change something: COMMAND_USAGE if nothing was selected and --all is not there, or
+ * both are. */
+enum command_status selection_need(const struct call *call, const struct selection *selection);
 bool selection_matches(const struct selection *selection, const struct spool_message *message);
+/* The next that matches, in order of arrival; cursor starts NULL. */
+struct spool_message *selection_next(const struct selection *selection, struct spool_store *store,
+                                     struct spool_message *cursor);
 
 /* waiting, no-route, held, offered, prepared, listening, damaged or ended. */
 const char *selection_state_word(const struct spool_message *message,

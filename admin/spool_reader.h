@@ -13,15 +13,34 @@
 /* Read-only, beside a running keeper or without one. A failure has been explained. */
 enum command_status spool_reader_open(const struct call *call, struct spool_store **store);
 
+/* --- What lists and single messages have in common. */
+/* Each open or ended recipient's address; free() the array. */
+const char **spool_reader_recipients(const struct spool_message *message);
+const char *spool_reader_sender(const struct spool_message *message); /* "<>" is the null sender */
+/* A try that ended the last recipient counts as well, though the log has no attempt of it. */
+unsigned spool_reader_tries(const struct spool_message *message);
+int64_t spool_reader_last_try(const struct spool_message *message);       /* 0: none */
+const char *spool_reader_last_reply(const struct spool_message *message); /* NULL: none */
+void spool_reader_print_next(struct printer *printer, const struct spool_message *message,
+                             const struct registry *registry, int64_t now_ms);
+
+#define SPOOL_AGES 5
+extern const struct spool_age {
+    const char *name; /* "1h": younger than that; "more" */
+    int64_t below_ms;
+} spool_ages[SPOOL_AGES];
+
 struct spool_totals { /* of messages with an open recipient */
     uint64_t messages, recipients, size_bytes, held, damaged;
-    uint64_t no_route;     /* will not be tried: no domain, or no backend */
-    uint64_t due;          /* to be tried as soon as the server is up, or released */
+    uint64_t no_route; /* will not be tried: no domain, or no backend */
+    uint64_t due;      /* to be tried as soon as the server is up, or released */
+    uint64_t ages[SPOOL_AGES];
     int64_t oldest_at_ms;  /* 0: none */
     int64_t next_at_ms;    /* of those that are not due */
     int64_t expires_at_ms; /* the first to end */
 };
+/* `recipients`: how many of the open ones are counted here; 0: all. */
 void spool_reader_count(struct spool_totals *totals, const struct spool_message *message,
-                        const struct registry *registry, int64_t now_ms);
+                        unsigned recipients, const struct registry *registry, int64_t now_ms);
 
 #endif

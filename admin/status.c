@@ -303,7 +303,7 @@ look_at_spool(struct status *s, const struct call *call)
         return;
     registry = routing_open(call);
     for (struct spool_message *m = spool_store_next(store, NULL); m; m = spool_store_next(store, m))
-        spool_reader_count(&totals, m, registry, call->printing.now_ms);
+        spool_reader_count(&totals, m, 0, registry, call->printing.now_ms);
     registry_close(&registry);
     spool_store_get_stats(store, &stats);
     spool_store_close(&store);

@@ -20,8 +20,8 @@ keeps_its_pause(const struct schedule_item *item)
     return mail->message->unknowns > 0 || mail->crashes > 0;
 }
 
-static unsigned
-probe_backends(struct keeper *k, uint64_t route)
+unsigned
+drain_probe_backends(struct keeper *k, uint64_t route)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     unsigned count = route_backends(k->route, route, backends), usable = 0;
@@ -45,7 +45,7 @@ probe_backends(struct keeper *k, uint64_t route)
 static void
 drain_queue(struct keeper *k, struct schedule_queue *queue)
 {
-    unsigned usable = probe_backends(k, queue->route);
+    unsigned usable = drain_probe_backends(k, queue->route);
     size_t due = schedule_make_due(queue, keeps_its_pause);
 
     log_line(LOG_LEVEL_INFO, NULL, "drain",

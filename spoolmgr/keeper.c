@@ -60,6 +60,7 @@ on_synced(void *ctx)
 {
     attempt_synced(ctx);
     report_synced(ctx);
+    orders_synced(ctx);
 }
 
 static void
@@ -128,7 +129,7 @@ take_all(struct keeper *k)
 static bool
 has_work(struct keeper *k)
 {
-    if (k->attempts != NULL)
+    if (k->attempts != NULL || !orders_is_idle(k))
         return true;
     if (committer_has_failed(k->committer))
         return false; /* waiting does not help */
@@ -310,16 +311,24 @@ answer_of(struct keeper *k, const char *word)
             return verbs[i].answer(k);
     }
     return json_pack("{s:b, s:s}", "ok", 0, "error",
-                     "unknown request: send {\"verb\":\"pass\"} or {\"verb\":\"status\"}");
+                     "unknown request: the verbs are pass, status and order");
 }
 
 static void
 on_request(void *ctx, struct control_request *request, struct slice line)
 {
-    json_t *asked = json_loadb(line.p, line.n, 0, NULL);
-    json_t *answer = answer_of(ctx, json_string_value(json_object_get(asked, "verb")));
-    char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+    struct keeper *k = ctx;
+    json_t *asked = json_loadb(line.p, line.n, 0, NULL), *answer;
+    const char *word = json_string_value(json_object_get(asked, "verb"));
+    char *text;
 
+    if (word != NULL && strcmp(word, "order") == 0) {
+        orders_take(k, request, asked);
+        json_decref(asked);
+        return;
+    }
+    answer = answer_of(k, word);
+    text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
     control_answer(request, text ? slice_of(text) : SLICE("{\"ok\":false}"));
     free(text);
     json_decref(answer);
@@ -397,6 +406,7 @@ start(struct keeper *k)
     loop_on_signal(k->loop, SIGHUP, on_hangup, k);
     if (k->config->database[0] != '\0')
         k->mirror = mirror_new(k);
+    k->orders = orders_new(k);
     open_control(k);
     spool_store_on_resolved(k->store, await_resolved, k);
     take_all(k);
@@ -431,6 +441,7 @@ static void
 end(struct keeper *k)
 {
     loop_timer_cancel(&k->tick);
+    orders_free(&k->orders);
     control_close(&k->control);
     fleet_free(&k->fleet); /* what still runs stays `offered`, and is named at the next start */
     attempt_abandon_all(k);

@@ -11,12 +11,14 @@
  *   kept.c       what waits for each customer, for the relay
  *   noroute.c    mail that nobody takes: said, and expired
  *   report.c     what has become of a message, said once it is durable
+ *   orders.c     what operators order over the control socket
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
  */
 #ifndef SPOOLMGR_KEEPER_H
 #define SPOOLMGR_KEEPER_H
 
+#include "net/control.h"
 #include "net/loop.h"
 #include "route/destination.h"
 #include "spool/spool_store.h"
@@ -26,7 +28,9 @@
 #include "spoolmgr/schedule.h"
 
 struct fleet;
+struct json_t;
 struct mirror;
+struct orders;
 
 struct task {                  /* the recipients of one message that have one route */
     struct schedule_item item; /* first */
@@ -98,6 +102,7 @@ struct keeper {
     struct fleet *fleet;
     struct mirror *mirror; /* NULL: no database is configured */
     struct control *control;
+    struct orders *orders;
     struct loop_timer tick;
     struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
     struct mail *awaited;
@@ -171,6 +176,8 @@ bool keeper_health_broke(struct keeper *k, const struct attempt *a);
 int64_t keeper_health_pause_ms(struct keeper *k, const struct attempt *a, int64_t pause_ms);
 
 /* drain.c */
+/* Those that are down may be asked now; returns how many are not held. */
+unsigned drain_probe_backends(struct keeper *k, uint64_t route);
 void drain_look(struct keeper *k); /* takes the requests of customers' servers for their mail */
 
 /* kept.c */
@@ -192,6 +199,14 @@ void report_end(struct keeper *k);    /* behind the last sync; what is not durab
 bool noroute_look(struct keeper *k, struct mail *mail);
 void noroute_swept(struct keeper *k); /* a whole sweep is done */
 void noroute_end(struct keeper *k);
+
+/* orders.c */
+struct orders *orders_new(struct keeper *k);
+void orders_free(struct orders **orders); /* who still waits for an answer is told */
+/* Takes the request over, and answers it. */
+void orders_take(struct keeper *k, struct control_request *request, struct json_t *json);
+void orders_synced(struct keeper *k); /* answers what is durable */
+bool orders_is_idle(const struct keeper *k);
 
 /* fleet.c */
 struct fleet *fleet_new(struct keeper *k, unsigned count);

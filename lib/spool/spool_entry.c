@@ -18,6 +18,7 @@ entry_free(struct spool_store_entry *entry)
         free(entry->replies[i]);
     free(entry->last_reply);
     free(entry->hold_reason);
+    spool_notes_free(entry);
     arena_clear(&entry->arena);
     free(entry);
 }

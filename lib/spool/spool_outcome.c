@@ -12,21 +12,9 @@
 
 #include <stdlib.h>
 
-#include "base/codec.h"
 #include "base/log.h"
 
 #define TEXT_MAX 1000 /* of a reply or a reason; longer ones are cut */
-
-enum outcome_type { /* in files: numbers never change their meaning */
-                    OUTCOME_OFFERED = 1,
-                    OUTCOME_ATTEMPT = 2,
-                    OUTCOME_ENDED = 3,
-                    OUTCOME_EXPIRES = 4,
-                    OUTCOME_HOLD = 5,
-                    OUTCOME_CONFIRMED = 6,
-                    OUTCOME_LISTENS = 7,
-                    OUTCOME_TYPE_COUNT
-};
 
 const char *
 spool_end_word(enum spool_end end)
@@ -138,12 +126,38 @@ apply_listens(struct spool_store *s, struct spool_store_entry *e, struct decoder
     e->message.listens_until_ms = (int64_t)get_u64(d);
 }
 
+static void
+apply_due(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    (void)s;
+    (void)d;
+    e->message.next_attempt_at_ms = 0;
+}
+
+static void
+apply_redirect(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    (void)s;
+    e->message.redirect = get_u32(d);
+}
+
+static void
+apply_note(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+{
+    struct spool_store_note *note = spool_note_get(d);
+
+    (void)s;
+    if (note != NULL)
+        spool_notes_add(e, note);
+}
+
 static void (*const rows[OUTCOME_TYPE_COUNT])(struct spool_store *s, struct spool_store_entry *e,
                                               struct decoder *d) = {
-    [OUTCOME_OFFERED] = apply_offered, [OUTCOME_ATTEMPT] = apply_attempt,
-    [OUTCOME_ENDED] = apply_ended,     [OUTCOME_EXPIRES] = apply_expires,
-    [OUTCOME_HOLD] = apply_hold,       [OUTCOME_CONFIRMED] = apply_confirmed,
-    [OUTCOME_LISTENS] = apply_listens,
+    [OUTCOME_OFFERED] = apply_offered,   [OUTCOME_ATTEMPT] = apply_attempt,
+    [OUTCOME_ENDED] = apply_ended,       [OUTCOME_EXPIRES] = apply_expires,
+    [OUTCOME_HOLD] = apply_hold,         [OUTCOME_CONFIRMED] = apply_confirmed,
+    [OUTCOME_LISTENS] = apply_listens,   [OUTCOME_DUE] = apply_due,
+    [OUTCOME_REDIRECT] = apply_redirect, [OUTCOME_NOTE] = apply_note,
 };
 
 static void
@@ -157,12 +171,6 @@ apply(struct spool_store *s, struct spool_store_entry *e, uint16_t type, struct 
 
 /* --- What is pending: places whose record is not in memory. */
 
-struct place {
-    struct spool_segment_id segment;
-    uint64_t offset;
-    struct ref ref;
-};
-
 static void
 put_place(struct buf *b, const struct spool_message *m)
 {
@@ -175,10 +183,10 @@ put_place(struct buf *b, const struct spool_message *m)
     put_u64(b, m->envelope.ref.number);
 }
 
-static struct place
-get_place(struct decoder *d)
+struct spool_place
+spool_outcome_place(struct decoder *d)
 {
-    struct place place;
+    struct spool_place place;
 
     place.segment.node = get_u16(d);
     place.segment.epoch = get_u32(d);
@@ -249,7 +257,7 @@ spool_outcome_read(void *store, uint16_t type, struct slice payload)
 {
     struct spool_store *s = store;
     struct decoder d = decoder_of(payload);
-    struct place place = get_place(&d);
+    struct spool_place place = spool_outcome_place(&d);
     struct spool_store_pending **at;
 
     if (d.failed)
@@ -281,7 +289,7 @@ pending_apply(struct spool_store *s, struct spool_store_entry *entry,
         struct slice payload = get_bytes(&d);
         struct decoder fields = decoder_of(payload);
 
-        (void)get_place(&fields);
+        (void)spool_outcome_place(&fields);
         apply(s, entry, type, (struct slice){fields.p, (size_t)(fields.end - fields.p)});
     }
 }
@@ -309,8 +317,8 @@ begin(struct spool_store *s, const struct spool_message *m)
     return &s->scratch;
 }
 
-static void
-put_short_text(struct buf *b, const char *text)
+void
+spool_outcome_put_text(struct buf *b, const char *text)
 {
     struct slice s = slice_of(text ? text : "");
 
@@ -352,7 +360,7 @@ put_attempt(struct buf *b, unsigned attempts, unsigned unknowns, int64_t at_ms, 
     put_u32(b, unknowns);
     put_u64(b, (uint64_t)at_ms);
     put_u64(b, (uint64_t)next_at_ms);
-    put_short_text(b, reply);
+    spool_outcome_put_text(b, reply);
 }
 
 static void
@@ -361,7 +369,7 @@ put_ended(struct buf *b, unsigned recipient, enum spool_end end, int64_t at_ms, 
     put_u32(b, recipient);
     put_u8(b, (uint8_t)end);
     put_u64(b, (uint64_t)at_ms);
-    put_short_text(b, reply);
+    spool_outcome_put_text(b, reply);
 }
 
 void
@@ -401,8 +409,29 @@ spool_store_hold(struct spool_store *s, struct spool_message *m, const char *rea
     struct buf *b = begin(s, m);
 
     put_u8(b, reason != NULL);
-    put_short_text(b, reason);
+    spool_outcome_put_text(b, reason);
     record(s, m, OUTCOME_HOLD);
+}
+
+void
+spool_store_due(struct spool_store *s, struct spool_message *m)
+{
+    begin(s, m);
+    record(s, m, OUTCOME_DUE);
+}
+
+void
+spool_store_redirect(struct spool_store *s, struct spool_message *m, uint32_t backend)
+{
+    put_u32(begin(s, m), backend);
+    record(s, m, OUTCOME_REDIRECT);
+}
+
+void
+spool_store_note(struct spool_store *s, struct spool_message *m, const struct spool_note *note)
+{
+    spool_note_put(begin(s, m), note);
+    record(s, m, OUTCOME_NOTE);
 }
 
 /* --- Open outcomes. */
@@ -468,9 +497,24 @@ spool_outcome_adopt(struct spool_store *s, struct spool_store_entry *entry)
 
 /* --- The whole live state. */
 
+struct notes_writer {
+    struct spool_store *store;
+    const struct spool_message *message;
+};
+
+static void
+write_note(void *ctx, const struct spool_note *note)
+{
+    struct notes_writer *w = ctx;
+
+    spool_note_put(begin(w->store, w->message), note);
+    queue_scratch(w->store, OUTCOME_NOTE);
+}
+
 static void
 write_message(struct spool_store *s, struct spool_message *m)
 {
+    spool_store_each_note(m, write_note, &(struct notes_writer){s, m});
     if (m->attempts > 0) {
         put_attempt(begin(s, m), m->attempts, m->unknowns, m->last_attempt_at_ms,
                     m->next_attempt_at_ms, m->last_reply);
@@ -486,8 +530,12 @@ write_message(struct spool_store *s, struct spool_message *m)
     }
     if (m->held) {
         put_u8(begin(s, m), 1);
-        put_short_text(&s->scratch, m->hold_reason);
+        spool_outcome_put_text(&s->scratch, m->hold_reason);
         queue_scratch(s, OUTCOME_HOLD);
+    }
+    if (m->redirect != 0) {
+        put_u32(begin(s, m), m->redirect);
+        queue_scratch(s, OUTCOME_REDIRECT);
     }
     if (m->unknown != begins_unknown(&m->envelope) ||
         m->listens_until_ms != begins_listening(&m->envelope)) {

@@ -55,8 +55,10 @@ struct spool_message { /* borrowed from the store; gone after the clean job that
     int64_t listens_until_ms; /* its worker still may hear of those; 0: it does not listen */
     bool has_live;            /* a recipient is SPOOL_LIVE */
     const char *hold_reason;  /* "" unless held */
-    bool damaged;             /* the body does not match its checksum */
-    void *user;               /* the keeper's own */
+    uint32_t redirect; /* the number of the customer's backend that it goes to, whatever its route;
+                          0: none */
+    bool damaged;      /* the body does not match its checksum */
+    void *user;        /* the keeper's own */
 };
 
 /* Whether the late answer to an unknown outcome is this recipient's too. */
@@ -125,6 +127,63 @@ void spool_store_extend(struct spool_store *store, struct spool_message *message
                         int64_t expires_at_ms);
 void spool_store_hold(struct spool_store *store, struct spool_message *message,
                       const char *reason); /* NULL releases */
+
+/* No pause any more: as soon as its route permits. */
+void spool_store_due(struct spool_store *store, struct spool_message *message);
+/* To this backend of its customer, by number; 0: where its route leads, as before. */
+void spool_store_redirect(struct spool_store *store, struct spool_message *message,
+                          uint32_t backend);
+
+/* --- What operators have done with it, by name and with the reason (owner). */
+enum spool_act { /* in files: numbers never change their meaning */
+                 SPOOL_ACT_RETRY = 1,
+                 SPOOL_ACT_HOLD = 2,
+                 SPOOL_ACT_RELEASE = 3,
+                 SPOOL_ACT_EXTEND = 4,
+                 SPOOL_ACT_REDIRECT = 5,
+                 SPOOL_ACT_RETURN = 6,
+                 SPOOL_ACT_REMOVE = 7,
+                 SPOOL_ACT_VIEW = 8, /* its content was read */
+                 SPOOL_ACT_EXPORT = 9,
+};
+struct spool_note {
+    enum spool_act act;
+    int64_t at_ms;
+    const char *who, *reason; /* reason and detail: "" none; long texts are cut */
+    const char *detail;       /* until when, to which backend */
+};
+/* Of a message the newest are kept as long as the message is, those before are forgotten. */
+#define SPOOL_NOTES_MAX 20
+/* Says what is done; doing it is another call. */
+void spool_store_note(struct spool_store *store, struct spool_message *message,
+                      const struct spool_note *note);
+/* Oldest first; borrowed for the call. */
+void spool_store_each_note(const struct spool_message *message,
+                           void (*each)(void *ctx, const struct spool_note *note), void *ctx);
+
+/* --- What the ledger's file has of one message: all since its checkpoint, and the state of then.
+ */
+enum spool_event_kind {
+    SPOOL_EVENT_OFFERED, /* a dot may have gone out */
+    SPOOL_EVENT_ATTEMPT,
+    SPOOL_EVENT_END,
+    SPOOL_EVENT_HELD, /* not by an operator */
+    SPOOL_EVENT_NOTE,
+};
+struct spool_event { /* borrowed for the call */
+    enum spool_event_kind kind;
+    int64_t at_ms;      /* 0: not recorded */
+    unsigned attempt;   /* ATTEMPT: which */
+    unsigned recipient; /* END: whose */
+    enum spool_end end;
+    const char *text;       /* the reply, why it is held, the note's reason */
+    struct spool_note note; /* NOTE */
+};
+/* Reads the ledger from the disk: not for the keeper's loop.  In the ledger's order. */
+MUST_USE int spool_store_history(const struct spool_store *store,
+                                 const struct spool_message *message,
+                                 void (*each)(void *ctx, const struct spool_event *event),
+                                 void *ctx);
 
 /* --- Open outcomes (owner). Resolutions are applied as they are read; these are for what never
  * comes. */

@@ -7,6 +7,7 @@
 #ifndef SPOOL_STORE_PRIVATE_H
 #define SPOOL_STORE_PRIVATE_H
 
+#include "base/codec.h"
 #include "spool/spool_ledger.h"
 #include "spool/spool_scan.h"
 #include "spool/spool_store.h"
@@ -18,6 +19,7 @@ struct spool_store_entry {
     struct spool_store_entry *segment_next;    /* of the same segment */
     struct spool_store_entry *ref_next;        /* of the same slot of the table */
     char **replies, *last_reply, *hold_reason; /* what the message's pointers lead to */
+    struct spool_store_note *notes;            /* oldest first */
     struct arena arena;                        /* the envelope */
 };
 
@@ -26,6 +28,29 @@ struct spool_store_parked { /* a resolution whose turn has not come: see spool_r
     struct spool_store_segment *said_in;
     struct spool_store_parked *next; /* of the same slot */
     char reply[];
+};
+
+struct spool_store_note;
+
+enum outcome_type { /* in files: numbers never change their meaning */
+                    OUTCOME_OFFERED = 1,
+                    OUTCOME_ATTEMPT = 2,
+                    OUTCOME_ENDED = 3,
+                    OUTCOME_EXPIRES = 4,
+                    OUTCOME_HOLD = 5,
+                    OUTCOME_CONFIRMED = 6,
+                    OUTCOME_LISTENS = 7,
+                    OUTCOME_DUE = 8,
+                    OUTCOME_REDIRECT = 9,
+                    OUTCOME_NOTE = 10,
+                    OUTCOME_TYPE_COUNT
+};
+
+/* Every entry begins with these. */
+struct spool_place {
+    struct spool_segment_id segment;
+    uint64_t offset;
+    struct ref ref;
 };
 
 struct spool_store_segment {
@@ -117,6 +142,18 @@ void spool_outcome_begin(struct spool_message *m);
 /* Queues the whole live state for a checkpoint. */
 void spool_outcome_write_all(struct spool_store *s);
 void spool_outcome_clear(struct spool_store *s); /* forgets what is pending */
+
+struct spool_place spool_outcome_place(struct decoder *d);
+/* Cut to what an entry takes. */
+void spool_outcome_put_text(struct buf *b, const char *text);
+
+/* --- spool_note.c */
+void spool_note_put(struct buf *b, const struct spool_note *note);
+struct spool_store_note *spool_note_get(struct decoder *d); /* NULL: it cannot be decoded */
+const struct spool_note *spool_note_of(const struct spool_store_note *owned);
+void spool_note_free(struct spool_store_note *note);
+void spool_notes_add(struct spool_store_entry *entry, struct spool_store_note *note);
+void spool_notes_free(struct spool_store_entry *entry);
 
 /* --- spool_resolve.c */
 void spool_resolve_read(struct spool_store *s, struct spool_store_segment *segment,

@@ -237,14 +237,84 @@ see_release(const struct spool_message *m)
     cr_expect_str_eq(m->hold_reason, "");
 }
 
+static void
+do_due(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_attempt(c->store, m, 7000, 8000, false, "451 4.2.0 later");
+    spool_store_due(c->store, m);
+}
+
+static void
+see_due(const struct spool_message *m)
+{
+    cr_expect_eq(m->attempts, 1);
+    cr_expect_eq(m->next_attempt_at_ms, 0);
+}
+
+static void
+do_redirect(struct spool_case *c, struct spool_message *m)
+{
+    spool_store_redirect(c->store, m, 1);
+    spool_store_redirect(c->store, m, 7);
+}
+
+static void
+see_redirect(const struct spool_message *m)
+{
+    cr_expect_eq(m->redirect, 7);
+}
+
+#define NOTES (SPOOL_NOTES_MAX + 3)
+
+static void
+do_notes(struct spool_case *c, struct spool_message *m)
+{
+    for (int i = 0; i < NOTES; i++)
+        spool_store_note(c->store, m,
+                         &(struct spool_note){.act = SPOOL_ACT_EXTEND,
+                                              .at_ms = 100 + i,
+                                              .who = "alice",
+                                              .reason = "ticket",
+                                              .detail = "until then"});
+}
+
+static void
+see_note(void *ctx, const struct spool_note *note)
+{
+    int *n = ctx;
+
+    cr_expect_eq(note->act, SPOOL_ACT_EXTEND);
+    cr_expect_eq(note->at_ms, 100 + NOTES - SPOOL_NOTES_MAX + *n);
+    cr_expect_str_eq(note->who, "alice");
+    cr_expect_str_eq(note->reason, "ticket");
+    cr_expect_str_eq(note->detail, "until then");
+    ++*n;
+}
+
+static void
+see_notes(const struct spool_message *m)
+{
+    int n = 0;
+
+    spool_store_each_note(m, see_note, &n);
+    cr_expect_eq(n, SPOOL_NOTES_MAX, "the newest are kept");
+    cr_expect_eq(m->expires_at_ms, 1000000, "a note changes nothing");
+}
+
 static const struct {
     const char *name;
     void (*act)(struct spool_case *c, struct spool_message *m);
     void (*see)(const struct spool_message *m);
 } outcomes[] = {
-    {"offered", do_offered, see_offered}, {"attempts", do_attempt, see_attempt},
-    {"ended", do_ended, see_ended},       {"extended", do_extend, see_extend},
-    {"held", do_hold, see_hold},          {"released", do_release, see_release},
+    {"offered", do_offered, see_offered},
+    {"attempts", do_attempt, see_attempt},
+    {"ended", do_ended, see_ended},
+    {"extended", do_extend, see_extend},
+    {"held", do_hold, see_hold},
+    {"released", do_release, see_release},
+    {"due", do_due, see_due},
+    {"redirected", do_redirect, see_redirect},
+    {"notes", do_notes, see_notes},
 };
 
 /* A sync of the ledger fails once; the next one then writes a whole new file. */
@@ -293,6 +363,54 @@ Test(spool_store, P2_every_kind_of_outcome_survives_a_checkpoint)
 {
     for (size_t i = 0; i < ARRAY_SIZE(outcomes); i++)
         run_outcome(i, true);
+}
+
+/* --- History. */
+
+static void
+add_to_story(void *story, const struct spool_event *e)
+{
+    static const char *const kinds[] = {"offered", "attempt", "end", "held", "note"};
+
+    buf_printf(story, "%s", kinds[e->kind]);
+    if (e->kind == SPOOL_EVENT_ATTEMPT)
+        buf_printf(story, "#%u", e->attempt);
+    if (e->kind == SPOOL_EVENT_END)
+        buf_printf(story, " %u %s", e->recipient, spool_end_word(e->end));
+    if (e->kind == SPOOL_EVENT_NOTE)
+        buf_printf(story, " %d by %s", e->note.act, e->note.who);
+    buf_printf(story, " at %lld: %s\n", (long long)e->at_ms, e->text);
+}
+
+Test(spool_store, P2_the_history_of_a_message_is_told_in_order)
+{
+    static const char told[] = "offered at 0: \n"
+                               "attempt#1 at 7000: 451 later\n"
+                               "held at 0: takes it and does not answer\n"
+                               "note 2 by bob at 7500: looks odd\n"
+                               "end 0 delivered at 9000: 250 ok\n";
+    struct spool_case c;
+    struct spool_message *m;
+    struct buf story;
+
+    begin_case(&c, 2);
+    open_store(&c, SPOOL_STORE_OWNER);
+    m = message(&c, 1);
+    spool_store_offered(c.store, m);
+    spool_store_attempt(c.store, m, 7000, 8000, false, "451 later");
+    spool_store_hold(c.store, m, "takes it and does not answer");
+    spool_store_attempt(c.store, message(&c, 2), 7100, 8000, false, "another's");
+    spool_store_note(c.store, m,
+                     &(struct spool_note){SPOOL_ACT_HOLD, 7500, "bob", "looks odd", ""});
+    spool_store_hold(c.store, m, "looks odd");
+    spool_store_ended(c.store, m, 0, SPOOL_END_DELIVERED, 9000, "250 ok");
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    buf_init(&story, 0);
+    cr_assert_eq(spool_store_history(c.store, m, add_to_story, &story), 0);
+    cr_expect_str_eq(buf_text(&story), told);
+    buf_fini(&story);
+    seal_all(&c);
+    end_case(&c);
 }
 
 Test(spool_store, P2_an_outcome_that_was_not_synced_is_not_there_after_a_restart)

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * One order of relayctl's to the spool: who is meant, and what has come of it.
+ */
+#ifndef ADMIN_SPOOL_ORDERS_H
+#define ADMIN_SPOOL_ORDERS_H
+
+#include <jansson.h>
+
+#include "admin/call.h"
+#include "admin/selection.h"
+#include "order/order.h"
+
+struct spool_orders {
+    struct call *call;
+    struct order order;
+    char detail[256];     /* the order's, if it has one */
+    const char *question; /* "Remove"; on a terminal it is asked, if `asks` */
+    bool asks;
+    struct ref *picked;
+    size_t picked_count;
+    size_t done, already;
+    json_t *others; /* as lib/order/order_json.h has them */
+    char who[ORDER_WHO_SIZE];
+    bool is_broken; /* the owner gave no answer */
+};
+
+void spool_orders_init(struct spool_orders *orders, struct call *call, enum spool_act act);
+void spool_orders_fini(struct spool_orders *orders);
+/* COMMAND_USAGE: it is needed and missing, or no text. */
+enum command_status spool_orders_check_reason(const struct spool_orders *orders);
+/* What is selected; ids that are not there are noted as missing. */
+void spool_orders_pick(struct spool_orders *orders, const struct selection *selection,
+                       struct spool_store *store);
+/* Asks, and has it done to what was picked, or judges it in a dry run. COMMAND_DONE: what came of
+ * it is in `done`, `already` and `others`; else explained. */
+enum command_status spool_orders_give(struct spool_orders *orders, struct spool_store *store);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The log as relayctl's verbs read it, each for itself: it is opened read-only and nothing is
+ * changed, so it works with the database and every daemon down.
+ */
+#include "admin/spool_reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum command_status
+spool_reader_open(const struct call *call, struct spool_store **store)
+{
+    const char *dir = call->config->spool_dir;
+    int rc;
+
+    errno = 0;
+    rc = spool_store_open(&spool_io_disk, dir, SPOOL_STORE_READ, store);
+    if (rc == ERR_OK)
+        return COMMAND_DONE;
+    if (errno == ENOENT || rc == ERR_NOT_FOUND)
+        call_complain("the spool folder %s does not exist: relayd has never run here, or the "
+                      "setting \"spool-dir\" in %s is wrong",
+                      dir, call->config_path);
+    else if (errno == EACCES || errno == EPERM)
+        call_complain("the spool %s may not be read by this user: run relayctl as the spool's user "
+                      "or as root",
+                      dir);
+    else
+        call_complain("the spool %s can not be read: %s", dir,
+                      rc == ERR_IO && errno ? strerror(errno) : err_text(rc));
+    return COMMAND_FAILED;
+}
+
+const char **
+spool_reader_recipients(const struct spool_message *m)
+{
+    const char **words = mem_alloc((m->envelope.recipient_count + 1) * sizeof *words);
+
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
+        words[i] = m->envelope.recipients[i].address;
+    return words;
+}
+
+void
+spool_reader_print_next(struct printer *p, const struct spool_message *m,
+                        const struct registry *registry, int64_t now_ms)
+{
+    enum routing_state routing = routing_of(registry, m);
+
+    if (m->open_count == 0 || m->held)
+        printer_none(p, "-");
+    else if (spool_message_awaits_all(m))
+        printer_none(p, "when its outcome is known");
+    else if (routing_is_missing(routing))
+        printer_none(p, "when it has a route");
+    else if (routing == ROUTING_HELD)
+        printer_none(p, "when its server is released");
+    else if (m->next_attempt_at_ms <= now_ms)
+        printer_none(p, "when its server is up");
+    else
+        printer_since(p, m->next_attempt_at_ms);
+}
+
+const char *
+spool_reader_sender(const struct spool_message *m)
+{
+    return m->envelope.reverse_path[0] ? m->envelope.reverse_path : "<>";
+}
+
+/* --- Tries. The log records those that left something open; the last one is seen by the end it
+ * brought. */
+
+/* The newest answer that ended a recipient, if it came behind the last try in the log. */
+static const struct spool_recipient_state *
+final_answer(const struct spool_message *m)
+{
+    const struct spool_recipient_state *newest = NULL;
+    int64_t newest_ms = m->last_attempt_at_ms;
+
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        const struct spool_recipient_state *state = &m->states[i];
+
+        if ((state->end == SPOOL_END_DELIVERED || state->end == SPOOL_END_REFUSED) &&
+            state->ended_at_ms > newest_ms) {
+            newest = state;
+            newest_ms = state->ended_at_ms;
+        }
+    }
+    return newest;
+}
+
+unsigned
+spool_reader_tries(const struct spool_message *m)
+{
+    return m->attempts + (final_answer(m) != NULL);
+}
+
+int64_t
+spool_reader_last_try(const struct spool_message *m)
+{
+    const struct spool_recipient_state *answer = final_answer(m);
+
+    return answer ? answer->ended_at_ms : m->last_attempt_at_ms;
+}
+
+/* NULL: there was none. */
+const char *
+spool_reader_last_reply(const struct spool_message *m)
+{
+    const struct spool_recipient_state *answer = final_answer(m);
+    const char *reply = answer ? answer->reply : m->last_reply;
+
+    return reply && reply[0] ? reply : NULL;
+}
+
+/* --- Totals. */
+
+const struct spool_age spool_ages[SPOOL_AGES] = {
+    {"1h", 3600000},          {"6h", 6 * 3600000}, {"1d", 24 * 3600000},
+    {"3d", 3 * 24 * 3600000}, {"more", INT64_MAX},
+};
+
+static unsigned
+age_of(int64_t age_ms)
+{
+    unsigned i = 0;
+
+    while (i + 1 < SPOOL_AGES && age_ms >= spool_ages[i].below_ms)
+        i++;
+    return i;
+}
+
+void
+spool_reader_count(struct spool_totals *t, const struct spool_message *m, unsigned recipients,
+                   const struct registry *registry, int64_t now_ms)
+{
+    bool due = m->next_attempt_at_ms <= now_ms;
+
+    if (m->open_count == 0)
+        return;
+    t->messages++;
+    t->recipients += recipients ? recipients : m->open_count;
+    t->size_bytes += m->body_bytes;
+    t->held += m->held;
+    t->damaged += m->damaged;
+    t->ages[age_of(now_ms - m->envelope.received_at_ms)]++;
+    if (t->oldest_at_ms == 0 || m->envelope.received_at_ms < t->oldest_at_ms)
+        t->oldest_at_ms = m->envelope.received_at_ms;
+    if (t->expires_at_ms == 0 || m->expires_at_ms < t->expires_at_ms)
+        t->expires_at_ms = m->expires_at_ms;
+    if (m->held || spool_message_awaits_all(m))
+        return;
+    if (routing_is_missing(routing_of(registry, m))) {
+        t->no_route++;
+        return;
+    }
+    t->due += due;
+    if (!due && (t->next_at_ms == 0 || m->next_attempt_at_ms < t->next_at_ms))
+        t->next_at_ms = m->next_attempt_at_ms;
+}

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayctl spool show: all that is known of a message.  Its header lines are shown to whoever may
+ * read the spool; its whole content only with --body and a reason, which are written down first.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/commands.h"
+#include "admin/selection.h"
+#include "admin/spool_content.h"
+#include "admin/spool_orders.h"
+#include "admin/spool_reader.h"
+
+struct shown {
+    struct spool_message *message;
+    json_t *history;
+    struct buf content; /* the header lines, or all */
+    bool is_whole;
+};
+
+static const struct printer_column show_columns[] = {
+    {"id", "ID", PRINTER_LEFT},
+    {"state", "State", PRINTER_LEFT},
+    {"customer", "Customer", PRINTER_LEFT},
+    {"from", "From", PRINTER_LEFT},
+    {"size_bytes", "Size", PRINTER_LEFT},
+    {"received_at", "Received", PRINTER_LEFT},
+    {"client", "Client", PRINTER_LEFT},
+    {"client_name", "Client's name", PRINTER_LEFT},
+    {"helo", "HELO", PRINTER_LEFT},
+    {"reason", "Kept because", PRINTER_LEFT},
+    {"expires_at", "Kept until", PRINTER_LEFT},
+    {"attempts", "Tries", PRINTER_LEFT},
+    {"last_attempt_at", "Last try", PRINTER_LEFT},
+    {"next_attempt_at", "Next try", PRINTER_LEFT},
+    {"last_reply", "Last reply", PRINTER_LEFT},
+    {"hold_reason", "Held because", PRINTER_LEFT},
+    {"remedy", "What helps", PRINTER_LEFT},
+    {"redirected_to", "Redirected to", PRINTER_LEFT},
+    {"sender_verified", "Sender verified", PRINTER_LEFT},
+    {"marked_spam", "Marked as spam", PRINTER_LEFT},
+    {"recipients_known", "Recipients known valid", PRINTER_LEFT},
+    {"smtputf8", "SMTPUTF8", PRINTER_LEFT},
+    {"envelope_id", "Envelope id", PRINTER_LEFT},
+    {"possible_duplicate", "May be delivered already", PRINTER_LEFT},
+    {"segment", "Segment", PRINTER_LEFT},
+    {"open_recipients", "Open recipients", PRINTER_LEFT},
+    /* JSON only: people get tables and text below. */
+    {"recipients", "", PRINTER_LEFT},
+    {"history", "", PRINTER_LEFT},
+    {"headers", "", PRINTER_LEFT},
+    {"content", "", PRINTER_LEFT}, /* with --body */
+};
+#define JSON_COLUMNS 4
+
+static const char *
+recipient_word(const struct spool_message *m, unsigned i)
+{
+    if (m->states[i].end != SPOOL_END_NONE)
+        return spool_end_word(m->states[i].end);
+    if (m->prepared)
+        return m->envelope.recipients[i].side == SPOOL_LIVE ? "live" : "open";
+    return spool_message_awaits(m, i) ? "listening" : "open";
+}
+
+static json_t *
+recipients_as_json(const struct spool_message *m)
+{
+    json_t *all = json_array();
+
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        const struct spool_recipient_state *state = &m->states[i];
+        char at[CLOCK_RFC3339_SIZE];
+
+        json_array_append_new(
+            all, json_pack("{s:o, s:s, s:o, s:o}", "address",
+                           printer_json_text(m->envelope.recipients[i].address), "state",
+                           recipient_word(m, i), "ended_at",
+                           state->ended_at_ms ? json_string(clock_rfc3339(state->ended_at_ms, at))
+                                              : json_null(),
+                           "reply",
+                           state->reply && state->reply[0] ? printer_json_text(state->reply)
+                                                           : json_null()));
+    }
+    return all;
+}
+
+static void
+print_recipients(const struct call *call, const struct spool_message *m)
+{
+    static const struct printer_column columns[] = {
+        {"address", "RECIPIENT", PRINTER_LEFT},
+        {"state", "STATE", PRINTER_LEFT},
+        {"ended_at", "ENDED", PRINTER_LEFT},
+        {"reply", "REPLY", PRINTER_LEFT},
+    };
+    struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
+
+    fputc('\n', call->printing.out);
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        printer_text(p, m->envelope.recipients[i].address);
+        printer_word(p, recipient_word(m, i));
+        printer_time(p, m->states[i].ended_at_ms);
+        printer_text(p, m->states[i].reply);
+    }
+    printer_finish(&p);
+}
+
+static void
+print_envelope(struct printer *p, const struct spool_envelope *e)
+{
+    char client[INET_ENDPOINT_SIZE];
+
+    printer_time(p, e->received_at_ms);
+    printer_text(p, inet_address_text(&e->client, client));
+    printer_text(p, e->client_name[0] ? e->client_name : NULL);
+    printer_text(p, e->helo);
+    printer_text(p, e->reason);
+}
+
+static void
+print_remedy(struct printer *p, const struct spool_message *m, const struct registry *registry)
+{
+    struct buf remedy;
+
+    buf_init(&remedy, 0);
+    routing_remedy(registry, m, &remedy);
+    printer_text(p, buf_size(&remedy) ? buf_text(&remedy) : NULL);
+    buf_fini(&remedy);
+}
+
+static void
+print_facts(struct printer *p, const struct spool_message *m)
+{
+    const struct spool_envelope *e = &m->envelope;
+    char backend[REGISTRY_NAME_SIZE + 16];
+
+    snprintf(backend, sizeof backend, "%s/%u", e->customer, m->redirect);
+    printer_text(p, m->redirect ? backend : NULL);
+    printer_bool(p, e->flags & SPOOL_FLAG_VERIFIED);
+    printer_bool(p, e->flags & SPOOL_FLAG_SPAM);
+    printer_bool(p, e->flags & SPOOL_FLAG_KNOWN);
+    printer_bool(p, e->flags & SPOOL_FLAG_SMTPUTF8);
+    printer_text(p, e->dsn_envid && e->dsn_envid[0] ? e->dsn_envid : NULL);
+    printer_bool(p, m->unknown || m->offered || m->unknowns);
+}
+
+/* --- History. */
+
+static void
+add_moment(json_t *object, int64_t at_ms)
+{
+    char at[CLOCK_RFC3339_SIZE];
+
+    json_object_set_new(object, "at", at_ms ? json_string(clock_rfc3339(at_ms, at)) : json_null());
+}
+
+static void
+add_text(json_t *object, const char *name, const char *text)
+{
+    json_object_set_new(object, name, text && text[0] ? printer_json_text(text) : json_null());
+}
+
+static const char *
+event_word(const struct spool_event *e)
+{
+    switch (e->kind) {
+    case SPOOL_EVENT_OFFERED:
+        return "offered";
+    case SPOOL_EVENT_ATTEMPT:
+        return "attempt";
+    case SPOOL_EVENT_END:
+        return spool_end_word(e->end);
+    case SPOOL_EVENT_HELD:
+        return "held";
+    case SPOOL_EVENT_NOTE:
+        return order_kind(e->note.act) ? order_kind(e->note.act)->done : "?";
+    }
+    return "?";
+}
+
+static void
+add_event(void *ctx, const struct spool_event *e)
+{
+    struct shown *s = ctx;
+    bool is_note = e->kind == SPOOL_EVENT_NOTE;
+    json_t *object = json_object();
+
+    add_moment(object, e->at_ms);
+    json_object_set_new(object, "event", json_string(event_word(e)));
+    json_object_set_new(object, "attempt",
+                        e->kind == SPOOL_EVENT_ATTEMPT ? json_integer(e->attempt) : json_null());
+    add_text(object, "recipient",
+             e->kind == SPOOL_EVENT_END ? s->message->envelope.recipients[e->recipient].address
+                                        : NULL);
+    add_text(object, "operator", is_note ? e->note.who : NULL);
+    add_text(object, "text", e->text);
+    add_text(object, "detail", is_note ? e->note.detail : NULL);
+    json_array_append_new(s->history, object);
+}
+
+/* What the envelope says, and then what the ledger does. */
+static void
+read_history(struct shown *s, const struct spool_store *store)
+{
+    json_t *received = json_object();
+    int rc;
+
+    s->history = json_array();
+    add_moment(received, s->message->envelope.received_at_ms);
+    json_object_set_new(received, "event", json_string("received"));
+    add_text(received, "text", s->message->envelope.reason);
+    json_array_append_new(s->history, received);
+    rc = spool_store_history(store, s->message, add_event, s);
+    if (rc != ERR_OK)
+        call_complain("the ledger can not be read: %s", err_text(rc));
+}
+
+static const char *
+text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text ? text : "";
+}
+
+static void
+print_event(struct printer *p, const json_t *event)
+{
+    const json_t *attempt = json_object_get(event, "attempt");
+    char what[32];
+    struct buf text;
+
+    buf_init(&text, 0);
+    snprintf(what, sizeof what, json_is_integer(attempt) ? "%s %lld" : "%s",
+             text_of(event, "event"), (long long)json_integer_value(attempt));
+    buf_printf(&text, "%s%s%s%s%s", text_of(event, "recipient"),
+               text_of(event, "recipient")[0] ? ": " : "", text_of(event, "detail"),
+               text_of(event, "detail")[0] ? ": " : "", text_of(event, "text"));
+    printer_text(p, text_of(event, "at"));
+    printer_text(p, what);
+    printer_text(p, text_of(event, "operator"));
+    printer_text(p, buf_text(&text));
+    buf_fini(&text);
+}
+
+static void
+print_history(const struct call *call, const struct shown *s)
+{
+    static const struct printer_column columns[] = {
+        {"at", "WHEN", PRINTER_LEFT},
+        {"event", "WHAT", PRINTER_LEFT},
+        {"operator", "BY", PRINTER_LEFT},
+        {"text", "", PRINTER_LEFT},
+    };
+    struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
+
+    fputc('\n', call->printing.out);
+    for (size_t i = 0; i < json_array_size(s->history); i++)
+        print_event(p, json_array_get(s->history, i));
+    printer_finish(&p);
+}
+
+/* --- Content. */
+
+static void
+read_content(struct shown *s, struct spool_store *store, bool whole)
+{
+    int rc = whole ? spool_content_read(store, s->message, &s->content)
+                   : spool_content_headers(store, s->message, &s->content);
+
+    if (rc != ERR_OK)
+        call_complain("its content can not be read: %s", err_text(rc));
+    s->is_whole = whole && rc == ERR_OK;
+}
+
+static void
+print_content(const struct call *call, const struct shown *s)
+{
+    fputc('\n', call->printing.out);
+    spool_content_show(call->printing.out, buf_slice(&s->content));
+}
+
+static json_t *
+content_as_json(const struct slice content)
+{
+    char *text = mem_alloc(content.n + 1);
+    json_t *json;
+
+    if (content.n > 0)
+        memcpy(text, content.p, content.n);
+    json = printer_json_text(text); /* up to a NUL, which a message can not have */
+    free(text);
+    return json;
+}
+
+static void
+print_json_columns(struct printer *p, const struct shown *s)
+{
+    json_t *content = content_as_json(buf_slice(&s->content));
+
+    printer_value(p, recipients_as_json(s->message), "");
+    printer_value(p, json_incref(s->history), "");
+    printer_value(p, s->is_whole ? json_null() : json_incref(content), "");
+    printer_value(p, s->is_whole ? json_incref(content) : json_null(), "");
+    json_decref(content);
+}
+
+static void
+print_message(const struct call *call, const struct shown *s, const struct registry *registry)
+{
+    const struct spool_message *m = s->message;
+    unsigned count = ARRAY_SIZE(show_columns) - (call->printing.json ? 0 : JSON_COLUMNS);
+    struct printer *p = printer_new(&call->printing, PRINTER_ONE, show_columns, count);
+    char id[REF_SIZE], segment[SPOOL_SEGMENT_NAME_SIZE];
+
+    printer_text(p, ref_text(m->envelope.ref, id));
+    printer_word(p, selection_state_word(m, registry));
+    printer_text(p, m->envelope.customer);
+    printer_text(p, spool_reader_sender(m));
+    printer_size(p, m->body_bytes);
+    print_envelope(p, &m->envelope);
+    printer_time(p, m->expires_at_ms);
+    printer_number(p, spool_reader_tries(m));
+    printer_time(p, spool_reader_last_try(m));
+    spool_reader_print_next(p, m, registry, call->printing.now_ms);
+    printer_text(p, spool_reader_last_reply(m));
+    printer_text(p, m->held ? m->hold_reason : NULL);
+    print_remedy(p, m, registry);
+    print_facts(p, m);
+    printer_text(p, spool_segment_name(m->segment, segment));
+    printer_number(p, m->open_count);
+    if (call->printing.json)
+        print_json_columns(p, s);
+    printer_finish(&p);
+    if (call->printing.json)
+        return;
+    print_recipients(call, m);
+    print_history(call, s);
+    print_content(call, s);
+}
+
+static void
+show_one(const struct call *call, struct spool_store *store, struct spool_message *m,
+         const struct registry *registry)
+{
+    struct shown s = {.message = m};
+
+    buf_init(&s.content, 0);
+    read_history(&s, store);
+    read_content(&s, store, call_value(call, "body") != NULL);
+    print_message(call, &s, registry);
+    json_decref(s.history);
+    buf_fini(&s.content);
+}
+
+/* --- The verb. */
+
+/* That the body is read is written down before it is. */
+static enum command_status
+account_for(struct call *call, const struct selection *selection, struct spool_store *store)
+{
+    struct spool_orders o;
+    enum command_status status = COMMAND_DONE;
+
+    if (call_value(call, "body") == NULL)
+        return COMMAND_DONE;
+    spool_orders_init(&o, call, SPOOL_ACT_VIEW);
+    if (o.order.reason[0] == '\0')
+        status = call_usage("--body needs --reason TEXT: that you read the message is kept in the "
+                            "audit, with the reason");
+    if (status == COMMAND_DONE)
+        status = spool_orders_check_reason(&o);
+    if (status == COMMAND_DONE)
+        spool_orders_pick(&o, selection, store);
+    if (status == COMMAND_DONE && o.picked_count > 0)
+        status = spool_orders_give(&o, store);
+    if (status == COMMAND_DONE && o.is_broken)
+        status = COMMAND_LATER;
+    spool_orders_fini(&o);
+    return status;
+}
+
+static enum command_status
+show_all(struct call *call, const struct selection *selection, struct spool_store *store)
+{
+    size_t missing = 0;
+
+    for (size_t i = 0; i < selection->ref_count; i++) {
+        struct spool_message *m = spool_store_find(store, selection->refs[i]);
+        char id[REF_SIZE];
+
+        if (m) {
+            show_one(call, store, m, selection->registry);
+            continue;
+        }
+        call_complain("%s is not in the spool of this node: it was never spooled, or has ended",
+                      ref_text(selection->refs[i], id));
+        missing++;
+    }
+    if (missing == 0)
+        return COMMAND_DONE;
+    return missing == selection->ref_count ? COMMAND_NOTHING : COMMAND_PARTLY;
+}
+
+enum command_status
+spool_show(struct call *call)
+{
+    struct spool_store *store = NULL;
+    struct selection selection;
+    enum command_status status = selection_read(call, &selection);
+
+    if (status == COMMAND_DONE)
+        status = spool_reader_open(call, &store);
+    if (status == COMMAND_DONE)
+        status = account_for(call, &selection, store);
+    if (status == COMMAND_DONE)
+        status = show_all(call, &selection, store);
+    spool_store_close(&store);
+    selection_fini(&selection);
+    return status;
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayctl spool summary: what waits, counted by customer, domain or backend.  A message counts in
+ * each row that it belongs to, so that with --by domain and --by backend the rows may add up to
+ * more than there is.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/commands.h"
+#include "admin/selection.h"
+#include "admin/spool_reader.h"
+
+struct row {
+    char *key; /* "": no backend */
+    struct spool_totals totals;
+};
+
+struct summary {
+    const struct call *call;
+    struct selection selection;
+    struct row *rows;
+    size_t count;
+    const struct spool_message *message; /* being counted */
+    const char *keys[SPOOL_RECIPIENTS_MAX];
+    unsigned key_count;
+    char names[REGISTRY_BACKENDS_MAX * 4][REGISTRY_NAME_SIZE + 16];
+};
+
+/* Rows stay sorted; a spool has many messages and few rows. */
+static struct spool_totals *
+totals_of(struct summary *s, const char *key)
+{
+    size_t low = 0, high = s->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(key, s->rows[middle].key);
+
+        if (order == 0)
+            return &s->rows[middle].totals;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    s->rows = mem_realloc(s->rows, (s->count + 1) * sizeof *s->rows);
+    memmove(s->rows + low + 1, s->rows + low, (s->count++ - low) * sizeof *s->rows);
+    s->rows[low] = (struct row){.key = mem_strdup(key)};
+    return &s->rows[low].totals;
+}
+
+static void
+count_in(struct summary *s, const char *key, unsigned recipients)
+{
+    spool_reader_count(totals_of(s, key), s->message, recipients, s->selection.registry,
+                       s->call->printing.now_ms);
+}
+
+/* --- By what. */
+
+static void
+count_customer(struct summary *s)
+{
+    count_in(s, s->message->envelope.customer, 0);
+}
+
+static bool
+is_new_key(struct summary *s, const char *key)
+{
+    for (unsigned i = 0; i < s->key_count; i++)
+        if (strcmp(s->keys[i], key) == 0)
+            return false;
+    s->keys[s->key_count++] = key;
+    return true;
+}
+
+static unsigned
+open_in_domain(const struct spool_message *m, const char *domain)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
+        n += m->states[i].end == SPOOL_END_NONE &&
+             strcmp(m->envelope.recipients[i].domain, domain) == 0;
+    return n;
+}
+
+static void
+count_domains(struct summary *s)
+{
+    const struct spool_message *m = s->message;
+
+    s->key_count = 0;
+    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+        const char *domain = m->envelope.recipients[i].domain;
+
+        if (m->states[i].end == SPOOL_END_NONE && is_new_key(s, domain))
+            count_in(s, domain, open_in_domain(m, domain));
+    }
+}
+
+static void
+count_backend(void *ctx, const struct registry_backend *backend)
+{
+    struct summary *s = ctx;
+    char customer[REGISTRY_NAME_SIZE], *name = s->names[s->key_count];
+
+    if (s->key_count == ARRAY_SIZE(s->names))
+        return;
+    snprintf(name, sizeof s->names[0], "%s/%u",
+             routing_customer_name(s->selection.registry, backend->customer_id, customer),
+             backend->number);
+    if (is_new_key(s, name))
+        count_in(s, name, 0);
+}
+
+static void
+count_backends(struct summary *s)
+{
+    s->key_count = 0;
+    routing_each_backend(s->selection.registry, s->message, count_backend, s);
+    if (s->key_count == 0)
+        count_in(s, "", 0);
+}
+
+static const struct by {
+    const char *word, *title;
+    void (*count)(struct summary *s);
+} bys[] = {
+    {"customer", "CUSTOMER", count_customer},
+    {"domain", "DOMAIN", count_domains},
+    {"backend", "BACKEND", count_backends},
+};
+
+static enum command_status
+read_by(const struct call *call, const struct by **by)
+{
+    const char *text = call_value(call, "by");
+
+    *by = &bys[0];
+    if (text == NULL)
+        return COMMAND_DONE;
+    for (size_t i = 0; i < ARRAY_SIZE(bys); i++) {
+        *by = &bys[i];
+        if (strcmp(text, bys[i].word) == 0)
+            return COMMAND_DONE;
+    }
+    return call_usage("--by: \"%s\" is unknown; use customer, domain or backend", text);
+}
+
+/* --- Printing. */
+
+static void
+print_ages(struct printer *p, const struct spool_totals *t)
+{
+    json_t *object = json_object();
+    char text[SPOOL_AGES * 24] = "";
+    size_t n = 0;
+
+    for (unsigned i = 0; i < SPOOL_AGES; i++) {
+        json_object_set_new(object, spool_ages[i].name, json_integer((json_int_t)t->ages[i]));
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%llu", i ? "/" : "",
+                              (unsigned long long)t->ages[i]);
+    }
+    printer_value(p, object, text);
+}
+
+static void
+print_row(struct printer *p, const struct row *row)
+{
+    const struct spool_totals *t = &row->totals;
+
+    if (row->key[0])
+        printer_text(p, row->key);
+    else
+        printer_none(p, "none");
+    printer_number(p, (int64_t)t->messages);
+    printer_number(p, (int64_t)t->recipients);
+    printer_size(p, t->size_bytes);
+    printer_number(p, (int64_t)t->held);
+    printer_number(p, (int64_t)t->no_route);
+    printer_number(p, (int64_t)t->damaged);
+    print_ages(p, t);
+    printer_since(p, t->oldest_at_ms);
+    if (t->due)
+        printer_none(p, "when its server is up");
+    else
+        printer_since(p, t->next_at_ms);
+    printer_date(p, t->expires_at_ms);
+}
+
+static void
+print_summary(const struct summary *s, const struct by *by)
+{
+    const struct printer_column columns[] = {
+        {by->word, by->title, PRINTER_LEFT},
+        {"messages", "MESSAGES", PRINTER_RIGHT},
+        {"open_recipients", "RECIPIENTS", PRINTER_RIGHT},
+        {"size_bytes", "SIZE", PRINTER_RIGHT},
+        {"held", "HELD", PRINTER_RIGHT},
+        {"no_route", "NO ROUTE", PRINTER_RIGHT},
+        {"damaged", "DAMAGED", PRINTER_RIGHT},
+        {"ages", "<1H/6H/1D/3D/MORE", PRINTER_LEFT},
+        {"oldest_received_at", "OLDEST", PRINTER_LEFT},
+        {"next_attempt_at", "NEXT TRY", PRINTER_LEFT},
+        {"first_expires_at", "FIRST KEPT UNTIL", PRINTER_LEFT},
+    };
+    struct printer *p = printer_new(&s->call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
+
+    for (size_t i = 0; i < s->count; i++)
+        print_row(p, &s->rows[i]);
+    printer_finish(&p);
+}
+
+static void
+count_all(struct summary *s, const struct by *by, struct spool_store *store)
+{
+    struct spool_message *m = NULL;
+
+    while ((m = selection_next(&s->selection, store, m)) != NULL) {
+        s->message = m;
+        if (m->open_count > 0)
+            by->count(s);
+    }
+}
+
+enum command_status
+spool_summary(struct call *call)
+{
+    struct summary *s = mem_alloc(sizeof *s);
+    struct spool_store *store = NULL;
+    const struct by *by;
+    enum command_status status = selection_read(call, &s->selection);
+
+    s->call = call;
+    if (status == COMMAND_DONE)
+        status = read_by(call, &by);
+    if (status == COMMAND_DONE)
+        status = spool_reader_open(call, &store);
+    if (status == COMMAND_DONE) {
+        count_all(s, by, store);
+        print_summary(s, by);
+        if (s->count == 0)
+            call_complain(s->selection.is_empty ? "the spool is empty" : "no message matches");
+        status = s->count || s->selection.is_empty ? COMMAND_DONE : COMMAND_NOTHING;
+    }
+    for (size_t i = 0; i < s->count; i++)
+        free(s->rows[i].key);
+    free(s->rows);
+    spool_store_close(&store);
+    selection_fini(&s->selection);
+    free(s);
+    return status;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Orders and what has come of them, as one line of JSON each goes over the keeper's control socket:
+ *
+ *   {"verb":"order","act":"hold","reason":"...","until_ms":0,"customer_id":0,"backend":0,
+ *    "detail":"","ids":["P001-4KX3T-0B7Q2CF",...]}
+ *   {"ok":true,"who":"root","done":3,"already":1,
+ *    "others":[{"id":"...","result":"ended","why":"it has ended"}]}
+ *   {"ok":false,"error":"..."}
+ *
+ * The operator's name is not in it: it is the socket's peer's.
+ */
+#ifndef ORDER_JSON_H
+#define ORDER_JSON_H
+
+#include <jansson.h>
+
+#include "order/order.h"
+
+/* So many fit into a line that a control socket takes. */
+#define ORDER_IDS_MAX 2000
+
+/* NULL: a text is no UTF-8. */
+json_t *order_json_of(const struct order *order, const struct ref *refs, size_t count);
+
+/* `order` and *problem borrow from `json`; *refs is a new array, free() it.  ERR_SYNTAX: *problem
+ * says what is wrong, for people. */
+MUST_USE int order_json_parse(const json_t *json, struct order *order, struct ref **refs,
+                              size_t *count, const char **problem);
+
+/* What came of one message goes into the answer: counted, or named with the reason. */
+json_t *order_json_answer(const char *who);
+void order_json_count(json_t *answer, struct ref ref, enum order_result result, const char *why);
+json_t *order_json_error(const char *why);
+
+#endif

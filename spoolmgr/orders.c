@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Operators' orders, as they come over the control socket: retry, hold, release and the others of
+ * lib/order.  An order names up to ORDER_IDS_MAX messages; they are taken in slices, so that many
+ * askers hold up nothing (P8), and the answer goes out when all of it is durable.
+ *
+ *   WORKING --all taken--> SYNCING --durable--> answered
+ *       \--some are being delivered--> WAITING (BUSY_MS at most) --> SYNCING
+ */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "order/order_json.h"
+#include "spoolmgr/keeper.h"
+
+#define SLICE_MESSAGES 500
+#define BUSY_MS 5000
+#define BUSY_LOOK_MS 100
+
+enum stage { WORKING, WAITING, SYNCING };
+
+struct asked {
+    struct asked *next;
+    struct control_request *request;
+    enum stage stage;
+    json_t *json; /* the order's texts are its */
+    struct order order;
+    const struct order_kind *kind;
+    char who[ORDER_WHO_SIZE];
+    struct ref *refs; /* those before `busy` are being delivered, and come again */
+    size_t count, at, busy;
+    int64_t busy_until_ms; /* of the loop's clock */
+    uint64_t seq;          /* durable once the store has synced so far */
+    uint64_t *routes;      /* whose backends have been asked for by it */
+    size_t route_count;
+    json_t *answer;
+};
+
+struct orders {
+    struct keeper *keeper;
+    struct asked *first;
+    struct loop_timer timer;
+};
+
+/* --- One message. */
+
+/* A retry asks backends that are down as well, each route's once an order. */
+static void
+ask_route(struct keeper *k, struct asked *a, uint64_t route)
+{
+    for (size_t i = 0; i < a->route_count; i++)
+        if (a->routes[i] == route)
+            return;
+    a->routes = mem_realloc(a->routes, (a->route_count + 1) * sizeof *a->routes);
+    a->routes[a->route_count++] = route;
+    drain_probe_backends(k, route);
+}
+
+static void
+make_due(struct keeper *k, struct asked *a, struct mail *mail)
+{
+    for (struct task *task = mail->tasks; task != NULL; task = task->next) {
+        if (task->item.state == SCHEDULE_WAITING)
+            plan_put(k, task, 0);
+        ask_route(k, a, task->route);
+    }
+}
+
+static void
+say(struct keeper *k, const struct asked *a, const struct spool_message *m)
+{
+    char who[ORDER_WHO_SIZE * 4], reason[ORDER_REASON_MAX * 4 + 8];
+    char detail[ORDER_REASON_MAX * 4 + 8];
+
+    report_add(k, m, a->kind->done, "customer=%s open=%u operator=%s reason=%s detail=%s",
+               m->envelope.customer, m->open_count, log_quote(slice_of(a->who), who, sizeof who),
+               log_quote(slice_of(a->order.reason), reason, sizeof reason),
+               log_quote(slice_of(a->order.detail), detail, sizeof detail));
+}
+
+static void
+follow(struct keeper *k, struct asked *a, struct spool_message *m)
+{
+    say(k, a, m);
+    if (m->user == NULL) { /* it had ended before */
+        committer_sync(k->committer);
+        return;
+    }
+    plan_message(k, m);
+    if (a->order.act == SPOOL_ACT_RETRY)
+        make_due(k, a, m->user);
+    keeper_touch(k, m->user);
+}
+
+static bool
+is_busy(const struct asked *a, const struct spool_message *m)
+{
+    const struct mail *mail = m->user;
+    const char *why;
+
+    return a->kind->is_undisturbed && mail != NULL && mail->attempt != NULL &&
+           order_judge(m, &a->order, &why) == ORDER_DONE;
+}
+
+static void
+take_message(struct keeper *k, struct asked *a, struct ref ref)
+{
+    struct spool_message *m = spool_store_find(k->store, ref);
+    enum order_result result = ORDER_MISSING;
+    const char *why = "it is not in the spool of this node";
+
+    if (m != NULL && is_busy(a, m)) {
+        a->refs[a->busy++] = ref;
+        return;
+    }
+    if (m != NULL)
+        result = order_carry_out(k->store, m, &a->order, a->who, clock_wall_ms(), &why);
+    if (result == ORDER_DONE)
+        follow(k, a, m);
+    order_json_count(a->answer, ref, result, why);
+}
+
+/* --- One order. */
+
+static void
+answer(struct control_request *request, json_t *json)
+{
+    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+    control_answer(request, text ? slice_of(text) : SLICE("{\"ok\":false}"));
+    free(text);
+    json_decref(json);
+}
+
+static void
+finish(struct orders *orders, struct asked *a, json_t *json)
+{
+    struct asked **at = &orders->first;
+
+    while (*at != a)
+        at = &(*at)->next;
+    *at = a->next;
+    answer(a->request, json);
+    json_decref(a->answer);
+    json_decref(a->json);
+    free(a->refs);
+    free(a->routes);
+    free(a);
+}
+
+static void
+give_up_busy(struct asked *a)
+{
+    for (size_t i = 0; i < a->busy; i++)
+        order_json_count(a->answer, a->refs[i], ORDER_BUSY, "it is being delivered just now");
+    a->busy = 0;
+}
+
+static void
+take_slice(struct orders *orders, struct asked *a)
+{
+    struct keeper *k = orders->keeper;
+    size_t end = a->at + SLICE_MESSAGES < a->count ? a->at + SLICE_MESSAGES : a->count;
+
+    while (a->at < end)
+        take_message(k, a, a->refs[a->at++]);
+    if (a->at < a->count)
+        return;
+    if (a->busy > 0 && loop_now_ms(k->loop) < a->busy_until_ms) {
+        a->stage = WAITING;
+        return;
+    }
+    give_up_busy(a);
+    a->stage = SYNCING;
+    a->seq = spool_store_queued(k->store);
+    keeper_pump(k);
+}
+
+/* Those that were being delivered, once more. */
+static void
+look_again(struct orders *orders, struct asked *a)
+{
+    a->stage = WORKING;
+    a->count = a->busy;
+    a->at = a->busy = 0;
+    take_slice(orders, a);
+}
+
+void
+orders_synced(struct keeper *k)
+{
+    struct asked *next;
+
+    for (struct asked *a = k->orders->first; a != NULL; a = next) {
+        next = a->next;
+        if (a->stage != SYNCING)
+            continue;
+        if (spool_store_synced(k->store) >= a->seq)
+            finish(k->orders, a, json_incref(a->answer));
+        else if (committer_has_failed(k->committer))
+            finish(k->orders, a,
+                   order_json_error("the ledger can not be written now: what was asked has effect, "
+                                    "and is recorded as soon as it can be"));
+    }
+}
+
+static void
+on_timer(void *ctx)
+{
+    struct orders *orders = ctx;
+    bool works = false, waits = false;
+
+    for (struct asked *a = orders->first; a != NULL; a = a->next) {
+        if (a->stage == WORKING)
+            take_slice(orders, a);
+        else if (a->stage == WAITING)
+            look_again(orders, a);
+        works = works || a->stage == WORKING;
+        waits = waits || a->stage == WAITING;
+    }
+    if (works || waits)
+        loop_timer_start(&orders->timer, works ? 0 : BUSY_LOOK_MS);
+    orders_synced(orders->keeper);
+}
+
+void
+orders_take(struct keeper *k, struct control_request *request, json_t *json)
+{
+    struct asked *a = mem_alloc(sizeof *a);
+    const char *problem = "the keeper is stopping";
+
+    if (k->is_stopping ||
+        order_json_parse(json, &a->order, &a->refs, &a->count, &problem) != ERR_OK) {
+        free(a);
+        answer(request, order_json_error(problem));
+        return;
+    }
+    a->request = request;
+    a->json = json_incref(json);
+    a->kind = order_kind(a->order.act);
+    order_who(control_peer_uid(request), a->who);
+    a->answer = order_json_answer(a->who);
+    a->busy_until_ms = loop_now_ms(k->loop) + BUSY_MS;
+    a->next = k->orders->first;
+    k->orders->first = a;
+    loop_timer_start(&k->orders->timer, 0);
+}
+
+bool
+orders_is_idle(const struct keeper *k)
+{
+    return k->orders->first == NULL;
+}
+
+/* --- Life. */
+
+struct orders *
+orders_new(struct keeper *k)
+{
+    struct orders *orders = mem_alloc(sizeof *orders);
+
+    orders->keeper = k;
+    loop_timer_init(&orders->timer, k->loop, on_timer, orders);
+    return orders;
+}
+
+void
+orders_free(struct orders **orders)
+{
+    struct orders *o = *orders;
+
+    if (o == NULL)
+        return;
+    loop_timer_cancel(&o->timer);
+    while (o->first != NULL)
+        finish(o, o->first, order_json_error("the keeper is stopping"));
+    free(o);
+    *orders = NULL;
+}
