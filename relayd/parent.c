@@ -87,6 +87,18 @@ end_segments_at_last(struct parent *p)
     channel_close(&parent_segments_child(p)->channel);
 }
 
+/* The state process goes behind the workers: they tell it what their last messages have taught. */
+static void
+end_state_behind_workers(struct parent *p)
+{
+    if (!p->stopping || parent_state_child(p)->stop_by_ms != 0)
+        return;
+    for (size_t i = 0; i < CHILDREN_MAX; i++)
+        if (p->children[i].pid && p->children[i].kind == CHILD_WORKER)
+            return;
+    parent_stop_child(parent_state_child(p), false, STOP_MS);
+}
+
 /* --- Messages. */
 
 static void
@@ -296,6 +308,7 @@ on_sigchld(void *ctx, int signo)
     for (size_t i = 0; i < CHILDREN_MAX; i++)
         any = any || p->children[i].pid;
     parent_go_on_reloading(p);
+    end_state_behind_workers(p);
     end_segments_at_last(p);
     if (p->stopping && !any)
         loop_stop(p->loop);
@@ -397,8 +410,9 @@ on_stop_signal(void *ctx, int signo)
     p->stopping = true;
     p->stop_by_ms = clock_monotonic_ms() + STOP_MS;
     for (size_t i = 0; i < CHILDREN_MAX; i++)
-        if (p->children[i].kind != CHILD_SEGMENTS)
+        if (p->children[i].kind == CHILD_WORKER || p->children[i].kind == CHILD_CONTROL)
             parent_stop_child(&p->children[i], false, STOP_MS);
+    end_state_behind_workers(p);
     end_segments_at_last(p);
 }
 

@@ -55,7 +55,8 @@ void state_client_close(struct state_client **client);
 /* How many questions found no answer in time: the owner raises an alarm when it grows. */
 uint64_t state_client_timeouts(const struct state_client *client);
 
-/* Questions and news of one turn of the loop go out as one message.  A question calls back once,
+/* Questions of one turn of the loop go out as one message, behind all news of before; what was
+ * learned of recipients leaves within 20 ms, other news in this turn.  A question calls back once,
  * never from inside; cancel before that if its owner goes.  Without an answer in time nothing is
  * known, and the greylist lets pass. */
 struct state_query;

@@ -2,13 +2,17 @@
  *
  * A worker's side.  Questions wait in one list in the order of their ids, which is also the order
  * of their deadlines and of the answers; so one timer and a walk from the head suffice.  What a
- * turn of the loop asks and tells leaves when it ends.  Without a state process every question is
- * unknown, told in a later turn like any other answer.
+ * turn of the loop asks leaves when it ends.  What is learned of recipients is the news of nearly
+ * every message and nobody waits for it: it collects for NEWS_MS, which saves both processes most
+ * of their system calls for it; a question, and any other news, takes it along.  Without a state
+ * process every question is unknown, told in a later turn like any other answer.
  */
 #include <stdlib.h>
 
 #include "base/codec.h"
 #include "state/state_protocol.h"
+
+#define NEWS_MS 20 /* a worker that dies takes no more than that to its grave */
 
 struct state_query {
     struct state_query *next, *prev;
@@ -24,7 +28,7 @@ struct state_query {
 struct state_client {
     struct loop *loop;
     struct channel *channel; /* NULL: there is no state process */
-    struct loop_timer timer;
+    struct loop_timer timer, news_timer;
     struct state_query *first, *last;
     uint32_t next_id;
     struct buf asks, news;
@@ -203,13 +207,25 @@ send_buffer(struct state_client *client, enum state_message type, struct buf *b)
 }
 
 static void
+send_all(struct state_client *client)
+{
+    send_buffer(client, STATE_MESSAGE_LEARN, &client->news);
+    send_buffer(client, STATE_MESSAGE_ASK, &client->asks);
+}
+
+static void
+on_news_due(void *ctx)
+{
+    send_all(ctx);
+}
+
+static void
 flush(void *ctx)
 {
     struct state_client *client = ctx;
 
     client->is_flush_due = false;
-    send_buffer(client, STATE_MESSAGE_LEARN, &client->news);
-    send_buffer(client, STATE_MESSAGE_ASK, &client->asks);
+    send_all(client);
 }
 
 static void
@@ -217,10 +233,20 @@ flush_later(struct state_client *client)
 {
     if (buf_size(&client->asks) > STATE_MESSAGE_ROOM ||
         buf_size(&client->news) > STATE_MESSAGE_ROOM)
-        flush(client);
-    else if (!client->is_flush_due)
+        send_all(client);
+    else if (!client->is_flush_due) {
+        client->is_flush_due = true;
         loop_defer(client->loop, flush, client);
-    client->is_flush_due = true;
+    }
+}
+
+static void
+flush_in_time(struct state_client *client)
+{
+    if (buf_size(&client->news) > STATE_MESSAGE_ROOM)
+        send_all(client);
+    else if (!loop_timer_is_running(&client->news_timer))
+        loop_timer_start(&client->news_timer, NEWS_MS);
 }
 
 /* --- What callers do. */
@@ -234,6 +260,7 @@ state_client_open(struct loop *loop, int channel_fd)
     buf_init(&client->asks, 0);
     buf_init(&client->news, 0);
     loop_timer_init(&client->timer, loop, on_deadline, client);
+    loop_timer_init(&client->news_timer, loop, on_news_due, client);
     if (channel_fd >= 0)
         state_client_attach(client, channel_fd);
     return client;
@@ -271,6 +298,7 @@ state_client_close(struct state_client **result)
     client->is_closed = true;
     channel_close(&client->channel);
     loop_timer_cancel(&client->timer);
+    loop_timer_cancel(&client->news_timer);
     while ((q = client->first) != NULL) {
         unlink_query(q);
         free(q);
@@ -370,24 +398,33 @@ state_query_cancel(struct state_query **query)
     free(q);
 }
 
+static bool
+add_news(struct state_client *client, enum state_news news, const struct entry *entry)
+{
+    if (client->channel == NULL || entry->key.n == 0 || entry->key.n > STATE_KEY_MAX)
+        return false;
+    put_u8(&client->news, news);
+    put_entry(&client->news, entry);
+    return true;
+}
+
 static void
 tell(struct state_client *client, enum state_news news, const struct entry *entry)
 {
-    if (client->channel == NULL || entry->key.n == 0 || entry->key.n > STATE_KEY_MAX)
-        return;
-    put_u8(&client->news, news);
-    put_entry(&client->news, entry);
-    flush_later(client);
+    if (add_news(client, news, entry))
+        flush_later(client);
 }
 
 void
 state_recipient_learn(struct state_client *client, uint32_t customer_id, const char *key,
                       bool valid, const struct inet_endpoint *backend)
 {
-    tell(client, valid ? STATE_NEWS_VALID : STATE_NEWS_INVALID,
-         &(struct entry){.customer_id = customer_id,
-                         .endpoint = backend,
-                         .key = {key, strnlen(key, STATE_KEY_MAX + 1)}});
+    struct entry entry = {.customer_id = customer_id,
+                          .endpoint = backend,
+                          .key = {key, strnlen(key, STATE_KEY_MAX + 1)}};
+
+    if (add_news(client, valid ? STATE_NEWS_VALID : STATE_NEWS_INVALID, &entry))
+        flush_in_time(client);
 }
 
 void

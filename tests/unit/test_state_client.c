@@ -124,13 +124,40 @@ Test(state_client, learns_and_asks_in_order)
     cr_expect_eq(state_client_timeouts(client), 0);
 }
 
+static bool
+knows(const char *key)
+{
+    return state_store_recipient(store, 1, key, 0, clock_wall_ms()) == STATE_RECIPIENT_VALID;
+}
+
 Test(state_client, commits_by_itself)
 {
+    state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
     state_recipient_learn(client, 1, "good@x.example", true, &backend);
-    for (int i = 0; i < 100 && !(i > 0 && state_store_is_idle(store)); i++)
+    for (int i = 0; i < 100 && !(knows("good@x.example") && state_store_is_idle(store)); i++)
         run(1, 20);
+    cr_expect(knows("good@x.example"));
     cr_expect(state_store_is_idle(store));
     cr_expect_eq(state_store_waiting(store), 0);
+}
+
+/* What is learned of recipients needs nobody behind it to leave, and a close takes it along. */
+Test(state_client, news_of_recipients_leave_in_time)
+{
+    int64_t began_ms = clock_monotonic_ms();
+
+    state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
+    run(1, 5); /* that has left */
+    state_recipient_learn(client, 1, "good@x.example", true, &backend);
+    for (int i = 0; i < 1000 && !knows("good@x.example"); i++)
+        run(1, 1);
+    cr_expect(knows("good@x.example"));
+    cr_expect_leq(clock_monotonic_ms() - began_ms, 2000);
+    state_recipient_learn(client, 1, "last@x.example", true, &backend);
+    state_client_close(&client);
+    for (int i = 0; i < 1000 && !knows("last@x.example"); i++)
+        run(1, 1);
+    cr_expect(knows("last@x.example"));
 }
 
 Test(state_client, thousands_in_one_turn)
