@@ -73,7 +73,9 @@ struct parent {
     struct tls_client *tls_client, *next_tls_client; /* towards backends, and of next_config */
     struct segment_jobs makes_shared, makes_large, seals;
     struct segment_job *segment_job; /* that the segments process is at */
+    bool is_seals_turn;              /* the last was a new segment of a single message */
     uint64_t spilled_bytes; /* that large messages in passage have reserved, until it is freed */
+    uint64_t sealing_bytes; /* of them, those that nobody uses any more */
     uint64_t spill_full_again_at_ms; /* when the alarm about spill-max may be said again */
     struct loop_timer tick;
     struct control *control;    /* NULL: there is none */

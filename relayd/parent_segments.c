@@ -2,8 +2,10 @@
  *
  * Segments, as the parent sees them: what each worker has been given, and a queue of work for the
  * segments process, which waits for the disk.  It gets one job at a time, so that its death leaves
- * one question open, and new segments go before seals, since somebody waits for them; those that
- * all share before those of single messages, of which there may be many at once.
+ * one question open.  New segments that all share go first, since many wait for them; those of
+ * single messages and seals take turns, or a stream of large messages would never be given its room
+ * back.  What waits to be sealed counts as room that is free: while more is promised than spill-max
+ * allows, seals go before the segments that it was promised to.
  *
  * An id is used once.  Whatever happens to a new segment (its worker died meanwhile, the process
  * died, the disk is full), its id is sealed in the end, which frees what holds no record.
@@ -41,26 +43,38 @@ take_job(struct segment_jobs *queue)
     return job;
 }
 
-static struct segment_job *
-take_make(struct parent *p)
-{
-    struct segment_job *job = take_job(&p->makes_shared);
-
-    return job != NULL ? job : take_job(&p->makes_large);
-}
-
 /* One whose worker is gone needs no file any more. */
 static struct segment_job *
-next_job(struct parent *p)
+take_make(struct segment_jobs *makes)
 {
     struct segment_job *job;
 
-    while ((job = take_make(p)) != NULL) {
-        if (job->worker != NULL)
-            return job;
+    while ((job = take_job(makes)) != NULL && job->worker == NULL)
         free(job);
-    }
+    return job;
+}
+
+static struct segment_job *
+take_seal_in_turn(struct parent *p)
+{
+    if (!p->is_seals_turn && p->spilled_bytes <= p->config->spill_max)
+        return NULL;
+    p->is_seals_turn = false;
     return take_job(&p->seals);
+}
+
+static struct segment_job *
+next_job(struct parent *p)
+{
+    struct segment_job *job = take_make(&p->makes_shared);
+
+    if (job == NULL)
+        job = take_seal_in_turn(p);
+    if (job == NULL) {
+        job = take_make(&p->makes_large);
+        p->is_seals_turn = job != NULL;
+    }
+    return job != NULL ? job : take_job(&p->seals);
 }
 
 static int
@@ -115,6 +129,7 @@ seal(struct parent *p, struct spool_segment_id id, uint64_t size_bytes)
     job->is_seal = true;
     job->id = id;
     job->size_bytes = size_bytes;
+    p->sealing_bytes += spill_of(size_bytes);
     STAILQ_INSERT_TAIL(&p->seals, job, link);
     parent_segments_pump(p);
 }
@@ -258,6 +273,7 @@ on_sealed(struct parent *p, const struct segment_job *job, int err)
     char name[SPOOL_SEGMENT_NAME_SIZE];
 
     p->spilled_bytes -= spill_of(job->size_bytes);
+    p->sealing_bytes -= spill_of(job->size_bytes);
     if (err < 0 && err != ERR_NOT_FOUND)
         log_line(LOG_LEVEL_ALARM, NULL, "segment-not-sealed", "segment=%s error=\"%s\"",
                  spool_segment_name(job->id, name), err_text(err));
@@ -323,7 +339,8 @@ parent_segments_free(struct parent *p)
 {
     struct segment_job *job;
 
-    while ((job = take_make(p)) != NULL || (job = take_job(&p->seals)) != NULL)
+    while ((job = take_job(&p->makes_shared)) != NULL ||
+           (job = take_job(&p->makes_large)) != NULL || (job = take_job(&p->seals)) != NULL)
         free(job);
     free(p->segment_job);
     for (size_t i = 0; i < CHILDREN_MAX; i++)

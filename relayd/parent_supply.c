@@ -113,7 +113,7 @@ parent_open_event_log(struct parent *p)
 bool
 parent_is_spill_full(struct parent *p, uint64_t size_bytes)
 {
-    uint64_t spilled = p->spilled_bytes, now_ms = (uint64_t)clock_monotonic_ms();
+    uint64_t spilled = p->spilled_bytes - p->sealing_bytes, now_ms = (uint64_t)clock_monotonic_ms();
 
     if (size_bytes == SPOOL_SEGMENT_BYTES)
         return false;

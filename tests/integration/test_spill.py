@@ -129,6 +129,26 @@ def expect_served(node):
     return took
 
 
+def test_P8_a_stream_of_large_messages_gets_its_room_back(small, backend):
+    """Each reserves a third of spill-max, and the next begins at once: what the last one had must be free by then."""
+    count = 40 if QUICK else 96  # 50 are the most of a connection
+    content = message(1100 * 1024)
+    senders = [Client(small.port, timeout=60) for _ in range(2)]
+    for c in senders:
+        c.ehlo()
+    for _ in range(count // 2):
+        for c in senders:
+            c.cmd("MAIL FROM:<sender@origin.example>")
+            assert c.cmd("RCPT TO:<user@acme.example>").code == 250
+            assert c.cmd("DATA").code == 354
+        assert push(senders, [content + b".\r\n"] * 2) == []
+        assert [c.reply().code for c in senders] == [250, 250]
+    for c in senders:
+        c.close()
+    wait_until(lambda: large_files(small) == [], 10, "nothing is left of them on disk")
+    wait_until(lambda: len(message_events(small, "delivered")) == count, 10, "each is on record as delivered")
+
+
 def test_P6_P9_no_room_is_said_to_DATA_and_there_is_room_again(small, backend):
     inside = [Stalled(small.port, 20 * MIB) for _ in range(3)]
     assert [c.data.code for c in inside] == [354] * 3
