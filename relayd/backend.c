@@ -161,7 +161,7 @@ place_link_ready(struct backend_place *place)
 static bool
 has_ready_link(const struct backend_place *place)
 {
-    return place->link_count > place->opening_count;
+    return place->link_count > place->opening_count + place->quiet_count;
 }
 
 /* Policy `may`: the handshake failed, or what the backend said inside was nothing; the next

@@ -38,6 +38,25 @@ set_state(struct backend_link *link, enum link_state state)
     link->state = state;
 }
 
+static void
+set_stands(struct backend_link *link, bool stands)
+{
+    struct worker *w = worker_of(link);
+
+    if (stands == link->stands)
+        return;
+    link->stands = stands;
+    shared_slot_stands(w->table, w->slot, &link->target->place->endpoint, stands);
+}
+
+static void
+set_quiet(struct backend_link *link, bool is_quiet)
+{
+    link->target->place->quiet_count += is_quiet - link->is_quiet;
+    link->is_quiet = is_quiet;
+    set_stands(link, !is_quiet);
+}
+
 /* --- The end of a link. */
 
 static void
@@ -76,8 +95,8 @@ link_end(struct backend_link *link)
     set_state(link, LINK_RESETTING); /* the engine may be on the stack and may still speak */
     unlink_from_place(link);
     conn_close(&link->conn);
-    if (link->stands)
-        shared_slot_stands(w->table, w->slot, &place->endpoint, false);
+    place->quiet_count -= link->is_quiet;
+    set_stands(link, false);
     shared_slot_give(w->table, w->slot, &place->endpoint);
     loop_defer(w->loop, link_free, link);
 }
@@ -146,8 +165,7 @@ on_ready(void *ctx, const struct smtp_capabilities *caps)
     place->opening_count--;
     link->target->opening_count--;
     link->made_at_ms = loop_now_ms(w->loop);
-    link->stands = true;
-    shared_slot_stands(w->table, w->slot, &place->endpoint, true);
+    set_stands(link, true);
     place_link_ready(place);
     link_idle(link);
     place_serve(place);
@@ -489,6 +507,7 @@ backend_link_hand_over(struct backend_link *link, const struct backend_user_ops 
 {
     link->ops = ops;
     link->ctx = ctx;
+    set_quiet(link, true);
 }
 
 void
@@ -502,6 +521,7 @@ backend_link_release(struct backend_link **held)
         return;
     place = link->target->place;
     link->ops = NULL;
+    set_quiet(link, false);
     if (smtp_client_is_idle(link->client)) {
         link_idle(link);
         place_serve_later(place);

@@ -29,7 +29,7 @@ struct backend_place { /* an endpoint, with its slots and its health */
     struct backend_target *targets;
     struct backend_link *links;
     struct backend_wait *first_wait, *last_wait;
-    unsigned wait_count, link_count, opening_count, idle_count;
+    unsigned wait_count, link_count, opening_count, idle_count, quiet_count;
     bool is_closed;           /* what was deferred finds nothing to do */
     bool is_wanting;          /* the shared table says so */
     int64_t open_again_at_ms; /* no new connection before this moment */
@@ -45,6 +45,7 @@ struct backend_link {
     unsigned uses;
     unsigned progress; /* of the engine, when the deadline was last set */
     bool timed_out, is_secure, stands;
+    bool is_quiet; /* its backend owes an answer for long: it shows nothing about its health */
     int64_t ready_by_ms; /* being made: until then EHLO is answered */
     int64_t made_at_ms, idle_since_ms;
     const struct backend_user_ops *ops;

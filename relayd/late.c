@@ -7,7 +7,9 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "relayd/recipient_policy.h"
 #include "relayd/resolve.h"
 
 #define YIELD_MS 60000 /* so long it is listened to even if others wait for the connection */
@@ -78,21 +80,39 @@ hear(struct late *late, enum spool_resolution_kind what, const struct smtp_reply
     settle(late);
 }
 
+/* A 5xx that speaks of us, or of a server that is not itself again, is no verdict on the message:
+ * the keeper tries it once more. */
+static enum spool_resolution_kind
+meaning_of(const struct late *late, enum smtp_class class, const struct smtp_reply *reply)
+{
+    const struct worker *w = late->worker;
+    enum shared_health_state state;
+    char ref[REF_SIZE];
+
+    if (class == SMTP_CLASS_OK)
+        return SPOOL_RESOLUTION_DELIVERED;
+    if (class != SMTP_CLASS_REFUSED ||
+        recipient_policy_blames_us(late->worker, late->link, reply, ref_text(late->ref, ref)))
+        return SPOOL_RESOLUTION_GIVEN_UP;
+    state = shared_health_state_of(w->table, backend_link_endpoint(late->link), clock_wall_ms());
+    return state == SHARED_HEALTH_RECOVERING || state == SHARED_HEALTH_REFUSING
+               ? SPOOL_RESOLUTION_GIVEN_UP
+               : SPOOL_RESOLUTION_REFUSED;
+}
+
 static void
 on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
          const struct smtp_reply *reply)
 {
     struct late *late = ctx;
+    enum spool_resolution_kind meaning;
 
     (void)index;
     if (phase != SMTP_PHASE_DOT || reply->code == 421) /* on_lost follows */
         return;
+    meaning = meaning_of(late, class, reply);
     backend_link_release(&late->link);
-    hear(late,
-         class == SMTP_CLASS_OK        ? SPOOL_RESOLUTION_DELIVERED
-         : class == SMTP_CLASS_REFUSED ? SPOOL_RESOLUTION_REFUSED
-                                       : SPOOL_RESOLUTION_GIVEN_UP,
-         reply);
+    hear(late, meaning, reply);
 }
 
 static void

@@ -54,6 +54,8 @@ on_known(void *ctx, const struct state_answer *answer)
     bool refuses;
 
     t->query = NULL;
+    if (!answer->is_told && known == DECISION_KNOWN_NOT)
+        known = DECISION_KNOWN_VALID; /* it may be: our own trouble refuses nobody for good */
     count(t, is_known ? SHARED_VERDICT_REFUSED_KNOWN : SHARED_VERDICT_REFUSED);
     refuses = shared_health_state_of(t->worker->table, &t->backend, clock_wall_ms()) ==
               SHARED_HEALTH_REFUSING;

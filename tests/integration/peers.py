@@ -210,6 +210,12 @@ class Backend:
 
     close = stop
 
+    def stop_listening(self):
+        """What is open stays."""
+        async def close():
+            self._server.close()
+        asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
+
     def drop_connections(self):
         """Aborts what is open; the listener stays."""
         def drop():

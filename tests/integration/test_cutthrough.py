@@ -302,6 +302,32 @@ def test_P4_a_late_refusal_ends_what_was_kept(gate, backend):
     assert gate.copies() == {}
 
 
+def test_P4_a_late_refusal_that_blames_us_ends_nothing(gate, backend):
+    backend.script["dot"] = [Delay(FINAL_S + 3, "554 5.7.1 relay.example is listed"), None]
+    with gate.open("a") as client:
+        client.cmd("DATA")
+        assert "queued until" in client.content(make_message()).text
+    gate.drained()
+    assert gate.copies() == {"a": 1} and gate.relayd.log_lines("backend-blames-us")
+
+
+def test_P8_a_connection_that_owes_an_answer_does_not_make_a_dead_backend_live(gate, backend):
+    backend.script["dot"] = Delay(FINAL_S + 30)
+    with gate.open("a") as client:
+        client.cmd("DATA")
+        assert "queued until" in client.content(make_message()).text
+    backend.stop_listening()
+    with gate.open("b") as client:  # the connection that stands is no use to it
+        client.cmd("DATA")
+        assert "queued until" in client.content(make_message()).text
+    assert gate.relayd.log_lines("backend-down")
+    backend.stop()
+    backend.script.clear()
+    backend.start()
+    gate.drained()
+    assert gate.copies() == {"a": 1, "b": 1}
+
+
 def test_P2_a_connection_that_ends_without_the_late_answer_lets_the_message_go(gate, backend):
     backend.script["dot"] = [Delay(FINAL_S + 3, DROP), None]
     with gate.open("a") as client:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Health of backends (DESIGN section 5): who asks a dead one, what is said while one recovers, and what ends `refusing`."""
 import json
+import os
 import re
+import signal
 import socket
 import ssl
 import threading
@@ -116,6 +118,23 @@ def test_P4_no_sender_hears_a_5xx_of_a_backend_that_is_back_without_its_mailboxe
     taken = backend.sessions
     assert is_queued(node.send(rcpts="user1@acme.example")), "answered as if it were down"
     assert backend.sessions - taken <= 1
+
+def test_P4_while_nobody_says_who_is_known_one_that_recovers_refuses_nobody(node, backend):
+    teach(node, users(1))
+    node.spoolmgr.stop()
+    go_down(node, backend)
+    backend.script["rcpt"] = lambda s, line: REFUSED
+    state_process = node.relayd.child("state")
+    os.kill(state_process, signal.SIGSTOP)
+    try:
+        backend.start()
+        node.relayctl("backend", "test", "acme/1", check=False)
+        wait_until(lambda: state(node, backend) == "recovering", 20, "it recovers")
+        reply = rcpt_reply(node, users(1)[0])
+    finally:
+        os.kill(state_process, signal.SIGCONT)
+    assert (reply.code, reply.enhanced) == (451, "4.3.0"), reply
+
 
 def spool_many(node, recipients, count=100):
     for n in range(count):
