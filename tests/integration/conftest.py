@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import harness  # noqa: E402
+import postgres  # noqa: E402
 import world  # noqa: E402
 
 
@@ -27,6 +28,18 @@ def pytest_runtest_makereport(item, call):
                 tail = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
                 if tail:
                     report.sections.append((f"the end of {log}", tail))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster(request):
+    """OWN_POSTGRES = True in a module whose tests stop PostgreSQL: each of its nodes has a cluster of its own then."""
+    harness.Node.shares_postgres = not getattr(request.module, "OWN_POSTGRES", False)
+    yield
+    harness.Node.shares_postgres = False
+
+
+def pytest_sessionfinish():
+    postgres.Database.end()
 
 
 @pytest.fixture

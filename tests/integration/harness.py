@@ -19,7 +19,7 @@ from pathlib import Path
 from peers import (DROP, SILENT, Backend, Client, Delay, Raw, Reply, SinkBackend, below_our_received, make_message, our_received,
                    read_saved, reference_in, send_message, split_top_field)
 from postfix import Postfix
-from postgres import Postgres
+from postgres import Database, Postgres
 from world import (ADDRESS, IS_ROOT, LOADGEN, QUICK, RELAYCTL, RELAYD, SOURCE, SPOOLMGR, Process, build_dir, children_of,
                    free_port, keep_folder, make_folder, own, process_gone, program, remove_folder, unprivileged_user,
                    wait_until)
@@ -136,6 +136,7 @@ class Node:
     """One node: folder, configuration, PostgreSQL, the two daemons and relayctl."""
 
     live = []
+    shares_postgres = False  # a database in the cluster of this process is enough
 
     def __init__(self, settings=None, postgres=None, start=True, build=None):
         """`build`: another build folder than that of the tests."""
@@ -151,9 +152,10 @@ class Node:
         self.reports.mkdir()
         self.reports.chmod(0o777)
         self.env = {"POSTERN_SQL_DIR": str(SOURCE / "sql"), "NO_COLOR": "1", "TZ": "UTC",
+                    "SSL_CERT_FILE": "/dev/null",  # to read the system's authorities takes a second with sanitizers
                     "ASAN_OPTIONS": f"log_path={self.reports}/asan:detect_leaks=1",
                     "UBSAN_OPTIONS": f"log_path={self.reports}/ubsan:print_stacktrace=1"}
-        self.postgres = postgres or Postgres(self.folder / "pg")
+        self.postgres = postgres or (Database() if Node.shares_postgres else Postgres(self.folder / "pg"))
         self.owns_postgres = postgres is None
         self.config_file = self.folder / "postern.conf"
         self.settings = dict(TEST_SETTINGS, hostname="relay.example", listen=[f"{ADDRESS}:{self.port}"],
@@ -180,12 +182,20 @@ class Node:
         return self
 
     def start_database(self):
+        if isinstance(self.postgres, Database):
+            self.postgres.create(self._init_template)
+            return self
         if not (self.postgres.process and self.postgres.process.alive):
             self.postgres.start()
         if not self.postgres.sql("SELECT 1 FROM pg_database WHERE datname = 'postern'", database="postgres"):
             self.postgres.create_database()
         self.relayctl("db", "init")
         return self
+
+    def _init_template(self, conninfo):
+        write_config(self.config_file, dict(self.settings, database=conninfo))
+        self.relayctl("db", "init")
+        self.write_config()
 
     def stop(self):
         for daemon in (self.relayd, self.spoolmgr):
@@ -235,11 +245,19 @@ class Node:
             return [json.loads(out)]
 
     def add_customer(self, name="acme", domain="acme.example", backend=None, *options):
-        """Registers, and waits until relayd serves the domain. `options` are those of relayctl customer add."""
-        self.relayctl("customer", "add", name, "--contact", f"ops@{domain}", *options)
-        if backend:  # before the domain: who sees the domain served knows that the backend is known
-            self.relayctl("backend", "add", backend, "--customer", name)
-        self.relayctl("domain", "add", domain, "--customer", name)
+        """Registers, and waits until relayd serves the domain. `options` are those of relayctl customer add; without any, and
+        with an address as backend, the rows are written as relayctl would write them, in a tenth of the time."""
+        host, _, port = (backend or "").rpartition(":")
+        if options or (backend and not re.fullmatch(r"[0-9.]+", host)):
+            self.relayctl("customer", "add", name, "--contact", f"ops@{domain}", *options)
+            if backend:  # before the domain: who sees the domain served knows that the backend is known
+                self.relayctl("backend", "add", backend, "--customer", name)
+            self.relayctl("domain", "add", domain, "--customer", name)
+        else:
+            self.postgres.sql("""WITH c AS (INSERT INTO postern.customers (name, contact) VALUES (%s, %s) RETURNING id),
+                b AS (INSERT INTO postern.backends (customer_id, number, address, port) SELECT id, 1, %s, %s FROM c WHERE %s)
+                INSERT INTO postern.domains (name, customer_id) SELECT %s, id FROM c""",
+                              name, f"ops@{domain}", host or None, int(port or 0), bool(backend), domain)
         if self.relayd.alive:
             wait_until(lambda: self.serves(domain), 10, f"relayd serves {domain}")
 

@@ -56,7 +56,7 @@ class Postgres:
         subprocess.run(["cp", "-a", "--reflink=auto", Postgres.template / "data", self.data], check=True)
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.socket}'\n"
-                       "unix_socket_permissions = 0777\nmax_connections = 60\nshared_buffers = 32MB\n"
+                       "unix_socket_permissions = 0777\nmax_connections = 200\nshared_buffers = 32MB\n"
                        "fsync = off\n"  # SIGKILL loses nothing that was written; only a crash of the machine would
                        "log_line_prefix = '%m [%p] %q%a '\n")
         return self
@@ -121,3 +121,45 @@ class Postgres:
 
     def drop_database(self, name="postern"):
         self.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', database="postgres")
+
+
+class Database:
+    """A database of its own in the one cluster that the tests of this process share: ready in a tenth of the time of a cluster.
+    What it gives is what Postgres gives, but for stopping and starting."""
+
+    cluster = None
+    TEMPLATE = "postern_template"  # has had `relayctl db init`
+    number = 0
+
+    def __init__(self):
+        Database.number += 1
+        self.name = f"postern_{Database.number}"
+        if not Database.cluster:
+            Database.cluster = Postgres().start()
+        self.socket, self.log, self.user = self.cluster.socket, self.cluster.log, self.cluster.user
+
+    def create(self, init):
+        """`init` is given the connection string of a database that is to become the template."""
+        if not self.cluster.sql("SELECT 1 FROM pg_database WHERE datname = %s", self.TEMPLATE, database="postgres"):
+            self.cluster.create_database(self.TEMPLATE)
+            init(self.conninfo(self.TEMPLATE))
+        self.cluster.sql(f'CREATE DATABASE "{self.name}" TEMPLATE "{self.TEMPLATE}"', database="postgres")
+        self.sql("UPDATE postern.registry_state SET database_id = DEFAULT")
+
+    def stop(self):
+        self.cluster.drop_database(self.name)
+
+    def conninfo(self, database=None):
+        return self.cluster.conninfo(database or self.name)
+
+    def connect(self, database=None):
+        return self.cluster.connect(database or self.name)
+
+    def sql(self, query, *args, database=None):
+        return self.cluster.sql(query, *args, database=database or self.name)
+
+    @classmethod
+    def end(cls):
+        if cls.cluster:
+            cls.cluster.close()
+            cls.cluster = None

@@ -6,6 +6,8 @@ import pytest
 
 from harness import Node, wait_until
 
+OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
+
 
 def torn(path):
     os.truncate(path, path.stat().st_size // 2)

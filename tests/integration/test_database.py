@@ -2,6 +2,8 @@
 """P5: PostgreSQL is away, across restarts; and its index agrees with the log when it is back."""
 from harness import Backend, Node, make_message, reference_in, wait_until
 
+OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
+
 
 def open_in_log(node):
     return {row["id"] for row in node.spool() if row.get("open_recipients", 1)}

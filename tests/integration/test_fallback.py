@@ -5,6 +5,8 @@ import pytest
 
 from harness import Backend, Client, Node, make_message, wait_until
 
+OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
+
 DELAY = 3  # seconds, of both
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from harness import ADDRESS, Backend, Client, Delay, Node, make_message, our_received, reference_in, wait_until
 
+OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
+
 SENDER = "sender@origin.example"
 
 

@@ -16,6 +16,8 @@ import pytest
 from harness import ADDRESS, LOADGEN, QUICK, Node, SinkBackend, program, wait_until
 from world import Process
 
+OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
+
 MESSAGES = 1500 if QUICK else 10000
 TIMES = 2 if QUICK else 4
 RATE = 60 if QUICK else 120  # so that the load outlasts the kills, and

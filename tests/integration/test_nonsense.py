@@ -4,6 +4,8 @@ import pytest
 
 from harness import RELAYCTL, RELAYD, SPOOLMGR, Client, Node, wait_until
 
+OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
+
 
 @pytest.fixture
 def dry(world_of):

@@ -9,6 +9,8 @@ import pytest
 
 from harness import Backend, Client, Node, make_message, wait_until
 
+OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
+
 
 def picky(*known):
     """The script of a backend that knows these local parts and postmaster."""
