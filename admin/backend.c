@@ -238,29 +238,34 @@ backend_hold(struct call *call)
                                   : status;
 }
 
-/* False: it is by name. */
-static bool
+/* Its health is that of its address: for one by name the operator says which. */
+static enum command_status
 find_address(struct call *call, char address[INET_ENDPOINT_SIZE], int64_t *port)
 {
+    const char *given = call_value(call, "address");
     struct target target;
     const char *params[] = {target.customer, target.number};
+    struct inet_endpoint endpoint;
+    enum command_status status = read_target(call, &target);
     PGresult *result;
-    bool found;
 
-    if (read_target(call, &target) != COMMAND_DONE ||
-        database_query(call,
-                       "SELECT host(b.address), b.port FROM postern.backends b JOIN "
-                       "postern.customers c ON c.id = b.customer_id WHERE c.name = $1 AND b.number "
-                       "= $2::integer AND b.address IS NOT NULL",
-                       2, params, &result) != COMMAND_DONE)
-        return false;
-    found = PQntuples(result) > 0;
-    if (found) {
-        snprintf(address, INET_ENDPOINT_SIZE, "%s", PQgetvalue(result, 0, 0));
+    address[0] = '\0';
+    if (given && inet_endpoint_parse(slice_of(given), 25, &endpoint) != ERR_OK)
+        return call_usage("--address: \"%s\" is no address; give one such as 192.0.2.10", given);
+    if (status == COMMAND_DONE)
+        status = database_query(call,
+                                "SELECT host(b.address), b.port FROM postern.backends b JOIN "
+                                "postern.customers c ON c.id = b.customer_id WHERE c.name = $1 AND "
+                                "b.number = $2::integer",
+                                2, params, &result);
+    if (status != COMMAND_DONE)
+        return status;
+    if (PQntuples(result) > 0) {
+        snprintf(address, INET_ENDPOINT_SIZE, "%s", given ? given : PQgetvalue(result, 0, 0));
         *port = database_number(result, 0, 1);
     }
     PQclear(result);
-    return found;
+    return COMMAND_DONE;
 }
 
 enum command_status
@@ -268,10 +273,15 @@ backend_release(struct call *call)
 {
     char address[INET_ENDPOINT_SIZE];
     int64_t port = 0;
-    enum command_status status = set_held(call, false, NULL, "released");
+    enum command_status status = find_address(call, address, &port);
 
-    if (status == COMMAND_DONE && !call->dry_run && find_address(call, address, &port))
+    if (status == COMMAND_DONE)
+        status = set_held(call, false, NULL, "released");
+    if (status == COMMAND_DONE && !call->dry_run && address[0] != '\0')
         backend_health_release(call, address, port);
+    else if (status == COMMAND_DONE && !call->dry_run)
+        call_complain("if one of its addresses is refusing known recipients (relayctl status), "
+                      "release it with --address ADDRESS");
     return status;
 }
 

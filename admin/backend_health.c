@@ -256,8 +256,7 @@ backend_health_release(struct call *call, const char *address, int64_t port)
     json_t *answer;
     bool released = false;
 
-    if (address == NULL ||
-        inet_endpoint_parse(slice_of(address), (uint16_t)port, &question.endpoint) < 0)
+    if (inet_endpoint_parse(slice_of(address), (uint16_t)port, &question.endpoint) < 0)
         return;
     question.endpoint.port = (uint16_t)port;
     answer = ask_relay(call, "backend-release", &question);

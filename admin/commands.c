@@ -140,6 +140,11 @@ static const struct command_option backend_test_options[] = {
     {0},
 };
 
+static const struct command_option backend_release_options[] = {
+    {"address", "ADDRESS", "of a backend that is by name: which of its addresses"},
+    {0},
+};
+
 static const struct command_option backend_add_options[] = {
     {"customer", "NAME", "whose server it is"},
     {"domain", "DOMAIN", "for this domain alone; else for all that have none of their own"},
@@ -397,6 +402,7 @@ const struct command commands[] = {
         .noun = "backend",
         .verb = "release",
         ONE_OPERAND("CUSTOMER/N"),
+        .options = backend_release_options,
         CHANGES_REGISTRY,
         .run = backend_release,
         .summary = "Use a backend again that is held, or that refuses known recipients",

@@ -263,8 +263,16 @@ def test_an_operator_ends_refusing(world_of, backend):
     come_back_refusing(node, backend, users(3))
     assert node.relayctl("status", check=False).returncode == 1
     backend.script.clear()
-    said = node.relayctl("backend", "release", "acme/1").stdout
+    # By name, health is that of each address.
+    node.postgres.sql("UPDATE postern.backends SET host = 'mail.acme.example', address = NULL")
+    assert "--address ADDRESS" in node.relayctl("backend", "release", "acme/1").stderr
+    assert node.relayctl("backend", "release", "acme/1", "--address", "none", check=False).returncode == 2
+    assert state(node, backend) == "refusing"
+    said = node.relayctl("backend", "release", "acme/1", "--address", backend.address).stdout
     assert "recovering" in said, said
+    node.postgres.sql("UPDATE postern.backends SET host = NULL, address = %s", backend.address)
+    said = node.relayctl("backend", "release", "acme/1").stdout
+    assert "recovering" not in said, said
     assert state(node, backend) == "recovering"
     reply = node.send(rcpts="user1@acme.example")
     assert reply.code == 250 and "queued" not in reply.text, reply
