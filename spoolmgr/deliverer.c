@@ -419,12 +419,9 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
         decide_rest(job, class, phase, text);
     else if (phase == SMTP_PHASE_RCPT && class != SMTP_CLASS_OK)
         decide(&job->rcpts[index], class, phase, text);
-    else if (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK) {
+    else if (phase == SMTP_PHASE_DOT || (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)) {
         decide_rest(job, class, phase, text);
-        smtp_client_reset(link->client);
-        job_finish(job, phase, text);
-    } else if (phase == SMTP_PHASE_DOT) {
-        decide_rest(job, class, phase, text);
+        smtp_client_reset(link->client); /* does nothing behind a dot that was taken */
         job_finish(job, phase, text);
     }
 }

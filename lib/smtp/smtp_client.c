@@ -12,8 +12,9 @@
  * doubled, not SMTP) means that peer and engine no longer speak of the same thing, and the
  * connection ends.  The state is changed before an event is given, since the caller may call back.
  *
- *   GREETING -ehlo/helo-> IDLE -mail-> OPEN -354-> CONTENT -dot-> FINAL -reply-> IDLE
- *    |    ^                ^            |  \-354, nobody accepted-> EMPTY -reply-> OPEN
+ *   GREETING -ehlo/helo-> IDLE -mail-> OPEN -354-> CONTENT -dot-> FINAL -2xx-> IDLE
+ *    |    ^                ^            |  |                         \-other-> OPEN
+ *    |    |                |            |  \-354, nobody accepted-> EMPTY -reply-> OPEN
  *    |    \-tls_started-\  \---RSET-----/                     any -> ENDED
  *    \--220 to STARTTLS--> SECURING
  */
@@ -32,7 +33,7 @@ enum client_state {
     GREETING, /* until EHLO or HELO is answered */
     SECURING, /* the owner does the handshake: whatever comes in is not ours to read */
     IDLE,
-    OPEN,    /* from MAIL to the reply to DATA, or to RSET */
+    OPEN,    /* from MAIL to 354, or to RSET */
     EMPTY,   /* a dot of our own was sent, RFC 2920 3.1 */
     CONTENT, /* from 354 to the dot */
     FINAL,   /* the dot was sent */
@@ -439,7 +440,9 @@ on_dot(struct smtp_client *client, enum smtp_class class, const struct smtp_repl
         notify_data_refused(client);
         return;
     }
-    set_state(client, IDLE);
+    /* RFC 5321 4.1.1.4 says that the transaction is over, whatever the reply; Postfix, refusing by
+     * smtpd_end_of_data_restrictions, stays in it and answers the next MAIL 503. */
+    set_state(client, class == SMTP_CLASS_OK ? IDLE : OPEN);
     notify(client, SMTP_PHASE_DOT, 0, class, reply);
 }
 

@@ -131,7 +131,7 @@ void smtp_client_mail(struct smtp_client *client, const struct smtp_mail *mail);
 void smtp_client_rcpt(struct smtp_client *client, const struct smtp_rcpt *rcpt);
 /* May be pipelined behind the RCPTs (retry); if every RCPT is refused and DATA is answered 354 all
  * the same, the engine sends an empty body itself (RFC 2920 3.1) and says on_reply(DATA, class
- * refused). After a refused MAIL or DATA the transaction is open until smtp_client_reset. */
+ * refused). After a refused MAIL, DATA or dot the transaction is open until smtp_client_reset. */
 void smtp_client_data(struct smtp_client *client);
 /* Content as content; dot-stuffing happens here, and nowhere else (P7).  Everything is taken; watch
  * the output's size. */

@@ -109,7 +109,10 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
             give_up(c);
     } else if (phase == SMTP_PHASE_DOT) {
         CHECK(c->dot_sent && (class != SMTP_CLASS_OK || reply->code / 100 == 2));
-        begin(c);
+        if (class == SMTP_CLASS_OK)
+            begin(c);
+        else
+            give_up(c);
     } else {
         CHECK(phase == SMTP_PHASE_RSET);
         begin(c);

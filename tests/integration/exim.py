@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A private Exim in cut-through mode: what it is sent goes on to `relay_to` while the sender is still on the line.
+"""A private Exim: in cut-through mode, where what it is sent goes on to `relay_to` while the sender is still on the line; or a
+customer's server (`EximServer`), that keeps mail in a Maildir and says of a sender what a file says.
 
 Exim and Postfix exclude each other as packages, so tests/run only unpacks Exim (deploy/packages.txt, group `unpacked`) into
 the folder `unpacked` beside the build. It is used from there, never installed, never as root: its user is made up by
 libnss-wrapper.
 """
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +16,7 @@ from pathlib import Path
 from world import (ADDRESS, Process, build_dir, free_port, greets, make_folder, own, process_gone, remove_folder,
                    unprivileged_user, wait_until)
 
-CONFIG = """\
+MAIN = """\
 primary_hostname = {hostname}
 qualify_domain = {hostname}
 local_interfaces = {address}.{port}
@@ -33,8 +35,10 @@ smtp_connect_backlog = 1000
 smtp_accept_max_per_connection = 0
 smtp_accept_queue_per_connection = 0
 smtp_max_synprot_errors = 1000
-acl_smtp_rcpt = acl_rcpt
 log_selector = +all
+"""
+RELAY_CONFIG = """\
+acl_smtp_rcpt = acl_rcpt
 begin acl
 acl_rcpt:
   accept {control}
@@ -52,6 +56,58 @@ begin retry
 * * F,1h,2s
 """
 
+SERVER_CONFIG = """\
+message_size_limit = 100K
+acl_smtp_mail = acl_mail
+acl_smtp_rcpt = acl_rcpt
+acl_smtp_predata = acl_predata
+acl_smtp_data = acl_data
+begin acl
+acl_mail:
+TELL(mail-$sender_address_local_part)
+  accept
+acl_rcpt:
+  deny ! verify = recipient
+TELL(rcpt-$sender_address_local_part)
+TELL(to-$local_part)
+  accept
+acl_predata:
+TELL(predata-$sender_address_local_part)
+  accept
+acl_data:
+  deny condition = ${if def:h_X-Reject:}
+    message = 550 5.7.1 no such content
+TELL(data-$sender_address_local_part)
+  accept
+begin routers
+picky:
+  driver = accept
+  domains = ! all.example
+  local_parts = lsearch;FOLDER/users
+  transport = box
+all:
+  driver = accept
+  domains = all.example
+  transport = box
+begin transports
+box:
+  driver = appendfile
+  maildir_format
+  directory = FOLDER/mail
+begin retry
+* * F,1h,2s
+"""
+# The word on KEY, said as a refusal; one that is "slow" is taken after five seconds.
+TELL = """\
+  warn set acl_m_word = ${lookup{KEY}lsearch{FOLDER/words}{$value}{}}
+  warn condition = ${if eq{$acl_m_word}{slow}}
+    delay = 5s
+  deny condition = ${if match{$acl_m_word}{^5}}
+    message = $acl_m_word
+  defer condition = ${if match{$acl_m_word}{^4}}
+    message = $acl_m_word
+"""
+
 
 def find_exim():
     for place in (os.environ.get("POSTERN_EXIM"), build_dir().parent / "unpacked" / "usr/sbin/exim4", "/usr/sbin/exim4"):
@@ -67,17 +123,20 @@ class Exim:
         self.endpoint = f"{ADDRESS}:{self.port}"
         self.user = unprivileged_user("nobody") if os.geteuid() == 0 else None
         uid, gid = (self.user.pw_uid, self.user.pw_gid) if self.user else (os.getuid(), os.getgid())
-        host, _, port = relay_to.rpartition(":")
-        control = "control = cutthrough_delivery/defer=pass" if cut_through else ""
         self.config = self.folder / "exim.conf"
-        self.config.write_text(CONFIG.format(hostname=hostname, address=ADDRESS, port=self.port, folder=self.folder, to_host=host,
-                                             to_port=port, control=control))
+        self.config.write_text(MAIN.format(hostname=hostname, address=ADDRESS, port=self.port, folder=self.folder) +
+                               self.what_it_does(relay_to, cut_through))
         (self.folder / "passwd").write_text(f"root:x:0:0::/:/bin/sh\nDebian-exim:x:{uid}:{gid}::/:/bin/sh\n")
         (self.folder / "group").write_text(f"root:x:0:\nDebian-exim:x:{gid}:\n")
         (self.folder / "spool").mkdir()
         for path in (self.folder, self.folder / "spool"):
             own(path, self.user)
         self.process = None
+
+    def what_it_does(self, relay_to, cut_through):
+        host, _, port = relay_to.rpartition(":")
+        control = "control = cutthrough_delivery/defer=pass" if cut_through else ""
+        return RELAY_CONFIG.format(to_host=host, to_port=port, control=control)
 
     @staticmethod
     def missing():
@@ -131,3 +190,30 @@ class Exim:
     def log_text(self):
         return self.process.text() + "".join(p.read_text(errors="replace") for p in sorted(self.folder.glob("*log"))
                                              if p.name != "exim.log")
+
+
+class EximServer(Exim):
+    """A customer's server. all.example takes every recipient, other domains those of `users`, by local part. `words`: what a sender's
+    local part is told at a phase (mail, rcpt, predata, data), or a recipient ("to"): {"rcpt-spammer": "550 5.7.1 no"}. A message
+    with the field X-Reject is refused."""
+
+    UNKNOWN = "550 5.0.0"  # how its "550 Unrouteable address" is passed on
+    TOO_BIG = "552 5.0.0"
+
+    def __init__(self, users, words):
+        super().__init__(relay_to=None)
+        (self.folder / "mail").mkdir()
+        own(self.folder / "mail", self.user)
+        self.tell(users, words)
+
+    def tell(self, users, words):
+        """It reads both anew whenever it is asked."""
+        (self.folder / "users").write_text("".join(f"{user}\n" for user in users))
+        (self.folder / "words").write_text("".join(f"{key}: {word}\n" for key, word in words.items()))
+
+    def what_it_does(self, *_):
+        config = re.sub(r"TELL\((.*)\)\n", lambda found: TELL.replace("KEY", found.group(1)), SERVER_CONFIG)
+        return config.replace("FOLDER", str(self.folder))
+
+    def delivered(self):
+        return [p.read_bytes() for p in (self.folder / "mail" / "new").glob("*")]

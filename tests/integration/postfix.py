@@ -138,3 +138,35 @@ class Postfix:
     def delivered_count(self):
         box = self.maildir / "box" / "new"
         return sum(1 for _ in os.scandir(box)) if box.exists() else 0
+
+
+class PostfixServer(Postfix):
+    """A customer's server. all.example takes every recipient, the other `domains` those of `users`, by local part. `words`: what a
+    sender's local part is told at a phase (mail, rcpt, predata, data), or a recipient ("to"): {"rcpt-spammer": "550 5.7.1 no"};
+    one that is "slow" is taken after five seconds. A message with the field X-Reject is refused."""
+
+    UNKNOWN = "550 5.1.1"
+    TOO_BIG = "552 5.3.4"
+
+    def __init__(self, domains, users, words):
+        def access(phase, who="sender"):
+            return f"check_{who}_access texthash:$config_directory/{phase}"
+        super().__init__(maildir=True, domains=domains, settings={
+            "smtpd_delay_reject": "no", "smtpd_restriction_classes": "slow, gone", "slow": "sleep 5",
+            "gone": "check_recipient_access static:{550 5.1.1 no mailbox here by that name}",  # of a sender it would say 5.1.7
+            "smtpd_sender_restrictions": access("mail"),
+            "smtpd_recipient_restrictions": f"reject_unlisted_recipient, {access('rcpt')}, {access('to', 'recipient')}",
+            "smtpd_data_restrictions": access("predata"), "smtpd_end_of_data_restrictions": access("data"),
+            "header_checks": "regexp:$config_directory/header_checks", "message_size_limit": "102400",
+            "virtual_mailbox_maps": "texthash:$config_directory/users"})
+        self.domains = domains
+        (self.config / "header_checks").write_text("/^X-Reject:/ REJECT 5.7.1 no such content\n")
+        self.tell(users, words)
+
+    def tell(self, users, words):
+        """It reads them when it starts."""
+        boxes = [f"{user}@{domain}" for domain in self.domains for user in users] + ["@all.example"]
+        (self.config / "users").write_text("".join(f"{box} box/\n" for box in boxes))
+        for phase in ("mail", "rcpt", "to", "predata", "data"):
+            told = {key.partition("-")[2]: word for key, word in words.items() if key.startswith(phase + "-")}
+            (self.config / phase).write_text("".join(f"{who}@ {'gone' if '5.1.1' in word else word}\n" for who, word in told.items()))

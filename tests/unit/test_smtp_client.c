@@ -98,12 +98,13 @@ static const struct conversation good[] = {
      2,
      ".dot\r\nno end",
      "ready; mail ok 250; rcpt0 ok 250; rcpt1 refused 550; data ok 354; want; dot refused 554; "
-     "end quit 221",
+     "rset ok 250; end quit 221",
      {{"", HI},
       {EHLO, EHLO_FULL},
       {M R0 R1, OK OK "550 5.1.1 no\r\n"},
       {"DATA\r\n", GO},
       {"..dot\r\nno end\r\n.\r\n", "554 5.7.1 spam\r\n"},
+      {"RSET\r\n", OK},
       {"QUIT\r\n", BYE}}},
     {"empty content",
      BURST,
@@ -480,9 +481,9 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
         app->accepted += class == SMTP_CLASS_OK;
         after_rcpt(app);
     }
-    if (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)
+    if ((phase == SMTP_PHASE_DATA || phase == SMTP_PHASE_DOT) && class != SMTP_CLASS_OK)
         smtp_client_reset(app->client);
-    if (phase == SMTP_PHASE_DOT || phase == SMTP_PHASE_RSET)
+    else if (phase == SMTP_PHASE_DOT || phase == SMTP_PHASE_RSET)
         smtp_client_quit(app->client);
 }
 

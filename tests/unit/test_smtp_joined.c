@@ -95,11 +95,11 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
                 smtp_client_reset(p->client);
         }
     }
-    if (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)
-        smtp_client_reset(p->client);
     if (phase == SMTP_PHASE_DOT)
         p->dot_class = class;
-    if (phase == SMTP_PHASE_DOT || phase == SMTP_PHASE_RSET) {
+    if ((phase == SMTP_PHASE_DATA || phase == SMTP_PHASE_DOT) && class != SMTP_CLASS_OK)
+        smtp_client_reset(p->client);
+    else if (phase == SMTP_PHASE_DOT || phase == SMTP_PHASE_RSET) {
         if (--p->messages > 0)
             send_message(p);
         else
