@@ -67,8 +67,29 @@ static const struct command_option summary_options[] = {
     {0},
 };
 
-static const struct command_option order_options[] = {
-    {"all", NULL, "all that wait on this node; without any selector it must be said"},
+#define OPTION_ALL                                                                      \
+    {                                                                                   \
+        "all", NULL, "all that wait on this node; without any selector it must be said" \
+    }
+
+static const struct command_option order_options[] = {OPTION_ALL, {0}};
+
+static const struct command_option extend_options[] = {
+    OPTION_ALL,
+    {"until", "TIME", "how long they are kept: 2026-12-01, \"2026-12-01 15:00\", +2d"},
+    {0},
+};
+
+static const struct command_option redirect_options[] = {
+    OPTION_ALL,
+    {"to", "CUSTOMER/N|none", "the backend; none: where their domain's mail goes"},
+    {0},
+};
+
+static const struct command_option export_options[] = {
+    OPTION_ALL,
+    {"to", "FOLDER", "a file ID.eml for each; else one message goes to standard output"},
+    {"reason", "TEXT", "why the content is read; kept in the audit"},
     {0},
 };
 
@@ -522,6 +543,54 @@ const struct command commands[] = {
         .example = "relayctl spool release --customer acme --state held",
         .more = "Also those that were held since their server takes them and does not answer: they "
                 "are tried once\nmore, and may then be delivered twice.",
+    },
+    {
+        .noun = "spool",
+        .verb = "extend",
+        ORDERS_SPOOL,
+        .options = extend_options,
+        .run = spool_extend,
+        .summary = "Keep messages for longer",
+        .example = "relayctl spool extend --customer acme --until +7d --reason \"new server\"",
+        .more = "What is kept for that long already stays as it is.",
+    },
+    {
+        .noun = "spool",
+        .verb = "redirect",
+        ORDERS_SPOOL,
+        .options = redirect_options,
+        .run = spool_redirect,
+        .summary = "Send messages to one backend, whatever their route",
+        .example = "relayctl spool redirect --customer acme --to acme/2 --reason \"ticket 4711\"",
+        .more = "--reason is required. The backend is one of the customer's that serve all its "
+                "domains. If it is\nremoved they wait as no-route. Mail that comes later is not "
+                "touched.",
+    },
+    {
+        .noun = "spool",
+        .verb = "remove",
+        ORDERS_SPOOL,
+        .options = order_options,
+        .run = spool_remove,
+        .summary = "End messages: they are delivered to nobody, and nobody is told",
+        .example = "relayctl spool remove P001-4KX3T-0B7Q2CF --reason \"a worm\"",
+        .more = "--reason is required. That they are removed, by whom and why, stays in the "
+                "ledger as long as\ntheir segment does, and in the log.",
+    },
+    {
+        .noun = "spool",
+        .verb = "export",
+        .operands = "[ID ... | -]",
+        .max_operands = COMMAND_MANY,
+        .options = export_options,
+        .groups = COMMAND_SELECTS,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = spool_export,
+        .summary = "Write messages into .eml files, or one to standard output",
+        .example =
+            "relayctl spool export --customer acme --to /var/tmp/acme --reason \"handed over\"",
+        .more = "--reason is required: that the content was read is kept in the audit. The "
+                "messages stay in\nthe spool. A file that is there is not written over.",
     },
     {
         .noun = "node",

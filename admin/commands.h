@@ -49,6 +49,10 @@ enum command_status spool_summary(struct call *call);
 enum command_status spool_retry(struct call *call);
 enum command_status spool_hold(struct call *call);
 enum command_status spool_release(struct call *call);
+enum command_status spool_extend(struct call *call);
+enum command_status spool_redirect(struct call *call);
+enum command_status spool_remove(struct call *call);
+enum command_status spool_export(struct call *call);
 
 enum command_status node_show(struct call *call);
 enum command_status node_accept_registry(struct call *call);

@@ -14,6 +14,8 @@
 #include "admin/selection.h"
 #include "admin/spool_owner.h"
 #include "admin/spool_reader.h"
+#include "admin/until.h"
+#include "base/clock.h"
 #include "order/order_json.h"
 
 #define NAMED_MAX 20 /* messages that people are told about one by one */
@@ -45,8 +47,8 @@ take_answer(struct spool_orders *o, json_t *answer)
     json_decref(answer);
 }
 
-static void
-complain_of_others(const struct spool_orders *o)
+size_t
+spool_orders_complain(const struct spool_orders *o)
 {
     size_t count = json_array_size(o->others);
 
@@ -58,6 +60,7 @@ complain_of_others(const struct spool_orders *o)
     }
     if (count > NAMED_MAX)
         call_complain("... and %zu more; --json lists all", count - NAMED_MAX);
+    return count;
 }
 
 static const char *
@@ -128,7 +131,7 @@ report(const struct spool_orders *o)
         print_json(o);
     else if (o->done + o->already > 0)
         print_text(o);
-    complain_of_others(o);
+    spool_orders_complain(o);
     return status_of(o);
 }
 
@@ -317,6 +320,55 @@ typedef enum command_status (*read_options)(struct spool_orders *o,
                                             const struct selection *selection);
 
 static enum command_status
+read_until(struct spool_orders *o, const struct selection *selection)
+{
+    const char *text = call_value(o->call, "until");
+    char local[CLOCK_LOCAL_SIZE];
+    int rc;
+
+    (void)selection;
+    if (text == NULL)
+        return call_usage("--until TIME is needed: how long they are kept, such as +2d or "
+                          "2026-12-01");
+    rc = until_parse(text, o->call->printing.now_ms, &o->order.until_ms);
+    if (rc == ERR_RANGE)
+        return call_usage("--until: \"%s\" is not in the future, or too far in it", text);
+    if (rc != ERR_OK)
+        return call_usage("--until: \"%s\" is no time; use +2d, 2026-12-01 or \"2026-12-01 "
+                          "15:00\"",
+                          text);
+    snprintf(o->detail, sizeof o->detail, "until %s", clock_local(o->order.until_ms, local));
+    o->order.detail = o->detail;
+    return COMMAND_DONE;
+}
+
+static enum command_status
+read_to(struct spool_orders *o, const struct selection *selection)
+{
+    const char *text = call_value(o->call, "to");
+    enum command_status status;
+
+    if (text == NULL)
+        return call_usage("--to CUSTOMER/N is needed: which backend gets them; or --to none, to "
+                          "send them where their domain's mail goes");
+    o->order.detail = o->detail;
+    if (strcmp(text, "none") == 0) {
+        snprintf(o->detail, sizeof o->detail, "to where their domain's mail goes");
+        return COMMAND_DONE;
+    }
+    status = routing_read_backend(selection->registry, "--to", text, &o->order.customer_id,
+                                  &o->order.backend);
+    if (status != COMMAND_DONE)
+        return status;
+    if (!routing_has_backend(selection->registry, o->order.customer_id, o->order.backend))
+        return call_usage("--to: this node knows no backend %.80s that serves all domains of its "
+                          "customer; `relayctl backend list` shows them",
+                          text);
+    snprintf(o->detail, sizeof o->detail, "to %.80s", text);
+    return COMMAND_DONE;
+}
+
+static enum command_status
 give(struct call *call, enum spool_act act, const char *question, read_options read)
 {
     struct selection selection;
@@ -355,4 +407,22 @@ enum command_status
 spool_release(struct call *call)
 {
     return give(call, SPOOL_ACT_RELEASE, NULL, NULL);
+}
+
+enum command_status
+spool_extend(struct call *call)
+{
+    return give(call, SPOOL_ACT_EXTEND, NULL, read_until);
+}
+
+enum command_status
+spool_redirect(struct call *call)
+{
+    return give(call, SPOOL_ACT_REDIRECT, "Redirect", read_to);
+}
+
+enum command_status
+spool_remove(struct call *call)
+{
+    return give(call, SPOOL_ACT_REMOVE, "Remove", NULL);
 }

@@ -198,7 +198,7 @@ collect_recipients(struct keeper *k, struct attempt *a)
     a->results = mem_alloc(m->envelope.recipient_count * sizeof(*a->results));
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
         if (m->states[i].end == SPOOL_END_NONE && !spool_message_awaits(m, i) &&
-            route_of(k->route, m->envelope.recipients[i].domain) == a->task->route)
+            plan_route(k, m, i) == a->task->route)
             a->recipients[a->recipient_count++] = i;
     }
 }
@@ -655,7 +655,7 @@ attempt_expire(struct keeper *k, struct mail *mail, uint64_t route, const char *
 
     for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
         if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
-            route_of(k->route, m->envelope.recipients[i].domain) != route)
+            plan_route(k, m, i) != route)
             continue;
         spool_store_ended(k->store, m, i, SPOOL_END_EXPIRED, now_ms, why);
         expired++;

@@ -134,6 +134,9 @@ void keeper_touch(struct keeper *k, struct mail *mail); /* its outcome is queued
 void plan_message(struct keeper *k,
                   struct spool_message *m); /* makes, changes or drops its tasks */
 void plan_forget(struct keeper *k, struct spool_message *m);
+/* Where this recipient's mail goes: its domain's route, or where an operator has sent the message.
+ */
+uint64_t plan_route(struct keeper *k, const struct spool_message *m, unsigned recipient);
 void plan_put(struct keeper *k, struct task *task, int64_t next_at_ms);
 void plan_routes_changed(struct keeper *k); /* the replica is another one */
 void plan_sweep(struct keeper *k);          /* a slice of all messages: new routes, expiry */

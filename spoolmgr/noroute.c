@@ -44,10 +44,14 @@ say(const struct spool_message *m, const char *domain, uint64_t route)
     log_quote(slice_of(domain), quoted, sizeof quoted);
     log_line(LOG_LEVEL_ALARM, NULL, "no-route",
              "domain=%s customer=%s why=\"%s\" effect=\"its mail waits, and ends as expired behind "
-             "its deadline\" remedy=\"relayctl %s add\"",
+             "its deadline\" remedy=\"relayctl %s\"",
              quoted, m->envelope.customer,
-             route == ROUTE_NONE ? "nobody serves the domain" : "the customer has no backend",
-             route == ROUTE_NONE ? "domain" : "backend");
+             route == ROUTE_NONE    ? "nobody serves the domain"
+             : route_backend(route) ? "the backend that it was redirected to is gone"
+                                    : "the customer has no backend",
+             route == ROUTE_NONE    ? "domain add"
+             : route_backend(route) ? "spool redirect"
+                                    : "backend add");
 }
 
 static void
@@ -76,7 +80,7 @@ is_missing(struct keeper *k, const struct task *task)
         const char *domain = m->envelope.recipients[i].domain;
 
         if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
-            strcmp(domain, last) == 0 || route_of(k->route, domain) != task->route)
+            strcmp(domain, last) == 0 || plan_route(k, m, i) != task->route)
             continue;
         last = domain;
         if (route_is_missing(k->route, domain, task->route))

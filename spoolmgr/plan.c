@@ -115,6 +115,13 @@ task_keep(struct keeper *k, struct mail *mail, struct task **old, uint64_t route
     mail->tasks = task;
 }
 
+uint64_t
+plan_route(struct keeper *k, const struct spool_message *m, unsigned recipient)
+{
+    return m->redirect ? route_redirected(m->envelope.customer_id, m->redirect)
+                       : route_of(k->route, m->envelope.recipients[recipient].domain);
+}
+
 /* A task for each route among the recipients that may be attempted; those that are no longer
  * wanted go. */
 static void
@@ -130,7 +137,7 @@ tasks_update(struct keeper *k, struct mail *mail)
             strcmp(domain, m->envelope.recipients[i].domain) == 0)
             continue;
         domain = m->envelope.recipients[i].domain;
-        task_keep(k, mail, &old, route_of(k->route, domain));
+        task_keep(k, mail, &old, plan_route(k, m, i));
     }
     if (mail->tasks == NULL) /* recipients without any domain */
         task_keep(k, mail, &old, 0);

@@ -182,6 +182,23 @@ route_of(struct route *r, const char *domain)
     return r->last_route;
 }
 
+/* Of a redirected route only the one that was named; count 0: it is gone. */
+static void
+keep_named(uint64_t number, struct registry_backend *found, unsigned *count)
+{
+    unsigned n = *count;
+
+    if (route_backend(number) == 0)
+        return;
+    *count = 0;
+    for (unsigned i = 0; i < n && *count == 0; i++) {
+        if (found[i].number != route_backend(number))
+            continue;
+        found[0] = found[i];
+        *count = 1;
+    }
+}
+
 static int
 find_backends(const struct route *r, uint64_t number,
               struct registry_backend found[REGISTRY_BACKENDS_MAX], unsigned *count)
@@ -191,8 +208,11 @@ find_backends(const struct route *r, uint64_t number,
         .id = route_domain_id(number),
         .has_backends = route_domain_id(number) != 0,
     };
+    int err = registry_find_backends(r->registry, &domain, found, count);
 
-    return registry_find_backends(r->registry, &domain, found, count);
+    if (err == 0)
+        keep_named(number, found, count);
+    return err;
 }
 
 unsigned

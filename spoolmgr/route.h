@@ -25,13 +25,20 @@ void route_close(struct route **route);
 bool route_refresh(struct route *route, bool *table_is_new);
 bool route_has_replica(const struct route *route);
 
-/* A route is a number: which backends serve a domain.  They are its own, or those of its customer.
- */
+/* A route is a number: which backends serve a domain.  They are its own, or those of its customer;
+ * or an operator has said that one backend of the customer's gets a message. */
 #define ROUTE_NONE 0
+#define ROUTE_REDIRECTED (UINT64_C(1) << 63)
 static inline uint64_t
 route_number(uint32_t customer_id, uint32_t domain_id)
 {
     return (uint64_t)domain_id << 32 | customer_id;
+}
+
+static inline uint64_t
+route_redirected(uint32_t customer_id, uint32_t backend)
+{
+    return ROUTE_REDIRECTED | route_number(customer_id, backend);
 }
 
 static inline uint32_t
@@ -44,7 +51,14 @@ route_customer_id(uint64_t route)
 static inline uint32_t
 route_domain_id(uint64_t route)
 {
-    return (uint32_t)(route >> 32);
+    return route & ROUTE_REDIRECTED ? 0 : (uint32_t)(route >> 32);
+}
+
+/* The backend's number; 0: it is not redirected. */
+static inline uint32_t
+route_backend(uint64_t route)
+{
+    return route & ROUTE_REDIRECTED ? (uint32_t)((route & ~ROUTE_REDIRECTED) >> 32) : 0;
 }
 
 /* ROUTE_NONE: nobody serves this domain. */
