@@ -244,11 +244,17 @@ begin_pass(struct keeper *k)
     return count;
 }
 
-static json_t *
-answer_pass(struct keeper *k)
+void
+keeper_refresh(struct keeper *k)
 {
     refresh_route(k);
     refresh_store(k);
+}
+
+static json_t *
+answer_pass(struct keeper *k)
+{
+    keeper_refresh(k);
     return json_pack("{s:b, s:I}", "ok", 1, "tasks", (json_int_t)begin_pass(k));
 }
 

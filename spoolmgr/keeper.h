@@ -127,7 +127,8 @@ struct keeper {
 /* keeper.c */
 /* is_first: nobody has ever owned this spool, so that no ledger is no loss. */
 int keeper_run(const struct config *config, bool once, bool is_first);
-void keeper_pump(struct keeper *k); /* starts what may start now; at the end of the turn */
+void keeper_pump(struct keeper *k);    /* starts what may start now; at the end of the turn */
+void keeper_refresh(struct keeper *k); /* what others have written by now is known */
 void keeper_touch(struct keeper *k, struct mail *mail); /* its outcome is queued: sync, mirror */
 
 /* plan.c */

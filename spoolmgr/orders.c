@@ -237,6 +237,7 @@ orders_take(struct keeper *k, struct control_request *request, json_t *json)
         answer(request, order_json_error(problem));
         return;
     }
+    keeper_refresh(k); /* who asks may have seen more than we have */
     a->request = request;
     a->json = json_incref(json);
     a->kind = order_kind(a->order.act);

@@ -40,13 +40,20 @@ def node(shared):
     """The node with its daemons running and its backends down; what a test has left goes."""
     shared.sender = f"s{next(numbers)}@origin.example"
     yield shared
-    if not shared.postgres.process.alive:
-        shared.postgres.start()
+    database(shared, "true")
     if not shared.spoolmgr.alive:
         shared.spoolmgr.start()
     for backend in shared.backends.values():
         backend.script.clear()
         backend.stop()
+
+
+def database(node, there):
+    """Whether it takes connections; the others are ended."""
+    name = node.postgres.name
+    node.postgres.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {there}', database="postgres")
+    if there == "false":
+        node.postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name, database="postgres")
 
 
 def spooled(node, customer="acme", count=1):
@@ -380,7 +387,7 @@ def test_an_owner_that_does_not_answer_is_tried_again_later(node):
 
 def test_P5_orders_need_no_database(node):
     ref = spooled(node)
-    node.postgres.kill()
+    database(node, "false")
     verb(node, "hold", ref, "--reason", "no database")
     verb(node, "release", ref)
     assert [n[0] for n in notes(node, ref)] == ["held", "released"]
