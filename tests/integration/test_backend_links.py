@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Connections to backends: TLS policies, XFORWARD, source addresses, and whose the connections are."""
+import json
 import re
 import ssl
+import subprocess
 import threading
 
 import pytest
 
-from harness import DROP, Backend, Client, Node, below_our_received, make_message, wait_until
+from harness import ADDRESS, DROP, LOADGEN, QUICK, Backend, Client, Node, below_our_received, make_message, program, wait_until
 from postfix import Postfix
 from tls import make_certificate, openssl
 from world import make_folder
@@ -280,33 +282,47 @@ def test_one_worker_may_have_all_connections_and_gives_idle_ones_up(world_of):
     assert len(backend.taken) == 30
 
 
-def test_P1_idle_connections_closed_with_421_spool_nothing(acme, backend):
-    """A backend that says 421 to each connection that is idle for a moment."""
-    stop, in_message = threading.Event(), threading.Lock()
+class ImpatientBackend(Backend):
+    """Says 421, every so often, to each connection that has had a message and has none under way."""
 
-    def close_all():
-        for writer in list(backend._writers):
+    def __init__(self, every_s):
+        super().__init__()
+        self.every_s, self.closed, self.idle = every_s, 0, set()
+
+    async def _answer(self, phase, session, what, writer, on_code=None):
+        if phase == "mail":
+            self.idle.discard(writer)
+        elif phase == "dot":
+            self.idle.add(writer)
+        return await super()._answer(phase, session, what, writer, on_code)
+
+    def start(self):
+        super().start()
+        self._loop.call_soon_threadsafe(self.close_idle)
+        return self
+
+    def close_idle(self):
+        for writer in self.idle & self._writers:
             writer.write(b"421 4.4.2 idle too long\r\n")
-            writer.transport.close()
+            writer.close()
+            self.closed += 1
+        self.idle.clear()
+        self._loop.call_later(self.every_s, self.close_idle)
 
-    def polite():
-        while not stop.wait(0.05):
-            if in_message.acquire(blocking=False):
-                backend._loop.call_soon_threadsafe(close_all)
-                in_message.release()
-    thread = threading.Thread(target=polite, daemon=True)
-    thread.start()
-    count = 100
-    try:
-        for n in range(count):
-            with in_message:
-                reply = acme.send(make_message(test_id=n))
-            assert delivered(reply), str(reply)
-    finally:
-        stop.set()
-        thread.join(5)
-    assert len(backend.taken) == count and acme.spool() == []
-    assert "backend-down" not in acme.log_text()
+
+def test_P1_idle_connections_closed_with_421_spool_nothing(node, world_of):
+    """Some of them just when the next message begins on them."""
+    count, rate, every_s = (200, 100, 0.05) if QUICK else (1000, 20, 5)
+    backend = world_of(ImpatientBackend(every_s))
+    add(node, backend)
+    done = subprocess.run([program(LOADGEN), "--to", f"{ADDRESS}:{node.port}", "--messages", str(count), "--size", "1000",
+                           "--connections", "4", "--rate", str(rate)], capture_output=True, text=True, timeout=300)
+    assert json.loads(done.stdout)["accepted"] == count, done.stdout
+    print(f"\n{backend.closed} connections were closed with 421 while {count} messages came")
+    assert backend.closed >= 5
+    ids = sorted(int(re.search(rb"X-Test-Id: (\d+)", message.content).group(1)) for message in backend.taken)
+    assert ids == list(range(1, count + 1)) and node.spool() == []
+    assert "backend-down" not in node.log_text()
 
 
 def test_too_many_connections_lowers_ours_and_says_nothing_of_health(world_of):
