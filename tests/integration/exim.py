@@ -97,11 +97,11 @@ box:
 begin retry
 * * F,1h,2s
 """
-# The word on KEY, said as a refusal; one that is "slow" is taken after five seconds.
+# The word on KEY, said as a refusal; one that is "slow" is taken after four seconds.
 TELL = """\
   warn set acl_m_word = ${lookup{KEY}lsearch{FOLDER/words}{$value}{}}
   warn condition = ${if eq{$acl_m_word}{slow}}
-    delay = 5s
+    delay = 4s
   deny condition = ${if match{$acl_m_word}{^5}}
     message = $acl_m_word
   defer condition = ${if match{$acl_m_word}{^4}}

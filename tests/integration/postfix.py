@@ -143,7 +143,7 @@ class Postfix:
 class PostfixServer(Postfix):
     """A customer's server. all.example takes every recipient, the other `domains` those of `users`, by local part. `words`: what a
     sender's local part is told at a phase (mail, rcpt, predata, data), or a recipient ("to"): {"rcpt-spammer": "550 5.7.1 no"};
-    one that is "slow" is taken after five seconds. A message with the field X-Reject is refused."""
+    one that is "slow" is taken after four seconds. A message with the field X-Reject is refused."""
 
     UNKNOWN = "550 5.1.1"
     TOO_BIG = "552 5.3.4"
@@ -152,7 +152,7 @@ class PostfixServer(Postfix):
         def access(phase, who="sender"):
             return f"check_{who}_access texthash:$config_directory/{phase}"
         super().__init__(maildir=True, domains=domains, settings={
-            "smtpd_delay_reject": "no", "smtpd_restriction_classes": "slow, gone", "slow": "sleep 5",
+            "smtpd_delay_reject": "no", "smtpd_restriction_classes": "slow, gone", "slow": "sleep 4",
             "gone": "check_recipient_access static:{550 5.1.1 no mailbox here by that name}",  # of a sender it would say 5.1.7
             "smtpd_sender_restrictions": access("mail"),
             "smtpd_recipient_restrictions": f"reject_unlisted_recipient, {access('rcpt')}, {access('to', 'recipient')}",
