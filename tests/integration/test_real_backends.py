@@ -104,11 +104,6 @@ class Office(Node):
         """The open recipients of each reference in the spool."""
         return {record["id"]: record["open_recipients"] for record in self.spool()}
 
-    def restart(self, words):
-        self.server.stop()
-        self.server.tell(USERS, words)
-        self.server.start()
-
 
 def says(reply, expected):
     if expected in (LIVE, QUEUED):
