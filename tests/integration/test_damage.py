@@ -154,7 +154,7 @@ def foreign_database(node):
 def restored_database(node):
     """The same registry as it was before acme was registered: a restored backup."""
     node.postgres.sql("CREATE DATABASE restored TEMPLATE postern", database="postgres")
-    node.postgres.sql("DELETE FROM postern.backends; DELETE FROM postern.domains; UPDATE postern.registry_state SET version = 2",
+    node.postgres.sql("DELETE FROM postern.backends; DELETE FROM postern.domains; UPDATE postern.registry_state SET version = 1",
                       database="restored")
     return "restored"
 
