@@ -5,7 +5,8 @@
  * line "X-Test-Id: N" on top of its header, so that a test can follow it to its end.
  *
  * With --retry it behaves as a real sender does: a 4xx, a refused or a lost connection sends the
- * message again after a pause, until a 2xx, a 5xx or the count is used up.  The journal has one
+ * message again after a pause, until a 2xx, a 5xx or the count is used up.  A connection that a
+ * full listen queue has swallowed shows by no greeting: --greeting-timeout.  The journal has one
  * line a message, "ID CODE REFERENCE ATTEMPTS" (CODE 0: lost for good; REFERENCE "-": none in the
  * reply).
  */
@@ -48,7 +49,7 @@ struct slot {
 static struct {
     struct sockaddr_in to;
     unsigned long connections, messages, per_connection, size, retry, pause_ms, timeout_s, first_id;
-    unsigned long recipients, rate;
+    unsigned long recipients, rate, greeting_ms;
     const char *from, *rcpt, *helo;
     bool pipelining;
     FILE *journal;
@@ -252,8 +253,10 @@ slot_close(struct slot *s)
 static void
 slot_enter(struct slot *s, enum phase phase)
 {
+    bool is_greeted = phase > BANNER || !opt.greeting_ms;
+    int64_t limit_us = (int64_t)(is_greeted ? opt.timeout_s * 1000000 : opt.greeting_ms * 1000);
     s->phase = phase;
-    s->deadline_us = now_us() + (int64_t)opt.timeout_s * 1000000;
+    s->deadline_us = now_us() + limit_us;
 }
 
 static void
@@ -554,7 +557,8 @@ loop(void)
     struct slot *slots = calloc(opt.connections, sizeof(*slots));
     run.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     while (slots && start_slots(slots)) {
-        int n = epoll_wait(run.epoll_fd, events, EVENTS, run.again_first || opt.rate ? 20 : 100);
+        bool soon = run.again_first || opt.rate || opt.greeting_ms;
+        int n = epoll_wait(run.epoll_fd, events, EVENTS, soon ? 20 : 100);
         for (int i = 0; i < n; i++)
             on_slot(events[i].data.ptr, events[i].events);
     }
@@ -586,7 +590,7 @@ static const char usage[] =
     "  --pipelining        MAIL, RCPT, DATA in one --helo NAME\n"
     "  --retry N           further attempts        --retry-pause MS    between them (300)\n"
     "  --timeout S         for any reply (300)     --first-id N        of X-Test-Id (1)\n"
-    "  --rate N            at most N a second begun\n"
+    "  --greeting-timeout MS  for the first one    --rate N            at most N a second begun\n"
     "  --journal FILE      one line a message: ID CODE REFERENCE ATTEMPTS\n"
     "The results are one JSON object. FILE: messages to send in turn, instead of a generated "
     "one.\n";
@@ -623,6 +627,7 @@ parse_options(int argc, char **argv)
         {"first-id", &opt.first_id},
         {"recipients", &opt.recipients},
         {"rate", &opt.rate},
+        {"greeting-timeout", &opt.greeting_ms},
     };
     enum { COUNT = sizeof(numbers) / sizeof(numbers[0]), TEXTS = 5 };
     struct option options[TEXTS + 1 + COUNT + 1] = {
