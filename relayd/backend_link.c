@@ -503,6 +503,13 @@ backend_link_flush(struct backend_link *link)
 }
 
 void
+backend_link_flush_now(struct backend_link *link)
+{
+    conn_flush_now(link->conn);
+    backend_link_flush(link);
+}
+
+void
 backend_link_hand_over(struct backend_link *link, const struct backend_user_ops *ops, void *ctx)
 {
     link->ops = ops;

@@ -13,7 +13,8 @@
 #include "relayd/late.h"
 
 #define STREAM_PIECE_BYTES (128 * 1024)
-#define ENVELOPE_BYTES (64 * 1024) /* with our header lines, and */
+#define STREAM_AT_ONCE_BYTES (64 * 1024) /* of a body in memory: stays in a near cache */
+#define ENVELOPE_BYTES (64 * 1024)       /* with our header lines, and */
 #define ENVELOPE_RECIPIENT_BYTES \
     (SMTP_PATH_SIZE + INET_DOMAIN_SIZE + SMTP_DSN_ORCPT_MAX + 64) /* each */
 #define OWN_RECEIVED_MAX \
@@ -238,7 +239,7 @@ on_read(void *ctx, int err, struct slice piece)
 }
 
 static void
-pump(struct transaction *t)
+pump_large(struct transaction *t)
 {
     backend_link_flush(t->link);
     if (t->stream_reading || backend_link_output_size(t->link) > CONN_HIGH_MARK)
@@ -247,24 +248,44 @@ pump(struct transaction *t)
     spool_large_read(t->body.large, t->streamed_bytes, STREAM_PIECE_BYTES, on_read, t);
 }
 
-void
-transaction_stream(struct transaction *t)
+/* A copy of the whole would be made in memory that no cache has; a part, sent at once, leaves the
+ * same memory for the next one. */
+static void
+pump_memory(struct transaction *t)
 {
     struct smtp_client *client = backend_link_client(t->link);
     struct iovec iov[BODY_CHUNKS_MAX];
-    int n;
+    int n = body_iovec(&t->body, iov);
 
+    while (t->streamed_chunks < n) {
+        struct iovec *chunk = &iov[t->streamed_chunks++];
+
+        smtp_client_content(client, (struct slice){chunk->iov_base, chunk->iov_len});
+        t->streamed_bytes += chunk->iov_len;
+        if (backend_link_output_size(t->link) > STREAM_AT_ONCE_BYTES)
+            backend_link_flush_now(t->link);
+        if (backend_link_output_size(t->link) > CONN_HIGH_MARK && t->streamed_chunks < n)
+            return;
+    }
+    send_dot(t);
+}
+
+static void
+pump(struct transaction *t)
+{
+    if (t->body.large)
+        pump_large(t);
+    else
+        pump_memory(t);
+}
+
+void
+transaction_stream(struct transaction *t)
+{
     t->stage = STAGE_DELIVERING;
     t->is_streaming = true;
-    smtp_client_content(client, buf_slice(&t->prepend));
-    if (t->body.large) {
-        pump(t);
-        return;
-    }
-    n = body_iovec(&t->body, iov);
-    for (int i = 0; i < n; i++)
-        smtp_client_content(client, (struct slice){iov[i].iov_base, iov[i].iov_len});
-    send_dot(t);
+    smtp_client_content(backend_link_client(t->link), buf_slice(&t->prepend));
+    pump(t);
 }
 
 void
@@ -287,7 +308,7 @@ transaction_on_drained(void *ctx)
 {
     struct transaction *t = ctx;
 
-    if (t->stage == STAGE_DELIVERING && t->is_streaming && t->body.large && !t->dot_sent &&
+    if (t->stage == STAGE_DELIVERING && t->is_streaming && !t->dot_sent &&
         t->streamed_bytes < t->body.size_bytes)
         pump(t);
 }

@@ -114,6 +114,7 @@ struct transaction {
     bool too_big, content_ended;
     struct buf prepend;
     uint64_t streamed_bytes;
+    int streamed_chunks; /* of a body in memory */
     bool is_streaming, stream_reading, dot_sent;
     unsigned in_flight;
     bool is_in_flight;

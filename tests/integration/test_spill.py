@@ -129,6 +129,17 @@ def expect_served(node):
     return took
 
 
+def test_P7_a_backend_that_reads_late_gets_every_octet(small, backend):
+    """A body in memory goes out in parts; here the socket is full after some of them."""
+    def stop_reading(session, line):
+        backend._loop.call_later(0.02, time.sleep, 0.7)  # the whole backend
+    backend.script["data"] = stop_reading
+    content = message(1000 * 1000).replace(b"\r\n0000", b"\r\n.000")
+    assert small.send(content).code == 250
+    (taken,) = backend.taken
+    assert below_our_received(taken.content) == content
+
+
 def test_P8_a_stream_of_large_messages_gets_its_room_back(small, backend):
     """Each reserves a third of spill-max, and the next begins at once: what the last one had must be free by then."""
     count = 40 if QUICK else 96  # 50 are the most of a connection
