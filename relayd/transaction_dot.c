@@ -284,6 +284,8 @@ transaction_stream(struct transaction *t)
 {
     t->stage = STAGE_DELIVERING;
     t->is_streaming = true;
+    t->streamed_bytes = 0;
+    t->streamed_chunks = 0;
     smtp_client_content(backend_link_client(t->link), buf_slice(&t->prepend));
     pump(t);
 }
