@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "admin/commands.h"
+#include "admin/database.h"
 #include "admin/selection.h"
 #include "admin/spool_owner.h"
 #include "admin/spool_reader.h"
@@ -40,7 +41,8 @@ show_progress(const struct spool_orders *o, size_t at)
 static void
 take_answer(struct spool_orders *o, json_t *answer)
 {
-    o->done += (size_t)json_integer_value(json_object_get(answer, "done"));
+    json_array_extend(o->ids, json_object_get(answer, "ids"));
+    o->done = json_array_size(o->ids);
     o->already += (size_t)json_integer_value(json_object_get(answer, "already"));
     json_array_extend(o->others, json_object_get(answer, "others"));
     snprintf(o->who, sizeof o->who, "%s", json_string_value(json_object_get(answer, "who")) ?: "?");
@@ -87,13 +89,16 @@ static void
 print_json(const struct spool_orders *o)
 {
     static const struct printer_column columns[] = {
-        {"action", "", PRINTER_LEFT}, {"messages", "", PRINTER_LEFT}, {"already", "", PRINTER_LEFT},
-        {"others", "", PRINTER_LEFT}, {"operator", "", PRINTER_LEFT}, {"dry_run", "", PRINTER_LEFT},
+        {"action", "", PRINTER_LEFT},  {"messages", "", PRINTER_LEFT},
+        {"ids", "", PRINTER_LEFT},     {"already", "", PRINTER_LEFT},
+        {"others", "", PRINTER_LEFT},  {"operator", "", PRINTER_LEFT},
+        {"dry_run", "", PRINTER_LEFT},
     };
     struct printer *p = printer_new(&o->call->printing, PRINTER_ONE, columns, ARRAY_SIZE(columns));
 
     printer_text(p, order_kind(o->order.act)->done);
     printer_number(p, (int64_t)o->done);
+    printer_value(p, json_incref(o->ids), "");
     printer_number(p, (int64_t)o->already);
     printer_value(p, json_incref(o->others), "");
     printer_text(p, o->who[0] ? o->who : NULL);
@@ -181,12 +186,57 @@ send_all(struct spool_orders *o, struct spool_owner *owner)
     }
 }
 
+/* What the keeper does else; parts as it has them. */
 static void
-warn_without_keeper(const struct spool_orders *o, const struct spool_owner *owner)
+copy_to_audit(const struct spool_orders *o)
 {
-    if (!spool_owner_is_keeper(owner) && o->order.act != SPOOL_ACT_REMOVE &&
-        order_kind(o->order.act)->changes)
+    struct call *call = o->call;
+    int64_t now_ms = clock_wall_ms();
+    char at[CLOCK_RFC3339_SIZE], node[16], key[48];
+    struct buf refs, why;
+    PGresult *result = NULL;
+
+    buf_init(&refs, 0);
+    buf_init(&why, 0);
+    snprintf(node, sizeof node, "%u", call->config->node);
+    snprintf(key, sizeof key, "%lld-%ld", (long long)now_ms, (long)getpid());
+    for (size_t i = 0; i < o->done; i++)
+        buf_printf(&refs, "%c%s", i ? ',' : '{', json_string_value(json_array_get(o->ids, i)));
+    buf_add_text(&refs, "}");
+    if (database_try_connect(call, &why) == COMMAND_DONE) {
+        const char *params[] = {clock_rfc3339(now_ms, at),
+                                node,
+                                key,
+                                o->who,
+                                order_kind(o->order.act)->word,
+                                o->order.reason,
+                                o->order.detail,
+                                buf_text(&refs)};
+
+        result = database_try(call,
+                              "SELECT postern.audit_spool_order($1::timestamptz, $2::integer, $3, "
+                              "$4, $5, $6, $7, $8::text[])",
+                              ARRAY_SIZE(params), params);
+        if (PQresultStatus(result) != PGRES_TUPLES_OK)
+            buf_add_text(&why, PQresultErrorMessage(result));
+    }
+    if (buf_size(&why) > 0)
+        call_complain("the audit in PostgreSQL does not have it, the spool's ledger does: %s",
+                      buf_text(&why));
+    PQclear(result);
+    buf_fini(&refs);
+    buf_fini(&why);
+}
+
+static void
+follow_without_keeper(const struct spool_orders *o)
+{
+    if (o->done == 0)
+        return;
+    if (o->order.act != SPOOL_ACT_REMOVE && order_kind(o->order.act)->changes)
         call_complain("no keeper is running: this has effect when spoolmgr is started");
+    if (o->call->config->database[0])
+        copy_to_audit(o);
 }
 
 static enum command_status
@@ -217,7 +267,8 @@ spool_orders_give(struct spool_orders *o, struct spool_store *store)
     if (status != COMMAND_DONE)
         return status;
     send_all(o, owner);
-    warn_without_keeper(o, owner);
+    if (!spool_owner_is_keeper(owner))
+        follow_without_keeper(o);
     spool_owner_close(&owner);
     return COMMAND_DONE;
 }
@@ -267,6 +318,7 @@ spool_orders_init(struct spool_orders *o, struct call *call, enum spool_act act)
     *o = (struct spool_orders){
         .call = call,
         .order = {.act = act, .reason = reason ? reason : "", .detail = ""},
+        .ids = json_array(),
         .others = json_array(),
     };
 }
@@ -274,6 +326,7 @@ spool_orders_init(struct spool_orders *o, struct call *call, enum spool_act act)
 void
 spool_orders_fini(struct spool_orders *o)
 {
+    json_decref(o->ids);
     json_decref(o->others);
     free(o->picked);
 }

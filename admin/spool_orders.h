@@ -20,6 +20,7 @@ struct spool_orders {
     struct ref *picked;
     size_t picked_count;
     size_t done, already;
+    json_t *ids;    /* what is done */
     json_t *others; /* as lib/order/order_json.h has them */
     char who[ORDER_WHO_SIZE];
     bool is_broken; /* the owner gave no answer */

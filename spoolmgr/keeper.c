@@ -410,6 +410,7 @@ start(struct keeper *k)
     loop_on_signal(k->loop, SIGTERM, on_signal, k);
     loop_on_signal(k->loop, SIGINT, on_signal, k);
     loop_on_signal(k->loop, SIGHUP, on_hangup, k);
+    k->audit = audit_new();
     if (k->config->database[0] != '\0')
         k->mirror = mirror_new(k);
     k->orders = orders_new(k);
@@ -455,6 +456,7 @@ end(struct keeper *k)
         k->exit_status = 1;
     report_end(k);
     mirror_free(&k->mirror);
+    audit_free(&k->audit);
     forget_all(k);
     noroute_end(k);
     destination_finder_free(&k->destinations);

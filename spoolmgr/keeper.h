@@ -12,14 +12,17 @@
  *   noroute.c    mail that nobody takes: said, and expired
  *   report.c     what has become of a message, said once it is durable
  *   orders.c     what operators order over the control socket
+ *   audit.c      those on their way into PostgreSQL's audit
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
  */
 #ifndef SPOOLMGR_KEEPER_H
 #define SPOOLMGR_KEEPER_H
 
+#include "db/db.h"
 #include "net/control.h"
 #include "net/loop.h"
+#include "order/order.h"
 #include "route/destination.h"
 #include "spool/spool_store.h"
 #include "spoolmgr/committer.h"
@@ -27,6 +30,7 @@
 #include "spoolmgr/route.h"
 #include "spoolmgr/schedule.h"
 
+struct audit;
 struct fleet;
 struct json_t;
 struct mirror;
@@ -103,6 +107,7 @@ struct keeper {
     struct mirror *mirror; /* NULL: no database is configured */
     struct control *control;
     struct orders *orders;
+    struct audit *audit;
     struct loop_timer tick;
     struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
     struct mail *awaited;
@@ -211,6 +216,17 @@ void orders_free(struct orders **orders); /* who still waits for an answer is to
 void orders_take(struct keeper *k, struct control_request *request, struct json_t *json);
 void orders_synced(struct keeper *k); /* answers what is durable */
 bool orders_is_idle(const struct keeper *k);
+
+/* audit.c */
+struct audit *audit_new(void);
+void audit_free(struct audit **audit);
+/* It is durable; `ids` are texts. Without a database nothing. */
+void audit_add(struct keeper *k, const struct order *order, const char *who,
+               const struct json_t *ids);
+bool audit_is_empty(const struct keeper *k);
+/* The oldest, of those that are there; audit_sent with its answer, unless that is not known. */
+void audit_send(struct keeper *k, struct db *db, db_on_result on_result, void *ctx);
+void audit_sent(struct keeper *k, const char *why_not); /* NULL: it is in the database */
 
 /* fleet.c */
 struct fleet *fleet_new(struct keeper *k, unsigned count);

@@ -320,13 +320,35 @@ send_prune(struct mirror *mirror)
     db_query(mirror->db, prune_sql, ARRAY_SIZE(params), params, on_written, mirror);
 }
 
+static void
+on_audited(void *ctx, const PGresult *result)
+{
+    struct mirror *mirror = ctx;
+
+    mirror->in_flight--;
+    if (result == NULL)
+        return;
+    audit_sent(mirror->keeper,
+               PQresultStatus(result) == PGRES_TUPLES_OK ? NULL : PQresultErrorMessage(result));
+    flush(mirror);
+}
+
+static void
+send_audit(struct mirror *mirror)
+{
+    mirror->in_flight++;
+    audit_send(mirror->keeper, mirror->db, on_audited, mirror);
+}
+
 /* One query at a time, so that what changes meanwhile collects. */
 static void
 flush(struct mirror *mirror)
 {
     if (mirror->in_flight > 0 || mirror->state < COPYING || mirror->state == MISFIT)
         return;
-    if (mirror->gone_count > 0)
+    if (!audit_is_empty(mirror->keeper))
+        send_audit(mirror);
+    else if (mirror->gone_count > 0)
         send_gone(mirror);
     else if (mirror->dirty_count > 0)
         send_rows(mirror);
@@ -453,7 +475,7 @@ bool
 mirror_is_settled(const struct mirror *mirror)
 {
     return mirror->state == FOLLOWING && mirror->in_flight == 0 && mirror->dirty_count == 0 &&
-           mirror->gone_count == 0;
+           mirror->gone_count == 0 && audit_is_empty(mirror->keeper);
 }
 
 bool

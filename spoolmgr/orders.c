@@ -197,9 +197,10 @@ orders_synced(struct keeper *k)
         next = a->next;
         if (a->stage != SYNCING)
             continue;
-        if (spool_store_synced(k->store) >= a->seq)
+        if (spool_store_synced(k->store) >= a->seq) {
+            audit_add(k, &a->order, a->who, json_object_get(a->answer, "ids"));
             finish(k->orders, a, json_incref(a->answer));
-        else if (committer_has_failed(k->committer))
+        } else if (committer_has_failed(k->committer))
             finish(k->orders, a,
                    order_json_error("the ledger can not be written now: what was asked has effect, "
                                     "and is recorded as soon as it can be"));

@@ -102,23 +102,25 @@ order_json_parse(const json_t *json, struct order *o, struct ref **refs, size_t 
 json_t *
 order_json_answer(const char *who)
 {
-    return json_pack("{s:b, s:s, s:i, s:i, s:[]}", "ok", 1, "who", who, "done", 0, "already", 0,
+    return json_pack("{s:b, s:s, s:[], s:i, s:[]}", "ok", 1, "who", who, "ids", "already", 0,
                      "others");
 }
 
 void
 order_json_count(json_t *answer, struct ref ref, enum order_result result, const char *why)
 {
-    const char *word = order_result_word(result);
+    json_int_t already = json_integer_value(json_object_get(answer, "already"));
     char text[REF_SIZE];
 
-    if (result == ORDER_DONE || result == ORDER_ALREADY)
-        json_object_set_new(answer, word,
-                            json_integer(json_integer_value(json_object_get(answer, word)) + 1));
+    ref_text(ref, text);
+    if (result == ORDER_DONE)
+        json_array_append_new(json_object_get(answer, "ids"), json_string(text));
+    else if (result == ORDER_ALREADY)
+        json_object_set_new(answer, "already", json_integer(already + 1));
     else
-        json_array_append_new(
-            json_object_get(answer, "others"),
-            json_pack("{s:s, s:s, s:s}", "id", ref_text(ref, text), "result", word, "why", why));
+        json_array_append_new(json_object_get(answer, "others"),
+                              json_pack("{s:s, s:s, s:s}", "id", text, "result",
+                                        order_result_word(result), "why", why));
 }
 
 json_t *

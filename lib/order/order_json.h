@@ -4,7 +4,7 @@
  *
  *   {"verb":"order","act":"hold","reason":"...","until_ms":0,"customer_id":0,"backend":0,
  *    "detail":"","ids":["P001-4KX3T-0B7Q2CF",...]}
- *   {"ok":true,"who":"root","done":3,"already":1,
+ *   {"ok":true,"who":"root","ids":["..."],"already":1,
  *    "others":[{"id":"...","result":"ended","why":"it has ended"}]}
  *   {"ok":false,"error":"..."}
  *
@@ -28,7 +28,8 @@ json_t *order_json_of(const struct order *order, const struct ref *refs, size_t 
 MUST_USE int order_json_parse(const json_t *json, struct order *order, struct ref **refs,
                               size_t *count, const char **problem);
 
-/* What came of one message goes into the answer: counted, or named with the reason. */
+/* What came of one message goes into the answer: its id if it is done, a count if it was so
+ * already, else its id and why. */
 json_t *order_json_answer(const char *who);
 void order_json_count(json_t *answer, struct ref ref, enum order_result result, const char *why);
 json_t *order_json_error(const char *why);

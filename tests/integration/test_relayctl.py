@@ -591,12 +591,27 @@ def test_roles_have_the_least_rights(acme):
     date = "INSERT INTO postern.removed_domains (name, customer_id, customer, removed_at) VALUES ('b.example', 1, 'acme', '2001-01-01')"
     change_for_a_time = "DELETE FROM postern.customer_changes"
     changes = "SELECT * FROM postern.replica_customer_changes"
-    rights = {"postern_relay": {replica, event, changes}, "postern_spool": {replica, index, changes},
+    order = "SELECT postern.audit_spool_order(now(), 1, 'key', 'root', 'hold', 'why', '', '{}')"
+    rights = {"postern_relay": {replica, event, changes}, "postern_spool": {replica, index, changes, order},
               "postern_support": {replica, look, changes},
-              "postern_operator": {replica, look, change, bury, changes, change_for_a_time}}
+              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order}}
     for role, granted in rights.items():
-        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time):
+        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time, order):
             assert may(role, statement) == (statement in granted), (role, statement)
+
+
+def test_an_operator_signs_orders_to_the_spool_with_his_own_name(acme):
+    """The keeper alone is believed who somebody is and when it was; what it says twice counts once."""
+    acme.sql("CREATE ROLE olaf LOGIN IN ROLE postern_operator; CREATE ROLE kim LOGIN IN ROLE postern_spool")
+    order = "SELECT postern.audit_spool_order('2026-01-02 03:04:05Z', 1, 'key-1', 'alice', 'remove', 'a worm', '', '{P001-4KX3T-0B7Q2CF}')"
+    try:
+        for role in ("olaf", "kim", "kim"):
+            acme.sql(f"SET SESSION AUTHORIZATION {role}; {order}")
+        rows = acme.sql("SELECT who, at < now() - interval '1 day', operation, reason, new_row -> 'refs' FROM postern.audit"
+                        " WHERE table_name = 'spool' ORDER BY who")
+        assert rows == [("alice", True, "delete", "a worm", ["P001-4KX3T-0B7Q2CF"]), ("olaf", False, "delete", "a worm", ["P001-4KX3T-0B7Q2CF"])]
+    finally:
+        acme.sql("DROP ROLE olaf, kim")
 
 
 def test_support_staff_look_and_are_told_why_they_can_not_change(acme):

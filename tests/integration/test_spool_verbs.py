@@ -108,7 +108,7 @@ def test_P2_a_held_message_stays_until_it_is_released(node):
     held, free = spooled(node, count=2)
     before = show(node, held)
     done = verb(node, "hold", held, "--reason", "ticket 4711").json
-    assert (done["action"], done["messages"], done["already"], done["others"], done["operator"]) == ("held", 1, 0, [], ME)
+    assert (done["action"], done["messages"], done["ids"], done["already"], done["others"], done["operator"]) == ("held", 1, [held], 0, [], ME)
     listed, = node.spool("--state", "held", "--from", node.sender)
     assert listed["id"] == held and listed["expires_at"] == before["expires_at"], "its clock goes on, and lists show both"
     after = show(node, held)
@@ -355,6 +355,36 @@ def test_ids_from_standard_input_and_all(node):
 
 
 # --- Who does it
+
+
+def audited(node, ref):
+    return node.postgres.sql("SELECT who, operation, reason, new_row ->> 'act', new_row ->> 'detail' FROM postern.audit WHERE table_name = 'spool'"
+                             " AND new_row -> 'refs' ? %s ORDER BY id", ref)
+
+
+def test_P2_the_database_audits_orders_also_those_that_it_did_not_see(node):
+    ref = spooled(node)
+    verb(node, "extend", ref, "--until", "2199-01-01", "--reason", "first")
+    wait_until(lambda: audited(node, ref) == [(ME, "update", "first", "extend", "until 2199-01-01 00:00")], 10, "it is in the audit")
+    database(node, "false")
+    verb(node, "hold", ref, "--reason", "second")
+    verb(node, "hold", ref, "--reason", "second")
+    node.relayctl("spool", "show", ref, "--body", "--reason", "third")
+    database(node, "true")
+    wait_until(lambda: audited(node, ref)[1:] == [(ME, "update", "second", "hold", None), (ME, "update", "third", "view", None)], 20,
+               "the others come when it is back")
+    node.spoolmgr.stop()
+    verb(node, "remove", ref, "--reason", "fourth")
+    assert audited(node, ref)[3:] == [(ME, "delete", "fourth", "remove", None)]
+    node.spoolmgr.start()
+    database(node, "false")
+    gone = spooled(node)
+    verb(node, "remove", gone, "--reason", "fifth")
+    node.spoolmgr.stop()
+    line, = [line for line in node.spoolmgr.log_lines("audit-not-copied")]
+    assert "act=remove" in line and "messages=1" in line and f'operator="{ME}"' in line
+    database(node, "true")
+    assert audited(node, gone) == []
 
 
 def test_P2_without_a_keeper_relayctl_does_it_itself(node):
