@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "admin/commands.h"
-#include "admin/database.h"
 #include "admin/selection.h"
+#include "admin/spool_audit.h"
 #include "admin/spool_owner.h"
 #include "admin/spool_reader.h"
 #include "admin/until.h"
@@ -186,48 +186,6 @@ send_all(struct spool_orders *o, struct spool_owner *owner)
     }
 }
 
-/* What the keeper does else; parts as it has them. */
-static void
-copy_to_audit(const struct spool_orders *o)
-{
-    struct call *call = o->call;
-    int64_t now_ms = clock_wall_ms();
-    char at[CLOCK_RFC3339_SIZE], node[16], key[48];
-    struct buf refs, why;
-    PGresult *result = NULL;
-
-    buf_init(&refs, 0);
-    buf_init(&why, 0);
-    snprintf(node, sizeof node, "%u", call->config->node);
-    snprintf(key, sizeof key, "%lld-%ld", (long long)now_ms, (long)getpid());
-    for (size_t i = 0; i < o->done; i++)
-        buf_printf(&refs, "%c%s", i ? ',' : '{', json_string_value(json_array_get(o->ids, i)));
-    buf_add_text(&refs, "}");
-    if (database_try_connect(call, &why) == COMMAND_DONE) {
-        const char *params[] = {clock_rfc3339(now_ms, at),
-                                node,
-                                key,
-                                o->who,
-                                order_kind(o->order.act)->word,
-                                o->order.reason,
-                                o->order.detail,
-                                buf_text(&refs)};
-
-        result = database_try(call,
-                              "SELECT postern.audit_spool_order($1::timestamptz, $2::integer, $3, "
-                              "$4, $5, $6, $7, $8::text[])",
-                              ARRAY_SIZE(params), params);
-        if (PQresultStatus(result) != PGRES_TUPLES_OK)
-            buf_add_text(&why, PQresultErrorMessage(result));
-    }
-    if (buf_size(&why) > 0)
-        call_complain("the audit in PostgreSQL does not have it, the spool's ledger does: %s",
-                      buf_text(&why));
-    PQclear(result);
-    buf_fini(&refs);
-    buf_fini(&why);
-}
-
 static void
 follow_without_keeper(const struct spool_orders *o)
 {
@@ -236,7 +194,7 @@ follow_without_keeper(const struct spool_orders *o)
     if (o->order.act != SPOOL_ACT_REMOVE && order_kind(o->order.act)->changes)
         call_complain("no keeper is running: this has effect when spoolmgr is started");
     if (o->call->config->database[0])
-        copy_to_audit(o);
+        spool_audit_copy(o);
 }
 
 static enum command_status

@@ -124,10 +124,14 @@ print_envelope(struct printer *p, const struct spool_envelope *e)
 static void
 print_remedy(struct printer *p, const struct spool_message *m, const struct registry *registry)
 {
+    char id[REF_SIZE];
     struct buf remedy;
 
     buf_init(&remedy, 0);
     routing_remedy(registry, m, &remedy);
+    if (m->held && m->open_count > 0)
+        buf_printf(&remedy, "%sto let it go: relayctl spool release %s",
+                   buf_size(&remedy) ? "; " : "", ref_text(m->envelope.ref, id));
     printer_text(p, buf_size(&remedy) ? buf_text(&remedy) : NULL);
     buf_fini(&remedy);
 }

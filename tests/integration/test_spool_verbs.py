@@ -113,6 +113,7 @@ def test_P2_a_held_message_stays_until_it_is_released(node):
     assert listed["id"] == held and listed["expires_at"] == before["expires_at"], "its clock goes on, and lists show both"
     after = show(node, held)
     assert (after["state"], after["hold_reason"], after["expires_at"]) == ("held", "ticket 4711", before["expires_at"])
+    assert after["remedy"] == f"to let it go: relayctl spool release {held}"
     assert notes(node, held) == [("held", ME, "ticket 4711")]
     assert any(held in line and "ticket 4711" in line and f"operator={ME}" in line for line in node.spoolmgr.log_lines("held"))
     wait_until(lambda: node.postgres.sql("SELECT state FROM postern.spool_index WHERE ref = %s", held) == [("held",)], 10,
@@ -352,6 +353,29 @@ def test_ids_from_standard_input_and_all(node):
     text = node.relayctl("spool", "release", "--all").stdout
     assert text.startswith("released ") and "messages" in text
     assert not open_of(node, "--state", "held")
+
+
+def test_on_a_terminal_a_removal_is_asked_for(node):
+    ref = spooled(node)
+
+    def remove(answer, *options):
+        """Its standard input is a terminal."""
+        ours, theirs = os.openpty()
+        os.write(ours, answer)
+        try:
+            return subprocess.run([program("admin/relayctl"), "-c", str(node.config_file), "spool", "remove", ref, "--reason", "x", *options],
+                                  stdin=theirs, capture_output=True, text=True, timeout=60, env=dict(os.environ, **node.env))
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    no = remove(b"no\n")
+    assert no.returncode == 1 and "Remove 1 message? [yes/no]" in no.stderr and "nothing is changed" in no.stderr
+    assert open_of(node) == [ref] and notes(node, ref) == []
+    assert remove(b"yes\n").stdout == "removed 1 message\n" and not open_of(node)
+    ref = spooled(node)
+    yes = remove(b"", "--yes")
+    assert yes.returncode == 0 and "[yes/no]" not in yes.stderr
 
 
 # --- Who does it
