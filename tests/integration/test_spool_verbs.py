@@ -210,6 +210,25 @@ def test_a_redirection_ends(node):
     wait_until(lambda: delivered(node, ref, "beta"), 20, "it goes where all goes")
 
 
+def test_a_redirected_message_whose_backend_is_gone_waits_and_says_so(node):
+    node.relayctl("customer", "add", "gamma")
+    for port in (1, 2):
+        node.relayctl("backend", "add", f"{ADDRESS}:{port}", "--customer", "gamma")
+    node.relayctl("domain", "add", "gamma.example", "--customer", "gamma")
+    wait_until(lambda: node.serves("gamma.example"), 20, "it is served")
+    sent, usual = spooled(node, "gamma", 2)
+    verb(node, "redirect", sent, "--to", "gamma/2", "--reason", "x")
+    node.relayctl("backend", "remove", "gamma/2", "--reason", "x", "--spool", "keep")
+    wait_until(lambda: show(node, sent)["state"] == "no-route", 10, "relayctl says it")
+    assert "spool redirect --to none" in show(node, sent)["remedy"] and show(node, usual)["state"] == "waiting"
+    verb(node, "retry", sent, usual)
+    wait_until(lambda: [line for line in node.spoolmgr.log_lines("no-route") if "redirected to is gone" in line], 10, "the keeper says it")
+    wait_until(lambda: node.postgres.sql("SELECT state FROM postern.spool_index WHERE ref = %s", sent) == [("no-route",)], 10, "the index too")
+    verb(node, "redirect", sent, "--to", "none", "--reason", "x")
+    assert show(node, sent)["state"] == "waiting"
+    verb(node, "remove", sent, usual, "--reason", "the end")
+
+
 def test_P2_what_is_removed_leaves_who_and_why(node):
     gone, stays = spooled(node, count=2)
     assert "dry run" in node.relayctl("spool", "remove", gone, "--reason", "a worm", "--dry-run").stdout
