@@ -458,6 +458,26 @@ def test_an_owner_that_does_not_answer_is_tried_again_later(node):
     assert notes(node, ref) == []
 
 
+def test_P2_an_order_whose_keeper_dies_is_not_said_to_be_done(node):
+    """It waits for a message that is being delivered when the keeper is killed; the other has been removed, and that may be lost."""
+    stuck, free = spooled(node, count=2)
+    verb(node, "hold", free, "--reason", "out of the way")
+    node.backends["acme"].script["dot"] = SILENT
+    come_back(node)
+    verb(node, "retry", stuck)
+    wait_until(lambda: show(node, stuck)["state"] == "offered", 20, "it is at the dot")
+    relayctl = subprocess.Popen([program("admin/relayctl"), "-c", str(node.config_file), "spool", "remove", stuck, free, "--reason", "x"],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, **node.env))
+    wait_until(lambda: show(node, free)["state"] == "ended", 20, "the other is removed")
+    node.spoolmgr.kill_all()
+    out, said = relayctl.communicate(timeout=60)
+    assert relayctl.returncode == 75 and not out and "not known" in said, (out, said)
+    node.backends["acme"].stop()
+    node.spoolmgr.start()
+    assert open_of(node) == [stuck] and node.possible_duplicates() >= {stuck}
+    assert verb(node, "remove", stuck, free, "--reason", "again", code=4).json["ids"] == [stuck]
+
+
 def test_P5_orders_need_no_database(node):
     ref = spooled(node)
     database(node, "false")
