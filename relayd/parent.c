@@ -248,7 +248,9 @@ on_child_end(struct child *child, int status)
 {
     struct parent *p = child->parent;
     int64_t now = clock_monotonic_ms();
-    bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    /* One that was told to end may not have come to its handler yet. */
+    bool was_told = child->stop_by_ms != 0 && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM;
+    bool clean = was_told || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
     pid_t pid;
 
     if (!p->stopping || !clean)

@@ -143,6 +143,8 @@ class Database:
         if not self.cluster.sql("SELECT 1 FROM pg_database WHERE datname = %s", self.TEMPLATE, database="postgres"):
             self.cluster.create_database(self.TEMPLATE)
             init(self.conninfo(self.TEMPLATE))
+        if self.cluster.sql("SELECT 1 FROM pg_database WHERE datname = %s", self.name, database="postgres"):
+            return  # the node is started anew
         self.cluster.sql(f'CREATE DATABASE "{self.name}" TEMPLATE "{self.TEMPLATE}"', database="postgres")
         self.sql("UPDATE postern.registry_state SET database_id = DEFAULT")
 
