@@ -438,7 +438,7 @@ def test_certificates_may_come_and_go_with_a_reload(changing):
     changing.node.write_config(**settings)
     changing.reload()
     wait_until(lambda: all(offers() for _ in range(6)), 10, "STARTTLS is offered again")
-    assert shown(changing) == changing.certificates[0].der
+    wait_until(lambda: shown(changing) == changing.certificates[0].der, 10, "and done")
 
 
 def test_no_start_with_a_bad_certificate(folder, world_of):
