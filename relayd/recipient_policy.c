@@ -62,7 +62,8 @@ find_customer(struct worker *w, const struct smtp_mail *mail, uint32_t id,
 
 enum smtp_verdict
 recipient_policy_route(struct worker *w, const struct smtp_mail *mail, struct smtp_rcpt *rcpt,
-                       struct recipient_route *route)
+                       struct recipient_route *route,
+                       struct registry_backend backends[REGISTRY_BACKENDS_MAX])
 {
     enum smtp_verdict verdict;
 
@@ -80,8 +81,7 @@ recipient_policy_route(struct worker *w, const struct smtp_mail *mail, struct sm
     if (verdict != SMTP_VERDICT_OK)
         return verdict;
     /* A domain without a server, yet or any more, is as one whose server is down. */
-    switch (registry_find_backends(w->registry, &route->domain, route->backends,
-                                   &route->backend_count)) {
+    switch (registry_find_backends(w->registry, &route->domain, backends, &route->backend_count)) {
     case ERR_OK:
         return SMTP_VERDICT_OK;
     case ERR_NOT_FOUND:

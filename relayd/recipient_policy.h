@@ -12,14 +12,14 @@
 struct recipient_route {
     struct registry_domain domain;
     struct registry_customer customer;
-    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     unsigned backend_count;
 };
 
-/* SMTP_VERDICT_OK with the route, or why not.  A bare <postmaster> is replaced by the setting
- * `postmaster`.  A replica that is missing or damaged is a 451, never a 550 (P5). */
+/* SMTP_VERDICT_OK with the route and its backends, or why not.  A bare <postmaster> is replaced by
+ * the setting `postmaster`.  A replica that is missing or damaged is a 451, never a 550 (P5). */
 enum smtp_verdict recipient_policy_route(struct worker *worker, const struct smtp_mail *mail,
-                                         struct smtp_rcpt *rcpt, struct recipient_route *route);
+                                         struct smtp_rcpt *rcpt, struct recipient_route *route,
+                                         struct registry_backend backends[REGISTRY_BACKENDS_MAX]);
 
 /* Is it among the recipients that the customer has registered? */
 enum recipient_listed {

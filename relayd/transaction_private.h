@@ -129,6 +129,7 @@ struct transaction {
     bool in_operation, answered;
     struct smtp_reply answer;
 };
+_Static_assert(sizeof(struct transaction) <= 8 * 1024, "thousands that stall each hold one (P8)");
 
 /* --- transaction.c */
 bool transaction_enter_flight(struct transaction *t); /* false: the worker's column is full */
@@ -162,8 +163,9 @@ void transaction_link_drop(struct transaction *t);
 bool transaction_link_is_stale(const struct transaction *t);
 
 /* --- transaction_route.c */
-/* A recipient is about to be asked for, and none has been accepted: from the first destination. */
-void transaction_route_begin(struct transaction *t);
+/* A recipient is about to be asked for, and none has been accepted: from the first destination.
+ * `backends`: those of the route, copied. */
+void transaction_route_begin(struct transaction *t, const struct registry_backend *backends);
 /* Chooses the next destination that may be asked now.  DESTINATION_WAIT: transaction_ask follows.
  */
 enum destination_step transaction_route_next(struct transaction *t);

@@ -407,12 +407,13 @@ judge_limits(const struct transaction *t, const struct recipient_route *route)
 
 /* What can be said without the backend; *reply is set if not OK. */
 static bool
-may_ask(struct transaction *t, struct recipient_route *route, struct smtp_reply *reply)
+may_ask(struct transaction *t, struct recipient_route *route,
+        struct registry_backend backends[REGISTRY_BACKENDS_MAX], struct smtp_reply *reply)
 {
     enum smtp_verdict verdict = is_suspect(t) ? SMTP_VERDICT_SUSPECT : SMTP_VERDICT_OK;
 
     if (verdict == SMTP_VERDICT_OK)
-        verdict = recipient_policy_route(t->worker, &t->mail, &t->rcpt, route);
+        verdict = recipient_policy_route(t->worker, &t->mail, &t->rcpt, route, backends);
     t->rcpt_customer_id = route->customer.id;
     if (verdict == SMTP_VERDICT_OK)
         verdict = judge_limits(t, route);
@@ -428,19 +429,20 @@ may_ask(struct transaction *t, struct recipient_route *route, struct smtp_reply 
 enum smtp_step
 transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
 {
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     struct recipient_route route;
     struct smtp_reply refusal;
 
     t->in_operation = true;
     t->rcpt = *rcpt;
     route.customer.id = 0;
-    if (!may_ask(t, &route, &refusal)) {
+    if (!may_ask(t, &route, backends, &refusal)) {
         transaction_refuse(t, &refusal);
         return transaction_operation_end(t, reply);
     }
     if (t->recipient_count == 0) {
         take_route(t, &route);
-        transaction_route_begin(t);
+        transaction_route_begin(t, backends);
     }
     t->route.domain = route.domain;
     t->pending = true;

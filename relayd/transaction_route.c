@@ -20,14 +20,14 @@ on_ready(void *ctx)
 
 /* While a link is held its destination stays what it is. */
 void
-transaction_route_begin(struct transaction *t)
+transaction_route_begin(struct transaction *t, const struct registry_backend *backends)
 {
     t->next_destination = 0;
     if (t->walk != NULL && t->link != NULL)
         return;
     destination_walk_free(&t->walk);
-    t->walk = destination_walk_new(t->worker->destinations, t->route.backends,
-                                   t->route.backend_count, on_ready, t);
+    t->walk = destination_walk_new(t->worker->destinations, backends, t->route.backend_count,
+                                   on_ready, t);
 }
 
 const struct destination *

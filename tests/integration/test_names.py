@@ -30,7 +30,7 @@ def add_backend(node, customer, host=None, port=None, address=None, **columns):
 
 
 def add_customer(node, name="acme", domain="acme.example"):
-    node.relayctl("customer", "add", name, "--contact", f"ops@{domain}")
+    node.relayctl("customer", "add", name, "--contact", f"ops@{domain}", "--max-connections-per-hour", "none")
 
 
 def serve(node, name="acme", domain="acme.example"):
