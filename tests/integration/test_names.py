@@ -131,7 +131,7 @@ def test_P8_a_resolver_that_is_dead_at_the_start_and_dies_later(node, dns, backe
     assert reply.code == 250 and "queued until" in reply.text, str(reply)
     assert time.monotonic() - began < 8
     dns.start()
-    wait_until(lambda: len(backend.taken) == 1, 40, "delivered when the resolver is there")
+    wait_until(lambda: len(backend.taken) == 1, 90, "delivered when the resolver is there")
     wait_until(lambda: is_live(node.send(rcpts="user@acme.example")), 20, "live again")
     node.send(rcpts="user@acme.example"), node.send(rcpts="user@acme.example")  # both workers know the name
     dns.stop()
