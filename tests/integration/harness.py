@@ -132,6 +132,25 @@ def process_name(pid):
         return ""
 
 
+class SmallDisk:
+    """A folder on a file system of its own, of `size` octets ("1m"); root alone can mount it."""
+
+    def __init__(self, folder, size, user):
+        self.folder = folder
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=True)
+        own(folder, user)
+
+    def close(self):
+        subprocess.run(["umount", "-l", self.folder], check=True)
+
+
+def node_on_small_disk(world_of, size):
+    """A node, not started, whose spool is on a small disk."""
+    node = Node(settings={"workers": 1}, start=False)
+    world_of(SmallDisk(node.dirs["spool-dir"], size, node.user))
+    return world_of(node)
+
+
 class Node:
     """One node: folder, configuration, PostgreSQL, the two daemons and relayctl."""
 

@@ -1,28 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A disk that is full closes only what needs it: mail that would have to be kept is put off, live mail goes on (P1)."""
-import subprocess
-
 import pytest
 
-from harness import IS_ROOT, Backend, Client, Node, make_message, send_message, wait_until
-from world import own
+from harness import IS_ROOT, Backend, Client, make_message, node_on_small_disk, send_message, wait_until
 
 
 @pytest.fixture
 def cramped(world_of):
     """A node whose spool has a file system of 1 MB: no segment fits."""
-    node = Node(settings={"workers": 1}, start=False)
-    spool = node.dirs["spool-dir"]
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", spool], check=True)
-    own(spool, node.user)
-
-    class Mounted:
-        def close(self):
-            subprocess.run(["umount", "-l", spool], check=True)
-
-    world_of(Mounted())
-    world_of(node)
-    return node.start()
+    return node_on_small_disk(world_of, "1m").start()
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="a small file system can be mounted by root alone")

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import DROP, IS_ROOT, Backend, Client, Node, make_message, reference_in, wait_until
-from world import own
+from harness import DROP, IS_ROOT, Backend, Client, Node, make_message, node_on_small_disk, reference_in, wait_until
 
 
 def message_of(size):
@@ -128,18 +127,7 @@ def test_a_message_that_has_come_is_452(node, away):
 @pytest.fixture
 def cramped(world_of):
     """A node whose spool has a file system of 640 MB."""
-    node = Node(settings={"workers": 1}, start=False)
-    spool = node.dirs["spool-dir"]
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=640m", "none", spool], check=True)
-    own(spool, node.user)
-
-    class Mounted:
-        def close(self):
-            subprocess.run(["umount", "-l", spool], check=True)
-
-    world_of(Mounted())
-    world_of(node)
-    return node.start()
+    return node_on_small_disk(world_of, "640m").start()
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="a small file system can be mounted by root alone")
