@@ -213,14 +213,14 @@ struct dns_transport *
 dns_transport_new(struct loop *loop, const struct inet_endpoint *resolver)
 {
     struct dns_transport *t = mem_alloc(sizeof *t);
-    struct in_addr placeholder = {0};
+    struct in_addr any = {0}; /* it wants one here; set_resolver says which */
     char lookups[] = "b";
     struct ares_options options = {
         .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_NOCHECKRESP | ARES_FLAG_EDNS,
         .timeout = TRY_MS,
         .tries = TRIES,
         .ndots = 1,
-        .servers = &placeholder,
+        .servers = &any,
         .nservers = 1,
         .lookups = lookups,
         .ednspsz = DNS_UDP_SIZE,
