@@ -58,7 +58,7 @@ kept_changed(struct keeper *k, struct mail *mail)
 }
 
 static uint64_t
-bound_of(const struct statvfs *disk, uint64_t most_bytes)
+bound_of(const struct shared_table *table, const struct statvfs *disk)
 {
     uint64_t total = (uint64_t)disk->f_blocks * disk->f_frsize,
              available = (uint64_t)disk->f_bavail * disk->f_frsize, low = total / SHORT_PART;
@@ -67,7 +67,7 @@ bound_of(const struct statvfs *disk, uint64_t most_bytes)
         low = SHORT_MAX_BYTES;
     if (available >= low)
         return SHARED_KEPT_NO_BOUND;
-    return (uint64_t)((double)most_bytes * ((double)available / (double)low));
+    return (uint64_t)((double)shared_kept_most_bytes(table) * ((double)available / (double)low));
 }
 
 void
@@ -79,7 +79,7 @@ kept_look(struct keeper *k)
 
     if (statvfs(k->config->spool_dir, &disk) != 0)
         return; /* the store says what is wrong with the folder */
-    bound = bound_of(&disk, shared_kept_most_bytes(table));
+    bound = bound_of(table, &disk);
     shared_kept_set_bound(table, bound);
     if (bound != SHARED_KEPT_NO_BOUND && before == SHARED_KEPT_NO_BOUND)
         log_line(
