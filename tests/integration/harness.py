@@ -299,6 +299,12 @@ class Node:
         """The spool list as objects."""
         return self.relayctl_json("spool", "list", *args)
 
+    def wait_until_replicated(self):
+        """Control has given the registry as it is now to the workers."""
+        version = self.postgres.sql("SELECT version FROM postern.replica_state")[0][0]
+        wait_until(lambda: max(int(re.search(r"version=(\d+)", line).group(1))
+                               for line in self.relayd.log_lines("replica-written")) >= version, 10, f"the replica is {version}")
+
     def wait_until_probed(self, domain="acme.example"):
         """What was said of its recipients counts from now on."""
         wait_until(lambda: any(f"domain={domain} " in line for line in self.relayd.log_lines("domain-probed")), 20,

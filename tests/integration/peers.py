@@ -172,7 +172,7 @@ class Backend:
         self.sessions = 0
         self.connections_open = 0
         self._loop = self._thread = self._server = None
-        self._writers = set()
+        self._writers = {}  # by session
 
     @property
     def endpoint(self):
@@ -216,16 +216,17 @@ class Backend:
             self._server.close()
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
 
-    def drop_connections(self):
-        """Aborts what is open; the listener stays."""
+    def drop_connections(self, but=None):
+        """Aborts what is open, all or all but one session's; the listener stays."""
         def drop():
-            for writer in list(self._writers):
-                writer.transport.abort()
+            for session, writer in list(self._writers.items()):
+                if session != but:
+                    writer.transport.abort()
         self._loop.call_soon_threadsafe(drop)
 
     async def _end(self):
         self._server.close()
-        for writer in list(self._writers):
+        for writer in list(self._writers.values()):
             writer.transport.abort()
         tasks = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
         for task in tasks:
@@ -280,15 +281,16 @@ class Backend:
         self.sessions += 1
         self.connections_open += 1
         self.connections_most = max(self.connections_most, self.connections_open)
-        self._writers.add(writer)
-        self.about[self.sessions] = {"peer": writer.get_extra_info("peername"), "tls": None, "reused": None}
+        session = self.sessions
+        self._writers[session] = writer
+        self.about[session] = {"peer": writer.get_extra_info("peername"), "tls": None, "reused": None}
         try:
-            await self._talk(self.sessions, reader, writer)
+            await self._talk(session, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, OSError):  # ssl.SSLError is one
             pass
         finally:
             self.connections_open -= 1
-            self._writers.discard(writer)
+            del self._writers[session]
             writer.close()
 
     async def _go_secure(self, session, writer):

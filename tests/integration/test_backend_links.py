@@ -302,7 +302,7 @@ class ImpatientBackend(Backend):
         return self
 
     def close_idle(self):
-        for writer in self.idle & self._writers:
+        for writer in self.idle & set(self._writers.values()):
             writer.write(b"421 4.4.2 idle too long\r\n")
             writer.close()
             self.closed += 1

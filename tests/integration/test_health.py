@@ -273,6 +273,7 @@ def test_an_operator_ends_refusing(world_of, backend):
     said = node.relayctl("backend", "release", "acme/1", "--address", backend.address).stdout
     assert "recovering" in said, said
     node.postgres.sql("UPDATE postern.backends SET host = NULL, address = %s", backend.address)
+    node.wait_until_replicated()
     said = node.relayctl("backend", "release", "acme/1").stdout
     assert "recovering" not in said, said
     assert state(node, backend) == "recovering"
