@@ -21,7 +21,7 @@ from peers import (DROP, SILENT, Backend, Client, Delay, Raw, Reply, SinkBackend
 from postfix import Postfix
 from postgres import Database, Postgres
 from world import (ADDRESS, IS_ROOT, LOADGEN, QUICK, RELAYCTL, RELAYD, SOURCE, SPOOLMGR, Process, build_dir, children_of,
-                   free_port, keep_folder, make_folder, own, process_gone, program, remove_folder, unprivileged_user,
+                   free_port, keep_folder, leaks_once, make_folder, own, process_gone, program, remove_folder, unprivileged_user,
                    wait_until)
 
 __all__ = ["ADDRESS", "DROP", "IS_ROOT", "LOADGEN", "QUICK", "RELAYCTL", "RELAYD", "SILENT", "SOURCE", "SPOOLMGR", "Backend",
@@ -247,7 +247,7 @@ class Node:
 
     def run(self, which, *args, timeout=60, input=None):
         return subprocess.run([program(which, self.build), "-c", str(self.config_file), *map(str, args)], capture_output=True, text=True,
-                              timeout=timeout, input=input, env=dict(os.environ, **self.env))
+                              timeout=timeout, input=input, env=leaks_once({**os.environ, **self.env}, which, args))
 
     def relayctl(self, *args, check=True, **kwargs):
         done = self.run(RELAYCTL, *args, **kwargs)

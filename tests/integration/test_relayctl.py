@@ -16,6 +16,7 @@ import psycopg2
 import pytest
 
 from harness import RELAYCTL, SOURCE, Postgres, build_dir, make_folder, program, remove_folder, write_config
+from world import leaks_once
 
 MAKE_SPOOL = "tests/integration/make_spool"
 CONTROL_PROBE = "tests/integration/control_probe"
@@ -51,7 +52,8 @@ class Relayctl:
     def __call__(self, *args, code=0, input=None, env=None):
         done = Done(subprocess.run([program(RELAYCTL), "-c", str(self.config_file), *args], capture_output=True, text=True,
                                    timeout=60, input=input or "",
-                                   env={**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC", **(env or {})}))
+                                   env=leaks_once({**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC", **(env or {})},
+                                                  RELAYCTL, args)))
         assert done.code == code, f"{args}: exit {done.code}\n{done.out}{done.err}"
         return done
 

@@ -141,6 +141,21 @@ def wait_until(check, timeout=30.0, what=None, pause=0.02):
         time.sleep(pause)
 
 
+# --- Sanitizers.
+
+_looked_for = set()
+
+
+def leaks_once(env, which, args):
+    """The environment of a command. In quick form leaks are looked for once in each of its forms (words and names of
+    options): the search takes longer than all that the command does."""
+    form = (which, *(str(a).partition("=")[0] for i, a in enumerate(args) if i < 2 or str(a).startswith("--")))
+    if QUICK and form in _looked_for:
+        env["ASAN_OPTIONS"] = ":".join(filter(None, (env.get("ASAN_OPTIONS"), "detect_leaks=0")))
+    _looked_for.add(form)
+    return env
+
+
 # --- Processes.
 
 _live = []
