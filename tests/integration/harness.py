@@ -174,7 +174,7 @@ class Node:
                     "SSL_CERT_FILE": "/dev/null",  # to read the system's authorities takes a second with sanitizers
                     "ASAN_OPTIONS": f"log_path={self.reports}/asan:detect_leaks=1",
                     "UBSAN_OPTIONS": f"log_path={self.reports}/ubsan:print_stacktrace=1"}
-        self.postgres = postgres or (Database() if Node.shares_postgres else Postgres(self.folder / "pg"))
+        self.postgres = postgres or (Database() if Node.shares_postgres else Postgres())
         self.owns_postgres = postgres is None
         self.config_file = self.folder / "postern.conf"
         self.settings = dict(TEST_SETTINGS, hostname="relay.example", listen=[f"{ADDRESS}:{self.port}"],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg2
 
-from world import IS_ROOT, Process, make_folder, own, remove_folder, unprivileged_user, wait_until
+from world import IS_ROOT, Process, make_folder, memory_folder, own, remove_folder, unprivileged_user, wait_until
 
 
 def _bindir():
@@ -26,10 +26,8 @@ def _bindir():
 class Postgres:
     template = None  # a cluster fresh from initdb, made once a run: a copy costs a tenth of another initdb
 
-    def __init__(self, folder=None):
-        self.folder = Path(folder) if folder else make_folder("postern-pg-")
-        self.own_folder = folder is None
-        self.folder.mkdir(exist_ok=True)
+    def __init__(self):
+        self.folder = make_folder("postern-pg-", memory_folder())
         self.user = unprivileged_user("postgres", "nobody") if IS_ROOT else None
         own(self.folder, self.user)
         self.data, self.socket, self.log = self.folder / "data", self.folder / "socket", self.folder / "postgres.log"
@@ -49,7 +47,7 @@ class Postgres:
         own(self.socket, self.user)
         self.socket.chmod(0o755)
         if not Postgres.template:
-            Postgres.template = make_folder("postern-pg-template-")
+            Postgres.template = make_folder("postern-pg-template-", memory_folder())
             own(Postgres.template, self.user)
             self._run(self.bin / "initdb", "-D", Postgres.template / "data", "-U", "postern", "-A", "trust", "-N", "-E", "UTF8",
                       "--locale=C", "--wal-segsize=1")
@@ -57,7 +55,9 @@ class Postgres:
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.socket}'\n"
                        "unix_socket_permissions = 0777\nmax_connections = 200\nshared_buffers = 32MB\n"
-                       "fsync = off\n"  # SIGKILL loses nothing that was written; only a crash of the machine would
+                       "autovacuum = off\njit = off\nwal_level = minimal\nmax_wal_senders = 0\nmax_wal_size = 64MB\n"
+                       # SIGKILL loses nothing that was written; only a crash of the machine would
+                       "fsync = off\nfull_page_writes = off\n"
                        "log_line_prefix = '%m [%p] %q%a '\n")
         return self
 
@@ -95,8 +95,7 @@ class Postgres:
 
     def close(self):
         self.stop()
-        if self.own_folder:
-            remove_folder(self.folder)
+        remove_folder(self.folder)
 
     def conninfo(self, database="postern"):
         return f"host={self.socket} dbname={database} user=postern"
@@ -145,7 +144,7 @@ class Database:
             init(self.conninfo(self.TEMPLATE))
         if self.cluster.sql("SELECT 1 FROM pg_database WHERE datname = %s", self.name, database="postgres"):
             return  # the node is started anew
-        self.cluster.sql(f'CREATE DATABASE "{self.name}" TEMPLATE "{self.TEMPLATE}"', database="postgres")
+        self.cluster.sql(f'CREATE DATABASE "{self.name}" TEMPLATE "{self.TEMPLATE}" STRATEGY FILE_COPY', database="postgres")
         self.sql("UPDATE postern.registry_state SET database_id = DEFAULT")
 
     def stop(self):

@@ -71,10 +71,8 @@ class Relayctl:
 
 @pytest.fixture(scope="module")
 def postgres():
-    server = Postgres().create()
-    with open(server.data / "postgresql.conf", "a") as conf:
-        conf.write("fsync = off\n")
-    yield server.start()
+    server = Postgres().start()
+    yield server
     server.close()
 
 
@@ -83,7 +81,7 @@ names = iter(f"t{i}" for i in range(1000))
 
 def fresh(postgres, template="template1"):
     name = next(names)
-    postgres.sql(f"CREATE DATABASE {name} TEMPLATE {template}", database="postgres")
+    postgres.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY", database="postgres")
     ctl = Relayctl(postgres, name)
     yield ctl
     postgres.drop_database(name)
