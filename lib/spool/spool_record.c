@@ -69,11 +69,13 @@ spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out)
         put_recipient(out, &envelope->recipients[i]);
 }
 
-/* --- Decoding.  `full`: the arena's cap was reached, which is no fault of the bytes. */
+/* --- Decoding.  Without an arena nothing is copied: the facts alone are wanted.  `full`: the
+ * arena's cap was reached, which is no fault of the bytes. */
 
 struct reading {
     struct decoder d;
-    struct arena *arena;
+    struct arena *arena;       /* or */
+    struct spool_facts *facts; /* is NULL */
     uint16_t version;
     bool full;
 };
@@ -91,21 +93,27 @@ get_ref(struct decoder *d)
 static char *
 keep(struct reading *r, struct slice s)
 {
-    char *copy = r->d.failed || r->full ? NULL : arena_copy(r->arena, s);
+    char *copy = r->arena == NULL || r->d.failed || r->full ? NULL : arena_copy(r->arena, s);
 
-    if (copy == NULL && !r->d.failed)
+    if (copy == NULL && r->arena != NULL && !r->d.failed)
         r->full = true;
     return copy;
 }
 
-static const char *
-read_text(struct reading *r)
+static struct slice
+take_text(struct reading *r)
 {
     struct slice s = get_bytes(&r->d);
 
     if (s.n && memchr(s.p, 0, s.n) != NULL)
         r->d.failed = true;
-    return keep(r, s);
+    return s;
+}
+
+static const char *
+read_text(struct reading *r)
+{
+    return keep(r, take_text(r));
 }
 
 static void
@@ -135,14 +143,51 @@ has_dsn(const struct reading *r)
     return r->version >= ENVELOPE_VERSION_DSN;
 }
 
-static void
+/* Its domain, borrowed, whatever is kept. */
+static struct slice
 read_recipient(struct reading *r, struct spool_recipient *recipient)
 {
+    struct slice domain;
+
     recipient->address = read_text(r);
-    recipient->domain = read_text(r);
+    domain = take_text(r);
+    recipient->domain = keep(r, domain);
     recipient->side = read_bounded(r, SPOOL_LIVE) == SPOOL_LIVE ? SPOOL_LIVE : SPOOL_OURS;
     recipient->dsn_notify = has_dsn(r) ? read_bounded(r, SPOOL_DSN_NOTIFY_MAX) : 0;
     recipient->dsn_orcpt = has_dsn(r) ? read_text(r) : "";
+    return domain;
+}
+
+static void
+note_recipients(struct reading *r, uint32_t count)
+{
+    struct spool_facts *f = r->facts;
+
+    f->recipient_count = count;
+    f->recipients = (struct slice){r->d.p, (size_t)(r->d.end - r->d.p)};
+    f->has_one_domain = true;
+    for (uint32_t i = 0; i < count && !r->d.failed; i++) {
+        struct spool_recipient recipient;
+        struct slice domain = read_recipient(r, &recipient);
+
+        if (i == 0)
+            f->domain = domain;
+        f->has_one_domain = f->has_one_domain && slice_equal(domain, f->domain);
+        f->has_live = f->has_live || recipient.side == SPOOL_LIVE;
+    }
+}
+
+static void
+keep_recipients(struct reading *r, struct spool_envelope *envelope, uint32_t count)
+{
+    envelope->recipients = arena_alloc(r->arena, count * sizeof *envelope->recipients);
+    if (envelope->recipients == NULL) {
+        r->full = true;
+        return;
+    }
+    envelope->recipient_count = count;
+    for (uint32_t i = 0; i < count && !r->d.failed && !r->full; i++)
+        (void)read_recipient(r, &envelope->recipients[i]);
 }
 
 static void
@@ -154,27 +199,26 @@ read_recipients(struct reading *r, struct spool_envelope *envelope)
         r->d.failed = true;
     if (r->d.failed || r->full)
         return;
-    envelope->recipients = arena_alloc(r->arena, count * sizeof *envelope->recipients);
-    if (envelope->recipients == NULL) {
-        r->full = true;
-        return;
-    }
-    envelope->recipient_count = count;
-    for (uint32_t i = 0; i < count && !r->d.failed && !r->full; i++)
-        read_recipient(r, &envelope->recipients[i]);
+    if (r->facts != NULL)
+        note_recipients(r, count);
+    else
+        keep_recipients(r, envelope, count);
 }
 
 static void
 read_fields(struct reading *r, struct spool_envelope *envelope)
 {
-    struct slice prepend;
+    struct slice prepend, customer;
 
     envelope->received_at_ms = (int64_t)get_u64(&r->d);
     envelope->expires_at_ms = (int64_t)get_u64(&r->d);
     envelope->committed_at_ms = r->version >= ENVELOPE_VERSION_COMMITTED ? (int64_t)get_u64(&r->d)
                                                                          : envelope->received_at_ms;
     envelope->customer_id = get_u32(&r->d);
-    envelope->customer = read_text(r);
+    customer = take_text(r);
+    envelope->customer = keep(r, customer);
+    if (r->facts != NULL)
+        r->facts->customer = customer;
     read_endpoint(r, &envelope->client);
     envelope->client_name = read_text(r);
     envelope->helo = read_text(r);
@@ -222,4 +266,45 @@ spool_envelope_decode(struct slice encoded, struct arena *arena, struct spool_en
     if (r.full)
         return ERR_LIMIT;
     return decoder_done(&r.d) ? ERR_OK : ERR_CORRUPT;
+}
+
+/* --- The facts alone. */
+
+int
+spool_envelope_facts(struct slice encoded, struct spool_facts *facts)
+{
+    struct reading r = {.d = decoder_of(encoded), .facts = facts};
+    struct spool_envelope envelope = {.body = 0};
+    int rc;
+
+    *facts = (struct spool_facts){.version = 0};
+    rc = read_start(&r.d, &facts->ref, &r.version);
+    if (rc < 0)
+        return rc;
+    read_fields(&r, &envelope);
+    facts->version = r.version;
+    facts->received_at_ms = envelope.received_at_ms;
+    facts->expires_at_ms = envelope.expires_at_ms;
+    facts->committed_at_ms = envelope.committed_at_ms;
+    facts->customer_id = envelope.customer_id;
+    facts->flags = envelope.flags;
+    return decoder_done(&r.d) ? ERR_OK : ERR_CORRUPT;
+}
+
+void
+spool_facts_each_recipient(const struct spool_facts *facts,
+                           void (*each)(void *ctx, unsigned i, struct slice domain,
+                                        enum spool_side side),
+                           void *ctx)
+{
+    struct spool_facts scratch;
+    struct reading r = {
+        .d = decoder_of(facts->recipients), .facts = &scratch, .version = facts->version};
+
+    for (unsigned i = 0; i < facts->recipient_count; i++) {
+        struct spool_recipient recipient;
+        struct slice domain = read_recipient(&r, &recipient);
+
+        each(ctx, i, domain, recipient.side);
+    }
 }

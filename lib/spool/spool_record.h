@@ -87,6 +87,26 @@ void spool_envelope_encode(const struct spool_envelope *envelope, struct buf *ou
  * given. ERR_CORRUPT, ERR_VERSION, ERR_LIMIT. */
 MUST_USE int spool_envelope_decode(struct slice encoded, struct arena *arena,
                                    struct spool_envelope *envelope);
+
+/* What decides where a message goes and when, without its texts: nothing is copied. */
+struct spool_facts {
+    struct ref ref;
+    int64_t received_at_ms, expires_at_ms, committed_at_ms;
+    uint32_t customer_id, flags;
+    struct slice customer;
+    unsigned recipient_count;
+    struct slice domain;           /* of the first recipient */
+    bool has_one_domain, has_live; /* each is of it; one is SPOOL_LIVE */
+    struct slice recipients;       /* for spool_facts_each_recipient */
+    uint16_t version;
+};
+/* Slices are borrowed from `encoded`.  Takes and refuses what spool_envelope_decode does, but for
+ * ERR_LIMIT. */
+MUST_USE int spool_envelope_facts(struct slice encoded, struct spool_facts *facts);
+void spool_facts_each_recipient(const struct spool_facts *facts,
+                                void (*each)(void *ctx, unsigned i, struct slice domain,
+                                             enum spool_side side),
+                                void *ctx);
 /* The reference alone, without decoding the rest. ERR_CORRUPT, ERR_VERSION. */
 MUST_USE int spool_envelope_peek_ref(struct slice encoded, struct ref *ref);
 

@@ -22,13 +22,17 @@ static void
 decode_envelope(struct slice bytes)
 {
     struct spool_envelope e;
+    struct spool_facts facts;
     struct arena arena;
     struct ref ref;
     struct buf again;
+    int rc;
 
     arena_init(&arena, 64 * 1024);
     (void)!spool_envelope_peek_ref(bytes, &ref);
-    if (spool_envelope_decode(bytes, &arena, &e) == ERR_OK) {
+    rc = spool_envelope_decode(bytes, &arena, &e);
+    CHECK(rc == ERR_LIMIT || spool_envelope_facts(bytes, &facts) == rc);
+    if (rc == ERR_OK) {
         buf_init(&again, 0);
         spool_envelope_encode(&e, &again);
         CHECK(bytes.p[0] < 3 || slice_equal(buf_slice(&again), bytes)); /* below: older versions */

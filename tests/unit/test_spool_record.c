@@ -78,6 +78,47 @@ expect_same(const struct spool_envelope *a, const struct spool_envelope *b, cons
 }
 
 static void
+see_recipient(void *ctx, unsigned i, struct slice domain, enum spool_side side)
+{
+    const struct spool_envelope *e = ctx;
+
+    cr_expect(slice_equal(domain, slice_of(e->recipients[i].domain)), "recipient %u", i);
+    cr_expect_eq(side, e->recipients[i].side, "recipient %u", i);
+}
+
+static void
+expect_facts(const struct spool_facts *f, struct spool_envelope *e)
+{
+    bool has_live = false;
+
+    for (unsigned i = 0; i < e->recipient_count; i++)
+        has_live = has_live || e->recipients[i].side == SPOOL_LIVE;
+    cr_expect(ref_equal(f->ref, e->ref));
+    cr_expect_eq(f->received_at_ms, e->received_at_ms);
+    cr_expect_eq(f->expires_at_ms, e->expires_at_ms);
+    cr_expect_eq(f->committed_at_ms, e->committed_at_ms);
+    cr_expect_eq(f->customer_id, e->customer_id);
+    cr_expect_eq(f->flags, e->flags);
+    cr_expect(slice_equal(f->customer, slice_of(e->customer)));
+    cr_expect_eq(f->recipient_count, e->recipient_count);
+    cr_expect_eq(f->has_live, has_live);
+    spool_facts_each_recipient(f, see_recipient, e);
+}
+
+/* The facts say the same, and refuse the same. */
+static int
+decode(struct slice encoded, struct arena *arena, struct spool_envelope *e)
+{
+    struct spool_facts facts;
+    int rc = spool_envelope_decode(encoded, arena, e);
+
+    cr_expect_eq(spool_envelope_facts(encoded, &facts), rc);
+    if (rc == ERR_OK)
+        expect_facts(&facts, e);
+    return rc;
+}
+
+static void
 there_and_back(const struct spool_envelope *envelope, const char *name)
 {
     struct spool_envelope back;
@@ -90,7 +131,7 @@ there_and_back(const struct spool_envelope *envelope, const char *name)
     spool_envelope_encode(envelope, &out);
     cr_expect_eq(spool_envelope_peek_ref(buf_slice(&out), &ref), ERR_OK, "%s", name);
     cr_expect(ref_equal(ref, envelope->ref), "%s", name);
-    cr_assert_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_OK, "%s", name);
+    cr_assert_eq(decode(buf_slice(&out), &arena, &back), ERR_OK, "%s", name);
     expect_same(envelope, &back, name);
     buf_fini(&out);
     arena_clear(&arena);
@@ -114,6 +155,27 @@ Test(spool_record, an_envelope_comes_back_as_it_was)
     e.recipients = many;
     e.recipient_count = SPOOL_RECIPIENTS_MAX;
     there_and_back(&e, "most recipients");
+}
+
+Test(spool_record, the_facts_know_whether_there_is_one_domain)
+{
+    struct spool_recipient mixed[] = {two[0], two[1]};
+    struct spool_envelope e = sample();
+    struct spool_facts facts;
+    struct buf out;
+
+    buf_init(&out, 0);
+    spool_envelope_encode(&e, &out);
+    cr_assert_eq(spool_envelope_facts(buf_slice(&out), &facts), ERR_OK);
+    cr_expect(facts.has_one_domain);
+    cr_expect(slice_equal(facts.domain, SLICE("acme.example")));
+    mixed[1].domain = "acme.example.org";
+    e.recipients = mixed;
+    buf_clear(&out);
+    spool_envelope_encode(&e, &out);
+    cr_assert_eq(spool_envelope_facts(buf_slice(&out), &facts), ERR_OK);
+    cr_expect_not(facts.has_one_domain);
+    buf_fini(&out);
 }
 
 /* What version 1 wrote for `sample`, which had no parameters of RFC 3461 then. */
@@ -153,10 +215,10 @@ Test(spool_record, P2_a_record_of_the_version_before_is_read)
     arena_init(&arena, 1024 * 1024);
     cr_expect_eq(spool_envelope_peek_ref(old, &ref), ERR_OK);
     cr_expect(ref_equal(ref, e.ref));
-    cr_assert_eq(spool_envelope_decode(old, &arena, &back), ERR_OK);
+    cr_assert_eq(decode(old, &arena, &back), ERR_OK);
     expect_same(&e, &back, "version 1");
     for (size_t n = 0; n < sizeof version_1; n++)
-        cr_expect_eq(spool_envelope_decode((struct slice){old.p, n}, &arena, &back), ERR_CORRUPT,
+        cr_expect_eq(decode((struct slice){old.p, n}, &arena, &back), ERR_CORRUPT,
                      "cut at %zu", n);
     arena_clear(&arena);
 }
@@ -171,7 +233,7 @@ Test(spool_record, what_was_not_given_may_be_left_out)
     buf_init(&out, 0);
     arena_init(&arena, 1024 * 1024);
     spool_envelope_encode(&e, &out);
-    cr_assert_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_OK);
+    cr_assert_eq(decode(buf_slice(&out), &arena, &back), ERR_OK);
     cr_expect_str_eq(back.dsn_envid, "");
     cr_expect_str_eq(back.recipients[0].dsn_orcpt, "");
     cr_expect_eq(back.recipients[0].dsn_notify, 0);
@@ -191,11 +253,11 @@ Test(spool_record, a_cut_envelope_is_damaged_wherever_it_is_cut)
     for (size_t n = 0; n < buf_size(&out); n++) {
         struct slice cut = {buf_slice(&out).p, n};
 
-        cr_expect_eq(spool_envelope_decode(cut, &arena, &back), ERR_CORRUPT, "cut at %zu", n);
+        cr_expect_eq(decode(cut, &arena, &back), ERR_CORRUPT, "cut at %zu", n);
         arena_clear(&arena);
     }
     buf_add(&out, "", 1);
-    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "one more");
+    cr_expect_eq(decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "one more");
     arena_clear(&arena);
     buf_fini(&out);
 }
@@ -213,12 +275,12 @@ Test(spool_record, what_cannot_be_taken_is_named)
     arena_clear(&arena);
     arena_init(&arena, 1024 * 1024);
     out.mem[out.start] = 99;
-    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version");
+    cr_expect_eq(decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version");
     out.mem[out.start] = 0;
-    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version 0");
+    cr_expect_eq(decode(buf_slice(&out), &arena, &back), ERR_VERSION, "version 0");
     out.mem[out.start] = 3;
     out.mem[out.start + 2 + 14 + 8 + 8 + 8 + 4 + 4] = '\0'; /* inside the customer's name */
-    cr_expect_eq(spool_envelope_decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "NUL");
+    cr_expect_eq(decode(buf_slice(&out), &arena, &back), ERR_CORRUPT, "NUL");
     arena_clear(&arena);
     buf_fini(&out);
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Items of one size, as many as there may come, without an allocation each: they lie in chunks, are
+ * never moved, and are known by a number of 32 bits, half of a pointer.  A chunk in which none is
+ * left is given back.
+ */
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define POOL_CHUNK_ITEMS 1024
+
+struct pool_chunk;
+
+struct pool {
+    size_t item_bytes;
+    struct pool_chunk **chunks; /* NULL: given back */
+    size_t chunk_count;
+    size_t with_room; /* no chunk before it has any */
+};
+
+/* item_bytes: at least 4, a multiple of 8. */
+void pool_init(struct pool *pool, size_t item_bytes);
+void pool_fini(struct pool *pool); /* and all items */
+
+/* A zeroed item; its number, which is not 0. */
+void *pool_take(struct pool *pool, uint32_t *number);
+void pool_give(struct pool *pool, uint32_t number);
+
+/* NULL for 0. Any other number must have been taken. */
+void *pool_at(const struct pool *pool, uint32_t number);
+
+#endif
