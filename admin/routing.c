@@ -58,9 +58,9 @@ find_backends(const struct registry *registry, const struct spool_message *m,
     int rc;
 
     *count = 0;
-    if (m->redirect == 0)
+    if (spool_message_redirect(m) == 0)
         return registry_find_backends(registry, domain, backends, count);
-    rc = find_redirect(registry, m->envelope.customer_id, m->redirect, backends);
+    rc = find_redirect(registry, m->customer_id, spool_message_redirect(m), backends);
     *count = rc == ERR_OK;
     return rc;
 }
@@ -88,8 +88,8 @@ static struct routing_found
 look_up(const struct registry *registry, const struct spool_message *m, const char *domain)
 {
     struct routing_found found = {.state = ROUTING_KNOWN, .domain = domain};
-    struct registry_domain row = {.customer_id = m->envelope.customer_id};
-    int rc = m->redirect ? ERR_OK : registry_find_domain(registry, domain, &row);
+    struct registry_domain row = {.customer_id = m->customer_id};
+    int rc = spool_message_redirect(m) ? ERR_OK : registry_find_domain(registry, domain, &row);
 
     if (rc == ERR_NOT_FOUND || (rc == ERR_OK && row.removed)) {
         found.state = ROUTING_NO_DOMAIN;
@@ -105,12 +105,12 @@ find_worst(const struct registry *registry, const struct spool_message *m)
 {
     struct routing_found worst = {.state = ROUTING_KNOWN};
 
-    for (unsigned i = 0; registry && i < m->envelope.recipient_count; i++) {
+    for (unsigned i = 0; registry && i < m->recipient_count; i++) {
         struct routing_found found;
 
-        if (m->states[i].end != SPOOL_END_NONE)
+        if (!spool_message_is_open(m, i))
             continue;
-        found = look_up(registry, m, m->envelope.recipients[i].domain);
+        found = look_up(registry, m, spool_message_domain(m, i));
         if (found.state > worst.state)
             worst = found;
     }
@@ -129,7 +129,7 @@ routing_remedy(const struct registry *registry, const struct spool_message *mess
 {
     struct routing_found worst = find_worst(registry, message);
     struct registry_customer customer;
-    const char *name = message->envelope.customer;
+    const char *name = message->customer;
 
     if (worst.customer_id &&
         registry_find_customer(registry, worst.customer_id, REGISTRY_LASTING, &customer) == 0)
@@ -138,11 +138,11 @@ routing_remedy(const struct registry *registry, const struct spool_message *mess
         buf_printf(remedy,
                    "%s is not registered; if it should be: relayctl domain add %s --customer %s",
                    worst.domain, worst.domain, name);
-    if (worst.state == ROUTING_NO_BACKEND && message->redirect)
+    if (worst.state == ROUTING_NO_BACKEND && spool_message_redirect(message))
         buf_printf(remedy,
                    "it was redirected to %s/%u, which is gone: relayctl spool redirect --to "
                    "none, or to another backend",
-                   name, message->redirect);
+                   name, spool_message_redirect(message));
     else if (worst.state == ROUTING_NO_BACKEND)
         buf_printf(remedy,
                    "customer %s has no mail server: relayctl backend add ADDRESS:PORT --customer "
@@ -162,15 +162,15 @@ routing_each_backend(const struct registry *registry, const struct spool_message
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     const char *last = NULL;
 
-    for (unsigned i = 0; registry && i < m->envelope.recipient_count; i++) {
-        struct registry_domain row = {.customer_id = m->envelope.customer_id};
-        const char *domain = m->envelope.recipients[i].domain;
+    for (unsigned i = 0; registry && i < m->recipient_count; i++) {
+        struct registry_domain row = {.customer_id = m->customer_id};
+        const char *domain = spool_message_domain(m, i);
         unsigned count;
 
-        if (m->states[i].end != SPOOL_END_NONE || (last && strcmp(last, domain) == 0))
+        if (!spool_message_is_open(m, i) || (last && strcmp(last, domain) == 0))
             continue;
         last = domain;
-        if (m->redirect == 0 &&
+        if (spool_message_redirect(m) == 0 &&
             (registry_find_domain(registry, domain, &row) != ERR_OK || row.removed))
             continue;
         if (find_backends(registry, m, &row, backends, &count) != ERR_OK)

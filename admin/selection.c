@@ -240,19 +240,36 @@ domain_matches(const char *wanted, const char *domain)
                             : same_text(domain, wanted);
 }
 
+/* `e` is NULL unless addresses are asked for. */
 static bool
-any_recipient(const struct selection *s, const struct spool_message *m)
+any_recipient(const struct selection *s, const struct spool_message *m,
+              const struct spool_envelope *e)
 {
     if (s->rcpt == NULL && s->domain[0] == '\0')
         return true;
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        const struct spool_recipient *r = &m->envelope.recipients[i];
-
-        if ((s->rcpt == NULL || same_text(s->rcpt, r->address)) &&
-            (s->domain[0] == '\0' || domain_matches(s->domain, r->domain)))
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        if ((s->rcpt == NULL || same_text(s->rcpt, e->recipients[i].address)) &&
+            (s->domain[0] == '\0' || domain_matches(s->domain, spool_message_domain(m, i))))
             return true;
     }
     return false;
+}
+
+/* What cannot be read cannot be looked for; who lists all is told of it. */
+static bool
+addresses_match(const struct selection *s, struct spool_store *store, const struct spool_message *m)
+{
+    struct spool_envelope e;
+    struct arena arena;
+    bool matches;
+
+    if (s->rcpt == NULL && s->from == NULL)
+        return any_recipient(s, m, NULL);
+    arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
+    matches = spool_store_envelope(store, m, &arena, &e) == ERR_OK &&
+              (s->from == NULL || same_text(s->from, e.reverse_path)) && any_recipient(s, m, &e);
+    arena_clear(&arena);
+    return matches;
 }
 
 static bool
@@ -263,22 +280,22 @@ any_ref(const struct selection *s, struct ref ref)
 }
 
 bool
-selection_matches(const struct selection *s, const struct spool_message *m)
+selection_matches(const struct selection *s, struct spool_store *store,
+                  const struct spool_message *m)
 {
-    const struct spool_envelope *e = &m->envelope;
-
+    if (s->customer && strcmp(s->customer, m->customer) != 0)
+        return false;
     /* What has ended is shown only to who asks for it. */
     if (s->state ? strcmp(s->state, selection_state_word(m, s->registry)) != 0
                  : m->open_count == 0 && !s->refs)
         return false;
-    if ((s->customer && strcmp(s->customer, e->customer) != 0) ||
-        (s->from && !same_text(s->from, e->reverse_path)) ||
-        (s->received_before_ms && e->received_at_ms > s->received_before_ms) ||
-        (s->received_after_ms && e->received_at_ms < s->received_after_ms))
+    if ((s->received_before_ms && m->received_at_ms > s->received_before_ms) ||
+        (s->received_after_ms && m->received_at_ms < s->received_after_ms))
         return false;
-    return any_ref(s, e->ref) && any_recipient(s, m) &&
+    return any_ref(s, m->ref) &&
            (s->backend == NULL ||
-            routing_leads_to(s->registry, m, s->backend_customer_id, s->backend_number));
+            routing_leads_to(s->registry, m, s->backend_customer_id, s->backend_number)) &&
+           addresses_match(s, store, m);
 }
 
 struct spool_message *
@@ -286,6 +303,6 @@ selection_next(const struct selection *s, struct spool_store *store, struct spoo
 {
     do
         m = spool_store_next(store, m);
-    while (m != NULL && !selection_matches(s, m));
+    while (m != NULL && !selection_matches(s, store, m));
     return m;
 }

@@ -30,7 +30,9 @@ void selection_fini(struct selection *selection);
 /* For verbs that change something: COMMAND_USAGE if nothing was selected and --all is not there, or
  * both are. */
 enum command_status selection_need(const struct call *call, const struct selection *selection);
-bool selection_matches(const struct selection *selection, const struct spool_message *message);
+/* The store is asked for an envelope only by those that look at addresses. */
+bool selection_matches(const struct selection *selection, struct spool_store *store,
+                       const struct spool_message *message);
 /* The next that matches, in order of arrival; cursor starts NULL. */
 struct spool_message *selection_next(const struct selection *selection, struct spool_store *store,
                                      struct spool_message *cursor);

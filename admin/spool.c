@@ -24,25 +24,38 @@ static const struct printer_column list_columns[] = {
 };
 
 static void
-print_row(struct printer *p, const struct spool_message *m, const struct registry *registry,
-          int64_t now_ms)
+print_row(struct printer *p, const struct spool_message *m, const struct spool_envelope *e,
+          const struct registry *registry, int64_t now_ms)
 {
     char id[REF_SIZE];
-    const char **recipients = spool_reader_recipients(m);
+    const char **recipients = spool_reader_recipients(e);
 
-    printer_text(p, ref_text(m->envelope.ref, id));
+    printer_text(p, ref_text(m->ref, id));
     printer_word(p, selection_state_word(m, registry));
-    printer_text(p, m->envelope.customer);
-    printer_text(p, spool_reader_sender(m));
-    printer_words(p, recipients, m->envelope.recipient_count);
+    printer_text(p, m->customer);
+    printer_text(p, spool_reader_sender(e));
+    printer_words(p, recipients, e->recipient_count);
     printer_number(p, m->open_count);
     printer_size(p, m->body_bytes);
-    printer_since(p, m->envelope.received_at_ms);
+    printer_since(p, m->received_at_ms);
     printer_number(p, spool_reader_tries(m));
     spool_reader_print_next(p, m, registry, now_ms);
     printer_date(p, m->expires_at_ms);
-    printer_text(p, spool_reader_last_reply(m) ? spool_reader_last_reply(m) : m->envelope.reason);
+    printer_text(p, spool_reader_last_reply(m) ? spool_reader_last_reply(m) : e->reason);
     free(recipients);
+}
+
+static void
+print_all(struct printer *p, const struct selection *selection, struct spool_store *store,
+          int64_t now_ms)
+{
+    for (struct spool_message *m = NULL; (m = selection_next(selection, store, m)) != NULL;) {
+        struct spool_reader_envelope opened;
+
+        if (spool_reader_open_envelope(store, m, &opened))
+            print_row(p, m, &opened.envelope, selection->registry, now_ms);
+        spool_reader_close_envelope(&opened);
+    }
 }
 
 enum command_status
@@ -58,8 +71,7 @@ spool_list(struct call *call)
         status = spool_reader_open(call, &store);
     if (status == COMMAND_DONE) {
         p = printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
-        for (struct spool_message *m = NULL; (m = selection_next(&selection, store, m)) != NULL;)
-            print_row(p, m, selection.registry, call->printing.now_ms);
+        print_all(p, &selection, store, call->printing.now_ms);
         count = printer_row_count(p);
         printer_finish(&p);
         if (count == 0)

@@ -10,6 +10,21 @@
 
 #define PIECE_BYTES 65536
 
+static int
+take_prepend(struct spool_store *store, const struct spool_message *m,
+             bool (*take)(void *ctx, struct slice piece), void *ctx, bool *goes_on)
+{
+    struct spool_envelope e;
+    struct arena arena;
+    int rc;
+
+    arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
+    rc = spool_store_envelope(store, m, &arena, &e);
+    *goes_on = rc == ERR_OK && take(ctx, e.prepend);
+    arena_clear(&arena);
+    return rc;
+}
+
 /* Calls take(ctx, piece) for the lines on top and the body, until it returns false or `most` octets
  * of body are through. */
 static int
@@ -18,10 +33,11 @@ each_piece(struct spool_store *store, const struct spool_message *m, uint64_t mo
 {
     char *piece = mem_alloc(PIECE_BYTES);
     uint64_t at = 0;
-    int64_t n = 1;
-    bool goes_on = take(ctx, m->envelope.prepend);
+    int64_t n;
+    bool goes_on;
 
-    while (goes_on && at < most &&
+    n = take_prepend(store, m, take, ctx, &goes_on);
+    while (n >= 0 && goes_on && at < most &&
            (n = spool_store_read_body(store, m, at, piece, PIECE_BYTES)) > 0) {
         goes_on = take(ctx, (struct slice){piece, (size_t)n});
         at += (uint64_t)n;

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "admin/commands.h"
@@ -76,9 +77,10 @@ static void
 export_to_folder(struct export *e, struct spool_message *m)
 {
     char id[REF_SIZE], name[REF_SIZE + 8], path[CALL_PATH_SIZE];
+    struct stat st;
     int rc;
 
-    snprintf(name, sizeof name, "%s.eml", ref_text(m->envelope.ref, id));
+    snprintf(name, sizeof name, "%s.eml", ref_text(m->ref, id));
     call_path(path, e->folder, name);
     rc = write_file(e, m, name);
     if (rc != ERR_OK) {
@@ -88,7 +90,8 @@ export_to_folder(struct export *e, struct spool_message *m)
     }
     printer_text(e->printer, id);
     printer_text(e->printer, path);
-    printer_size(e->printer, m->envelope.prepend.n + m->body_bytes);
+    printer_size(e->printer,
+                 fstatat(e->folder_fd, name, &st, 0) == 0 ? (uint64_t)st.st_size : m->body_bytes);
 }
 
 static void
@@ -99,7 +102,7 @@ export_to_output(struct export *e, struct spool_message *m)
 
     if (rc == ERR_OK)
         return;
-    call_complain("%s: %s", ref_text(m->envelope.ref, id), why_not(rc));
+    call_complain("%s: %s", ref_text(m->ref, id), why_not(rc));
     e->failed++;
 }
 

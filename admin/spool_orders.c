@@ -239,7 +239,7 @@ pick(struct spool_orders *o, const struct spool_message *m)
     if ((o->picked_count & (o->picked_count - 1)) == 0)
         o->picked =
             mem_realloc(o->picked, (o->picked_count ? o->picked_count * 2 : 1) * sizeof *o->picked);
-    o->picked[o->picked_count++] = m->envelope.ref;
+    o->picked[o->picked_count++] = m->ref;
 }
 
 static void

@@ -33,13 +33,64 @@ spool_reader_open(const struct call *call, struct spool_store **store)
     return COMMAND_FAILED;
 }
 
-const char **
-spool_reader_recipients(const struct spool_message *m)
+/* As many recipients as are known of, so that lists keep their shape. */
+static void
+set_unreadable(struct spool_reader_envelope *o, const struct spool_message *m)
 {
-    const char **words = mem_alloc((m->envelope.recipient_count + 1) * sizeof *words);
+    struct spool_recipient *recipients =
+        arena_alloc(&o->arena, m->recipient_count * sizeof *recipients);
 
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
-        words[i] = m->envelope.recipients[i].address;
+    CHECK(recipients != NULL);
+    for (unsigned i = 0; i < m->recipient_count; i++)
+        recipients[i] = (struct spool_recipient){.address = "?", .domain = "", .dsn_orcpt = ""};
+    o->envelope = (struct spool_envelope){
+        .ref = m->ref,
+        .received_at_ms = m->received_at_ms,
+        .customer = m->customer,
+        .client_name = "",
+        .helo = "?",
+        .reverse_path = "?",
+        .reason = "?",
+        .flags = m->flags,
+        .prepend = SLICE(""),
+        .dsn_envid = "",
+        .recipients = recipients,
+        .recipient_count = m->recipient_count,
+    };
+}
+
+bool
+spool_reader_open_envelope(struct spool_store *store, const struct spool_message *m,
+                           struct spool_reader_envelope *o)
+{
+    char id[REF_SIZE];
+    int rc;
+
+    arena_init(&o->arena, SPOOL_ENVELOPE_ARENA_BYTES);
+    rc = spool_store_envelope(store, m, &o->arena, &o->envelope);
+    if (rc == ERR_OK)
+        return true;
+    arena_clear(&o->arena);
+    set_unreadable(o, m);
+    if (rc != ERR_NOT_FOUND)
+        call_complain("%s: its envelope can not be read: %s", ref_text(m->ref, id),
+                      rc == ERR_IO ? strerror(errno) : err_text(rc));
+    return rc != ERR_NOT_FOUND;
+}
+
+void
+spool_reader_close_envelope(struct spool_reader_envelope *o)
+{
+    arena_clear(&o->arena);
+}
+
+const char **
+spool_reader_recipients(const struct spool_envelope *e)
+{
+    const char **words = mem_alloc((e->recipient_count + 1) * sizeof *words);
+
+    for (unsigned i = 0; i < e->recipient_count; i++)
+        words[i] = e->recipients[i].address;
     return words;
 }
 
@@ -57,35 +108,35 @@ spool_reader_print_next(struct printer *p, const struct spool_message *m,
         printer_none(p, "when it has a route");
     else if (routing == ROUTING_HELD)
         printer_none(p, "when its server is released");
-    else if (m->next_attempt_at_ms <= now_ms)
+    else if (spool_message_next_attempt_at_ms(m) <= now_ms)
         printer_none(p, "when its server is up");
     else
-        printer_since(p, m->next_attempt_at_ms);
+        printer_since(p, spool_message_next_attempt_at_ms(m));
 }
 
 const char *
-spool_reader_sender(const struct spool_message *m)
+spool_reader_sender(const struct spool_envelope *e)
 {
-    return m->envelope.reverse_path[0] ? m->envelope.reverse_path : "<>";
+    return e->reverse_path[0] ? e->reverse_path : "<>";
 }
 
 /* --- Tries. The log records those that left something open; the last one is seen by the end it
  * brought. */
 
-/* The newest answer that ended a recipient, if it came behind the last try in the log. */
-static const struct spool_recipient_state *
+/* Whose answer, ending it, is the newest, if it came behind the last try in the log; else -1. */
+static int
 final_answer(const struct spool_message *m)
 {
-    const struct spool_recipient_state *newest = NULL;
-    int64_t newest_ms = m->last_attempt_at_ms;
+    int64_t newest_ms = spool_message_last_attempt_at_ms(m);
+    int newest = -1;
 
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        const struct spool_recipient_state *state = &m->states[i];
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        enum spool_end end = spool_message_end(m, i);
 
-        if ((state->end == SPOOL_END_DELIVERED || state->end == SPOOL_END_REFUSED) &&
-            state->ended_at_ms > newest_ms) {
-            newest = state;
-            newest_ms = state->ended_at_ms;
+        if ((end == SPOOL_END_DELIVERED || end == SPOOL_END_REFUSED) &&
+            spool_message_ended_at_ms(m, i) > newest_ms) {
+            newest = (int)i;
+            newest_ms = spool_message_ended_at_ms(m, i);
         }
     }
     return newest;
@@ -94,25 +145,27 @@ final_answer(const struct spool_message *m)
 unsigned
 spool_reader_tries(const struct spool_message *m)
 {
-    return m->attempts + (final_answer(m) != NULL);
+    return spool_message_attempts(m) + (final_answer(m) >= 0);
 }
 
 int64_t
 spool_reader_last_try(const struct spool_message *m)
 {
-    const struct spool_recipient_state *answer = final_answer(m);
+    int answer = final_answer(m);
 
-    return answer ? answer->ended_at_ms : m->last_attempt_at_ms;
+    return answer >= 0 ? spool_message_ended_at_ms(m, (unsigned)answer)
+                       : spool_message_last_attempt_at_ms(m);
 }
 
 /* NULL: there was none. */
 const char *
 spool_reader_last_reply(const struct spool_message *m)
 {
-    const struct spool_recipient_state *answer = final_answer(m);
-    const char *reply = answer ? answer->reply : m->last_reply;
+    int answer = final_answer(m);
+    const char *reply =
+        answer >= 0 ? spool_message_reply(m, (unsigned)answer) : spool_message_last_reply(m);
 
-    return reply && reply[0] ? reply : NULL;
+    return reply[0] ? reply : NULL;
 }
 
 /* --- Totals. */
@@ -136,7 +189,7 @@ void
 spool_reader_count(struct spool_totals *t, const struct spool_message *m, unsigned recipients,
                    const struct registry *registry, int64_t now_ms)
 {
-    bool due = m->next_attempt_at_ms <= now_ms;
+    bool due = spool_message_next_attempt_at_ms(m) <= now_ms;
 
     if (m->open_count == 0)
         return;
@@ -145,9 +198,9 @@ spool_reader_count(struct spool_totals *t, const struct spool_message *m, unsign
     t->size_bytes += m->body_bytes;
     t->held += m->held;
     t->damaged += m->damaged;
-    t->ages[age_of(now_ms - m->envelope.received_at_ms)]++;
-    if (t->oldest_at_ms == 0 || m->envelope.received_at_ms < t->oldest_at_ms)
-        t->oldest_at_ms = m->envelope.received_at_ms;
+    t->ages[age_of(now_ms - m->received_at_ms)]++;
+    if (t->oldest_at_ms == 0 || m->received_at_ms < t->oldest_at_ms)
+        t->oldest_at_ms = m->received_at_ms;
     if (t->expires_at_ms == 0 || m->expires_at_ms < t->expires_at_ms)
         t->expires_at_ms = m->expires_at_ms;
     if (m->held || spool_message_awaits_all(m))
@@ -157,6 +210,6 @@ spool_reader_count(struct spool_totals *t, const struct spool_message *m, unsign
         return;
     }
     t->due += due;
-    if (!due && (t->next_at_ms == 0 || m->next_attempt_at_ms < t->next_at_ms))
-        t->next_at_ms = m->next_attempt_at_ms;
+    if (!due && (t->next_at_ms == 0 || spool_message_next_attempt_at_ms(m) < t->next_at_ms))
+        t->next_at_ms = spool_message_next_attempt_at_ms(m);
 }

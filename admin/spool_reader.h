@@ -14,9 +14,20 @@
 enum command_status spool_reader_open(const struct call *call, struct spool_store **store);
 
 /* --- What lists and single messages have in common. */
+/* An envelope, with what it lies in. */
+struct spool_reader_envelope {
+    struct spool_envelope envelope;
+    struct arena arena;
+};
+/* Reads it.  False: its segment has gone since, so that it has ended.  What cannot be read
+ * otherwise is explained, and empty.  Either way spool_reader_close_envelope. */
+bool spool_reader_open_envelope(struct spool_store *store, const struct spool_message *message,
+                                struct spool_reader_envelope *opened);
+void spool_reader_close_envelope(struct spool_reader_envelope *opened);
 /* Each open or ended recipient's address; free() the array. */
-const char **spool_reader_recipients(const struct spool_message *message);
-const char *spool_reader_sender(const struct spool_message *message); /* "<>" is the null sender */
+const char **spool_reader_recipients(const struct spool_envelope *envelope);
+const char *
+spool_reader_sender(const struct spool_envelope *envelope); /* "<>" is the null sender */
 /* A try that ended the last recipient counts as well, though the log has no attempt of it. */
 unsigned spool_reader_tries(const struct spool_message *message);
 int64_t spool_reader_last_try(const struct spool_message *message);       /* 0: none */

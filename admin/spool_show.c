@@ -16,6 +16,7 @@
 
 struct shown {
     struct spool_message *message;
+    const struct spool_envelope *envelope;
     json_t *history;
     struct buf content; /* the header lines, or all */
     bool is_whole;
@@ -59,38 +60,38 @@ static const struct printer_column show_columns[] = {
 static const char *
 recipient_word(const struct spool_message *m, unsigned i)
 {
-    if (m->states[i].end != SPOOL_END_NONE)
-        return spool_end_word(m->states[i].end);
+    if (!spool_message_is_open(m, i))
+        return spool_end_word(spool_message_end(m, i));
     if (m->prepared)
-        return m->envelope.recipients[i].side == SPOOL_LIVE ? "live" : "open";
+        return spool_message_side(m, i) == SPOOL_LIVE ? "live" : "open";
     return spool_message_awaits(m, i) ? "listening" : "open";
 }
 
 static json_t *
-recipients_as_json(const struct spool_message *m)
+recipients_as_json(const struct shown *s)
 {
+    const struct spool_message *m = s->message;
     json_t *all = json_array();
 
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        const struct spool_recipient_state *state = &m->states[i];
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        int64_t ended_at_ms = spool_message_ended_at_ms(m, i);
+        const char *reply = spool_message_reply(m, i);
         char at[CLOCK_RFC3339_SIZE];
 
         json_array_append_new(
             all, json_pack("{s:o, s:s, s:o, s:o}", "address",
-                           printer_json_text(m->envelope.recipients[i].address), "state",
+                           printer_json_text(s->envelope->recipients[i].address), "state",
                            recipient_word(m, i), "ended_at",
-                           state->ended_at_ms ? json_string(clock_rfc3339(state->ended_at_ms, at))
-                                              : json_null(),
-                           "reply",
-                           state->reply && state->reply[0] ? printer_json_text(state->reply)
-                                                           : json_null()));
+                           ended_at_ms ? json_string(clock_rfc3339(ended_at_ms, at)) : json_null(),
+                           "reply", reply[0] ? printer_json_text(reply) : json_null()));
     }
     return all;
 }
 
 static void
-print_recipients(const struct call *call, const struct spool_message *m)
+print_recipients(const struct call *call, const struct shown *s)
 {
+    const struct spool_message *m = s->message;
     static const struct printer_column columns[] = {
         {"address", "RECIPIENT", PRINTER_LEFT},
         {"state", "STATE", PRINTER_LEFT},
@@ -100,11 +101,11 @@ print_recipients(const struct call *call, const struct spool_message *m)
     struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
 
     fputc('\n', call->printing.out);
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        printer_text(p, m->envelope.recipients[i].address);
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        printer_text(p, s->envelope->recipients[i].address);
         printer_word(p, recipient_word(m, i));
-        printer_time(p, m->states[i].ended_at_ms);
-        printer_text(p, m->states[i].reply);
+        printer_time(p, spool_message_ended_at_ms(m, i));
+        printer_text(p, spool_message_reply(m, i));
     }
     printer_finish(&p);
 }
@@ -137,19 +138,18 @@ print_remedy(struct printer *p, const struct spool_message *m, const struct regi
 }
 
 static void
-print_facts(struct printer *p, const struct spool_message *m)
+print_facts(struct printer *p, const struct spool_message *m, const struct spool_envelope *e)
 {
-    const struct spool_envelope *e = &m->envelope;
     char backend[REGISTRY_NAME_SIZE + 16];
 
-    snprintf(backend, sizeof backend, "%s/%u", e->customer, m->redirect);
-    printer_text(p, m->redirect ? backend : NULL);
+    snprintf(backend, sizeof backend, "%s/%u", e->customer, spool_message_redirect(m));
+    printer_text(p, spool_message_redirect(m) ? backend : NULL);
     printer_bool(p, e->flags & SPOOL_FLAG_VERIFIED);
     printer_bool(p, e->flags & SPOOL_FLAG_SPAM);
     printer_bool(p, e->flags & SPOOL_FLAG_KNOWN);
     printer_bool(p, e->flags & SPOOL_FLAG_SMTPUTF8);
     printer_text(p, e->dsn_envid && e->dsn_envid[0] ? e->dsn_envid : NULL);
-    printer_bool(p, m->unknown || m->offered || m->unknowns);
+    printer_bool(p, m->unknown || m->offered || spool_message_unknowns(m));
 }
 
 /* --- History. */
@@ -198,8 +198,7 @@ add_event(void *ctx, const struct spool_event *e)
     json_object_set_new(object, "attempt",
                         e->kind == SPOOL_EVENT_ATTEMPT ? json_integer(e->attempt) : json_null());
     add_text(object, "recipient",
-             e->kind == SPOOL_EVENT_END ? s->message->envelope.recipients[e->recipient].address
-                                        : NULL);
+             e->kind == SPOOL_EVENT_END ? s->envelope->recipients[e->recipient].address : NULL);
     add_text(object, "operator", is_note ? e->note.who : NULL);
     add_text(object, "text", e->text);
     add_text(object, "detail", is_note ? e->note.detail : NULL);
@@ -214,9 +213,9 @@ read_history(struct shown *s, const struct spool_store *store)
     int rc;
 
     s->history = json_array();
-    add_moment(received, s->message->envelope.received_at_ms);
+    add_moment(received, s->message->received_at_ms);
     json_object_set_new(received, "event", json_string("received"));
-    add_text(received, "text", s->message->envelope.reason);
+    add_text(received, "text", s->envelope->reason);
     json_array_append_new(s->history, received);
     rc = spool_store_history(store, s->message, add_event, s);
     if (rc != ERR_OK)
@@ -306,7 +305,7 @@ print_json_columns(struct printer *p, const struct shown *s)
 {
     json_t *content = content_as_json(buf_slice(&s->content));
 
-    printer_value(p, recipients_as_json(s->message), "");
+    printer_value(p, recipients_as_json(s), "");
     printer_value(p, json_incref(s->history), "");
     printer_value(p, s->is_whole ? json_null() : json_incref(content), "");
     printer_value(p, s->is_whole ? json_incref(content) : json_null(), "");
@@ -321,37 +320,37 @@ print_message(const struct call *call, const struct shown *s, const struct regis
     struct printer *p = printer_new(&call->printing, PRINTER_ONE, show_columns, count);
     char id[REF_SIZE], segment[SPOOL_SEGMENT_NAME_SIZE];
 
-    printer_text(p, ref_text(m->envelope.ref, id));
+    printer_text(p, ref_text(m->ref, id));
     printer_word(p, selection_state_word(m, registry));
-    printer_text(p, m->envelope.customer);
-    printer_text(p, spool_reader_sender(m));
+    printer_text(p, m->customer);
+    printer_text(p, spool_reader_sender(s->envelope));
     printer_size(p, m->body_bytes);
-    print_envelope(p, &m->envelope);
+    print_envelope(p, s->envelope);
     printer_time(p, m->expires_at_ms);
     printer_number(p, spool_reader_tries(m));
     printer_time(p, spool_reader_last_try(m));
     spool_reader_print_next(p, m, registry, call->printing.now_ms);
     printer_text(p, spool_reader_last_reply(m));
-    printer_text(p, m->held ? m->hold_reason : NULL);
+    printer_text(p, m->held ? spool_message_hold_reason(m) : NULL);
     print_remedy(p, m, registry);
-    print_facts(p, m);
-    printer_text(p, spool_segment_name(m->segment, segment));
+    print_facts(p, m, s->envelope);
+    printer_text(p, spool_segment_name(spool_message_segment(m), segment));
     printer_number(p, m->open_count);
     if (call->printing.json)
         print_json_columns(p, s);
     printer_finish(&p);
     if (call->printing.json)
         return;
-    print_recipients(call, m);
+    print_recipients(call, s);
     print_history(call, s);
     print_content(call, s);
 }
 
 static void
-show_one(const struct call *call, struct spool_store *store, struct spool_message *m,
-         const struct registry *registry)
+show_opened(const struct call *call, struct spool_store *store, struct spool_message *m,
+            const struct spool_envelope *envelope, const struct registry *registry)
 {
-    struct shown s = {.message = m};
+    struct shown s = {.message = m, .envelope = envelope};
 
     buf_init(&s.content, 0);
     read_history(&s, store);
@@ -359,6 +358,20 @@ show_one(const struct call *call, struct spool_store *store, struct spool_messag
     print_message(call, &s, registry);
     json_decref(s.history);
     buf_fini(&s.content);
+}
+
+/* False: it has ended since, and gone. */
+static bool
+show_one(const struct call *call, struct spool_store *store, struct spool_message *m,
+         const struct registry *registry)
+{
+    struct spool_reader_envelope opened;
+    bool is_there = spool_reader_open_envelope(store, m, &opened);
+
+    if (is_there)
+        show_opened(call, store, m, &opened.envelope, registry);
+    spool_reader_close_envelope(&opened);
+    return is_there;
 }
 
 /* --- The verb. */
@@ -397,10 +410,8 @@ show_all(struct call *call, const struct selection *selection, struct spool_stor
         struct spool_message *m = spool_store_find(store, selection->refs[i]);
         char id[REF_SIZE];
 
-        if (m) {
-            show_one(call, store, m, selection->registry);
+        if (m && show_one(call, store, m, selection->registry))
             continue;
-        }
         call_complain("%s is not in the spool of this node: it was never spooled, or has ended",
                       ref_text(selection->refs[i], id));
         missing++;

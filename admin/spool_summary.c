@@ -64,7 +64,7 @@ count_in(struct summary *s, const char *key, unsigned recipients)
 static void
 count_customer(struct summary *s)
 {
-    count_in(s, s->message->envelope.customer, 0);
+    count_in(s, s->message->customer, 0);
 }
 
 static bool
@@ -82,9 +82,8 @@ open_in_domain(const struct spool_message *m, const char *domain)
 {
     unsigned n = 0;
 
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
-        n += m->states[i].end == SPOOL_END_NONE &&
-             strcmp(m->envelope.recipients[i].domain, domain) == 0;
+    for (unsigned i = 0; i < m->recipient_count; i++)
+        n += spool_message_is_open(m, i) && strcmp(spool_message_domain(m, i), domain) == 0;
     return n;
 }
 
@@ -94,10 +93,10 @@ count_domains(struct summary *s)
     const struct spool_message *m = s->message;
 
     s->key_count = 0;
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        const char *domain = m->envelope.recipients[i].domain;
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        const char *domain = spool_message_domain(m, i);
 
-        if (m->states[i].end == SPOOL_END_NONE && is_new_key(s, domain))
+        if (spool_message_is_open(m, i) && is_new_key(s, domain))
             count_in(s, domain, open_in_domain(m, domain));
     }
 }

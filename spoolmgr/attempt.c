@@ -194,10 +194,10 @@ collect_recipients(struct keeper *k, struct attempt *a)
 {
     const struct spool_message *m = a->mail->message;
 
-    a->recipients = mem_alloc(m->envelope.recipient_count * sizeof(*a->recipients));
-    a->results = mem_alloc(m->envelope.recipient_count * sizeof(*a->results));
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end == SPOOL_END_NONE && !spool_message_awaits(m, i) &&
+    a->recipients = mem_alloc(m->recipient_count * sizeof(*a->recipients));
+    a->results = mem_alloc(m->recipient_count * sizeof(*a->results));
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        if (spool_message_is_open(m, i) && !spool_message_awaits(m, i) &&
             plan_route(k, m, i) == a->task->route)
             a->recipients[a->recipient_count++] = i;
     }
@@ -209,7 +209,7 @@ attempt_new(struct keeper *k, struct task *task, const struct choice *choice)
     struct attempt *a = mem_alloc(sizeof *a);
 
     a->id = ++k->next_attempt_id;
-    a->number = task->mail->message->attempts + 1;
+    a->number = spool_message_attempts(task->mail->message) + 1;
     a->task = task;
     a->mail = task->mail;
     a->endpoint = choice->endpoint;
@@ -220,7 +220,7 @@ attempt_new(struct keeper *k, struct task *task, const struct choice *choice)
     a->endpoint->window.active++;
     a->endpoint->asked_in_pass = k->schedule.pass;
     collect_recipients(k, a);
-    task->mail->attempt = a;
+    task->mail->is_running = true;
     a->next = k->attempts;
     k->attempts = a;
     return a;
@@ -241,7 +241,7 @@ attempt_free(struct keeper *k, struct attempt *a)
         shared_slot_stands(route_table(k->route), ROUTE_SLOT, &a->endpoint->address, false);
     if (a->has_slot)
         shared_slot_give(route_table(k->route), ROUTE_SLOT, &a->endpoint->address);
-    mail->attempt = NULL;
+    mail->is_running = false;
     free(a->recipients);
     free(a->results);
     free(a);
@@ -263,16 +263,43 @@ attempt_end(struct keeper *k, struct attempt *a, int64_t next_at_ms)
 }
 
 static int
-attempt_send(struct keeper *k, struct attempt *a)
+send_with(struct keeper *k, struct attempt *a, const struct spool_envelope *envelope)
 {
-    int fd;
-    int err = spool_store_dup_segment(k->store, a->mail->message, &fd);
+    struct fleet_content content = {.envelope = envelope};
+    int err = spool_store_body(k->store, a->mail->message, &content.body);
 
+    if (err == 0)
+        err = spool_store_dup_segment(k->store, a->mail->message, &content.segment_fd);
     if (err != 0)
         return err;
-    err = fleet_send(k->fleet, a, fd);
-    close(fd);
+    err = fleet_send(k->fleet, a, &content);
+    close(content.segment_fd);
     return err;
+}
+
+static int
+attempt_send(struct keeper *k, struct attempt *a)
+{
+    struct spool_envelope envelope;
+    struct arena arena;
+    int err = keeper_envelope(k, a->mail->message, &arena, &envelope);
+
+    if (err == 0)
+        err = send_with(k, a, &envelope);
+    arena_clear(&arena);
+    return err;
+}
+
+/* Holds a message that is no longer what it was. */
+static void
+hold_damaged(struct keeper *k, struct spool_message *m, const char *why)
+{
+    char ref[REF_SIZE];
+
+    spool_store_mark_damaged(k->store, m);
+    spool_store_hold(k->store, m, why);
+    log_line(LOG_LEVEL_ALARM, ref_text(m->ref, ref), "spool-damage",
+             "effect=\"the message is held; nothing of it was delivered\" why=\"%s\"", why);
 }
 
 static void
@@ -285,8 +312,10 @@ start(struct keeper *k, struct schedule_queue *queue, const struct choice *choic
 
     if (err == 0)
         return;
-    if (a->recipient_count > 0)
-        log_line(LOG_LEVEL_WARN, ref_text(task->mail->message->envelope.ref, ref), "deferred",
+    if (err == ERR_CORRUPT)
+        hold_damaged(k, task->mail->message, "its stored envelope is damaged");
+    else if (a->recipient_count > 0)
+        log_line(LOG_LEVEL_WARN, ref_text(task->mail->message->ref, ref), "deferred",
                  "why=\"cannot be handed to a deliverer: %s\"", err_text(err));
     attempt_end(k, a, clock_wall_ms() + SOON_MS);
 }
@@ -297,7 +326,7 @@ must_wait(struct keeper *k, struct schedule_queue *queue)
 {
     struct task *task = (struct task *)schedule_peek(queue);
 
-    if (task->mail->attempt == NULL)
+    if (!task->mail->is_running)
         return false;
     plan_put(k, task, clock_wall_ms() + SOON_MS);
     return true;
@@ -319,8 +348,8 @@ note_unresolved(struct keeper *k, struct schedule_queue *queue, const struct cho
     if (all_backends_are_down(k, queue->route))
         queue->unreachable_at_ms = now_ms;
     spool_store_attempt(k->store, m, now_ms, 0, false, choice->why);
-    report_add(k, m, "deferred", "customer=%s attempt=%u open=%u next=%s why=%s",
-               m->envelope.customer, m->attempts, m->open_count, "when-its-name-has-an-address",
+    report_add(k, m, "deferred", "customer=%s attempt=%u open=%u next=%s why=%s", m->customer,
+               spool_message_attempts(m), m->open_count, "when-its-name-has-an-address",
                log_quote(slice_of(choice->why), quoted, sizeof quoted));
     keeper_touch(k, task->mail);
 }
@@ -416,7 +445,7 @@ attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const char
 {
     char ref[REF_SIZE];
 
-    ref_text(m->envelope.ref, ref);
+    ref_text(m->ref, ref);
     log_line(LOG_LEVEL_WARN, ref, "possible-duplicate", "ref=%s why=\"%s\"", ref, why);
     shared_count(route_table(k->route), ROUTE_SLOT, SHARED_COUNTER_POSSIBLE_DUPLICATES);
 }
@@ -525,7 +554,7 @@ log_outcome(struct keeper *k, const struct attempt *a, const struct tally *tally
                "customer=%s backend=%s backend_tls=%s attempt=%u delivered=%u refused=%u "
                "deferred=%u expired=%u "
                "open=%u next=%s reply=%s",
-               m->envelope.customer, inet_endpoint_text(&a->endpoint->address, backend),
+               m->customer, inet_endpoint_text(&a->endpoint->address, backend),
                tally->tls[0] ? tally->tls : "-", a->number, tally->by_class[SMTP_CLASS_OK],
                tally->by_class[SMTP_CLASS_REFUSED],
                tally->by_class[SMTP_CLASS_LATER] + tally->by_class[SMTP_CLASS_AWAY] +
@@ -548,14 +577,15 @@ next_attempt(struct keeper *k, const struct attempt *a, const struct courier_don
     uint32_t random;
 
     if (tally->by_class[SMTP_CLASS_UNKNOWN] > 0) {
-        pause_ms = schedule_unknown_pause_ms(m->unknowns + 1);
+        pause_ms = schedule_unknown_pause_ms(spool_message_unknowns(m) + 1);
         return pause_ms < 0 ? -1 : now_ms + pause_ms;
     }
     if (is_unreached(a, done))
         return is_down(k, a->endpoint) ? 0 : now_ms + CROWDED_MS;
     random_bytes(&random, sizeof random);
-    pause_ms = m->next_attempt_at_ms > m->last_attempt_at_ms && m->last_attempt_at_ms > 0
-                   ? m->next_attempt_at_ms - m->last_attempt_at_ms
+    pause_ms = spool_message_next_attempt_at_ms(m) > spool_message_last_attempt_at_ms(m) &&
+                       spool_message_last_attempt_at_ms(m) > 0
+                   ? spool_message_next_attempt_at_ms(m) - spool_message_last_attempt_at_ms(m)
                    : 0;
     pause_ms = schedule_backoff_ms(pause_ms, k->config->message_retry_min_ms,
                                    k->config->message_retry_max_ms, random);
@@ -594,18 +624,6 @@ outcome_word(const struct attempt *a, const struct tally *tally, unsigned expire
     return tally->by_class[SMTP_CLASS_OK] > 0 ? "delivered" : "refused";
 }
 
-/* Holds a message whose stored body is no longer what it was. */
-static void
-hold_damaged(struct keeper *k, struct spool_message *m)
-{
-    char ref[REF_SIZE];
-
-    spool_store_mark_damaged(k->store, m);
-    spool_store_hold(k->store, m, "its stored body is damaged");
-    log_line(LOG_LEVEL_ALARM, ref_text(m->envelope.ref, ref), "spool-damage",
-             "effect=\"the message is held; nothing of it was delivered\"");
-}
-
 /* Records what is left open behind this attempt; returns when it is asked for again. */
 static int64_t
 record_open(struct keeper *k, struct attempt *a, const struct courier_done *done,
@@ -620,7 +638,7 @@ record_open(struct keeper *k, struct attempt *a, const struct courier_done *done
     if (unknown)
         attempt_possible_duplicate(k, m, "the backend did not answer the end of the message");
     if (done->damaged)
-        hold_damaged(k, m);
+        hold_damaged(k, m, "its stored body is damaged");
     else if (next_at_ms < 0)
         spool_store_hold(k->store, m, HOLD_REASON);
     return next_at_ms < 0 ? 0 : next_at_ms;
@@ -653,15 +671,15 @@ attempt_expire(struct keeper *k, struct mail *mail, uint64_t route, const char *
     int64_t now_ms = clock_wall_ms();
     unsigned expired = 0;
 
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        if (!spool_message_is_open(m, i) || spool_message_awaits(m, i) ||
             plan_route(k, m, i) != route)
             continue;
         spool_store_ended(k->store, m, i, SPOOL_END_EXPIRED, now_ms, why);
         expired++;
     }
-    report_add(k, m, "expired", "customer=%s attempt=%u expired=%u open=%u why=\"%s\"",
-               m->envelope.customer, m->attempts, expired, m->open_count, why);
+    report_add(k, m, "expired", "customer=%s attempt=%u expired=%u open=%u why=\"%s\"", m->customer,
+               spool_message_attempts(m), expired, m->open_count, why);
     plan_message(k, m);
     keeper_touch(k, mail);
 }
@@ -677,8 +695,9 @@ crashed(struct keeper *k, struct attempt *a)
 
     if (a->dot_sent)
         attempt_possible_duplicate(k, m, "its deliverer died after the end of the message");
-    if (mail->crashes++ > 0 || a->dot_sent) /* it may be the message that kills them */
+    if (mail->crashes > 0 || a->dot_sent) /* it may be the message that kills them */
         next_at_ms = now_ms + k->config->message_retry_min_ms;
+    mail->crashes += mail->crashes < UINT8_MAX;
     if (a->offered)
         spool_store_attempt(k->store, m, now_ms, next_at_ms, false, "the deliverer died");
     attempt_end(k, a, next_at_ms);

@@ -29,40 +29,46 @@
 
 /* --- The list. */
 
+struct awaited {
+    struct awaited *prev, *next;
+    struct mail *mail;
+    int64_t since_ms;   /* of the monotonic clock */
+    int64_t gone_at_ms; /* of the monotonic clock: since when its worker is known to be gone; 0 */
+};
+
 static void
 list_add(struct keeper *k, struct mail *mail)
 {
-    mail->is_awaited = true;
-    mail->awaited_at_ms = clock_monotonic_ms();
-    mail->gone_at_ms = 0;
-    mail->await_prev = NULL;
-    mail->await_next = k->awaited;
+    struct awaited *a = mem_alloc(sizeof *a);
+
+    *a = (struct awaited){.mail = mail, .since_ms = clock_monotonic_ms(), .next = k->awaited};
+    mail->awaited = a;
     if (k->awaited != NULL)
-        k->awaited->await_prev = mail;
-    k->awaited = mail;
+        k->awaited->prev = a;
+    k->awaited = a;
 }
 
 void
 await_forget(struct keeper *k, struct mail *mail)
 {
-    if (!mail->is_awaited)
+    struct awaited *a = mail->awaited;
+
+    if (a == NULL)
         return;
-    if (mail->await_prev != NULL)
-        mail->await_prev->await_next = mail->await_next;
-    else
-        k->awaited = mail->await_next;
-    if (mail->await_next != NULL)
-        mail->await_next->await_prev = mail->await_prev;
-    mail->is_awaited = false;
+    *(a->prev ? &a->prev->next : &k->awaited) = a->next;
+    if (a->next != NULL)
+        a->next->prev = a->prev;
+    mail->awaited = NULL;
+    free(a);
 }
 
 void
 await_update(struct keeper *k, struct mail *mail)
 {
     const struct spool_message *m = mail->message;
-    bool is_awaited = m->open_count > 0 && (m->prepared || m->listens_until_ms != 0);
+    bool is_awaited = m->open_count > 0 && (m->prepared || spool_message_listens_until_ms(m) != 0);
 
-    if (is_awaited && !mail->is_awaited)
+    if (is_awaited && mail->awaited == NULL)
         list_add(k, mail);
     else if (!is_awaited)
         await_forget(k, mail);
@@ -93,12 +99,12 @@ gone_for_ms(struct keeper *k, struct mail *mail, bool is_gone)
     int64_t now_ms = clock_monotonic_ms();
 
     if (!is_gone) {
-        mail->gone_at_ms = 0;
+        mail->awaited->gone_at_ms = 0;
         return -1;
     }
-    if (mail->gone_at_ms == 0)
-        mail->gone_at_ms = now_ms;
-    return k->once ? GONE_MS : now_ms - mail->gone_at_ms;
+    if (mail->awaited->gone_at_ms == 0)
+        mail->awaited->gone_at_ms = now_ms;
+    return k->once ? GONE_MS : now_ms - mail->awaited->gone_at_ms;
 }
 
 /* --- What comes of it when nothing is said. */
@@ -109,7 +115,7 @@ confirm(struct keeper *k, struct mail *mail, const char *why)
     struct spool_message *m = mail->message;
 
     spool_store_confirm(k->store, m, clock_wall_ms());
-    report_add(k, m, "prepared-confirmed", "customer=%s open=%u why=\"%s\"", m->envelope.customer,
+    report_add(k, m, "prepared-confirmed", "customer=%s open=%u why=\"%s\"", m->customer,
                m->open_count, why);
     if (m->open_count > 0)
         attempt_possible_duplicate(k, m, why);
@@ -149,7 +155,7 @@ why_confirmed(struct keeper *k, struct mail *mail)
     if (state == SPOOL_WRITER_DAMAGED && gone_ms >= PATIENCE_MS)
         return "its worker has ended, and what it said of it cannot be read";
     if (state == SPOOL_WRITER_LIVES && spool_store_writer_is_read(k->store, mail->message) &&
-        clock_monotonic_ms() - mail->awaited_at_ms >= patience_ms(k))
+        clock_monotonic_ms() - mail->awaited->since_ms >= patience_ms(k))
         return "its worker has not said for an hour what became of it";
     return NULL;
 }
@@ -159,7 +165,7 @@ static const char *
 why_silent(struct keeper *k, struct mail *mail)
 {
     enum spool_writer_state state = spool_store_writer_state(k->store, mail->message);
-    int64_t late_ms = clock_wall_ms() - mail->message->listens_until_ms;
+    int64_t late_ms = clock_wall_ms() - spool_message_listens_until_ms(mail->message);
 
     if (gone_for_ms(k, mail, state == SPOOL_WRITER_DONE) >= GONE_MS)
         return "its worker ended while it listened for the backend's answer";
@@ -186,10 +192,12 @@ look_at(struct keeper *k, struct mail *mail)
 void
 await_look(struct keeper *k)
 {
-    struct mail *next;
+    struct awaited *next;
 
-    for (struct mail *mail = k->awaited; mail != NULL; mail = next) {
-        next = mail->await_next;
+    for (struct awaited *a = k->awaited; a != NULL; a = next) {
+        struct mail *mail = a->mail;
+
+        next = a->next;
         if (!look_at(k, mail))
             continue;
         plan_message(k, mail->message);
@@ -222,13 +230,13 @@ await_resolved(void *ctx, struct spool_message *m, const struct spool_resolution
     struct keeper *k = ctx;
     char quoted[600];
 
-    report_add(k, m, event_of(r->kind), "customer=%s said=%s open=%u reply=%s",
-               m->envelope.customer, spool_resolution_word(r->kind), m->open_count,
+    report_add(k, m, event_of(r->kind), "customer=%s said=%s open=%u reply=%s", m->customer,
+               spool_resolution_word(r->kind), m->open_count,
                log_quote(slice_of(r->reply), quoted, sizeof quoted));
     committer_sync(k->committer);
     if (m->user == NULL)
         return; /* it is being read, and shown to the keeper next */
-    if (m->unknown && m->listens_until_ms == 0 && m->open_count > 0 &&
+    if (m->unknown && spool_message_listens_until_ms(m) == 0 && m->open_count > 0 &&
         (r->kind == SPOOL_RESOLUTION_CONFIRM_ALL || r->kind == SPOOL_RESOLUTION_GIVEN_UP))
         attempt_possible_duplicate(k, m, "the backend did not answer the end of the message");
     plan_message(k, m);

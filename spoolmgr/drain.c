@@ -17,7 +17,7 @@ keeps_its_pause(const struct schedule_item *item)
 {
     const struct mail *mail = ((const struct task *)item)->mail;
 
-    return mail->message->unknowns > 0 || mail->crashes > 0;
+    return spool_message_unknowns(mail->message) > 0 || mail->crashes > 0;
 }
 
 unsigned

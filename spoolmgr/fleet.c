@@ -367,35 +367,36 @@ packet(struct fleet *fleet, uint32_t id)
 }
 
 static int
-send_job(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a, int fd)
+send_job(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a,
+         const struct fleet_content *content)
 {
-    const struct spool_message *m = a->mail->message;
+    const struct spool_envelope *e = content->envelope;
     char ref[REF_SIZE];
 
     buf_clear(&fleet->packet);
     courier_put_job(&fleet->packet, &(struct courier_job){
                                         .id = a->id,
                                         .to = a->destination,
-                                        .reverse_path = slice_of(m->envelope.reverse_path),
-                                        .body_offset = m->body_offset,
-                                        .body_bytes = m->body_bytes,
-                                        .body_check = m->body_check,
-                                        .body = m->envelope.body,
-                                        .flags = m->envelope.flags,
-                                        .dsn_ret = m->envelope.dsn_ret,
-                                        .dsn_envid = slice_of(m->envelope.dsn_envid),
-                                        .client = m->envelope.client,
-                                        .client_name = slice_of(m->envelope.client_name),
-                                        .helo = slice_of(m->envelope.helo),
-                                        .ref = slice_of(ref_text(m->envelope.ref, ref)),
+                                        .reverse_path = slice_of(e->reverse_path),
+                                        .body_offset = content->body.offset,
+                                        .body_bytes = content->body.bytes,
+                                        .body_check = content->body.check,
+                                        .body = e->body,
+                                        .flags = e->flags,
+                                        .dsn_ret = e->dsn_ret,
+                                        .dsn_envid = slice_of(e->dsn_envid),
+                                        .client = e->client,
+                                        .client_name = slice_of(e->client_name),
+                                        .helo = slice_of(e->helo),
+                                        .ref = slice_of(ref_text(e->ref, ref)),
                                     });
-    return send_packet(fleet, child, COURIER_JOB, fd);
+    return send_packet(fleet, child, COURIER_JOB, content->segment_fd);
 }
 
 static int
-send_prepend(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a)
+send_prepend(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a,
+             struct slice rest)
 {
-    struct slice rest = a->mail->message->envelope.prepend;
     int err = 0;
 
     while (rest.n > 0 && err == 0) {
@@ -410,13 +411,14 @@ send_prepend(struct fleet *fleet, struct deliverer_child *child, const struct at
 }
 
 static int
-send_recipients(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a)
+send_recipients(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a,
+                const struct spool_recipient *recipients)
 {
     int err = 0;
 
     packet(fleet, a->id);
     for (unsigned i = 0; i < a->recipient_count && err == 0; i++) {
-        const struct spool_recipient *r = &a->mail->message->envelope.recipients[a->recipients[i]];
+        const struct spool_recipient *r = &recipients[a->recipients[i]];
 
         courier_put_rcpt(&fleet->packet, &(struct courier_rcpt){
                                              .index = a->recipients[i],
@@ -434,12 +436,13 @@ send_recipients(struct fleet *fleet, struct deliverer_child *child, const struct
 
 /* Behind the job's first packet: what it is about. */
 static int
-send_rest(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a)
+send_rest(struct fleet *fleet, struct deliverer_child *child, const struct attempt *a,
+          const struct spool_envelope *envelope)
 {
-    int err = send_prepend(fleet, child, a);
+    int err = send_prepend(fleet, child, a, envelope->prepend);
 
     if (err == 0)
-        err = send_recipients(fleet, child, a);
+        err = send_recipients(fleet, child, a, envelope->recipients);
     if (err != 0)
         return err;
     packet(fleet, a->id);
@@ -447,17 +450,17 @@ send_rest(struct fleet *fleet, struct deliverer_child *child, const struct attem
 }
 
 int
-fleet_send(struct fleet *fleet, struct attempt *a, int segment_fd)
+fleet_send(struct fleet *fleet, struct attempt *a, const struct fleet_content *content)
 {
     struct deliverer_child *child = choose_child(fleet, a);
     int err;
 
     if (child == NULL)
         return ERR_BUSY;
-    err = send_job(fleet, child, a, segment_fd);
+    err = send_job(fleet, child, a, content);
     if (err != 0)
         return err;
-    err = send_rest(fleet, child, a);
+    err = send_rest(fleet, child, a, content->envelope);
     if (err != 0) {
         kill(child->pid, SIGKILL); /* it would have half a job for ever; on_gone follows */
         return err;

@@ -39,8 +39,8 @@ verify_bodies(struct spool_store *store, struct report *report)
         if (err == 0 || err == ERR_NOT_FOUND)
             continue; /* not found: its segment went while we were reading */
         if (m->open_count > 0 || err != ERR_CORRUPT)
-            printf("%s in %s: %s\n", ref_text(m->envelope.ref, ref),
-                   spool_segment_name(m->segment, name),
+            printf("%s in %s: %s\n", ref_text(m->ref, ref),
+                   spool_segment_name(spool_message_segment(m), name),
                    err == ERR_CORRUPT ? "its body is damaged" : "its body cannot be read");
         report->bad_bodies += err == ERR_CORRUPT;
         report->unreadable += err != ERR_CORRUPT;

@@ -36,6 +36,14 @@ keeper_touch(struct keeper *k, struct mail *mail)
         mirror_changed(k->mirror, mail);
 }
 
+int
+keeper_envelope(struct keeper *k, const struct spool_message *m, struct arena *arena,
+                struct spool_envelope *envelope)
+{
+    arena_init(arena, SPOOL_ENVELOPE_ARENA_BYTES);
+    return spool_store_envelope(k->store, m, arena, envelope);
+}
+
 static void
 pump(void *ctx)
 {
@@ -79,9 +87,9 @@ why_duplicate(const struct keeper *k, const struct spool_message *m)
 {
     if (m->offered)
         return "the keeper ended behind the end of the message";
-    if (k->outcomes_missing != NULL && m->envelope.received_at_ms <= k->started_at_ms)
+    if (k->outcomes_missing != NULL && m->received_at_ms <= k->started_at_ms)
         return k->outcomes_missing;
-    if (m->unknown && m->listens_until_ms == 0 && m->attempts == 0)
+    if (m->unknown && spool_message_listens_until_ms(m) == 0 && spool_message_attempts(m) == 0)
         return "lost behind the end of the message when it was received";
     return NULL;
 }
@@ -96,8 +104,8 @@ take_message(struct keeper *k, struct spool_message *m)
     if (why != NULL)
         attempt_possible_duplicate(k, m, why);
     if (m->offered)
-        spool_store_attempt(k->store, m, clock_wall_ms(), m->next_attempt_at_ms, false,
-                            "the keeper ended before the backend's answer was recorded");
+        spool_store_attempt(k->store, m, clock_wall_ms(), spool_message_next_attempt_at_ms(m),
+                            false, "the keeper ended before the backend's answer was recorded");
     plan_message(k, m);
     keeper_touch(k, m->user);
 }
@@ -404,6 +412,7 @@ start(struct keeper *k)
     k->loop = loop_new();
     k->destinations = destination_finder_new(k->loop, k->config);
     schedule_init(&k->schedule);
+    pool_init(&k->mails, sizeof(struct mail));
     k->fleet = fleet_new(k, k->config->deliverers); /* before there are threads */
     k->committer = committer_new(k->loop, k->store, &committer_ops, k);
     loop_timer_init(&k->tick, k->loop, on_tick, k);
@@ -434,6 +443,7 @@ forget_all(struct keeper *k)
 
     while ((m = spool_store_next(k->store, m)) != NULL)
         plan_forget(k, m);
+    pool_fini(&k->mails);
     for (size_t i = 0; i < ENDPOINT_SLOTS; i++) {
         while (k->endpoints[i] != NULL) {
             struct endpoint *e = k->endpoints[i];

@@ -20,6 +20,7 @@
 #define SPOOLMGR_KEEPER_H
 
 #include "db/db.h"
+#include "base/pool.h"
 #include "net/control.h"
 #include "net/loop.h"
 #include "order/order.h"
@@ -43,20 +44,21 @@ struct task {                  /* the recipients of one message that have one ro
     struct task *next;
 };
 
-struct mail { /* the keeper's side of a message with an open recipient; message->user */
+/* The keeper's side of a message with an open recipient; message->user.  Of a pool, since there may
+ * be a million: what few have is a task of its own, or hangs beside it. */
+struct mail {
     struct spool_message *message;
     struct task *tasks;
-    struct attempt *attempt;              /* the one that runs; one a message */
+    struct task first;                    /* the only one of nearly all; in the list or unused */
     struct mail *dirty_prev, *dirty_next; /* the mirror's list */
-    struct mail *await_prev, *await_next; /* the list of what is awaited */
-    bool is_awaited;
-    bool is_counted;       /* in what waits for its customer */
-    int64_t awaited_at_ms; /* of the monotonic clock */
-    int64_t gone_at_ms;  /* of the monotonic clock: since when its worker is known to be gone; 0 */
-    bool shown_no_route; /* as the mirror has been told */
-    bool is_dirty, is_gone; /* is_gone: its deletion from the index is queued */
-    bool needs_plan;        /* the replica changed while its attempt ran */
-    unsigned crashes;       /* deliverers that died while they had it */
+    struct awaited *awaited;              /* NULL: its worker has nothing to say any more */
+    uint32_t number;                      /* of the pool */
+    uint8_t crashes;                      /* deliverers that died while they had it */
+    bool is_running : 1;                  /* an attempt is being made; one a message */
+    bool is_counted : 1;                  /* in what waits for its customer */
+    bool shown_no_route : 1;              /* as the mirror has been told */
+    bool is_dirty : 1, is_gone : 1;       /* is_gone: its deletion from the index is queued */
+    bool needs_plan : 1;                  /* the replica changed while its attempt ran */
 };
 
 #define ENDPOINT_SLOTS 1024
@@ -110,7 +112,8 @@ struct keeper {
     struct audit *audit;
     struct loop_timer tick;
     struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
-    struct mail *awaited;
+    struct pool mails;
+    struct awaited *awaited;
     struct attempt *attempts;
     struct report_list reports;
     uint32_t next_attempt_id;
@@ -135,6 +138,10 @@ int keeper_run(const struct config *config, bool once, bool is_first);
 void keeper_pump(struct keeper *k);    /* starts what may start now; at the end of the turn */
 void keeper_refresh(struct keeper *k); /* what others have written by now is known */
 void keeper_touch(struct keeper *k, struct mail *mail); /* its outcome is queued: sync, mirror */
+/* Reads the envelope of a message that is being dealt with: the arena is made here, and the
+ * caller's to clear, whatever comes of it. */
+MUST_USE int keeper_envelope(struct keeper *k, const struct spool_message *m, struct arena *arena,
+                             struct spool_envelope *envelope);
 
 /* plan.c */
 void plan_message(struct keeper *k,
@@ -233,7 +240,13 @@ struct fleet *fleet_new(struct keeper *k, unsigned count);
 void fleet_free(struct fleet **fleet);
 bool fleet_has_room(const struct fleet *fleet);
 /* Hands the attempt over. ERR_CLOSED, ERR_LIMIT, ERR_IO: it could not. */
-MUST_USE int fleet_send(struct fleet *fleet, struct attempt *a, int segment_fd);
+struct fleet_content { /* what an attempt is about; borrowed for the call */
+    const struct spool_envelope *envelope;
+    struct spool_body body;
+    int segment_fd;
+};
+MUST_USE int fleet_send(struct fleet *fleet, struct attempt *a,
+                        const struct fleet_content *content);
 void fleet_send_dot(struct fleet *fleet, struct attempt *a);
 void fleet_ended(struct fleet *fleet, const struct attempt *a);
 

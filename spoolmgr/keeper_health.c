@@ -23,21 +23,33 @@ is_watched(enum shared_health_state state)
 static bool
 is_known(const struct spool_message *m, uint32_t recipient)
 {
-    return (m->envelope.flags & SPOOL_FLAG_KNOWN) != 0 ||
-           m->envelope.recipients[recipient].side == SPOOL_LIVE;
+    return (m->flags & SPOOL_FLAG_KNOWN) != 0 || spool_message_side(m, recipient) == SPOOL_LIVE;
 }
 
 static uint64_t
-hash_of(struct keeper *k, const struct attempt *a, uint32_t recipient)
+hash_of_address(struct keeper *k, const struct attempt *a, const char *address)
 {
     struct smtp_path path;
     char key[SMTP_PATH_SIZE];
 
-    if (smtp_path_parse_mailbox(slice_of(a->mail->message->envelope.recipients[recipient].address),
-                                &path) != 0)
+    if (smtp_path_parse_mailbox(slice_of(address), &path) != 0)
         return 1;
     smtp_path_key(&path, key);
     return shared_recipient_hash(route_table(k->route), route_customer_id(a->task->route), key);
+}
+
+/* Those that cannot be told apart, or not read any more, are one. */
+static uint64_t
+hash_of(struct keeper *k, const struct attempt *a, uint32_t recipient)
+{
+    struct spool_envelope e;
+    struct arena arena;
+    uint64_t hash = 1;
+
+    if (keeper_envelope(k, a->mail->message, &arena, &e) == 0)
+        hash = hash_of_address(k, a, e.recipients[recipient].address);
+    arena_clear(&arena);
+    return hash;
 }
 
 /* The backend has taken the recipient, whatever it said to the content. */
@@ -58,7 +70,7 @@ is_refused(const struct courier_result *result)
 static void
 say_news(const struct attempt *a, enum shared_health_news news)
 {
-    const char *customer = a->mail->message->envelope.customer;
+    const char *customer = a->mail->message->customer;
     char text[INET_ENDPOINT_SIZE];
 
     inet_endpoint_text(&a->endpoint->address, text);
@@ -127,13 +139,19 @@ keeper_health_hear(struct keeper *k, struct attempt *a)
 bool
 keeper_health_broke(struct keeper *k, const struct attempt *a)
 {
-    const struct spool_envelope *e = &a->mail->message->envelope;
     struct shared_table *table = route_table(k->route);
+    struct spool_envelope e;
+    struct arena arena;
+    uint64_t fingerprint = 0;
+    int err = keeper_envelope(k, a->mail->message, &arena, &e);
 
-    return shared_health_broke(
-        table, &a->endpoint->address,
-        shared_fingerprint(table, &e->client, e->reverse_path, e->recipients[0].address, 0),
-        clock_wall_ms(), k->config->probe_interval_min_ms, k->config->probe_interval_max_ms);
+    if (err == 0)
+        fingerprint =
+            shared_fingerprint(table, &e.client, e.reverse_path, e.recipients[0].address, 0);
+    arena_clear(&arena);
+    return err == 0 &&
+           shared_health_broke(table, &a->endpoint->address, fingerprint, clock_wall_ms(),
+                               k->config->probe_interval_min_ms, k->config->probe_interval_max_ms);
 }
 
 /* Each that waits has its turn: the recipients of some may be gone for good. */

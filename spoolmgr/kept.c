@@ -17,7 +17,7 @@
 static void
 count(struct keeper *k, const struct spool_message *m, bool is_new)
 {
-    shared_kept_add(route_table(k->route), m->envelope.customer_id, m->body_bytes, is_new);
+    shared_kept_add(route_table(k->route), m->customer_id, m->body_bytes, is_new);
 }
 
 /* All at once, so that there is hardly a moment in which a quota is not held. */
@@ -43,7 +43,7 @@ kept_found(struct keeper *k, const struct spool_message *m, bool is_new)
         if (is_new)
             count(k, m, true);
     } else if (is_new)
-        shared_kept_give(route_table(k->route), m->envelope.customer_id, m->body_bytes);
+        shared_kept_give(route_table(k->route), m->customer_id, m->body_bytes);
 }
 
 void
@@ -54,7 +54,7 @@ kept_changed(struct keeper *k, struct mail *mail)
     if (!mail->is_counted || m->open_count > 0)
         return;
     mail->is_counted = false;
-    shared_kept_remove(route_table(k->route), m->envelope.customer_id, m->body_bytes);
+    shared_kept_remove(route_table(k->route), m->customer_id, m->body_bytes);
 }
 
 static uint64_t

@@ -21,6 +21,7 @@
 
 #define FLUSH_MS 500
 #define BATCH_ROWS 500
+#define BATCH_MS 20 /* envelopes are on the disk: the loop reads for no longer (P8) */
 #define RECHECK_MS 30000
 
 enum state { DOWN, CHECKING, COPYING, PRUNING, FOLLOWING, MISFIT };
@@ -145,7 +146,7 @@ mirror_changed(struct mirror *mirror, struct mail *mail)
         return;
     mail->is_gone = true;
     buf_printf(&mirror->gone, "%s%s", mirror->gone_count++ ? "," : "",
-               ref_text(mail->message->envelope.ref, ref));
+               ref_text(mail->message->ref, ref));
 }
 
 /* --- Rows as arrays, one a column. */
@@ -188,42 +189,57 @@ put_time(struct rows *rows, enum column which, int64_t wall_ms)
 }
 
 static void
-put_recipients(struct rows *rows, const struct spool_message *m)
+put_recipients(struct rows *rows, const struct spool_envelope *e)
 {
     struct buf list;
 
     buf_init(&list, 0);
     buf_add_text(&list, "{");
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
+    for (unsigned i = 0; i < e->recipient_count; i++) {
         if (i > 0)
             buf_add_text(&list, ",");
-        put_element(&list, m->envelope.recipients[i].address);
+        put_element(&list, e->recipients[i].address);
     }
     buf_add_text(&list, "}");
     put_element(column(rows, COLUMN_RECIPIENTS), buf_text(&list));
     buf_fini(&list);
 }
 
+/* What cannot be read is left out of the row; the message itself is not. */
 static void
-put_row(struct rows *rows, const struct mail *mail)
+put_envelope(struct keeper *k, struct rows *rows, const struct spool_message *m)
+{
+    struct spool_envelope e;
+    struct arena arena;
+
+    if (keeper_envelope(k, m, &arena, &e) != 0)
+        e = (struct spool_envelope){.reverse_path = "", .reason = ""};
+    put_element(column(rows, COLUMN_REVERSE_PATH), e.reverse_path);
+    put_recipients(rows, &e);
+    put_element(column(rows, COLUMN_REPLY),
+                spool_message_attempts(m) > 0 ? spool_message_last_reply(m) : e.reason);
+    arena_clear(&arena);
+}
+
+static void
+put_row(struct keeper *k, struct rows *rows, const struct mail *mail)
 {
     const struct spool_message *m = mail->message;
     char ref[REF_SIZE], segment[SPOOL_SEGMENT_NAME_SIZE];
 
-    put_element(column(rows, COLUMN_REF), ref_text(m->envelope.ref, ref));
-    buf_printf(column(rows, COLUMN_CUSTOMER_ID), "%u", m->envelope.customer_id);
-    put_element(column(rows, COLUMN_CUSTOMER), m->envelope.customer);
-    put_element(column(rows, COLUMN_REVERSE_PATH), m->envelope.reverse_path);
-    put_recipients(rows, m);
+    put_element(column(rows, COLUMN_REF), ref_text(m->ref, ref));
+    buf_printf(column(rows, COLUMN_CUSTOMER_ID), "%u", m->customer_id);
+    put_element(column(rows, COLUMN_CUSTOMER), m->customer);
+    put_envelope(k, rows, m);
     buf_printf(column(rows, COLUMN_OPEN), "%u", m->open_count);
     buf_printf(column(rows, COLUMN_SIZE), "%llu", (unsigned long long)m->body_bytes);
-    put_time(rows, COLUMN_RECEIVED, m->envelope.received_at_ms);
+    put_time(rows, COLUMN_RECEIVED, m->received_at_ms);
     put_time(rows, COLUMN_EXPIRES, m->expires_at_ms);
-    put_time(rows, COLUMN_NEXT, m->next_attempt_at_ms);
-    buf_printf(column(rows, COLUMN_ATTEMPTS), "%u", m->attempts);
-    put_element(column(rows, COLUMN_REPLY), m->attempts > 0 ? m->last_reply : m->envelope.reason);
+    put_time(rows, COLUMN_NEXT, spool_message_next_attempt_at_ms(m));
+    buf_printf(column(rows, COLUMN_ATTEMPTS), "%u", spool_message_attempts(m));
     put_element(column(rows, COLUMN_STATE), plan_state(mail));
-    put_element(column(rows, COLUMN_SEGMENT), spool_segment_name(m->segment, segment));
+    put_element(column(rows, COLUMN_SEGMENT),
+                spool_segment_name(spool_message_segment(m), segment));
     rows->count++;
 }
 
@@ -272,11 +288,13 @@ send_rows(struct mirror *mirror)
     const char *params[COLUMN_COUNT + 2];
     char when[CLOCK_RFC3339_SIZE];
     struct rows rows = {.count = 0};
+    int64_t enough_at_ms = clock_monotonic_ms() + BATCH_MS;
 
     for (size_t i = 0; i < COLUMN_COUNT; i++)
         buf_init(&rows.columns[i], 0);
-    while (mirror->dirty_first != NULL && rows.count < BATCH_ROWS) {
-        put_row(&rows, mirror->dirty_first);
+    while (mirror->dirty_first != NULL && rows.count < BATCH_ROWS &&
+           (rows.count == 0 || clock_monotonic_ms() < enough_at_ms)) {
+        put_row(mirror->keeper, &rows, mirror->dirty_first);
         list_remove(mirror, mirror->dirty_first);
     }
     for (size_t i = 0; i < COLUMN_COUNT; i++) {

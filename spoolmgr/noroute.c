@@ -45,7 +45,7 @@ say(const struct spool_message *m, const char *domain, uint64_t route)
     log_line(LOG_LEVEL_ALARM, NULL, "no-route",
              "domain=%s customer=%s why=\"%s\" effect=\"its mail waits, and ends as expired behind "
              "its deadline\" remedy=\"relayctl %s\"",
-             quoted, m->envelope.customer,
+             quoted, m->customer,
              route == ROUTE_NONE    ? "nobody serves the domain"
              : route_backend(route) ? "the backend that it was redirected to is gone"
                                     : "the customer has no backend",
@@ -76,10 +76,10 @@ is_missing(struct keeper *k, const struct task *task)
     const char *last = "";
     bool all = true;
 
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        const char *domain = m->envelope.recipients[i].domain;
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        const char *domain = spool_message_domain(m, i);
 
-        if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
+        if (!spool_message_is_open(m, i) || spool_message_awaits(m, i) ||
             strcmp(domain, last) == 0 || plan_route(k, m, i) != task->route)
             continue;
         last = domain;
@@ -101,7 +101,7 @@ noroute_look(struct keeper *k, struct mail *mail)
     for (struct task *task = mail->tasks; task != NULL; task = task->next) {
         if (task->route != ROUTE_NONE && !task->item.queue->no_route)
             continue;
-        if (!is_missing(k, task) || mail->attempt != NULL || deadline_ms > clock_wall_ms())
+        if (!is_missing(k, task) || mail->is_running || deadline_ms > clock_wall_ms())
             continue;
         attempt_expire(k, mail, task->route, "there was no route to a backend");
         return true;

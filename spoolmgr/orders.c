@@ -75,7 +75,7 @@ say(struct keeper *k, const struct asked *a, const struct spool_message *m)
     char detail[ORDER_REASON_MAX * 4 + 8];
 
     report_add(k, m, a->kind->done, "customer=%s open=%u operator=%s reason=%s detail=%s",
-               m->envelope.customer, m->open_count, log_quote(slice_of(a->who), who, sizeof who),
+               m->customer, m->open_count, log_quote(slice_of(a->who), who, sizeof who),
                log_quote(slice_of(a->order.reason), reason, sizeof reason),
                log_quote(slice_of(a->order.detail), detail, sizeof detail));
 }
@@ -100,7 +100,7 @@ is_busy(const struct asked *a, const struct spool_message *m)
     const struct mail *mail = m->user;
     const char *why;
 
-    return a->kind->is_undisturbed && mail != NULL && mail->attempt != NULL &&
+    return a->kind->is_undisturbed && mail != NULL && mail->is_running &&
            order_judge(m, &a->order, &why) == ORDER_DONE;
 }
 

@@ -33,21 +33,39 @@ void
 plan_put(struct keeper *k, struct task *task, int64_t next_at_ms)
 {
     schedule_put(&k->schedule, &task->item, schedule_queue_of(&k->schedule, task->route),
-                 task->mail->message->envelope.received_at_ms, next_at_ms, clock_wall_ms());
+                 task->mail->message->received_at_ms, next_at_ms, clock_wall_ms());
+}
+
+/* As the message says, but no clock that was ahead may keep it for weeks. */
+static int64_t
+first_at_ms(struct keeper *k, const struct mail *mail)
+{
+    return schedule_capped_ms(spool_message_next_attempt_at_ms(mail->message), clock_wall_ms(),
+                              k->config->message_retry_max_ms);
 }
 
 static void
 task_add(struct keeper *k, struct mail *mail, uint64_t route)
 {
-    struct task *task = mem_alloc(sizeof *task);
+    bool is_first = mail->first.mail == NULL;
+    struct task *task = is_first ? &mail->first : mem_alloc(sizeof *task);
 
     task->mail = mail;
     task->route = route;
     task->next = mail->tasks;
     mail->tasks = task;
-    plan_put(k, task,
-             schedule_capped_ms(mail->message->next_attempt_at_ms, clock_wall_ms(),
-                                k->config->message_retry_max_ms));
+    plan_put(k, task, first_at_ms(k, mail));
+}
+
+/* The one that lies in its mail is unused from now on. */
+static void
+task_free(struct task *task)
+{
+    schedule_remove(&task->item);
+    if (task == &task->mail->first)
+        task->mail = NULL;
+    else
+        free(task);
 }
 
 static void
@@ -56,8 +74,7 @@ tasks_free(struct task *task)
     while (task != NULL) {
         struct task *next = task->next;
 
-        schedule_remove(&task->item);
-        free(task);
+        task_free(task);
         task = next;
     }
 }
@@ -86,12 +103,14 @@ tasks_drop(struct mail *mail)
 }
 
 static struct mail *
-mail_of(struct spool_message *m)
+mail_of(struct keeper *k, struct spool_message *m)
 {
     struct mail *mail = m->user;
+    uint32_t number;
 
     if (mail == NULL) {
-        mail = mem_alloc(sizeof *mail);
+        mail = pool_take(&k->mails, &number);
+        mail->number = number;
         mail->message = m;
         m->user = mail;
     }
@@ -118,30 +137,57 @@ task_keep(struct keeper *k, struct mail *mail, struct task **old, uint64_t route
 uint64_t
 plan_route(struct keeper *k, const struct spool_message *m, unsigned recipient)
 {
-    return m->redirect ? route_redirected(m->envelope.customer_id, m->redirect)
-                       : route_of(k->route, m->envelope.recipients[recipient].domain);
+    return spool_message_redirect(m) ? route_redirected(m->customer_id, spool_message_redirect(m))
+                                     : route_of(k->route, spool_message_domain(m, recipient));
+}
+
+/* All its recipients go one way: the task it has is that of the new route, which costs nothing a
+ * message. */
+static void
+task_turn(struct keeper *k, struct mail *mail, uint64_t route)
+{
+    struct task *task = mail->tasks;
+
+    if (task == NULL) {
+        task_add(k, mail, route);
+    } else if (task->route != route) {
+        task->route = route;
+        plan_put(k, task, first_at_ms(k, mail));
+    }
 }
 
 /* A task for each route among the recipients that may be attempted; those that are no longer
  * wanted go. */
 static void
-tasks_update(struct keeper *k, struct mail *mail)
+tasks_update_several(struct keeper *k, struct mail *mail)
 {
     struct spool_message *m = mail->message;
     struct task *old = mail->tasks;
     const char *domain = "";
 
     mail->tasks = NULL;
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i) ||
-            strcmp(domain, m->envelope.recipients[i].domain) == 0)
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        if (!spool_message_is_open(m, i) || spool_message_awaits(m, i) ||
+            strcmp(domain, spool_message_domain(m, i)) == 0)
             continue;
-        domain = m->envelope.recipients[i].domain;
+        domain = spool_message_domain(m, i);
         task_keep(k, mail, &old, plan_route(k, m, i));
     }
     if (mail->tasks == NULL) /* recipients without any domain */
         task_keep(k, mail, &old, 0);
     tasks_free(old);
+}
+
+static void
+tasks_update(struct keeper *k, struct mail *mail)
+{
+    const struct spool_message *m = mail->message;
+    bool is_one = m->domain != NULL || spool_message_redirect(m) != 0;
+
+    if (is_one && (mail->tasks == NULL || mail->tasks->next == NULL))
+        task_turn(k, mail, plan_route(k, m, 0));
+    else
+        tasks_update_several(k, mail);
 }
 
 void
@@ -151,9 +197,9 @@ plan_message(struct keeper *k, struct spool_message *m)
 
     if (m->open_count == 0 && m->user == NULL)
         return;
-    mail = mail_of(m);
+    mail = mail_of(k, m);
     await_update(k, mail);
-    if (mail->attempt != NULL) {
+    if (mail->is_running) {
         mail->needs_plan = true;
         return;
     }
@@ -173,13 +219,13 @@ plan_forget(struct keeper *k, struct spool_message *m)
         k->sweep = spool_store_next(k->store, m);
     if (mail == NULL)
         return;
-    CHECK(mail->attempt == NULL);
+    CHECK(!mail->is_running);
     kept_changed(k, mail);
     if (k->mirror != NULL)
         mirror_forget(k->mirror, mail);
     await_forget(k, mail);
     tasks_drop(mail);
-    free(mail);
+    pool_give(&k->mails, mail->number);
     m->user = NULL;
 }
 
@@ -208,7 +254,7 @@ plan_state(const struct mail *mail)
         return "listening";
     if (plan_has_no_route(mail))
         return "no-route";
-    return mail->attempt != NULL ? "running" : "waiting";
+    return mail->is_running ? "running" : "waiting";
 }
 
 /* --- The sweep. */
@@ -219,7 +265,7 @@ sweep_expiry(struct keeper *k, struct mail *mail)
 {
     struct task *next;
 
-    if (mail->attempt != NULL || mail->message->expires_at_ms > clock_wall_ms())
+    if (mail->is_running || mail->message->expires_at_ms > clock_wall_ms())
         return;
     for (struct task *task = mail->tasks; task != NULL; task = next) {
         next = task->next;

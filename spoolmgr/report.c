@@ -49,7 +49,7 @@ report_add(struct keeper *k, const struct spool_message *m, const char *event, c
     r = mem_alloc(sizeof *r + strlen(text) + 1);
     r->seq = spool_store_queued(k->store);
     r->event = event;
-    ref_text(m->envelope.ref, r->ref);
+    ref_text(m->ref, r->ref);
     memcpy(r->text, text, strlen(text) + 1);
     if (list->last != NULL)
         list->last->next = r;

@@ -20,14 +20,19 @@ struct identity {
     struct timespec changed_at;
 };
 
+/* Answers that have been looked up: a sweep asks for each message, and there are few domains. */
+#define KNOWN_SLOTS 1024
+struct known {
+    char *domain; /* NULL: none */
+    uint64_t route;
+};
+
 struct route {
     char replica_path[PATH_BYTES], table_path[PATH_BYTES];
     struct registry *registry;
     struct identity replica, shared;
     struct shared_table *table;
-    /* The answer of the last look-up: what waits for a dead backend is of few domains. */
-    char last_domain[INET_DOMAIN_SIZE];
-    uint64_t last_route;
+    struct known known[KNOWN_SLOTS]; /* of this replica; by a hash of the domain */
 };
 
 static struct identity
@@ -48,6 +53,15 @@ is_same(const struct identity *a, const struct identity *b)
            a->changed_at.tv_nsec == b->changed_at.tv_nsec;
 }
 
+static void
+forget_known(struct route *r)
+{
+    for (size_t i = 0; i < KNOWN_SLOTS; i++) {
+        free(r->known[i].domain);
+        r->known[i].domain = NULL;
+    }
+}
+
 /* A replica that cannot be used does not replace a good one. */
 static bool
 take_replica(struct route *route, const struct identity *now)
@@ -63,7 +77,7 @@ take_replica(struct route *route, const struct identity *now)
     }
     registry_close(&route->registry);
     route->registry = fresh;
-    route->last_domain[0] = '\0';
+    forget_known(route);
     log_line(LOG_LEVEL_INFO, NULL, "replica", "version=%llu domains=%llu",
              (unsigned long long)registry_get_version(fresh)->version,
              (unsigned long long)registry_get_version(fresh)->domain_count);
@@ -120,6 +134,7 @@ route_close(struct route **route)
 
     if (r == NULL)
         return;
+    forget_known(r);
     registry_close(&r->registry);
     shared_table_detach(&r->table);
     free(r);
@@ -172,14 +187,27 @@ look_up(const struct route *r, const char *domain)
     return route_number(found.customer_id, found.has_backends ? found.id : 0);
 }
 
+static struct known *
+known_slot(struct route *r, const char *domain)
+{
+    uint32_t hash = 0;
+
+    for (const char *p = domain; *p != '\0'; p++)
+        hash = hash * 31 + (unsigned char)*p;
+    return &r->known[(hash * 0x9e3779b1u >> 16) & (KNOWN_SLOTS - 1)];
+}
+
 uint64_t
 route_of(struct route *r, const char *domain)
 {
-    if (r->last_domain[0] == '\0' || strcmp(r->last_domain, domain) != 0) {
-        r->last_route = look_up(r, domain);
-        snprintf(r->last_domain, sizeof r->last_domain, "%s", domain);
+    struct known *known = known_slot(r, domain);
+
+    if (known->domain == NULL || strcmp(known->domain, domain) != 0) {
+        free(known->domain);
+        known->domain = mem_strdup(domain);
+        known->route = look_up(r, domain);
     }
-    return r->last_route;
+    return known->route;
 }
 
 /* Of a redirected route only the one that was named; count 0: it is gone. */

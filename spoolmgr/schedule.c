@@ -19,7 +19,7 @@ is_older(const struct schedule_item *a, const struct schedule_item *b)
 {
     if (a->arrived_at_ms != b->arrived_at_ms)
         return a->arrived_at_ms < b->arrived_at_ms;
-    return a->order < b->order;
+    return (int32_t)(a->order - b->order) < 0;
 }
 
 static bool
@@ -32,7 +32,7 @@ static void
 heap_set(struct schedule_heap *h, size_t at, struct schedule_item *item)
 {
     h->items[at] = item;
-    item->heap_at = at;
+    item->heap_at = (uint32_t)at & 0x3fffffff;
 }
 
 static void
@@ -74,6 +74,7 @@ heap_add(struct schedule_heap *h, struct schedule_item *item, is_before before)
         h->room = h->room ? h->room * 2 : 16;
         h->items = mem_realloc(h->items, h->room * sizeof(*h->items));
     }
+    CHECK(h->count < 0x3fffffff);
     heap_set(h, h->count++, item);
     heap_up(h, h->count - 1, before);
 }

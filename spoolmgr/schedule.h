@@ -21,10 +21,10 @@ enum schedule_state { SCHEDULE_OUT, SCHEDULE_READY, SCHEDULE_WAITING, SCHEDULE_R
 
 struct schedule_item { /* embedded in its owner; all fields belong to the schedule */
     struct schedule_queue *queue;
-    enum schedule_state state;
-    size_t heap_at;
     int64_t arrived_at_ms, next_at_ms;
-    uint64_t order; /* breaks ties: as put in */
+    uint32_t order; /* breaks ties: as put in; wraps around */
+    uint32_t heap_at : 30;
+    enum schedule_state state : 2;
 };
 
 struct schedule_heap {
@@ -48,7 +48,8 @@ struct schedule_queue {
 struct schedule {
     struct schedule_queue **queues;
     size_t queue_count;
-    uint64_t next_order, pass; /* pass: counted up by each begin */
+    uint32_t next_order;
+    uint64_t pass; /* counted up by each begin */
 };
 
 void schedule_init(struct schedule *s);

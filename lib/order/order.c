@@ -45,7 +45,7 @@ judge_retry(const struct spool_message *m, const struct order *o, const char **w
 static enum order_result
 judge_hold(const struct spool_message *m, const struct order *o, const char **why)
 {
-    if (m->held && strcmp(m->hold_reason, o->reason) == 0)
+    if (m->held && strcmp(spool_message_hold_reason(m), o->reason) == 0)
         return already(why, "it is held already");
     return ORDER_DONE;
 }
@@ -69,9 +69,9 @@ judge_extend(const struct spool_message *m, const struct order *o, const char **
 static enum order_result
 judge_redirect(const struct spool_message *m, const struct order *o, const char **why)
 {
-    if (o->backend != 0 && m->envelope.customer_id != o->customer_id)
+    if (o->backend != 0 && m->customer_id != o->customer_id)
         return unfit(why, "it is another customer's");
-    if (m->redirect == o->backend)
+    if (spool_message_redirect(m) == o->backend)
         return already(why, o->backend ? "it goes there already" : "it is not redirected");
     return ORDER_DONE;
 }
@@ -100,7 +100,7 @@ do_retry(struct spool_store *s, struct spool_message *m, const struct spool_note
 {
     (void)o;
     (void)note;
-    if (m->next_attempt_at_ms != 0)
+    if (spool_message_next_attempt_at_ms(m) != 0)
         spool_store_due(s, m);
 }
 
@@ -136,7 +136,7 @@ do_redirect(struct spool_store *s, struct spool_message *m, const struct spool_n
 {
     (void)note;
     spool_store_redirect(s, m, o->backend);
-    if (m->next_attempt_at_ms != 0)
+    if (spool_message_next_attempt_at_ms(m) != 0)
         spool_store_due(s, m);
 }
 
@@ -148,8 +148,8 @@ do_remove(struct spool_store *s, struct spool_message *m, const struct spool_not
 
     (void)o;
     snprintf(text, sizeof text, "removed by %s: %s", note->who, note->reason);
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
-        if (m->states[i].end == SPOOL_END_NONE)
+    for (unsigned i = 0; i < m->recipient_count; i++)
+        if (spool_message_is_open(m, i))
             spool_store_ended(s, m, i, SPOOL_END_REMOVED, note->at_ms, text);
 }
 

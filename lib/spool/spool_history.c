@@ -87,7 +87,7 @@ tell_ended(struct history *h, struct decoder *d)
     event.end = get_u8(d);
     event.at_ms = (int64_t)get_u64(d);
     reply = get_bytes(d);
-    if (!d->failed && event.recipient < h->message->envelope.recipient_count)
+    if (!d->failed && event.recipient < h->message->recipient_count)
         add(h, &event, reply, NULL);
 }
 
@@ -129,9 +129,8 @@ on_entry(void *ctx, uint16_t type, struct slice payload)
     struct spool_place place = spool_outcome_place(&d);
 
     if (d.failed || type >= OUTCOME_TYPE_COUNT || rows[type] == NULL ||
-        place.offset != h->message->record_offset ||
-        !ref_equal(place.ref, h->message->envelope.ref) ||
-        spool_segment_compare(place.segment, h->message->segment) != 0)
+        place.offset != h->message->record_offset || !ref_equal(place.ref, h->message->ref) ||
+        spool_segment_compare(place.segment, spool_message_segment(h->message)) != 0)
         return;
     rows[type](h, &d);
 }

@@ -126,17 +126,15 @@ forget_segment(struct spool_store *s, struct spool_store_segment *segment,
 {
     struct spool_store_entry *next;
 
-    for (struct spool_store_entry *e = segment->messages; e != NULL; e = next) {
-        next = e->segment_next;
+    for (struct spool_store_entry *e = spool_entry_at(s, segment->messages); e != NULL; e = next) {
+        next = spool_entry_at(s, e->segment_next);
         if (on_forget != NULL)
             on_forget(ctx, &e->message);
         spool_entry_forget(s, e);
     }
-    segment->messages = NULL;
-    if (s->body_fd >= 0 && spool_segment_compare(s->body_segment, segment->id) == 0) {
-        s->io->close(s->body_fd);
-        s->body_fd = -1;
-    }
+    segment->messages = 0;
+    if (s->read_fd >= 0 && spool_segment_compare(s->read_segment, segment->id) == 0)
+        spool_store_close_read_fd(s);
     spool_store_segment_remove(s, segment);
 }
 

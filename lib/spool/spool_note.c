@@ -2,7 +2,7 @@
  *
  * What operators have done with a message, as the ledger keeps it: the act, the moment, the name,
  * the reason.  A note changes nothing of the message; the outcome beside it does.  Few messages
- * have any, so they hang on their entry, one allocation each.
+ * have any, so they hang on its detail, one allocation each.
  */
 #include "config.h"
 
@@ -77,9 +77,10 @@ spool_note_free(struct spool_store_note *note)
 }
 
 void
-spool_notes_add(struct spool_store_entry *entry, struct spool_store_note *note)
+spool_notes_add(struct spool_message *m, struct spool_store_note *note)
 {
-    struct spool_store_note **at = &entry->notes;
+    struct spool_detail *detail = spool_entry_detail(m);
+    struct spool_store_note **at = &detail->notes;
     unsigned count = 0;
 
     while (*at != NULL) {
@@ -88,20 +89,20 @@ spool_notes_add(struct spool_store_entry *entry, struct spool_store_note *note)
     }
     *at = note;
     if (count >= SPOOL_NOTES_MAX) {
-        struct spool_store_note *oldest = entry->notes;
+        struct spool_store_note *oldest = detail->notes;
 
-        entry->notes = oldest->next;
+        detail->notes = oldest->next;
         free(oldest);
     }
 }
 
 void
-spool_notes_free(struct spool_store_entry *entry)
+spool_notes_free(struct spool_detail *detail)
 {
-    while (entry->notes != NULL) {
-        struct spool_store_note *note = entry->notes;
+    while (detail->notes != NULL) {
+        struct spool_store_note *note = detail->notes;
 
-        entry->notes = note->next;
+        detail->notes = note->next;
         free(note);
     }
 }
@@ -110,8 +111,8 @@ void
 spool_store_each_note(const struct spool_message *message,
                       void (*each)(void *ctx, const struct spool_note *note), void *ctx)
 {
-    const struct spool_store_entry *entry = (const struct spool_store_entry *)message;
+    const struct spool_store_note *n = message->detail ? message->detail->notes : NULL;
 
-    for (const struct spool_store_note *n = entry->notes; n != NULL; n = n->next)
+    for (; n != NULL; n = n->next)
         each(ctx, &n->note);
 }

@@ -32,126 +32,111 @@ spool_end_word(enum spool_end end)
 /* --- Applying. */
 
 static void
-replace_text(char **owned, const char **shown, struct slice text)
-{
-    char *copy = NULL;
-
-    if (text.n > 0) {
-        copy = mem_alloc(text.n + 1);
-        memcpy(copy, text.p, text.n);
-    }
-    free(*owned);
-    *owned = copy;
-    *shown = copy ? copy : "";
-}
-
-static void
-apply_offered(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_offered(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
     (void)s;
     (void)d;
-    e->message.offered = true;
+    m->offered = true;
 }
 
+/* The reply is that of each open recipient, and asked for as such. */
 static void
-apply_attempt(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_attempt(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
-    struct spool_message *m = &e->message;
-    struct slice reply;
+    struct spool_tries *tries = spool_entry_tries(m);
 
-    (void)s;
-    m->attempts = get_u32(d);
-    m->unknowns = get_u32(d);
-    m->last_attempt_at_ms = (int64_t)get_u64(d);
-    m->next_attempt_at_ms = (int64_t)get_u64(d);
-    reply = get_bytes(d);
+    tries->attempts = get_u32(d);
+    tries->unknowns = get_u32(d);
+    tries->last_attempt_at_ms = (int64_t)get_u64(d);
+    tries->next_attempt_at_ms = (int64_t)get_u64(d);
+    spool_entry_set_text(s, &tries->last_reply, get_bytes(d));
     m->offered = false;
-    replace_text(&e->last_reply, &m->last_reply, reply);
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end == SPOOL_END_NONE)
-            replace_text(&e->replies[i], &m->states[i].reply, reply);
-    }
 }
 
 static void
-apply_ended(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_ended(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
-    struct spool_message *m = &e->message;
     uint32_t i = get_u32(d);
     uint8_t end = get_u8(d);
     int64_t at_ms = (int64_t)get_u64(d);
     struct slice reply = get_bytes(d);
+    struct spool_recipient_detail *recipient;
 
-    if (d->failed || i >= m->envelope.recipient_count || end == SPOOL_END_NONE)
+    if (d->failed || i >= m->recipient_count || end == SPOOL_END_NONE)
         return;
-    if (m->states[i].end == SPOOL_END_NONE && --m->open_count == 0) {
+    recipient = &spool_entry_recipients(m)[i];
+    if (recipient->end == SPOOL_END_NONE && --m->open_count == 0) {
         s->open_count--;
-        e->segment->open_count--;
+        m->segment->open_count--;
     }
-    m->states[i].end = end;
-    m->states[i].ended_at_ms = at_ms;
-    replace_text(&e->replies[i], &m->states[i].reply, reply);
+    recipient->end = end;
+    recipient->ended_at_ms = at_ms;
+    spool_entry_set_text(s, &recipient->reply, reply);
     if (m->open_count == 0)
         m->offered = false;
 }
 
 static void
-apply_expires(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_expires(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
     (void)s;
-    e->message.expires_at_ms = (int64_t)get_u64(d);
+    m->expires_at_ms = (int64_t)get_u64(d);
+    spool_entry_detail(m)->is_extended = true;
 }
 
 static void
-apply_hold(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_hold(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
-    (void)s;
-    e->message.held = get_u8(d) != 0;
-    replace_text(&e->hold_reason, &e->message.hold_reason, get_bytes(d));
+    m->held = get_u8(d) != 0;
+    spool_entry_set_text(s, &spool_entry_detail(m)->hold_reason, get_bytes(d));
 }
 
 static void
-apply_confirmed(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
-{
-    (void)s;
-    (void)d;
-    e->message.prepared = false;
-}
-
-static void
-apply_listens(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
-{
-    (void)s;
-    e->message.unknown = get_u8(d) != 0;
-    e->message.listens_until_ms = (int64_t)get_u64(d);
-}
-
-static void
-apply_due(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_confirmed(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
     (void)s;
     (void)d;
-    e->message.next_attempt_at_ms = 0;
+    m->prepared = false;
 }
 
 static void
-apply_redirect(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_listens(struct spool_store *s, struct spool_message *m, struct decoder *d)
+{
+    struct spool_detail *detail = spool_entry_detail(m);
+
+    (void)s;
+    m->unknown = get_u8(d) != 0;
+    detail->listens_until_ms = (int64_t)get_u64(d);
+    detail->has_listens = true;
+}
+
+static void
+apply_due(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
     (void)s;
-    e->message.redirect = get_u32(d);
+    (void)d;
+    if (m->tries != NULL)
+        m->tries->next_attempt_at_ms = 0;
 }
 
 static void
-apply_note(struct spool_store *s, struct spool_store_entry *e, struct decoder *d)
+apply_redirect(struct spool_store *s, struct spool_message *m, struct decoder *d)
+{
+    (void)s;
+    spool_entry_detail(m)->redirect = get_u32(d);
+}
+
+static void
+apply_note(struct spool_store *s, struct spool_message *m, struct decoder *d)
 {
     struct spool_store_note *note = spool_note_get(d);
 
     (void)s;
     if (note != NULL)
-        spool_notes_add(e, note);
+        spool_notes_add(m, note);
 }
 
-static void (*const rows[OUTCOME_TYPE_COUNT])(struct spool_store *s, struct spool_store_entry *e,
+static void (*const rows[OUTCOME_TYPE_COUNT])(struct spool_store *s, struct spool_message *m,
                                               struct decoder *d) = {
     [OUTCOME_OFFERED] = apply_offered,   [OUTCOME_ATTEMPT] = apply_attempt,
     [OUTCOME_ENDED] = apply_ended,       [OUTCOME_EXPIRES] = apply_expires,
@@ -161,12 +146,12 @@ static void (*const rows[OUTCOME_TYPE_COUNT])(struct spool_store *s, struct spoo
 };
 
 static void
-apply(struct spool_store *s, struct spool_store_entry *e, uint16_t type, struct slice fields)
+apply(struct spool_store *s, struct spool_message *m, uint16_t type, struct slice fields)
 {
     struct decoder d = decoder_of(fields);
 
     if (type < OUTCOME_TYPE_COUNT && rows[type] != NULL)
-        rows[type](s, e, &d);
+        rows[type](s, m, &d);
 }
 
 /* --- What is pending: places whose record is not in memory. */
@@ -174,13 +159,13 @@ apply(struct spool_store *s, struct spool_store_entry *e, uint16_t type, struct 
 static void
 put_place(struct buf *b, const struct spool_message *m)
 {
-    put_u16(b, m->segment.node);
-    put_u32(b, m->segment.epoch);
-    put_u32(b, m->segment.number);
+    put_u16(b, m->segment->id.node);
+    put_u32(b, m->segment->id.epoch);
+    put_u32(b, m->segment->id.number);
     put_u64(b, m->record_offset);
-    put_u16(b, m->envelope.ref.node);
-    put_u32(b, m->envelope.ref.minute);
-    put_u64(b, m->envelope.ref.number);
+    put_u16(b, m->ref.node);
+    put_u32(b, m->ref.minute);
+    put_u64(b, m->ref.number);
 }
 
 struct spool_place
@@ -279,8 +264,7 @@ spool_outcome_read(void *store, uint16_t type, struct slice payload)
 }
 
 static void
-pending_apply(struct spool_store *s, struct spool_store_entry *entry,
-              const struct spool_store_pending *p)
+pending_apply(struct spool_store *s, struct spool_message *m, const struct spool_store_pending *p)
 {
     struct decoder d = decoder_of(buf_slice(&p->entries));
 
@@ -290,7 +274,7 @@ pending_apply(struct spool_store *s, struct spool_store_entry *entry,
         struct decoder fields = decoder_of(payload);
 
         (void)spool_outcome_place(&fields);
-        apply(s, entry, type, (struct slice){fields.p, (size_t)(fields.end - fields.p)});
+        apply(s, m, type, (struct slice){fields.p, (size_t)(fields.end - fields.p)});
     }
 }
 
@@ -340,16 +324,15 @@ queue_scratch(struct spool_store *s, enum outcome_type type)
 static void
 record(struct spool_store *s, struct spool_message *m, enum outcome_type type)
 {
-    struct spool_store_entry *entry = (struct spool_store_entry *)m;
     struct slice fields = buf_slice(&s->scratch);
 
     CHECK(fields.n >= PLACE_BYTES);
     if (s->mode == SPOOL_STORE_OWNER) {
         queue_scratch(s, type);
         s->queued_seq++;
-        entry->segment->last_seq = s->queued_seq;
+        m->segment->last_seq = s->queued_seq;
     }
-    apply(s, entry, (uint16_t)type, (struct slice){fields.p + PLACE_BYTES, fields.n - PLACE_BYTES});
+    apply(s, m, (uint16_t)type, (struct slice){fields.p + PLACE_BYTES, fields.n - PLACE_BYTES});
 }
 
 static void
@@ -383,7 +366,8 @@ void
 spool_store_attempt(struct spool_store *s, struct spool_message *m, int64_t at_ms,
                     int64_t next_at_ms, bool unknown, const char *reply)
 {
-    put_attempt(begin(s, m), m->attempts + 1, m->unknowns + unknown, at_ms, next_at_ms, reply);
+    put_attempt(begin(s, m), spool_message_attempts(m) + 1, spool_message_unknowns(m) + unknown,
+                at_ms, next_at_ms, reply);
     record(s, m, OUTCOME_ATTEMPT);
 }
 
@@ -391,7 +375,7 @@ void
 spool_store_ended(struct spool_store *s, struct spool_message *m, unsigned recipient,
                   enum spool_end end, int64_t at_ms, const char *reply)
 {
-    CHECK(recipient < m->envelope.recipient_count && end != SPOOL_END_NONE);
+    CHECK(recipient < m->recipient_count && end != SPOOL_END_NONE);
     put_ended(begin(s, m), recipient, end, at_ms, reply);
     record(s, m, OUTCOME_ENDED);
 }
@@ -436,28 +420,13 @@ spool_store_note(struct spool_store *s, struct spool_message *m, const struct sp
 
 /* --- Open outcomes. */
 
-static bool
-begins_unknown(const struct spool_envelope *e)
-{
-    return (e->flags & SPOOL_FLAG_UNKNOWN) && !(e->flags & SPOOL_FLAG_PREPARED);
-}
-
-static int64_t
-begins_listening(const struct spool_envelope *e)
-{
-    return begins_unknown(e) && (e->flags & SPOOL_FLAG_LISTENING)
-               ? e->committed_at_ms + SPOOL_LISTEN_MS
-               : 0;
-}
-
 void
-spool_outcome_begin(struct spool_message *m)
+spool_outcome_begin(struct spool_message *m, const struct spool_facts *facts)
 {
-    m->prepared = (m->envelope.flags & SPOOL_FLAG_PREPARED) != 0;
-    m->unknown = begins_unknown(&m->envelope);
-    m->listens_until_ms = begins_listening(&m->envelope);
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
-        m->has_live = m->has_live || m->envelope.recipients[i].side == SPOOL_LIVE;
+    m->prepared = (facts->flags & SPOOL_FLAG_PREPARED) != 0;
+    m->unknown = (facts->flags & SPOOL_FLAG_UNKNOWN) && !m->prepared;
+    if (m->unknown && (facts->flags & SPOOL_FLAG_LISTENING))
+        spool_entry_detail(m)->listens_until_ms = facts->committed_at_ms + SPOOL_LISTEN_MS;
 }
 
 void
@@ -479,20 +448,19 @@ spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool unkno
 }
 
 void
-spool_outcome_adopt(struct spool_store *s, struct spool_store_entry *entry)
+spool_outcome_adopt(struct spool_store *s, struct spool_message *m)
 {
-    const struct spool_message *m = &entry->message;
     struct spool_store_pending **at;
 
     if (s->pending_count > 0) {
-        at = pending_find(s, m->segment, m->record_offset);
+        at = pending_find(s, m->segment->id, m->record_offset);
         if (*at != NULL) {
-            if (ref_equal((*at)->ref, m->envelope.ref))
-                pending_apply(s, entry, *at);
+            if (ref_equal((*at)->ref, m->ref))
+                pending_apply(s, m, *at);
             pending_remove(s, at);
         }
     }
-    spool_resolve_adopt(s, entry);
+    spool_resolve_adopt(s, m);
 }
 
 /* --- The whole live state. */
@@ -511,48 +479,65 @@ write_note(void *ctx, const struct spool_note *note)
     queue_scratch(w->store, OUTCOME_NOTE);
 }
 
+/* What differs from the envelope; that is not looked at, but what the ledger has said. */
 static void
-write_message(struct spool_store *s, struct spool_message *m)
+write_detail(struct spool_store *s, const struct spool_message *m)
+{
+    const struct spool_detail *detail = m->detail;
+
+    if (detail->is_extended) {
+        put_u64(begin(s, m), (uint64_t)m->expires_at_ms);
+        queue_scratch(s, OUTCOME_EXPIRES);
+    }
+    if (m->held) {
+        put_u8(begin(s, m), 1);
+        spool_outcome_put_text(&s->scratch, detail->hold_reason);
+        queue_scratch(s, OUTCOME_HOLD);
+    }
+    if (detail->redirect != 0) {
+        put_u32(begin(s, m), detail->redirect);
+        queue_scratch(s, OUTCOME_REDIRECT);
+    }
+    if (detail->has_listens) {
+        put_u8(begin(s, m), m->unknown);
+        put_u64(&s->scratch, (uint64_t)detail->listens_until_ms);
+        queue_scratch(s, OUTCOME_LISTENS);
+    }
+}
+
+static void
+write_ends(struct spool_store *s, const struct spool_message *m)
+{
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        if (spool_message_is_open(m, i))
+            continue;
+        put_ended(begin(s, m), i, spool_message_end(m, i), spool_message_ended_at_ms(m, i),
+                  spool_message_reply(m, i));
+        queue_scratch(s, OUTCOME_ENDED);
+    }
+}
+
+static void
+write_message(struct spool_store *s, const struct spool_message *m)
 {
     spool_store_each_note(m, write_note, &(struct notes_writer){s, m});
-    if (m->attempts > 0) {
-        put_attempt(begin(s, m), m->attempts, m->unknowns, m->last_attempt_at_ms,
-                    m->next_attempt_at_ms, m->last_reply);
+    if (m->tries != NULL && m->tries->attempts > 0) {
+        put_attempt(begin(s, m), m->tries->attempts, m->tries->unknowns,
+                    m->tries->last_attempt_at_ms, m->tries->next_attempt_at_ms,
+                    m->tries->last_reply);
         queue_scratch(s, OUTCOME_ATTEMPT);
     }
     if (m->offered) {
         begin(s, m);
         queue_scratch(s, OUTCOME_OFFERED);
     }
-    if (m->expires_at_ms != m->envelope.expires_at_ms) {
-        put_u64(begin(s, m), (uint64_t)m->expires_at_ms);
-        queue_scratch(s, OUTCOME_EXPIRES);
-    }
-    if (m->held) {
-        put_u8(begin(s, m), 1);
-        spool_outcome_put_text(&s->scratch, m->hold_reason);
-        queue_scratch(s, OUTCOME_HOLD);
-    }
-    if (m->redirect != 0) {
-        put_u32(begin(s, m), m->redirect);
-        queue_scratch(s, OUTCOME_REDIRECT);
-    }
-    if (m->unknown != begins_unknown(&m->envelope) ||
-        m->listens_until_ms != begins_listening(&m->envelope)) {
-        put_u8(begin(s, m), m->unknown);
-        put_u64(&s->scratch, (uint64_t)m->listens_until_ms);
-        queue_scratch(s, OUTCOME_LISTENS);
-    }
-    if ((m->envelope.flags & SPOOL_FLAG_PREPARED) && !m->prepared) {
+    if (m->detail != NULL)
+        write_detail(s, m);
+    if ((m->flags & SPOOL_FLAG_PREPARED) && !m->prepared) {
         begin(s, m);
         queue_scratch(s, OUTCOME_CONFIRMED);
     }
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end == SPOOL_END_NONE)
-            continue;
-        put_ended(begin(s, m), i, m->states[i].end, m->states[i].ended_at_ms, m->states[i].reply);
-        queue_scratch(s, OUTCOME_ENDED);
-    }
+    write_ends(s, m);
 }
 
 static void
@@ -570,8 +555,8 @@ write_pending(struct spool_store *s, const struct spool_store_pending *p)
 void
 spool_outcome_write_all(struct spool_store *s)
 {
-    for (struct spool_store_entry *e = s->first; e != NULL; e = e->next)
-        write_message(s, &e->message);
+    for (struct spool_message *m = spool_store_next(s, NULL); m != NULL; m = spool_store_next(s, m))
+        write_message(s, m);
     for (size_t i = 0; i < s->pending_size; i++) {
         struct spool_store_pending **at = &s->pending[i];
 

@@ -102,15 +102,15 @@ is_whom(const struct spool_message *m, unsigned i, enum whom whom)
 {
     if (whom == WHOM_CONCERNED)
         return spool_message_is_concerned(m, i);
-    return whom == WHOM_ALL || m->envelope.recipients[i].side == SPOOL_LIVE;
+    return whom == WHOM_ALL || spool_message_side(m, i) == SPOOL_LIVE;
 }
 
 static void
 end_open(struct spool_store *s, struct spool_message *m, enum whom whom, enum spool_end end,
          int64_t at_ms, const char *reply)
 {
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++) {
-        if (m->states[i].end == SPOOL_END_NONE && is_whom(m, i, whom))
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        if (spool_message_is_open(m, i) && is_whom(m, i, whom))
             spool_store_ended(s, m, i, end, at_ms, reply);
     }
 }
@@ -182,7 +182,8 @@ is_early(const struct spool_message *m, const struct spool_resolution *r)
 static bool
 counts(const struct spool_message *m, const struct spool_resolution *r)
 {
-    return m->open_count > 0 && (is_first(r->kind) ? m->prepared : m->listens_until_ms != 0);
+    return m->open_count > 0 &&
+           (is_first(r->kind) ? m->prepared : spool_message_listens_until_ms(m) != 0);
 }
 
 static void
@@ -205,13 +206,13 @@ apply(struct spool_store *s, struct spool_store_segment *said_in, struct spool_m
 static bool
 apply_parked(struct spool_store *s, struct spool_message *m)
 {
-    struct spool_store_parked **at = &s->parked[parked_slot(s, m->envelope.ref)];
+    struct spool_store_parked **at = &s->parked[parked_slot(s, m->ref)];
     bool found = false;
 
     while (*at != NULL) {
         struct spool_store_parked *p;
 
-        if (!ref_equal((*at)->resolution.ref, m->envelope.ref) || is_early(m, &(*at)->resolution)) {
+        if (!ref_equal((*at)->resolution.ref, m->ref) || is_early(m, &(*at)->resolution)) {
             at = &(*at)->next;
             continue;
         }
@@ -224,9 +225,9 @@ apply_parked(struct spool_store *s, struct spool_message *m)
 }
 
 void
-spool_resolve_adopt(struct spool_store *s, struct spool_store_entry *entry)
+spool_resolve_adopt(struct spool_store *s, struct spool_message *m)
 {
-    while (s->parked_count > 0 && apply_parked(s, &entry->message))
+    while (s->parked_count > 0 && apply_parked(s, m))
         ; /* one may have made another's turn come */
 }
 
@@ -241,7 +242,7 @@ spool_resolve_read(struct spool_store *s, struct spool_store_segment *segment,
         return;
     }
     apply(s, segment, m, resolution);
-    spool_resolve_adopt(s, (struct spool_store_entry *)m);
+    spool_resolve_adopt(s, m);
 }
 
 /* --- Without a resolution. */
@@ -258,7 +259,7 @@ spool_store_confirm(struct spool_store *s, struct spool_message *m, int64_t at_m
 void
 spool_store_stop_listening(struct spool_store *s, struct spool_message *m)
 {
-    if (m->listens_until_ms != 0)
+    if (spool_message_listens_until_ms(m) != 0)
         spool_outcome_listens(s, m, m->unknown, 0);
 }
 
@@ -267,10 +268,11 @@ spool_message_awaits_all(const struct spool_message *m)
 {
     unsigned i = 0;
 
-    while (i < m->envelope.recipient_count &&
-           (m->states[i].end != SPOOL_END_NONE || spool_message_awaits(m, i)))
+    if (!m->prepared && spool_message_listens_until_ms(m) == 0)
+        return false;
+    while (i < m->recipient_count && (!spool_message_is_open(m, i) || spool_message_awaits(m, i)))
         i++;
-    return m->open_count > 0 && i == m->envelope.recipient_count;
+    return m->open_count > 0 && i == m->recipient_count;
 }
 
 void
@@ -306,7 +308,7 @@ is_of_same_writer(const struct spool_store_segment *a, const struct spool_store_
 enum spool_writer_state
 spool_store_writer_state(const struct spool_store *s, const struct spool_message *m)
 {
-    const struct spool_store_segment *own = ((const struct spool_store_entry *)m)->segment;
+    const struct spool_store_segment *own = m->segment;
     enum spool_writer_state state = SPOOL_WRITER_DONE;
 
     if (is_writing(s, own))
@@ -349,7 +351,7 @@ all_is_given(const struct spool_store *s, const struct spool_store_segment *segm
 bool
 spool_store_writer_is_read(const struct spool_store *s, const struct spool_message *m)
 {
-    return all_is_given(s, ((const struct spool_store_entry *)m)->segment);
+    return all_is_given(s, m->segment);
 }
 
 bool

@@ -94,8 +94,9 @@ segment_stop_reading(struct spool_store *s, struct spool_store_segment *segment)
 static void
 segment_free(struct spool_store *s, struct spool_store_segment *segment)
 {
-    CHECK(segment->messages == NULL);
+    CHECK(segment->messages == 0);
     segment_stop_reading(s, segment);
+    spool_fetch_forget(s, segment);
     spool_resolve_forget(s, segment);
     free(segment);
 }
@@ -136,7 +137,7 @@ static void
 read_message(struct spool_store *s, struct spool_store_segment *segment,
              const struct spool_scan_record *record)
 {
-    struct spool_store_entry *entry = spool_entry_new(record, segment);
+    struct spool_store_entry *entry = spool_entry_new(s, record, segment);
 
     if (entry == NULL) {
         segment->bad_envelopes++;
@@ -145,7 +146,7 @@ read_message(struct spool_store *s, struct spool_store_segment *segment,
     }
     s->records++;
     spool_entry_link(s, entry);
-    spool_outcome_adopt(s, entry);
+    spool_outcome_adopt(s, &entry->message);
     if (s->on_new != NULL)
         s->on_new(s->on_new_ctx, &entry->message);
 }
@@ -207,6 +208,7 @@ segment_start(struct spool_store *s, struct spool_store_segment *segment)
         err = ERR_CORRUPT;
     if (err == 0) {
         segment->writer = spool_scan_info(segment->scan)->writer;
+        memcpy(segment->key, spool_scan_info(segment->scan)->key, sizeof segment->key);
         segment->is_known = true;
         return true;
     }
@@ -281,7 +283,7 @@ drop_vanished(struct spool_store *s)
 
         if (segment->seen == s->pass || segment->removing)
             continue;
-        if (segment->messages == NULL)
+        if (segment->messages == 0)
             spool_store_segment_remove(s, segment);
         else if (!segment->vanished) {
             segment->vanished = true;
@@ -362,9 +364,11 @@ spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mo
     struct spool_store *s = mem_alloc(sizeof *s);
     int err = ERR_IO;
 
-    *s = (struct spool_store){.io = io, .mode = mode, .dir_fd = -1, .body_fd = -1};
+    *s = (struct spool_store){.io = io, .mode = mode, .dir_fd = -1, .read_fd = -1};
     s->checkpoint_bytes = CHECKPOINT_BYTES;
     buf_init(&s->scratch, 0);
+    buf_init(&s->fetched.envelope, 0);
+    pool_init(&s->entries, sizeof(struct spool_store_entry));
     *store = NULL;
     s->dir_fd = io->openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (s->dir_fd >= 0)
@@ -392,23 +396,17 @@ spool_store_close(struct spool_store **store)
     if (s == NULL)
         return;
     CHECK(s->job == NULL);
-    while (s->first != NULL) {
-        struct spool_store_entry *entry = s->first;
-
-        spool_entry_forget(s, entry);
-    }
-    for (size_t i = 0; i < s->segment_count; i++) {
-        s->segments[i]->messages = NULL;
+    spool_entries_free(s);
+    for (size_t i = 0; i < s->segment_count; i++)
         segment_free(s, s->segments[i]);
-    }
     free(s->segments);
-    free(s->table);
     free(s->parked); /* the segments have taken theirs with them */
     spool_outcome_clear(s);
     spool_ledger_close(&s->ledger);
+    spool_fetch_fini(s);
+    spool_texts_fini(&s->texts);
     buf_fini(&s->scratch);
-    if (s->body_fd >= 0)
-        s->io->close(s->body_fd);
+    spool_store_close_read_fd(s);
     if (s->dir_fd >= 0)
         s->io->close(s->dir_fd);
     free(s);
@@ -426,51 +424,70 @@ spool_store_open_count(const struct spool_store *s)
 int
 spool_store_dup_segment(struct spool_store *s, const struct spool_message *m, int *fd)
 {
-    *fd = segment_open_fd(s, m->segment);
+    *fd = segment_open_fd(s, m->segment->id);
     if (*fd >= 0)
         return 0;
     return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
 }
 
-/* One descriptor is kept: a body is read in pieces. */
-static int
-body_fd(struct spool_store *s, const struct spool_message *m)
+struct spool_segment_id
+spool_message_segment(const struct spool_message *m)
 {
-    if (s->body_fd >= 0 && spool_segment_compare(s->body_segment, m->segment) == 0)
-        return s->body_fd;
-    if (s->body_fd >= 0)
-        s->io->close(s->body_fd);
-    s->body_segment = m->segment;
-    s->body_fd = segment_open_fd(s, m->segment);
-    return s->body_fd;
+    return m->segment->id;
+}
+
+void
+spool_store_close_read_fd(struct spool_store *s)
+{
+    if (s->read_fd >= 0)
+        s->io->close(s->read_fd);
+    s->read_fd = -1;
+}
+
+int
+spool_store_read_fd(struct spool_store *s, const struct spool_message *m)
+{
+    if (s->read_fd >= 0 && spool_segment_compare(s->read_segment, m->segment->id) == 0)
+        return s->read_fd;
+    spool_store_close_read_fd(s);
+    s->read_segment = m->segment->id;
+    s->read_fd = segment_open_fd(s, m->segment->id);
+    return s->read_fd;
 }
 
 int64_t
 spool_store_read_body(struct spool_store *s, const struct spool_message *m, uint64_t offset,
                       void *dst, size_t n)
 {
-    int fd = body_fd(s, m);
+    int fd = spool_store_read_fd(s, m), rc;
+    struct spool_body body;
     ssize_t got;
 
     if (fd < 0)
         return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-    if (offset >= m->body_bytes)
+    rc = spool_store_body(s, m, &body);
+    if (rc < 0)
+        return rc;
+    if (offset >= body.bytes)
         return 0;
-    if (n > m->body_bytes - offset)
-        n = (size_t)(m->body_bytes - offset);
-    got = s->io->pread(fd, dst, n, (off_t)(m->body_offset + offset));
+    if (n > body.bytes - offset)
+        n = (size_t)(body.bytes - offset);
+    got = s->io->pread(fd, dst, n, (off_t)(body.offset + offset));
     return got > 0 ? got : got == 0 ? ERR_CORRUPT : ERR_IO;
 }
 
 int
 spool_store_verify_body(struct spool_store *s, struct spool_message *m)
 {
-    int fd = body_fd(s, m);
+    int fd = spool_store_read_fd(s, m);
+    struct spool_body body;
     int err;
 
     if (fd < 0)
         return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-    err = spool_scan_verify_body(s->io, fd, m->body_offset, m->body_bytes, m->body_check);
+    err = spool_store_body(s, m, &body);
+    if (err == 0)
+        err = spool_scan_verify_body(s->io, fd, body.offset, body.bytes, body.check);
     if (err == ERR_CORRUPT)
         spool_store_mark_damaged(s, m);
     return err;
@@ -479,13 +496,11 @@ spool_store_verify_body(struct spool_store *s, struct spool_message *m)
 void
 spool_store_mark_damaged(struct spool_store *s, struct spool_message *m)
 {
-    struct spool_store_entry *entry = (struct spool_store_entry *)m;
-
     if (m->damaged)
         return;
     m->damaged = true;
-    entry->segment->bad_bodies++;
-    segment_log(s, entry->segment, "spool-damage", "a body does not match its checksum");
+    m->segment->bad_bodies++;
+    segment_log(s, m->segment, "spool-damage", "a message does not match its checksum");
 }
 
 void

@@ -13,71 +13,10 @@
 #ifndef SPOOL_STORE_H
 #define SPOOL_STORE_H
 
-#include "spool/spool_record.h"
+#include "spool/spool_message.h"
 #include "spool/spool_resolution.h"
-#include "spool/spool_segment.h"
 
 struct spool_store;
-
-enum spool_end { /* the recorded end of a recipient (P2) */
-                 SPOOL_END_NONE,
-                 SPOOL_END_DELIVERED,
-                 SPOOL_END_REFUSED, /* a late 5xx, not returned (P4) */
-                 SPOOL_END_EXPIRED,
-                 SPOOL_END_RETURNED,
-                 SPOOL_END_REMOVED,   /* by a named operator with a reason */
-                 SPOOL_END_CANCELLED, /* of a prepared record that came to nothing: the sender got
-                                         the backend's answer, or none */
-};
-const char *spool_end_word(enum spool_end end);
-
-struct spool_recipient_state {
-    enum spool_end end;
-    int64_t ended_at_ms;
-    const char *reply; /* the backend's last answer, or why it could not be asked; "" */
-};
-
-struct spool_message { /* borrowed from the store; gone after the clean job that removed it */
-    struct spool_envelope envelope;
-    struct spool_segment_id segment;
-    uint64_t record_offset, body_offset, body_bytes;
-    uint64_t body_check;                  /* XXH3 of the body, as spool_scan_verify_body wants it */
-    struct spool_recipient_state *states; /* one a recipient */
-    unsigned open_count;                  /* recipients without an end */
-    unsigned attempts;
-    unsigned unknowns;                              /* attempts whose dot was never answered */
-    int64_t last_attempt_at_ms, next_attempt_at_ms; /* next: 0 as soon as its route permits */
-    int64_t expires_at_ms;                          /* the envelope's, or as extended */
-    const char *last_reply; /* of the last attempt, whoever was asked; "" before */
-    bool held, offered; /* offered: a dot was sent in an attempt whose outcome is not recorded */
-    bool prepared;      /* its worker has not said yet whether it counts: not to be attempted */
-    bool unknown;       /* the backend may have those concerned already */
-    int64_t listens_until_ms; /* its worker still may hear of those; 0: it does not listen */
-    bool has_live;            /* a recipient is SPOOL_LIVE */
-    const char *hold_reason;  /* "" unless held */
-    uint32_t redirect; /* the number of the customer's backend that it goes to, whatever its route;
-                          0: none */
-    bool damaged;      /* the body does not match its checksum */
-    void *user;        /* the keeper's own */
-};
-
-/* Whether the late answer to an unknown outcome is this recipient's too. */
-static inline bool
-spool_message_is_concerned(const struct spool_message *m, unsigned recipient)
-{
-    return !m->has_live || m->envelope.recipients[recipient].side == SPOOL_LIVE;
-}
-
-/* It is open, and not to be attempted until its worker has said what became of it. */
-static inline bool
-spool_message_awaits(const struct spool_message *m, unsigned recipient)
-{
-    return m->states[recipient].end == SPOOL_END_NONE &&
-           (m->prepared || (m->listens_until_ms != 0 && spool_message_is_concerned(m, recipient)));
-}
-
-/* It is open, and all that is open awaits. */
-bool spool_message_awaits_all(const struct spool_message *m);
 
 enum spool_store_mode { SPOOL_STORE_READ, SPOOL_STORE_OWNER };
 
@@ -101,6 +40,19 @@ struct spool_message *spool_store_find(struct spool_store *store, struct ref ref
 size_t
 spool_store_open_count(const struct spool_store *store); /* messages with an open recipient */
 
+/* What is not in memory, read from the message's segment; a disk that is asked may block.
+ * Everything is copied into `arena`. ERR_IO; ERR_NOT_FOUND: its segment has gone; ERR_CORRUPT: it
+ * does not verify any more (and was whole when it was first read), ERR_LIMIT: the arena is full. */
+MUST_USE int spool_store_envelope(struct spool_store *store, const struct spool_message *message,
+                                  struct arena *arena, struct spool_envelope *envelope);
+#define SPOOL_ENVELOPE_ARENA_BYTES (8 * 1024 * 1024) /* enough for any envelope */
+struct spool_body {                                  /* where it lies in the segment's file */
+    uint64_t offset, bytes;
+    uint64_t check; /* XXH3, as spool_scan_verify_body wants it */
+};
+MUST_USE int spool_store_body(struct spool_store *store, const struct spool_message *message,
+                              struct spool_body *body);
+
 /* The body, through the store's own descriptor; verifies nothing. Returns octets read, 0 at the
  * end, or an err. */
 MUST_USE int64_t spool_store_read_body(struct spool_store *store,
@@ -111,7 +63,8 @@ MUST_USE int spool_store_dup_segment(struct spool_store *store, const struct spo
                                      int *fd);
 MUST_USE int spool_store_verify_body(struct spool_store *store,
                                      struct spool_message *message); /* ERR_CORRUPT */
-/* Somebody who read the body (a deliverer) found that it does not match: its segment is kept. */
+/* Somebody who read the body (a deliverer) or the envelope found that it does not match: its
+ * segment is kept. */
 void spool_store_mark_damaged(struct spool_store *store, struct spool_message *message);
 
 /* --- Outcomes (owner). They change memory at once and are queued for the ledger; a sync job makes

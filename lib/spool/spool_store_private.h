@@ -7,21 +7,23 @@
 #ifndef SPOOL_STORE_PRIVATE_H
 #define SPOOL_STORE_PRIVATE_H
 
+#include <assert.h>
+
 #include "base/codec.h"
+#include "base/pool.h"
 #include "spool/spool_ledger.h"
 #include "spool/spool_scan.h"
 #include "spool/spool_store.h"
+#include "spool/spool_texts.h"
 
+/* Numbers of the store's pool in place of pointers; 0: none. */
 struct spool_store_entry {
     struct spool_message message; /* first: a message is its entry */
-    struct spool_store_segment *segment;
-    struct spool_store_entry *prev, *next;     /* in order of arrival */
-    struct spool_store_entry *segment_next;    /* of the same segment */
-    struct spool_store_entry *ref_next;        /* of the same slot of the table */
-    char **replies, *last_reply, *hold_reason; /* what the message's pointers lead to */
-    struct spool_store_note *notes;            /* oldest first */
-    struct arena arena;                        /* the envelope */
+    uint32_t prev, next;          /* in order of arrival */
+    uint32_t segment_next;        /* of the same segment */
+    uint32_t ref_next;            /* of the same slot of the table */
 };
+static_assert(sizeof(struct spool_store_entry) <= 128, "a million of them");
 
 struct spool_store_parked { /* a resolution whose turn has not come: see spool_resolve.c */
     struct spool_resolution resolution;
@@ -65,10 +67,18 @@ struct spool_store_segment {
     uint64_t seen;    /* the pass that saw its name */
     uint64_t read_at; /* the pass that completed it */
     uint64_t damaged, bad_envelopes, bad_bodies;
-    uint64_t last_seq; /* of the newest outcome of its messages */
-    struct spool_store_entry *messages;
+    uint64_t last_seq;             /* of the newest outcome of its messages */
+    uint8_t key[SIPHASH_KEY_SIZE]; /* of its records' headers */
+    uint32_t messages;             /* the first entry's number */
     uint64_t message_count, open_count;
     size_t parked_count; /* resolutions that were read here */
+};
+
+struct spool_fetched {                         /* the record that was read last */
+    const struct spool_store_segment *segment; /* NULL: none */
+    uint64_t record_offset;
+    struct spool_body body;
+    struct buf envelope; /* encoded */
 };
 
 struct spool_store_pending { /* entries of the ledger whose message is not in memory */
@@ -87,8 +97,10 @@ struct spool_store {
     struct spool_ledger *ledger;
     struct spool_store_segment **segments; /* sorted by id */
     size_t segment_count;
-    struct spool_store_entry *first, *last;
-    struct spool_store_entry **table; /* by reference */
+    struct pool entries;
+    struct spool_texts texts;
+    uint32_t first, last; /* entries */
+    uint32_t *table;      /* by reference */
     size_t table_size, message_count, open_count;
     struct spool_store_pending **pending; /* by place */
     size_t pending_size, pending_count;
@@ -104,8 +116,9 @@ struct spool_store {
     bool must_rewrite;            /* the ledger's file has damage in it */
     struct spool_job *job;
     struct buf scratch;
-    int body_fd;
-    struct spool_segment_id body_segment;
+    int read_fd; /* one descriptor is kept: a body is read in pieces */
+    struct spool_segment_id read_segment;
+    struct spool_fetched fetched;
     void (*on_new)(void *ctx, struct spool_message *message);
     void *on_new_ctx;
 };
@@ -116,29 +129,45 @@ bool spool_store_has_segment(const struct spool_store *s, struct spool_segment_i
 struct spool_store_segment *spool_store_segment_find(const struct spool_store *s,
                                                      struct spool_segment_id id);
 void spool_store_segment_remove(struct spool_store *s, struct spool_store_segment *segment);
+/* A descriptor of the message's segment, the store's own; below 0: errno says. */
+int spool_store_read_fd(struct spool_store *s, const struct spool_message *m);
+void spool_store_close_read_fd(struct spool_store *s);
 
 /* --- spool_entry.c */
+static inline struct spool_store_entry *
+spool_entry_at(const struct spool_store *s, uint32_t number)
+{
+    return pool_at(&s->entries, number);
+}
 /* NULL: its envelope cannot be decoded. */
-struct spool_store_entry *spool_entry_new(const struct spool_scan_record *record,
+struct spool_store_entry *spool_entry_new(struct spool_store *s,
+                                          const struct spool_scan_record *record,
                                           struct spool_store_segment *segment);
+/* What it did not have until now. */
+struct spool_tries *spool_entry_tries(struct spool_message *m);
+struct spool_detail *spool_entry_detail(struct spool_message *m);
+struct spool_recipient_detail *spool_entry_recipients(struct spool_message *m);
+/* Replaces a text that the message has of the store's. */
+void spool_entry_set_text(struct spool_store *s, const char **text, struct slice value);
 void spool_entry_link(struct spool_store *s, struct spool_store_entry *entry);
 /* Out of list and table, and its memory goes; the segment's list of it is the caller's. */
 void spool_entry_forget(struct spool_store *s, struct spool_store_entry *entry);
-/* Segments of several workers interleave: the first read collects, and sorts once. */
+/* The list, once all has been read that was there. */
 void spool_entries_sort(struct spool_store *s);
+void spool_entries_free(struct spool_store *s);
 
 /* --- spool_outcome.c */
 
 /* One entry of the ledger, at open. */
 void spool_outcome_read(void *store, uint16_t type, struct slice payload);
 /* Applies to a message that has just been read what the ledger and other records say of it. */
-void spool_outcome_adopt(struct spool_store *s, struct spool_store_entry *entry);
+void spool_outcome_adopt(struct spool_store *s, struct spool_message *m);
 /* Counts for a prepared record, whatever side; changes nothing of the sides. */
 void spool_outcome_confirmed(struct spool_store *s, struct spool_message *m);
 void spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool unknown,
                            int64_t until_ms);
 /* What the envelope says, before any resolution. */
-void spool_outcome_begin(struct spool_message *m);
+void spool_outcome_begin(struct spool_message *m, const struct spool_facts *facts);
 /* Queues the whole live state for a checkpoint. */
 void spool_outcome_write_all(struct spool_store *s);
 void spool_outcome_clear(struct spool_store *s); /* forgets what is pending */
@@ -152,14 +181,18 @@ void spool_note_put(struct buf *b, const struct spool_note *note);
 struct spool_store_note *spool_note_get(struct decoder *d); /* NULL: it cannot be decoded */
 const struct spool_note *spool_note_of(const struct spool_store_note *owned);
 void spool_note_free(struct spool_store_note *note);
-void spool_notes_add(struct spool_store_entry *entry, struct spool_store_note *note);
-void spool_notes_free(struct spool_store_entry *entry);
+void spool_notes_add(struct spool_message *m, struct spool_store_note *note);
+void spool_notes_free(struct spool_detail *detail);
+
+/* --- spool_fetch.c */
+void spool_fetch_forget(struct spool_store *s, const struct spool_store_segment *segment);
+void spool_fetch_fini(struct spool_store *s);
 
 /* --- spool_resolve.c */
 void spool_resolve_read(struct spool_store *s, struct spool_store_segment *segment,
                         const struct spool_resolution *resolution);
 /* What was read before its record. */
-void spool_resolve_adopt(struct spool_store *s, struct spool_store_entry *entry);
+void spool_resolve_adopt(struct spool_store *s, struct spool_message *m);
 /* No record will come any more to which a resolution of this segment belongs. */
 bool spool_resolve_may_forget(const struct spool_store *s,
                               const struct spool_store_segment *segment);

@@ -150,7 +150,7 @@ look_at_recipients(unsigned i, const struct spool_message *m)
     const struct message *want = &r.messages[i];
 
     for (unsigned k = 0; k < RECIPIENTS; k++) {
-        bool ended = m->states[k].end != SPOOL_END_NONE;
+        bool ended = spool_message_end(m, k) != SPOOL_END_NONE;
 
         if (want->safe.ended[k] && !ended)
             wrong("message %u: the end of recipient %u was forgotten", i, k);
@@ -167,11 +167,12 @@ look_at_message(unsigned i, const struct spool_message *m)
     look_at_recipients(i, m);
     if (all_ended(&want->safe))
         return;
-    if (!want->attempts_open && m->attempts != want->safe.attempts)
-        wrong("message %u: %u attempts, not %u", i, m->attempts, want->safe.attempts);
-    if (m->attempts < want->safe.attempts || m->attempts > want->last.attempts)
-        wrong("message %u: %u attempts, not %u to %u", i, m->attempts, want->safe.attempts,
-              want->last.attempts);
+    if (!want->attempts_open && spool_message_attempts(m) != want->safe.attempts)
+        wrong("message %u: %u attempts, not %u", i, spool_message_attempts(m), want->safe.attempts);
+    if (spool_message_attempts(m) < want->safe.attempts ||
+        spool_message_attempts(m) > want->last.attempts)
+        wrong("message %u: %u attempts, not %u to %u", i, spool_message_attempts(m),
+              want->safe.attempts, want->last.attempts);
     if (!want->expires_open && m->expires_at_ms != want->safe.expires_at_ms)
         wrong("message %u: the deadline", i);
     if (!want->held_open && m->held != want->safe.held)
@@ -186,12 +187,12 @@ take_over(unsigned i, const struct spool_message *m)
 {
     struct message *message = &r.messages[i];
 
-    message->last.attempts = m->attempts;
+    message->last.attempts = spool_message_attempts(m);
     message->last.expires_at_ms = m->expires_at_ms;
     message->last.held = m->held;
     message->last.offered = m->offered;
     for (unsigned k = 0; k < RECIPIENTS; k++)
-        message->last.ended[k] = m->states[k].end != SPOOL_END_NONE;
+        message->last.ended[k] = spool_message_end(m, k) != SPOOL_END_NONE;
     message->attempts_open = message->expires_open = message->held_open = message->offered_open =
         false;
     message->safe = message->last; /* opening as owner syncs what it has read */

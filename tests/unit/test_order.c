@@ -14,8 +14,7 @@
 
 /* --- Judging. */
 
-static struct spool_recipient recipients[2] = {{.side = SPOOL_OURS}, {.side = SPOOL_OURS}};
-static struct spool_recipient_state states[2];
+static struct spool_detail detail;
 
 enum situation { WAITING, HELD, ENDED, DAMAGED, PREPARED, LISTENING, REDIRECTED, SITUATIONS };
 
@@ -23,20 +22,21 @@ static struct spool_message
 message_in(enum situation s)
 {
     struct spool_message m = {
-        .envelope = {.customer_id = 5, .recipients = recipients, .recipient_count = 2},
-        .states = states,
+        .customer_id = 5,
+        .recipient_count = 2,
+        .domain = "acme.example",
         .open_count = 2,
         .expires_at_ms = 1000,
-        .hold_reason = "",
+        .detail = &detail,
     };
 
     m.held = s == HELD;
-    m.hold_reason = m.held ? "why" : "";
+    detail.hold_reason = m.held ? "why" : "";
     m.open_count = s == ENDED ? 0 : 2;
     m.damaged = s == DAMAGED;
     m.prepared = s == PREPARED;
-    m.listens_until_ms = s == LISTENING ? 1 : 0;
-    m.redirect = s == REDIRECTED ? 2 : 0;
+    detail.listens_until_ms = s == LISTENING ? 1 : 0;
+    detail.redirect = s == REDIRECTED ? 2 : 0;
     return m;
 }
 

@@ -218,8 +218,7 @@ Test(spool_record, P2_a_record_of_the_version_before_is_read)
     cr_assert_eq(decode(old, &arena, &back), ERR_OK);
     expect_same(&e, &back, "version 1");
     for (size_t n = 0; n < sizeof version_1; n++)
-        cr_expect_eq(decode((struct slice){old.p, n}, &arena, &back), ERR_CORRUPT,
-                     "cut at %zu", n);
+        cr_expect_eq(decode((struct slice){old.p, n}, &arena, &back), ERR_CORRUPT, "cut at %zu", n);
     arena_clear(&arena);
 }
 

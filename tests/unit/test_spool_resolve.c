@@ -302,16 +302,16 @@ see(struct spool_case *c, const struct row *row, const char *when)
 
     cr_assert_not_null(m, "%s: %s", row->name, when);
     open = (row->ours == SPOOL_END_NONE) + (row->live == SPOOL_END_NONE);
-    cr_expect_eq(m->states[0].end, row->ours, "%s, %s: ours %s", row->name, when,
-                 spool_end_word(m->states[0].end));
-    cr_expect_eq(m->states[1].end, row->live, "%s, %s: live %s", row->name, when,
-                 spool_end_word(m->states[1].end));
+    cr_expect_eq(spool_message_end(m, 0), row->ours, "%s, %s: ours %s", row->name, when,
+                 spool_end_word(spool_message_end(m, 0)));
+    cr_expect_eq(spool_message_end(m, 1), row->live, "%s, %s: live %s", row->name, when,
+                 spool_end_word(spool_message_end(m, 1)));
     cr_expect_eq(m->open_count, open, "%s, %s", row->name, when);
     cr_expect_eq(m->prepared, row->prepared, "%s, %s", row->name, when);
     cr_expect_eq(m->unknown, row->unknown, "%s, %s", row->name, when);
-    cr_expect_eq(m->listens_until_ms != 0, row->listens, "%s, %s", row->name, when);
+    cr_expect_eq(spool_message_listens_until_ms(m) != 0, row->listens, "%s, %s", row->name, when);
     if (row->live == SPOOL_END_DELIVERED)
-        cr_expect_str_eq(m->states[1].reply, "250 2.0.0 taken", "%s, %s", row->name, when);
+        cr_expect_str_eq(spool_message_reply(m, 1), "250 2.0.0 taken", "%s, %s", row->name, when);
     cr_expect_eq(spool_message_awaits(m, 1), open > 0 && (row->prepared || row->listens), "%s, %s",
                  row->name, when);
     cr_expect_eq(spool_message_awaits(m, 0),
@@ -517,8 +517,8 @@ Test(spool_resolve, a_prepared_record_without_a_word_counts_for_ours)
     m = spool_store_find(c.store, ref_of(1));
     cr_expect_not(m->prepared);
     cr_expect_eq(m->open_count, 1, "and what comes behind it changes nothing");
-    cr_expect_eq(m->states[0].end, SPOOL_END_NONE);
-    cr_expect_eq(m->states[1].end, SPOOL_END_CANCELLED);
+    cr_expect_eq(spool_message_end(m, 0), SPOOL_END_NONE);
+    cr_expect_eq(spool_message_end(m, 1), SPOOL_END_CANCELLED);
     end_case(&c);
 }
 
@@ -528,7 +528,7 @@ static void
 on_resolved(void *ctx, struct spool_message *m, const struct spool_resolution *r)
 {
     (void)ctx;
-    cr_expect(ref_equal(m->envelope.ref, r->ref));
+    cr_expect(ref_equal(m->ref, r->ref));
     cr_expect_eq(r->kind, SPOOL_RESOLUTION_CONFIRM);
     resolved++;
 }

@@ -8,6 +8,7 @@
 #include <criterion/criterion.h>
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -102,7 +103,7 @@ end_message(struct spool_case *c, uint64_t number)
 {
     struct spool_message *m = message(c, number);
 
-    for (unsigned i = 0; i < m->envelope.recipient_count; i++)
+    for (unsigned i = 0; i < m->recipient_count; i++)
         spool_store_ended(c->store, m, i, SPOOL_END_DELIVERED, 5000, "250 2.0.0 ok");
 }
 
@@ -134,7 +135,7 @@ Test(spool_store, P1_reads_what_was_committed_and_what_comes_later)
     for (unsigned n = 1; n <= 3; n++) {
         m = spool_store_next(c.store, m);
         cr_assert_not_null(m);
-        cr_expect_eq(m->envelope.ref.number, n, "in order of arrival");
+        cr_expect_eq(m->ref.number, n, "in order of arrival");
     }
     cr_assert_null(spool_store_next(c.store, m));
     m = message(&c, 2);
@@ -174,12 +175,12 @@ static void
 see_attempt(const struct spool_message *m)
 {
     cr_expect_not(m->offered);
-    cr_expect_eq(m->attempts, 2);
-    cr_expect_eq(m->unknowns, 1);
-    cr_expect_eq(m->last_attempt_at_ms, 9000);
-    cr_expect_eq(m->next_attempt_at_ms, 9500);
-    cr_expect_str_eq(m->last_reply, "lost");
-    cr_expect_str_eq(m->states[0].reply, "lost");
+    cr_expect_eq(spool_message_attempts(m), 2);
+    cr_expect_eq(spool_message_unknowns(m), 1);
+    cr_expect_eq(spool_message_last_attempt_at_ms(m), 9000);
+    cr_expect_eq(spool_message_next_attempt_at_ms(m), 9500);
+    cr_expect_str_eq(spool_message_last_reply(m), "lost");
+    cr_expect_str_eq(spool_message_reply(m, 0), "lost");
 }
 
 static void
@@ -192,9 +193,9 @@ static void
 see_ended(const struct spool_message *m)
 {
     cr_expect_eq(m->open_count, 0);
-    cr_expect_eq(m->states[0].end, SPOOL_END_REFUSED);
-    cr_expect_eq(m->states[0].ended_at_ms, 5000);
-    cr_expect_str_eq(m->states[0].reply, "550 5.1.1 no");
+    cr_expect_eq(spool_message_end(m, 0), SPOOL_END_REFUSED);
+    cr_expect_eq(spool_message_ended_at_ms(m, 0), 5000);
+    cr_expect_str_eq(spool_message_reply(m, 0), "550 5.1.1 no");
 }
 
 static void
@@ -207,7 +208,6 @@ static void
 see_extend(const struct spool_message *m)
 {
     cr_expect_eq(m->expires_at_ms, 2000000);
-    cr_expect_eq(m->envelope.expires_at_ms, 1000000);
 }
 
 static void
@@ -220,7 +220,7 @@ static void
 see_hold(const struct spool_message *m)
 {
     cr_expect(m->held);
-    cr_expect_str_eq(m->hold_reason, "as the customer asked");
+    cr_expect_str_eq(spool_message_hold_reason(m), "as the customer asked");
 }
 
 static void
@@ -234,7 +234,7 @@ static void
 see_release(const struct spool_message *m)
 {
     cr_expect_not(m->held);
-    cr_expect_str_eq(m->hold_reason, "");
+    cr_expect_str_eq(spool_message_hold_reason(m), "");
 }
 
 static void
@@ -247,8 +247,8 @@ do_due(struct spool_case *c, struct spool_message *m)
 static void
 see_due(const struct spool_message *m)
 {
-    cr_expect_eq(m->attempts, 1);
-    cr_expect_eq(m->next_attempt_at_ms, 0);
+    cr_expect_eq(spool_message_attempts(m), 1);
+    cr_expect_eq(spool_message_next_attempt_at_ms(m), 0);
 }
 
 static void
@@ -261,7 +261,7 @@ do_redirect(struct spool_case *c, struct spool_message *m)
 static void
 see_redirect(const struct spool_message *m)
 {
-    cr_expect_eq(m->redirect, 7);
+    cr_expect_eq(spool_message_redirect(m), 7);
 }
 
 #define NOTES (SPOOL_NOTES_MAX + 3)
@@ -347,7 +347,7 @@ run_outcome(size_t i, bool through_checkpoint)
     cr_assert_eq(spool_store_synced(c.store), spool_store_queued(c.store));
     reopen(&c, SPOOL_STORE_READ);
     outcomes[i].see(message(&c, 1));
-    cr_expect_eq(message(&c, 2)->attempts, 0);
+    cr_expect_eq(spool_message_attempts(message(&c, 2)), 0);
     cr_expect_eq(message(&c, 2)->open_count, 1);
     seal_all(&c);
     end_case(&c);
@@ -492,7 +492,7 @@ Test(spool_store, P2_a_segment_with_damage_in_it_is_kept)
     begin_case(&c, 3);
     open_store(&c, SPOOL_STORE_READ);
     offset = message(&c, 2)->record_offset;
-    id = message(&c, 2)->segment;
+    id = spool_message_segment(message(&c, 2));
     spool_store_close(&c.store);
     overwrite(&c, spool_segment_name(id, name), (off_t)offset + 20, "\xff\xff\xff\xff", 4);
     seal_all(&c);
@@ -510,6 +510,136 @@ Test(spool_store, P2_a_segment_with_damage_in_it_is_kept)
     end_case(&c);
 }
 
+/* --- What is not in memory. */
+
+static void
+see_envelope(struct spool_case *c, uint64_t number, const struct spool_envelope *want,
+             const char *when)
+{
+    struct spool_message *m = message(c, number);
+    struct spool_envelope got;
+    struct arena arena;
+
+    arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
+    cr_assert_eq(spool_store_envelope(c->store, m, &arena, &got), 0, "%s", when);
+    cr_expect(ref_equal(got.ref, want->ref), "%s", when);
+    cr_expect_str_eq(got.reverse_path, want->reverse_path, "%s", when);
+    cr_expect(slice_equal(got.prepend, want->prepend), "%s", when);
+    cr_assert_eq(got.recipient_count, want->recipient_count, "%s", when);
+    for (unsigned i = 0; i < got.recipient_count; i++) {
+        cr_expect_str_eq(got.recipients[i].address, want->recipients[i].address, "%s", when);
+        cr_expect_str_eq(spool_message_domain(m, i), want->recipients[i].domain, "%s", when);
+        cr_expect_eq(spool_message_side(m, i), want->recipients[i].side, "%s", when);
+    }
+    arena_clear(&arena);
+}
+
+static void
+see_body(struct spool_case *c, uint64_t number, const char *when)
+{
+    char *want = spool_fixture_body(number, 500), body[500];
+
+    cr_assert_eq(spool_store_read_body(c->store, message(c, number), 0, body, sizeof body), 500,
+                 "%s", when);
+    cr_expect_eq(memcmp(body, want, sizeof body), 0, "%s", when);
+    cr_expect_eq(spool_store_verify_body(c->store, message(c, number)), 0, "%s", when);
+    free(want);
+}
+
+#define MANY 300 /* their addresses are longer than what is read at once */
+
+static struct spool_envelope
+crowded_envelope(uint64_t number, struct spool_recipient recipients[MANY])
+{
+    static char addresses[MANY][64], domains[3][32] = {"a.example", "b.example", "a.example"};
+    struct spool_envelope e = spool_fixture_envelope(number);
+
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(addresses[i], sizeof addresses[i], "recipient-number-%u@%s", i, domains[i % 3]);
+        recipients[i] = (struct spool_recipient){.address = addresses[i],
+                                                 .domain = domains[i % 3],
+                                                 .side = i % 2 ? SPOOL_LIVE : SPOOL_OURS};
+    }
+    e.recipients = recipients;
+    e.recipient_count = MANY;
+    e.flags = SPOOL_FLAG_PREPARED;
+    return e;
+}
+
+Test(spool_store, P1_an_envelope_is_read_when_it_is_needed)
+{
+    struct spool_recipient recipients[MANY];
+    struct spool_envelope first = spool_fixture_envelope(1),
+                          crowded = crowded_envelope(2, recipients),
+                          third = spool_fixture_envelope(3);
+    struct spool_case c;
+
+    begin_case(&c, 1);
+    write_envelope(&c, &crowded);
+    write_message(&c, 3);
+    open_store(&c, SPOOL_STORE_OWNER);
+    for (int sealed = 0; sealed < 2; sealed++) {
+        const char *when = sealed ? "sealed" : "growing";
+
+        see_envelope(&c, 1, &first, when);
+        see_envelope(&c, 2, &crowded, when);
+        see_envelope(&c, 3, &third, when);
+        see_envelope(&c, 3, &third, when);
+        for (uint64_t number = 1; number <= 3; number++)
+            see_body(&c, number, when);
+        if (!sealed)
+            seal_all(&c);
+        reopen(&c, SPOOL_STORE_OWNER);
+    }
+    end_case(&c);
+}
+
+Test(spool_store, P2_a_record_that_went_bad_is_read_by_the_footer)
+{
+    struct spool_envelope first = spool_fixture_envelope(1);
+    struct spool_segment_id id;
+    struct spool_case c;
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+    off_t offset;
+
+    begin_case(&c, 2);
+    seal_all(&c);
+    open_store(&c, SPOOL_STORE_OWNER);
+    id = spool_message_segment(message(&c, 1));
+    offset = (off_t)message(&c, 1)->record_offset;
+    overwrite(&c, spool_segment_name(id, name), offset + 90, "\xff\xff\xff\xff", 4);
+    see_envelope(&c, 1, &first, "its envelope is damaged");
+    see_body(&c, 1, "its envelope is damaged");
+    reopen(&c, SPOOL_STORE_OWNER);
+    overwrite(&c, name, offset + 20, "\xff\xff\xff\xff", 4);
+    see_envelope(&c, 1, &first, "its header is damaged");
+    see_body(&c, 1, "its header is damaged");
+    end_case(&c);
+}
+
+Test(spool_store, P2_an_envelope_that_is_gone_is_said_to_be)
+{
+    struct spool_segment_id id;
+    struct spool_envelope got;
+    struct arena arena;
+    struct spool_case c;
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+
+    begin_case(&c, 1);
+    open_store(&c, SPOOL_STORE_OWNER);
+    arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
+    id = spool_message_segment(message(&c, 1));
+    overwrite(&c, spool_segment_name(id, name), (off_t)message(&c, 1)->record_offset + 90,
+              "\xff\xff\xff\xff", 4);
+    cr_expect_eq(spool_store_envelope(c.store, message(&c, 1), &arena, &got), ERR_CORRUPT);
+    cr_expect_eq(spool_store_verify_body(c.store, message(&c, 1)), ERR_CORRUPT);
+    cr_assert_eq(unlinkat(c.dir_fd, name, 0), 0);
+    spool_store_close(&c.store);
+    arena_clear(&arena);
+    spool_parent_end(&c.parent);
+    end_case(&c);
+}
+
 /* A segment cannot be read for a while, and a checkpoint is written meanwhile. */
 Test(spool_store, P2_an_ended_message_does_not_come_back_with_its_segment)
 {
@@ -522,7 +652,7 @@ Test(spool_store, P2_an_ended_message_does_not_come_back_with_its_segment)
     begin_case(&c, 2);
     seal_all(&c);
     open_store(&c, SPOOL_STORE_OWNER);
-    id = message(&c, 1)->segment;
+    id = spool_message_segment(message(&c, 1));
     end_message(&c, 1);
     cr_assert_eq(spool_store_sync(c.store), 0);
     spool_store_close(&c.store);
@@ -575,8 +705,8 @@ Test(spool_store, a_prepared_record_waits_until_it_is_confirmed)
     reopen(&c, SPOOL_STORE_READ);
     cr_expect_not(message(&c, 1)->prepared);
     cr_expect_eq(message(&c, 1)->open_count, 1);
-    cr_expect_eq(message(&c, 1)->states[0].end, SPOOL_END_NONE);
-    cr_expect_eq(message(&c, 1)->states[1].end, SPOOL_END_CANCELLED);
+    cr_expect_eq(spool_message_end(message(&c, 1), 0), SPOOL_END_NONE);
+    cr_expect_eq(spool_message_end(message(&c, 1), 1), SPOOL_END_CANCELLED);
     seal_all(&c);
     end_case(&c);
 }
