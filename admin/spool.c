@@ -68,7 +68,7 @@ spool_list(struct call *call)
     enum command_status status = selection_read(call, &selection);
 
     if (status == COMMAND_DONE)
-        status = spool_reader_open(call, &store);
+        status = spool_reader_open_customer(call, selection.customer, &store);
     if (status == COMMAND_DONE) {
         p = printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
         print_all(p, &selection, store, call->printing.now_ms);

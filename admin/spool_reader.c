@@ -10,13 +10,15 @@
 #include <string.h>
 
 enum command_status
-spool_reader_open(const struct call *call, struct spool_store **store)
+spool_reader_open_customer(const struct call *call, const char *customer,
+                           struct spool_store **store)
 {
     const char *dir = call->config->spool_dir;
     int rc;
 
     errno = 0;
-    rc = spool_store_open(&spool_io_disk, dir, SPOOL_STORE_READ, store);
+    rc = customer ? spool_store_open_customer(&spool_io_disk, dir, customer, store)
+                  : spool_store_open(&spool_io_disk, dir, SPOOL_STORE_READ, store);
     if (rc == ERR_OK)
         return COMMAND_DONE;
     if (errno == ENOENT || rc == ERR_NOT_FOUND)
@@ -31,6 +33,12 @@ spool_reader_open(const struct call *call, struct spool_store **store)
         call_complain("the spool %s can not be read: %s", dir,
                       rc == ERR_IO && errno ? strerror(errno) : err_text(rc));
     return COMMAND_FAILED;
+}
+
+enum command_status
+spool_reader_open(const struct call *call, struct spool_store **store)
+{
+    return spool_reader_open_customer(call, NULL, store);
 }
 
 /* As many recipients as are known of, so that lists keep their shape. */

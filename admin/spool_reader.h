@@ -12,6 +12,9 @@
 
 /* Read-only, beside a running keeper or without one. A failure has been explained. */
 enum command_status spool_reader_open(const struct call *call, struct spool_store **store);
+/* Of this customer's messages alone, which is quicker; NULL: of all. */
+enum command_status spool_reader_open_customer(const struct call *call, const char *customer,
+                                               struct spool_store **store);
 
 /* --- What lists and single messages have in common. */
 /* An envelope, with what it lies in. */

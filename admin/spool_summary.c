@@ -238,7 +238,7 @@ spool_summary(struct call *call)
     if (status == COMMAND_DONE)
         status = read_by(call, &by);
     if (status == COMMAND_DONE)
-        status = spool_reader_open(call, &store);
+        status = spool_reader_open_customer(call, s->selection.customer, &store);
     if (status == COMMAND_DONE) {
         count_all(s, by, store);
         print_summary(s, by);

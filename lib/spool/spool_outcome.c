@@ -10,8 +10,6 @@
  */
 #include "spool/spool_store_private.h"
 
-#include <stdlib.h>
-
 #include "base/log.h"
 
 #define TEXT_MAX 1000 /* of a reply or a reason; longer ones are cut */
@@ -183,111 +181,30 @@ spool_outcome_place(struct decoder *d)
     return place;
 }
 
-static size_t
-pending_slot(const struct spool_store *s, struct spool_segment_id id, uint64_t offset)
-{
-    uint64_t x = ((uint64_t)id.epoch << 32 | id.number) ^ (uint64_t)id.node << 24;
-
-    x = (x * 0x9e3779b97f4a7c15ULL) ^ (offset >> 3);
-    x *= 0x9e3779b97f4a7c15ULL;
-    return (size_t)(x >> 32) & (s->pending_size - 1);
-}
-
-static void
-pending_grow(struct spool_store *s)
-{
-    size_t old_size = s->pending_size;
-    struct spool_store_pending **old = s->pending;
-
-    s->pending_size = old_size ? old_size * 2 : 256;
-    s->pending = mem_alloc(s->pending_size * sizeof(*s->pending));
-    for (size_t i = 0; i < old_size; i++) {
-        while (old[i] != NULL) {
-            struct spool_store_pending *p = old[i];
-            struct spool_store_pending **slot = &s->pending[pending_slot(s, p->segment, p->offset)];
-
-            old[i] = p->next;
-            p->next = *slot;
-            *slot = p;
-        }
-    }
-    free(old);
-}
-
-/* The link that leads to the place's entries, or to NULL. */
-static struct spool_store_pending **
-pending_find(struct spool_store *s, struct spool_segment_id id, uint64_t offset)
-{
-    struct spool_store_pending **at = &s->pending[pending_slot(s, id, offset)];
-
-    while (*at != NULL &&
-           ((*at)->offset != offset || spool_segment_compare((*at)->segment, id) != 0))
-        at = &(*at)->next;
-    return at;
-}
-
-static void
-pending_remove(struct spool_store *s, struct spool_store_pending **at)
-{
-    struct spool_store_pending *p = *at;
-
-    *at = p->next;
-    buf_fini(&p->entries);
-    free(p);
-    s->pending_count--;
-}
-
 void
 spool_outcome_read(void *store, uint16_t type, struct slice payload)
 {
     struct spool_store *s = store;
     struct decoder d = decoder_of(payload);
     struct spool_place place = spool_outcome_place(&d);
-    struct spool_store_pending **at;
 
-    if (d.failed)
-        return;
-    if (s->pending_count >= s->pending_size)
-        pending_grow(s);
-    at = pending_find(s, place.segment, place.offset);
-    if (*at != NULL && !ref_equal((*at)->ref, place.ref))
-        pending_remove(s, at);
-    if (*at == NULL) {
-        *at = mem_alloc(sizeof **at);
-        **at = (struct spool_store_pending){
-            .segment = place.segment, .offset = place.offset, .ref = place.ref};
-        buf_init(&(*at)->entries, 0);
-        s->pending_count++;
-    }
-    put_u16(&(*at)->entries, type);
-    put_bytes(&(*at)->entries, payload);
+    if (!d.failed)
+        spool_pending_add(&s->pending, &place, type, payload);
 }
+
+struct adopting {
+    struct spool_store *store;
+    struct spool_message *message;
+};
 
 static void
-pending_apply(struct spool_store *s, struct spool_message *m, const struct spool_store_pending *p)
+adopt_entry(void *ctx, uint16_t type, struct slice payload)
 {
-    struct decoder d = decoder_of(buf_slice(&p->entries));
+    const struct adopting *a = ctx;
+    struct decoder fields = decoder_of(payload);
 
-    while (d.p < d.end && !d.failed) {
-        uint16_t type = get_u16(&d);
-        struct slice payload = get_bytes(&d);
-        struct decoder fields = decoder_of(payload);
-
-        (void)spool_outcome_place(&fields);
-        apply(s, m, type, (struct slice){fields.p, (size_t)(fields.end - fields.p)});
-    }
-}
-
-void
-spool_outcome_clear(struct spool_store *s)
-{
-    for (size_t i = 0; i < s->pending_size; i++) {
-        while (s->pending[i] != NULL)
-            pending_remove(s, &s->pending[i]);
-    }
-    free(s->pending);
-    s->pending = NULL;
-    s->pending_size = 0;
+    (void)spool_outcome_place(&fields);
+    apply(a->store, a->message, type, (struct slice){fields.p, (size_t)(fields.end - fields.p)});
 }
 
 /* --- Writing. */
@@ -450,16 +367,9 @@ spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool unkno
 void
 spool_outcome_adopt(struct spool_store *s, struct spool_message *m)
 {
-    struct spool_store_pending **at;
+    struct spool_place place = {m->segment->id, m->record_offset, m->ref};
 
-    if (s->pending_count > 0) {
-        at = pending_find(s, m->segment->id, m->record_offset);
-        if (*at != NULL) {
-            if (ref_equal((*at)->ref, m->ref))
-                pending_apply(s, m, *at);
-            pending_remove(s, at);
-        }
-    }
+    spool_pending_take(&s->pending, &place, adopt_entry, &(struct adopting){s, m});
     spool_resolve_adopt(s, m);
 }
 
@@ -541,15 +451,18 @@ write_message(struct spool_store *s, const struct spool_message *m)
 }
 
 static void
-write_pending(struct spool_store *s, const struct spool_store_pending *p)
+write_pending(void *store, uint16_t type, struct slice payload)
 {
-    struct decoder d = decoder_of(buf_slice(&p->entries));
+    const struct spool_store *s = store;
 
-    while (d.p < d.end && !d.failed) {
-        uint16_t type = get_u16(&d);
+    spool_ledger_add(s->ledger, type, payload);
+}
 
-        spool_ledger_add(s->ledger, type, get_bytes(&d));
-    }
+/* Not one that is gone: the folder was synced since. */
+static bool
+is_there(void *store, struct spool_segment_id segment)
+{
+    return spool_store_has_segment(store, segment);
 }
 
 void
@@ -557,16 +470,5 @@ spool_outcome_write_all(struct spool_store *s)
 {
     for (struct spool_message *m = spool_store_next(s, NULL); m != NULL; m = spool_store_next(s, m))
         write_message(s, m);
-    for (size_t i = 0; i < s->pending_size; i++) {
-        struct spool_store_pending **at = &s->pending[i];
-
-        while (*at != NULL) {
-            if (spool_store_has_segment(s, (*at)->segment)) {
-                write_pending(s, *at);
-                at = &(*at)->next;
-            } else {
-                pending_remove(s, at); /* the segment is gone, and the folder was synced since */
-            }
-        }
-    }
+    spool_pending_each(&s->pending, is_there, write_pending, s);
 }

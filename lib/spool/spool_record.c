@@ -253,6 +253,23 @@ spool_envelope_peek_ref(struct slice encoded, struct ref *ref)
 }
 
 int
+spool_envelope_peek_customer(struct slice encoded, struct slice *customer)
+{
+    struct decoder d = decoder_of(encoded);
+    struct ref ref;
+    uint16_t version;
+    int rc = read_start(&d, &ref, &version);
+
+    if (rc < 0)
+        return rc;
+    for (int moments = version >= ENVELOPE_VERSION_COMMITTED ? 3 : 2; moments > 0; moments--)
+        (void)get_u64(&d);
+    (void)get_u32(&d);
+    *customer = get_bytes(&d);
+    return d.failed ? ERR_CORRUPT : ERR_OK;
+}
+
+int
 spool_envelope_decode(struct slice encoded, struct arena *arena, struct spool_envelope *envelope)
 {
     struct reading r = {.d = decoder_of(encoded), .arena = arena};

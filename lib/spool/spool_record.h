@@ -107,7 +107,9 @@ void spool_facts_each_recipient(const struct spool_facts *facts,
                                 void (*each)(void *ctx, unsigned i, struct slice domain,
                                              enum spool_side side),
                                 void *ctx);
-/* The reference alone, without decoding the rest. ERR_CORRUPT, ERR_VERSION. */
+/* The reference or the customer's name alone (borrowed), without decoding the rest. ERR_CORRUPT,
+ * ERR_VERSION. */
 MUST_USE int spool_envelope_peek_ref(struct slice encoded, struct ref *ref);
+MUST_USE int spool_envelope_peek_customer(struct slice encoded, struct slice *customer);
 
 #endif

@@ -133,12 +133,25 @@ segment_log(const struct spool_store *s, struct spool_store_segment *segment, co
 
 /* --- Reading segments. */
 
+/* What cannot be read is everybody's. */
+static bool
+is_anothers(const struct spool_store *s, const struct spool_scan_record *record)
+{
+    struct slice customer;
+
+    return s->customer != NULL && spool_envelope_peek_customer(record->envelope, &customer) == 0 &&
+           !slice_equal(customer, slice_of(s->customer));
+}
+
 static void
 read_message(struct spool_store *s, struct spool_store_segment *segment,
              const struct spool_scan_record *record)
 {
-    struct spool_store_entry *entry = spool_entry_new(s, record, segment);
+    struct spool_store_entry *entry;
 
+    if (is_anothers(s, record))
+        return;
+    entry = spool_entry_new(s, record, segment);
     if (entry == NULL) {
         segment->bad_envelopes++;
         segment_log(s, segment, "spool-damage", "an envelope cannot be decoded");
@@ -321,7 +334,7 @@ open_ledger(struct spool_store *s)
     int err = ERR_IO;
 
     for (int tries = 0; tries < LEDGER_TRIES && err != 0; tries++) {
-        spool_outcome_clear(s);
+        spool_pending_clear(&s->pending);
         err = spool_ledger_open(s->io, s->dir_fd, s->mode == SPOOL_STORE_OWNER, spool_outcome_read,
                                 s, &s->ledger);
         if (s->mode == SPOOL_STORE_OWNER)
@@ -357,14 +370,15 @@ note_outcomes(struct spool_store *s)
         s->outcomes_missing = "the ledger is missing";
 }
 
-int
-spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mode mode,
-                 struct spool_store **store)
+static int
+open_store(const struct spool_io *io, const char *dir, enum spool_store_mode mode,
+           const char *customer, struct spool_store **store)
 {
     struct spool_store *s = mem_alloc(sizeof *s);
     int err = ERR_IO;
 
     *s = (struct spool_store){.io = io, .mode = mode, .dir_fd = -1, .read_fd = -1};
+    s->customer = customer;
     s->checkpoint_bytes = CHECKPOINT_BYTES;
     buf_init(&s->scratch, 0);
     buf_init(&s->fetched.envelope, 0);
@@ -380,12 +394,29 @@ spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mo
         return err;
     }
     spool_entries_sort(s);
+    if (mode == SPOOL_STORE_OWNER)
+        spool_pending_settle(&s->pending);
+    s->customer = NULL;
     s->running = true;
     note_outcomes(s);
     if (mode == SPOOL_STORE_OWNER)
         log_ledger(s);
     *store = s;
     return 0;
+}
+
+int
+spool_store_open(const struct spool_io *io, const char *dir, enum spool_store_mode mode,
+                 struct spool_store **store)
+{
+    return open_store(io, dir, mode, NULL, store);
+}
+
+int
+spool_store_open_customer(const struct spool_io *io, const char *dir, const char *customer,
+                          struct spool_store **store)
+{
+    return open_store(io, dir, SPOOL_STORE_READ, customer, store);
 }
 
 void
@@ -401,7 +432,7 @@ spool_store_close(struct spool_store **store)
         segment_free(s, s->segments[i]);
     free(s->segments);
     free(s->parked); /* the segments have taken theirs with them */
-    spool_outcome_clear(s);
+    spool_pending_clear(&s->pending);
     spool_ledger_close(&s->ledger);
     spool_fetch_fini(s);
     spool_texts_fini(&s->texts);

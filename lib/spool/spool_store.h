@@ -24,6 +24,11 @@ enum spool_store_mode { SPOOL_STORE_READ, SPOOL_STORE_OWNER };
  * goes on behind them.  The owner holds the lock of the folder (spool-dir/lock) before it calls. */
 MUST_USE int spool_store_open(const struct spool_io *io, const char *dir,
                               enum spool_store_mode mode, struct spool_store **store);
+/* Read-only, and of this customer's messages alone, by its name: the others are passed over without
+ * being decoded or kept, which is most of the work.  What counts the whole (open count, segments,
+ * stats) counts only them. */
+MUST_USE int spool_store_open_customer(const struct spool_io *io, const char *dir,
+                                       const char *customer, struct spool_store **store);
 void spool_store_close(struct spool_store **store);
 
 /* New records up to the committed offsets, new segments, newly sealed ones. Cheap when nothing is

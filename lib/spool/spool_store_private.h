@@ -12,6 +12,7 @@
 #include "base/codec.h"
 #include "base/pool.h"
 #include "spool/spool_ledger.h"
+#include "spool/spool_pending.h"
 #include "spool/spool_scan.h"
 #include "spool/spool_store.h"
 #include "spool/spool_texts.h"
@@ -48,13 +49,6 @@ enum outcome_type { /* in files: numbers never change their meaning */
                     OUTCOME_TYPE_COUNT
 };
 
-/* Every entry begins with these. */
-struct spool_place {
-    struct spool_segment_id segment;
-    uint64_t offset;
-    struct ref ref;
-};
-
 struct spool_store_segment {
     struct spool_segment_id id;
     struct spool_scan *scan; /* while it is read */
@@ -81,18 +75,11 @@ struct spool_fetched {                         /* the record that was read last 
     struct buf envelope; /* encoded */
 };
 
-struct spool_store_pending { /* entries of the ledger whose message is not in memory */
-    struct spool_segment_id segment;
-    uint64_t offset;
-    struct ref ref;
-    struct buf entries; /* u16 type, bytes payload, as often as there are */
-    struct spool_store_pending *next;
-};
-
 struct spool_store {
     const struct spool_io *io;
     enum spool_store_mode mode;
-    bool running; /* open has returned */
+    const char *customer; /* while it is opened: of this one alone; NULL: of all */
+    bool running;         /* open has returned */
     int dir_fd;
     struct spool_ledger *ledger;
     struct spool_store_segment **segments; /* sorted by id */
@@ -102,8 +89,7 @@ struct spool_store {
     uint32_t first, last; /* entries */
     uint32_t *table;      /* by reference */
     size_t table_size, message_count, open_count;
-    struct spool_store_pending **pending; /* by place */
-    size_t pending_size, pending_count;
+    struct spool_pending pending;
     struct spool_store_parked **parked; /* by reference */
     size_t parked_size, parked_count;
     spool_on_resolved on_resolved;
@@ -170,7 +156,6 @@ void spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool 
 void spool_outcome_begin(struct spool_message *m, const struct spool_facts *facts);
 /* Queues the whole live state for a checkpoint. */
 void spool_outcome_write_all(struct spool_store *s);
-void spool_outcome_clear(struct spool_store *s); /* forgets what is pending */
 
 struct spool_place spool_outcome_place(struct decoder *d);
 /* Cut to what an entry takes. */

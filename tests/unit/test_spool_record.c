@@ -110,11 +110,15 @@ static int
 decode(struct slice encoded, struct arena *arena, struct spool_envelope *e)
 {
     struct spool_facts facts;
+    struct slice customer;
     int rc = spool_envelope_decode(encoded, arena, e);
 
     cr_expect_eq(spool_envelope_facts(encoded, &facts), rc);
-    if (rc == ERR_OK)
+    if (rc == ERR_OK) {
         expect_facts(&facts, e);
+        cr_expect_eq(spool_envelope_peek_customer(encoded, &customer), ERR_OK);
+        cr_expect(slice_equal(customer, facts.customer));
+    }
     return rc;
 }
 

@@ -510,6 +510,29 @@ Test(spool_store, P2_a_segment_with_damage_in_it_is_kept)
     end_case(&c);
 }
 
+Test(spool_store, a_reader_may_ask_for_one_customers_alone)
+{
+    struct spool_envelope other = spool_fixture_envelope(2);
+    struct spool_case c;
+
+    begin_case(&c, 1);
+    other.customer = "beta";
+    write_envelope(&c, &other);
+    write_message(&c, 3);
+    for (int sealed = 0; sealed < 2; sealed++) {
+        cr_assert_eq(
+            spool_store_open_customer(&spool_io_disk, spool_fixture_path, "beta", &c.store), 0);
+        cr_expect_null(message(&c, 1));
+        cr_expect_not_null(message(&c, 2));
+        cr_expect_eq(spool_store_open_count(c.store), 1);
+        cr_expect_eq(spool_store_next(c.store, NULL), message(&c, 2));
+        spool_store_close(&c.store);
+        if (!sealed)
+            seal_all(&c);
+    }
+    end_case(&c);
+}
+
 /* --- What is not in memory. */
 
 static void
