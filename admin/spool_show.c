@@ -132,7 +132,7 @@ print_remedy(struct printer *p, const struct spool_message *m, const struct regi
     routing_remedy(registry, m, &remedy);
     if (m->held && m->open_count > 0)
         buf_printf(&remedy, "%sto let it go: relayctl spool release %s",
-                   buf_size(&remedy) ? "; " : "", ref_text(m->envelope.ref, id));
+                   buf_size(&remedy) ? "; " : "", ref_text(m->ref, id));
     printer_text(p, buf_size(&remedy) ? buf_text(&remedy) : NULL);
     buf_fini(&remedy);
 }
