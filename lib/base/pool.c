@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/err.h"
 
@@ -15,8 +16,7 @@ struct pool_chunk {
     uint32_t used;
     uint32_t fresh; /* from here on never taken */
     uint32_t free;  /* number of the first that was given back, counted from 1; 0: none */
-    uint32_t zero;
-    char items[];
+    char *items;
 };
 
 void
@@ -26,11 +26,33 @@ pool_init(struct pool *p, size_t item_bytes)
     *p = (struct pool){.item_bytes = item_bytes};
 }
 
+/* Whole pages, which come zeroed. */
+static struct pool_chunk *
+chunk_new(const struct pool *p)
+{
+    struct pool_chunk *chunk = mem_alloc(sizeof *chunk);
+    size_t n = POOL_CHUNK_ITEMS * p->item_bytes;
+
+    chunk->items = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(chunk->items != MAP_FAILED);
+    (void)madvise(chunk->items, n, MADV_DONTFORK); /* without it, it only costs more */
+    return chunk;
+}
+
+static void
+chunk_free(const struct pool *p, struct pool_chunk *chunk)
+{
+    if (chunk == NULL)
+        return;
+    munmap(chunk->items, POOL_CHUNK_ITEMS * p->item_bytes);
+    free(chunk);
+}
+
 void
 pool_fini(struct pool *p)
 {
     for (size_t i = 0; i < p->chunk_count; i++)
-        free(p->chunks[i]);
+        chunk_free(p, p->chunks[i]);
     free(p->chunks);
     *p = (struct pool){.item_bytes = p->item_bytes};
 }
@@ -53,8 +75,7 @@ chunk_with_room(struct pool *p)
         p->chunks[p->chunk_count++] = NULL;
     }
     if (p->chunks[p->with_room] == NULL)
-        p->chunks[p->with_room] =
-            mem_alloc(sizeof(struct pool_chunk) + POOL_CHUNK_ITEMS * p->item_bytes);
+        p->chunks[p->with_room] = chunk_new(p);
     return p->chunks[p->with_room];
 }
 
@@ -68,12 +89,14 @@ void *
 pool_take(struct pool *p, uint32_t *number)
 {
     struct pool_chunk *chunk = chunk_with_room(p);
-    uint32_t at = chunk->free ? chunk->free - 1 : chunk->fresh++;
+    bool is_fresh = chunk->free == 0;
+    uint32_t at = is_fresh ? chunk->fresh++ : chunk->free - 1;
     void *item = item_of(p, chunk, at);
 
-    if (chunk->free)
+    if (!is_fresh) {
         memcpy(&chunk->free, item, sizeof chunk->free);
-    memset(item, 0, p->item_bytes);
+        memset(item, 0, p->item_bytes);
+    }
     chunk->used++;
     *number = (uint32_t)(p->with_room * POOL_CHUNK_ITEMS) + at + 1;
     return item;
@@ -98,7 +121,7 @@ pool_give(struct pool *p, uint32_t number)
     memcpy(item_of(p, chunk, at), &chunk->free, sizeof chunk->free);
     chunk->free = at + 1;
     if (--chunk->used == 0) {
-        free(chunk);
+        chunk_free(p, chunk);
         p->chunks[chunk_at] = NULL;
     }
     if (chunk_at < p->with_room)

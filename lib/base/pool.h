@@ -2,7 +2,8 @@
  *
  * Items of one size, as many as there may come, without an allocation each: they lie in chunks, are
  * never moved, and are known by a number of 32 bits, half of a pointer.  A chunk in which none is
- * left is given back.
+ * left is given back.  A child made by fork does not have the items, and must not touch the pool:
+ * otherwise each page that the parent changes would be there twice.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H

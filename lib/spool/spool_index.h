@@ -10,6 +10,7 @@
 #include "spool/spool_format.h"
 
 #define SPOOL_INDEX_INLINE_MAX (64 * 1024)
+#define SPOOL_INDEX_ENTRY_MAX (SPOOL_INDEX_INLINE_MAX + 128) /* octets of an entry at most */
 
 struct spool_index_entry {
     struct spool_record_header header;

@@ -13,11 +13,15 @@
 
 #include "spool/spool_scan.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include <xxhash.h>
 
 #include "spool/spool_index.h"
+
+#define INDEX_WINDOW_BYTES (256u * 1024)
+static_assert(INDEX_WINDOW_BYTES >= 2 * SPOOL_INDEX_ENTRY_MAX, "it holds whole entries");
 
 struct spool_scan {
     const struct spool_io *io;
@@ -33,35 +37,82 @@ struct spool_scan {
     size_t window_bytes, window_size; /* filled, allocated */
 
     struct spool_trailer trailer;
-    char *index;
-    struct decoder index_left;
+    char *index;               /* a window of the footer's entries */
+    struct decoder index_left; /* what of it has not been given */
+    uint64_t index_next;       /* of the index: what is behind the window */
     bool index_exhausted;
     char *envelope; /* of a record whose envelope is not in the index */
 };
 
 /* --- The state of the segment. */
 
+static void
+rewind_index(struct spool_scan *scan)
+{
+    scan->index_left = decoder_of((struct slice){scan->index, 0});
+    scan->index_next = 0;
+    scan->index_exhausted = false;
+}
+
+/* The window holds one whole entry more, or all that is left.  It is small and read over and over:
+ * a footer may have 50 MB, and fresh memory costs more than the reading. */
+static int
+fill_index(struct spool_scan *scan)
+{
+    size_t have = (size_t)(scan->index_left.end - scan->index_left.p),
+           n = INDEX_WINDOW_BYTES - have;
+    uint64_t more = scan->trailer.index_bytes - scan->index_next;
+
+    if (have >= SPOOL_INDEX_ENTRY_MAX || more == 0)
+        return ERR_OK;
+    memmove(scan->index, scan->index_left.p, have);
+    if (n > more)
+        n = (size_t)more;
+    scan->index_left = decoder_of((struct slice){scan->index, have});
+    if (spool_read_exactly(scan->io, scan->fd, scan->index + have, n,
+                           scan->trailer.index_offset + scan->index_next) < 0)
+        return ERR_IO; /* too short as well: the file shrank under us */
+    scan->index_next += n;
+    scan->index_left.end += n;
+    return ERR_OK;
+}
+
+/* The whole index against its check, before an entry of it counts. */
+static int
+check_index(struct spool_scan *scan)
+{
+    XXH3_state_t *state = XXH3_createState();
+    int rc = ERR_OK;
+
+    CHECK(state != NULL);
+    XXH3_64bits_reset(state);
+    rewind_index(scan);
+    while (rc == ERR_OK && scan->index_next < scan->trailer.index_bytes) {
+        rc = fill_index(scan);
+        XXH3_64bits_update(state, scan->index_left.p,
+                           (size_t)(scan->index_left.end - scan->index_left.p));
+        scan->index_left.p = scan->index_left.end;
+    }
+    if (rc == ERR_OK && XXH3_64bits_digest(state) != scan->trailer.index_check)
+        rc = ERR_CORRUPT;
+    XXH3_freeState(state);
+    return rc;
+}
+
 static int
 load_index(struct spool_scan *scan)
 {
-    size_t n = (size_t)scan->trailer.index_bytes;
     int rc;
 
-    free(scan->index);
-    scan->index = malloc(n + 1); /* bounded by the file's size */
     if (scan->index == NULL)
-        return ERR_MEMORY;
-    rc = spool_read_exactly(scan->io, scan->fd, scan->index, n, scan->trailer.index_offset);
-    if (rc == ERR_OK && XXH3_64bits(scan->index, n) != scan->trailer.index_check)
-        rc = ERR_CORRUPT;
+        scan->index = mem_alloc(INDEX_WINDOW_BYTES);
+    rc = check_index(scan);
+    rewind_index(scan);
     if (rc < 0) {
         free(scan->index);
         scan->index = NULL;
-        return rc;
     }
-    scan->index_left = decoder_of((struct slice){scan->index, n});
-    scan->index_exhausted = false;
-    return ERR_OK;
+    return rc;
 }
 
 /* The footer is of no use: scan the records themselves; the sealing kept all before it. Not all
@@ -90,7 +141,7 @@ read_trailer(struct spool_scan *scan)
     if (!spool_trailer_decode(block, scan->file_bytes, scan->info.key, &scan->trailer))
         return ERR_OK;
     rc = load_index(scan);
-    if (rc == ERR_IO || rc == ERR_MEMORY)
+    if (rc == ERR_IO)
         return rc;
     scan->info.sealed = true;
     scan->info.records = scan->trailer.records;
@@ -207,8 +258,7 @@ spool_scan_seek(struct spool_scan *scan, uint64_t offset)
         offset = SPOOL_SEGMENT_HEADER_BYTES;
     scan->cursor = spool_align(offset);
     if (scan->index != NULL)
-        scan->index_left =
-            decoder_of((struct slice){scan->index, (size_t)scan->trailer.index_bytes});
+        rewind_index(scan);
     scan->index_exhausted = false;
 }
 
@@ -256,7 +306,8 @@ next_of_index(struct spool_scan *scan, struct spool_scan_record *record)
         return ERR_AGAIN;
     if (scan->index == NULL)
         rc = load_index(scan);
-    while (rc == ERR_OK && (rc = spool_index_get(&scan->index_left, &entry)) == ERR_OK) {
+    while (rc == ERR_OK && (rc = fill_index(scan)) == ERR_OK &&
+           (rc = spool_index_get(&scan->index_left, &entry)) == ERR_OK) {
         if (entry.offset < scan->cursor)
             continue;
         if (!entry.is_inline)
