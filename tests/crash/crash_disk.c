@@ -28,6 +28,7 @@ struct sector {
     uint64_t number;
     unsigned count;
     uint8_t (*versions)[SECTOR]; /* the first is durable */
+    bool is_lost;                /* by a sync that failed: it may not be what the kernel has */
 };
 
 struct file {
@@ -291,7 +292,7 @@ make_durable(struct file *file, bool keep)
         while (*at != NULL) {
             struct sector *s = *at;
 
-            if (keep && s->count == 1) {
+            if (keep && s->is_lost && s->count == 1) {
                 at = &s->next;
                 continue;
             }
@@ -311,6 +312,7 @@ lose_some(struct file *file)
         for (struct sector *s = file->sectors[i]; s != NULL; s = s->next) {
             memmove(s->versions[0], s->versions[draw(s->count)], SECTOR);
             s->count = 1;
+            s->is_lost = true;
         }
 }
 
