@@ -28,6 +28,7 @@ struct committer {
     struct loop_watch *watch;
     struct loop_timer retry;
     bool is_busy, wants_sync, wants_clean, has_failed;
+    enum spool_work last; /* work that was begun */
 };
 
 static void *
@@ -67,46 +68,70 @@ hand_over(struct committer *c, struct spool_job *job)
     pthread_mutex_unlock(&c->mutex);
 }
 
+/* NULL: it is not wanted, or there is nothing to do. */
+static struct spool_job *
+begin(struct committer *c, enum spool_work work)
+{
+    bool *wanted = work == SPOOL_WORK_SYNC ? &c->wants_sync : &c->wants_clean;
+    struct spool_job *job = *wanted ? spool_store_begin(c->store, work) : NULL;
+
+    *wanted = false;
+    if (job != NULL)
+        c->last = work;
+    return job;
+}
+
+/* In turns, if both are wanted: with outcomes all the time a checkpoint would never end, and what
+ * waits for a sync is not to wait for a whole checkpoint. */
 static void
 start_next(struct committer *c)
 {
-    struct spool_job *job = NULL;
+    enum spool_work first = c->last == SPOOL_WORK_SYNC ? SPOOL_WORK_CLEAN : SPOOL_WORK_SYNC;
+    struct spool_job *job;
 
     if (c->is_busy || loop_timer_is_running(&c->retry))
         return;
-    if (c->wants_sync) {
-        c->wants_sync = false;
-        job = spool_store_begin(c->store, SPOOL_WORK_SYNC);
-    }
-    if (job == NULL && c->wants_clean) {
-        c->wants_clean = false;
-        job = spool_store_begin(c->store, SPOOL_WORK_CLEAN);
-    }
+    job = begin(c, first);
+    if (job == NULL)
+        job = begin(c, first == SPOOL_WORK_SYNC ? SPOOL_WORK_CLEAN : SPOOL_WORK_SYNC);
     if (job != NULL)
         hand_over(c, job);
 }
 
 static void
-note(struct committer *c, int err)
+note_failure(struct committer *c, int err)
 {
-    if (err != 0) {
-        if (!c->has_failed)
-            log_line(LOG_LEVEL_ALARM, NULL, "ledger-failed",
-                     "why=\"%s\" effect=\"no dot is sent until outcomes can be recorded again\"",
-                     err_text(err));
-        c->wants_sync = true;
-        loop_timer_start(&c->retry, RETRY_MS);
-    } else if (c->has_failed) {
-        log_line(LOG_LEVEL_INFO, NULL, "ledger-works", "outcomes are recorded again");
-    }
-    c->has_failed = err != 0;
+    if (!c->has_failed)
+        log_line(LOG_LEVEL_ALARM, NULL, "ledger-failed",
+                 "why=\"%s\" effect=\"no dot is sent until outcomes can be recorded again\"",
+                 err_text(err));
+    c->has_failed = true;
+    c->wants_sync = true;
+    loop_timer_start(&c->retry, RETRY_MS);
 }
 
 static void
+note_success(struct committer *c)
+{
+    if (c->has_failed)
+        log_line(LOG_LEVEL_INFO, NULL, "ledger-works", "outcomes are recorded again");
+    c->has_failed = false;
+}
+
+/* A checkpoint is a row of jobs. */
+static void
 finish(struct committer *c, struct spool_job *job)
 {
+    int err = spool_store_end(c->store, &job, c->ops->on_forget, c->ctx);
+
     c->is_busy = false;
-    note(c, spool_store_end(c->store, &job, c->ops->on_forget, c->ctx));
+    if (err != 0)
+        note_failure(c, err);
+    else if (spool_store_is_broken(c->store))
+        c->wants_sync = true;
+    else
+        note_success(c);
+    c->wants_clean = c->wants_clean || spool_store_is_checkpointing(c->store);
 }
 
 static void
@@ -209,7 +234,7 @@ committer_clean(struct committer *c)
 bool
 committer_is_idle(const struct committer *c)
 {
-    return !c->is_busy && !c->wants_sync;
+    return !(c->is_busy && c->last == SPOOL_WORK_SYNC) && !c->wants_sync;
 }
 
 bool

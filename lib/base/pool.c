@@ -110,6 +110,21 @@ pool_at(const struct pool *p, uint32_t number)
     return number ? item_of(p, p->chunks[at / POOL_CHUNK_ITEMS], at % POOL_CHUNK_ITEMS) : NULL;
 }
 
+void *
+pool_peek(const struct pool *p, uint32_t number)
+{
+    uint32_t at = number - 1;
+    struct pool_chunk *chunk = p->chunks[at / POOL_CHUNK_ITEMS];
+
+    return chunk ? item_of(p, chunk, at % POOL_CHUNK_ITEMS) : NULL;
+}
+
+uint32_t
+pool_end(const struct pool *p)
+{
+    return (uint32_t)(p->chunk_count * POOL_CHUNK_ITEMS) + 1;
+}
+
 void
 pool_give(struct pool *p, uint32_t number)
 {

@@ -33,4 +33,10 @@ void pool_give(struct pool *pool, uint32_t number);
 /* NULL for 0. Any other number must have been taken. */
 void *pool_at(const struct pool *pool, uint32_t number);
 
+/* For a walk over all: number by number from 1 to below the end.  Taken or not: one that never was
+ * is zeroed, of one that was given back the first 4 octets are the pool's, and the others as they
+ * were then. NULL: its chunk has gone. */
+void *pool_peek(const struct pool *pool, uint32_t number);
+uint32_t pool_end(const struct pool *pool);
+
 #endif

@@ -89,6 +89,7 @@ entry_free(struct spool_store *s, struct spool_store_entry *entry)
     free(m->tries);
     spool_text_give(&s->texts, m->customer);
     spool_text_give(&s->texts, m->domain);
+    m->segment = NULL; /* so the checkpoint's walk knows it */
     pool_give(&s->entries, m->number);
 }
 
@@ -370,4 +371,38 @@ spool_store_find(struct spool_store *s, struct ref ref)
     while (e != NULL && !ref_equal(e->message.ref, ref))
         e = spool_entry_at(s, e->ref_next);
     return e ? &e->message : NULL;
+}
+
+static bool
+is_at(const struct spool_message *m, const struct spool_place *place)
+{
+    return m->record_offset == place->offset && ref_equal(m->ref, place->ref) &&
+           spool_segment_compare(m->segment->id, place->segment) == 0;
+}
+
+/* The ledger's checkpoint has the messages in the order in which they are read: mostly it is the
+ * one behind the one before. */
+static struct spool_store_entry *
+entry_behind_found(const struct spool_store *s)
+{
+    struct spool_store_entry *e =
+        s->found + 1 < pool_end(&s->entries) ? pool_peek(&s->entries, s->found + 1) : NULL;
+
+    return e != NULL && e->message.segment != NULL ? e : NULL;
+}
+
+struct spool_message *
+spool_entry_find(struct spool_store *s, const struct spool_place *place)
+{
+    struct spool_store_entry *e = entry_behind_found(s);
+
+    if (e == NULL || !is_at(&e->message, place)) {
+        e = s->table_size ? spool_entry_at(s, *table_slot(s, place->ref)) : NULL;
+        while (e != NULL && !is_at(&e->message, place))
+            e = spool_entry_at(s, e->ref_next);
+    }
+    if (e == NULL)
+        return NULL;
+    s->found = e->message.number;
+    return &e->message;
 }

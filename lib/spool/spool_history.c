@@ -158,13 +158,11 @@ spool_store_history(const struct spool_store *s, const struct spool_message *m,
     int err = ERR_AGAIN;
 
     buf_init(&h.noted_hold, 0);
-    for (int tries = 0; tries < TRIES && err == ERR_AGAIN; tries++) {
-        forget(&events);
-        buf_clear(&h.noted_hold);
-        err = spool_ledger_open(s->io, s->dir_fd, false, on_entry, &h, &ledger);
-    }
+    for (int tries = 0; tries < TRIES && err == ERR_AGAIN; tries++)
+        err = spool_ledger_open(s->io, s->dir_fd, false, &ledger);
     if (err == 0)
-        spool_ledger_close(&ledger);
+        err = spool_ledger_replay(ledger, on_entry, &h);
+    spool_ledger_close(&ledger);
     for (struct owned_event *e = events.first; err == 0 && e != NULL; e = e->next)
         each(ctx, &e->event);
     forget(&events);

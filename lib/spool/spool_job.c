@@ -22,7 +22,8 @@ struct spool_job {
         int err;
     } * removals;
     size_t removal_count;
-    bool rewrites;
+    bool is_step; /* of a checkpoint, */
+    bool is_last; /* and its last */
 };
 
 static bool
@@ -60,13 +61,7 @@ ledger_has_grown(const struct spool_store *s)
 static bool
 wants_checkpoint(const struct spool_store *s)
 {
-    return s->must_rewrite || ledger_has_grown(s);
-}
-
-static void
-write_state(void *ctx)
-{
-    spool_outcome_write_all(ctx);
+    return s->must_rewrite || spool_ledger_is_checkpointing(s->ledger) || ledger_has_grown(s);
 }
 
 /* What the ledger wants: a sync, or, after one has failed, a new file. */
@@ -74,10 +69,10 @@ static void
 begin_ledger(struct spool_store *s, struct spool_job *job, enum spool_work work)
 {
     job->seq = s->queued_seq;
-    job->rewrites = spool_ledger_is_broken(s->ledger) ||
-                    (work == SPOOL_WORK_CLEAN && job->removal_count == 0 && wants_checkpoint(s));
-    if (job->rewrites)
-        job->ledger = spool_ledger_begin_checkpoint(s->ledger, write_state, s);
+    job->is_step = spool_ledger_is_broken(s->ledger) ||
+                   (work == SPOOL_WORK_CLEAN && job->removal_count == 0 && wants_checkpoint(s));
+    if (job->is_step)
+        job->ledger = spool_checkpoint_step(s, &job->is_last);
     else if (work == SPOOL_WORK_SYNC)
         job->ledger = spool_ledger_begin_sync(s->ledger);
 }
@@ -138,21 +133,27 @@ forget_segment(struct spool_store *s, struct spool_store_segment *segment,
     spool_store_segment_remove(s, segment);
 }
 
+static int
+end_ledger(struct spool_store *s, struct spool_job *job)
+{
+    int err = spool_ledger_job_end(s->ledger, &job->ledger);
+
+    if (err != 0 || (job->is_step && !job->is_last))
+        return err;
+    s->synced_seq = job->seq;
+    s->must_rewrite = s->must_rewrite && !job->is_step;
+    return 0;
+}
+
 int
 spool_store_end(struct spool_store *s, struct spool_job **job,
                 void (*on_forget)(void *ctx, struct spool_message *message), void *ctx)
 {
     struct spool_job *j = *job;
-    int err = 0;
+    int err;
 
     CHECK(s->job == j);
-    if (j->ledger != NULL) {
-        err = spool_ledger_job_end(s->ledger, &j->ledger);
-        if (err == 0) {
-            s->synced_seq = j->seq;
-            s->must_rewrite = s->must_rewrite && !j->rewrites;
-        }
-    }
+    err = j->ledger != NULL ? end_ledger(s, j) : 0;
     for (size_t i = 0; i < j->removal_count; i++) {
         struct spool_store_segment *segment = spool_store_segment_find(s, j->removals[i].id);
 
@@ -172,12 +173,17 @@ spool_store_end(struct spool_store *s, struct spool_job **job,
 int
 spool_store_sync(struct spool_store *s)
 {
-    struct spool_job *job = spool_store_begin(s, SPOOL_WORK_SYNC);
+    struct spool_job *job;
+    int err = 0;
 
-    if (job == NULL)
-        return 0;
-    spool_job_run(job);
-    return spool_store_end(s, &job, NULL, NULL);
+    do {
+        job = spool_store_begin(s, SPOOL_WORK_SYNC);
+        if (job == NULL)
+            return 0;
+        spool_job_run(job);
+        err = spool_store_end(s, &job, NULL, NULL);
+    } while (err == 0 && spool_ledger_is_broken(s->ledger));
+    return err;
 }
 
 int
@@ -198,6 +204,12 @@ void
 spool_store_set_checkpoint_bytes(struct spool_store *s, uint64_t bytes)
 {
     s->checkpoint_bytes = bytes;
+}
+
+bool
+spool_store_is_broken(const struct spool_store *s)
+{
+    return spool_ledger_is_broken(s->ledger);
 }
 
 uint64_t

@@ -43,19 +43,20 @@ struct spool_ledger_stats {
     uint64_t files;           /* found at open, whatever was in them */
 };
 
-/* Replays the newest file whose header verifies, in order.  As owner also: cuts a torn tail, syncs
- * file and folder (what was read may not have been durable), removes older files, makes the first
- * file if there is none. Read-only: ERR_NOT_FOUND never; no ledger is an empty one.  ERR_AGAIN: a
- * file went between the look at the folder and its opening, since the owner wrote a checkpoint; ask
- * again. ERR_IO. */
+/* Finds the newest file whose header verifies; what is in it comes with spool_ledger_replay, from
+ * this file even if a checkpoint replaces it meanwhile. Read-only: ERR_NOT_FOUND never; no ledger
+ * is an empty one.  ERR_AGAIN: a file went between the look at the folder and its opening, since
+ * the owner wrote a checkpoint; ask again. ERR_IO. */
 MUST_USE int spool_ledger_open(const struct spool_io *io, int dir_fd, bool owner,
-                               spool_ledger_on_entry on_entry, void *ctx,
                                struct spool_ledger **ledger);
+/* Once, before anything is added: the file's entries, in order.  As owner also: cuts a torn tail,
+ * syncs file and folder (what was read may not have been durable), removes older files, makes the
+ * first file if there is none. ERR_IO. */
+MUST_USE int spool_ledger_replay(struct spool_ledger *ledger, spool_ledger_on_entry on_entry,
+                                 void *ctx);
 void spool_ledger_close(struct spool_ledger **ledger); /* what is queued is lost */
 
-/* Queues an entry, for the next sync, or, inside spool_ledger_begin_checkpoint's callback, for the
- * checkpoint.  A checkpoint holds what is queued when it begins: once it is durable that is dropped
- * from the queue. */
+/* Queues an entry for the next sync. */
 void spool_ledger_add(struct spool_ledger *ledger, uint16_t type, struct slice payload);
 bool spool_ledger_has_queued(const struct spool_ledger *ledger);
 /* The file has failed to sync: only a checkpoint helps. */
@@ -66,9 +67,17 @@ void spool_ledger_get_stats(const struct spool_ledger *ledger, struct spool_ledg
  * thread, run touches the job alone.  One job at a time. */
 struct spool_ledger_job *
 spool_ledger_begin_sync(struct spool_ledger *ledger); /* NULL: nothing queued, or broken */
-/* write_state queues the whole live state with spool_ledger_add. */
-struct spool_ledger_job *spool_ledger_begin_checkpoint(struct spool_ledger *ledger,
-                                                       void (*write_state)(void *ctx), void *ctx);
+/* A checkpoint: the whole live state, written in steps into a file of its own, which becomes the
+ * ledger's with the last one.  Syncs may come between the steps; then what they make durable of a
+ * state that has been added already must be added as well, behind it.  What is queued when the last
+ * step begins must be in it: once it is durable, that is dropped from the queue.  A step that fails
+ * gives the checkpoint up. */
+void spool_ledger_begin_checkpoint(struct spool_ledger *ledger); /* one that runs begins anew */
+void spool_ledger_drop_checkpoint(struct spool_ledger *ledger);
+bool spool_ledger_is_checkpointing(const struct spool_ledger *ledger);
+void spool_ledger_checkpoint_add(struct spool_ledger *ledger, uint16_t type, struct slice payload);
+size_t spool_ledger_checkpoint_waiting(const struct spool_ledger *ledger); /* octets for a step */
+struct spool_ledger_job *spool_ledger_begin_step(struct spool_ledger *ledger, bool is_last);
 void spool_ledger_job_run(struct spool_ledger_job *job);
 /* 0: durable. ERR_FULL, ERR_IO: what was queued stays queued. */
 MUST_USE int spool_ledger_job_end(struct spool_ledger *ledger, struct spool_ledger_job **job);

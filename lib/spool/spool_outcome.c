@@ -152,7 +152,7 @@ apply(struct spool_store *s, struct spool_message *m, uint16_t type, struct slic
         rows[type](s, m, &d);
 }
 
-/* --- What is pending: places whose record is not in memory. */
+/* --- What the ledger's file says; of a place whose record is not in memory it is kept. */
 
 static void
 put_place(struct buf *b, const struct spool_message *m)
@@ -181,14 +181,26 @@ spool_outcome_place(struct decoder *d)
     return place;
 }
 
+static struct slice
+rest_of(const struct decoder *d)
+{
+    return (struct slice){d->p, (size_t)(d->end - d->p)};
+}
+
 void
 spool_outcome_read(void *store, uint16_t type, struct slice payload)
 {
     struct spool_store *s = store;
     struct decoder d = decoder_of(payload);
     struct spool_place place = spool_outcome_place(&d);
+    struct spool_message *m;
 
-    if (!d.failed)
+    if (d.failed)
+        return;
+    m = spool_entry_find(s, &place);
+    if (m != NULL)
+        apply(s, m, type, rest_of(&d));
+    else if (s->customer == NULL)
         spool_pending_add(&s->pending, &place, type, payload);
 }
 
@@ -204,14 +216,13 @@ adopt_entry(void *ctx, uint16_t type, struct slice payload)
     struct decoder fields = decoder_of(payload);
 
     (void)spool_outcome_place(&fields);
-    apply(a->store, a->message, type, (struct slice){fields.p, (size_t)(fields.end - fields.p)});
+    apply(a->store, a->message, type, rest_of(&fields));
 }
 
 /* --- Writing. */
 
-/* Begins an entry in the scratch buffer; fields follow, then send. */
-static struct buf *
-begin(struct spool_store *s, const struct spool_message *m)
+struct buf *
+spool_outcome_entry(struct spool_store *s, const struct spool_message *m)
 {
     buf_clear(&s->scratch);
     put_place(&s->scratch, m);
@@ -228,12 +239,6 @@ spool_outcome_put_text(struct buf *b, const char *text)
     put_bytes(b, s);
 }
 
-static void
-queue_scratch(struct spool_store *s, enum outcome_type type)
-{
-    spool_ledger_add(s->ledger, (uint16_t)type, buf_slice(&s->scratch));
-}
-
 #define PLACE_BYTES 32
 
 /* Queues what stands in the scratch buffer and applies it; a reader, which sees what the owner will
@@ -245,26 +250,27 @@ record(struct spool_store *s, struct spool_message *m, enum outcome_type type)
 
     CHECK(fields.n >= PLACE_BYTES);
     if (s->mode == SPOOL_STORE_OWNER) {
-        queue_scratch(s, type);
+        spool_ledger_add(s->ledger, (uint16_t)type, fields);
+        spool_checkpoint_follow(s, m, type);
         s->queued_seq++;
         m->segment->last_seq = s->queued_seq;
     }
     apply(s, m, (uint16_t)type, (struct slice){fields.p + PLACE_BYTES, fields.n - PLACE_BYTES});
 }
 
-static void
-put_attempt(struct buf *b, unsigned attempts, unsigned unknowns, int64_t at_ms, int64_t next_at_ms,
-            const char *reply)
+void
+spool_outcome_put_attempt(struct buf *b, const struct spool_tries *tries)
 {
-    put_u32(b, attempts);
-    put_u32(b, unknowns);
-    put_u64(b, (uint64_t)at_ms);
-    put_u64(b, (uint64_t)next_at_ms);
-    spool_outcome_put_text(b, reply);
+    put_u32(b, tries->attempts);
+    put_u32(b, tries->unknowns);
+    put_u64(b, (uint64_t)tries->last_attempt_at_ms);
+    put_u64(b, (uint64_t)tries->next_attempt_at_ms);
+    spool_outcome_put_text(b, tries->last_reply);
 }
 
-static void
-put_ended(struct buf *b, unsigned recipient, enum spool_end end, int64_t at_ms, const char *reply)
+void
+spool_outcome_put_ended(struct buf *b, unsigned recipient, enum spool_end end, int64_t at_ms,
+                        const char *reply)
 {
     put_u32(b, recipient);
     put_u8(b, (uint8_t)end);
@@ -275,7 +281,7 @@ put_ended(struct buf *b, unsigned recipient, enum spool_end end, int64_t at_ms, 
 void
 spool_store_offered(struct spool_store *s, struct spool_message *m)
 {
-    begin(s, m);
+    spool_outcome_entry(s, m);
     record(s, m, OUTCOME_OFFERED);
 }
 
@@ -283,8 +289,13 @@ void
 spool_store_attempt(struct spool_store *s, struct spool_message *m, int64_t at_ms,
                     int64_t next_at_ms, bool unknown, const char *reply)
 {
-    put_attempt(begin(s, m), spool_message_attempts(m) + 1, spool_message_unknowns(m) + unknown,
-                at_ms, next_at_ms, reply);
+    struct spool_tries tries = {.attempts = spool_message_attempts(m) + 1,
+                                .unknowns = spool_message_unknowns(m) + unknown,
+                                .last_attempt_at_ms = at_ms,
+                                .next_attempt_at_ms = next_at_ms,
+                                .last_reply = reply};
+
+    spool_outcome_put_attempt(spool_outcome_entry(s, m), &tries);
     record(s, m, OUTCOME_ATTEMPT);
 }
 
@@ -293,21 +304,21 @@ spool_store_ended(struct spool_store *s, struct spool_message *m, unsigned recip
                   enum spool_end end, int64_t at_ms, const char *reply)
 {
     CHECK(recipient < m->recipient_count && end != SPOOL_END_NONE);
-    put_ended(begin(s, m), recipient, end, at_ms, reply);
+    spool_outcome_put_ended(spool_outcome_entry(s, m), recipient, end, at_ms, reply);
     record(s, m, OUTCOME_ENDED);
 }
 
 void
 spool_store_extend(struct spool_store *s, struct spool_message *m, int64_t expires_at_ms)
 {
-    put_u64(begin(s, m), (uint64_t)expires_at_ms);
+    put_u64(spool_outcome_entry(s, m), (uint64_t)expires_at_ms);
     record(s, m, OUTCOME_EXPIRES);
 }
 
 void
 spool_store_hold(struct spool_store *s, struct spool_message *m, const char *reason)
 {
-    struct buf *b = begin(s, m);
+    struct buf *b = spool_outcome_entry(s, m);
 
     put_u8(b, reason != NULL);
     spool_outcome_put_text(b, reason);
@@ -317,21 +328,21 @@ spool_store_hold(struct spool_store *s, struct spool_message *m, const char *rea
 void
 spool_store_due(struct spool_store *s, struct spool_message *m)
 {
-    begin(s, m);
+    spool_outcome_entry(s, m);
     record(s, m, OUTCOME_DUE);
 }
 
 void
 spool_store_redirect(struct spool_store *s, struct spool_message *m, uint32_t backend)
 {
-    put_u32(begin(s, m), backend);
+    put_u32(spool_outcome_entry(s, m), backend);
     record(s, m, OUTCOME_REDIRECT);
 }
 
 void
 spool_store_note(struct spool_store *s, struct spool_message *m, const struct spool_note *note)
 {
-    spool_note_put(begin(s, m), note);
+    spool_note_put(spool_outcome_entry(s, m), note);
     record(s, m, OUTCOME_NOTE);
 }
 
@@ -349,7 +360,7 @@ spool_outcome_begin(struct spool_message *m, const struct spool_facts *facts)
 void
 spool_outcome_confirmed(struct spool_store *s, struct spool_message *m)
 {
-    begin(s, m);
+    spool_outcome_entry(s, m);
     record(s, m, OUTCOME_CONFIRMED);
 }
 
@@ -357,7 +368,7 @@ void
 spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool unknown,
                       int64_t until_ms)
 {
-    struct buf *b = begin(s, m);
+    struct buf *b = spool_outcome_entry(s, m);
 
     put_u8(b, unknown);
     put_u64(b, (uint64_t)until_ms);
@@ -369,106 +380,9 @@ spool_outcome_adopt(struct spool_store *s, struct spool_message *m)
 {
     struct spool_place place = {m->segment->id, m->record_offset, m->ref};
 
-    spool_pending_take(&s->pending, &place, adopt_entry, &(struct adopting){s, m});
+    if (!s->ledger_is_read)
+        return;
+    if (spool_pending_take(&s->pending, &place, adopt_entry, &(struct adopting){s, m}))
+        spool_checkpoint_begin_anew(s);
     spool_resolve_adopt(s, m);
-}
-
-/* --- The whole live state. */
-
-struct notes_writer {
-    struct spool_store *store;
-    const struct spool_message *message;
-};
-
-static void
-write_note(void *ctx, const struct spool_note *note)
-{
-    struct notes_writer *w = ctx;
-
-    spool_note_put(begin(w->store, w->message), note);
-    queue_scratch(w->store, OUTCOME_NOTE);
-}
-
-/* What differs from the envelope; that is not looked at, but what the ledger has said. */
-static void
-write_detail(struct spool_store *s, const struct spool_message *m)
-{
-    const struct spool_detail *detail = m->detail;
-
-    if (detail->is_extended) {
-        put_u64(begin(s, m), (uint64_t)m->expires_at_ms);
-        queue_scratch(s, OUTCOME_EXPIRES);
-    }
-    if (m->held) {
-        put_u8(begin(s, m), 1);
-        spool_outcome_put_text(&s->scratch, detail->hold_reason);
-        queue_scratch(s, OUTCOME_HOLD);
-    }
-    if (detail->redirect != 0) {
-        put_u32(begin(s, m), detail->redirect);
-        queue_scratch(s, OUTCOME_REDIRECT);
-    }
-    if (detail->has_listens) {
-        put_u8(begin(s, m), m->unknown);
-        put_u64(&s->scratch, (uint64_t)detail->listens_until_ms);
-        queue_scratch(s, OUTCOME_LISTENS);
-    }
-}
-
-static void
-write_ends(struct spool_store *s, const struct spool_message *m)
-{
-    for (unsigned i = 0; i < m->recipient_count; i++) {
-        if (spool_message_is_open(m, i))
-            continue;
-        put_ended(begin(s, m), i, spool_message_end(m, i), spool_message_ended_at_ms(m, i),
-                  spool_message_reply(m, i));
-        queue_scratch(s, OUTCOME_ENDED);
-    }
-}
-
-static void
-write_message(struct spool_store *s, const struct spool_message *m)
-{
-    spool_store_each_note(m, write_note, &(struct notes_writer){s, m});
-    if (m->tries != NULL && m->tries->attempts > 0) {
-        put_attempt(begin(s, m), m->tries->attempts, m->tries->unknowns,
-                    m->tries->last_attempt_at_ms, m->tries->next_attempt_at_ms,
-                    m->tries->last_reply);
-        queue_scratch(s, OUTCOME_ATTEMPT);
-    }
-    if (m->offered) {
-        begin(s, m);
-        queue_scratch(s, OUTCOME_OFFERED);
-    }
-    if (m->detail != NULL)
-        write_detail(s, m);
-    if ((m->flags & SPOOL_FLAG_PREPARED) && !m->prepared) {
-        begin(s, m);
-        queue_scratch(s, OUTCOME_CONFIRMED);
-    }
-    write_ends(s, m);
-}
-
-static void
-write_pending(void *store, uint16_t type, struct slice payload)
-{
-    const struct spool_store *s = store;
-
-    spool_ledger_add(s->ledger, type, payload);
-}
-
-/* Not one that is gone: the folder was synced since. */
-static bool
-is_there(void *store, struct spool_segment_id segment)
-{
-    return spool_store_has_segment(store, segment);
-}
-
-void
-spool_outcome_write_all(struct spool_store *s)
-{
-    for (struct spool_message *m = spool_store_next(s, NULL); m != NULL; m = spool_store_next(s, m))
-        write_message(s, m);
-    spool_pending_each(&s->pending, is_there, write_pending, s);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * One log of entries and one array of places, so that a ledger of a million entries costs no
- * allocation an entry.  What has been taken stays where it is until all has been, or until settled.
+ * allocation an entry.  What has been taken stays where it is until all has been.
  */
 #include "config.h"
 
@@ -166,17 +166,18 @@ each_of(const struct spool_pending *p, const struct spool_pending_place *place,
     }
 }
 
-void
+bool
 spool_pending_take(struct spool_pending *p, const struct spool_place *place,
                    spool_pending_entry each, void *ctx)
 {
     uint32_t *link = p->live > 0 ? find(p, place) : NULL;
 
     if (link == NULL || *link == 0)
-        return;
+        return false;
     if (ref_equal(p->places[*link - 1].place.ref, place->ref))
         each_of(p, &p->places[*link - 1], each, ctx);
     remove_place(p, link);
+    return true;
 }
 
 void
@@ -194,33 +195,6 @@ spool_pending_each(struct spool_pending *p,
         else
             remove_place(p, find(p, &place)); /* the last one ends the loop */
     }
-}
-
-struct moving {
-    struct spool_pending *to;
-    const struct spool_place *place;
-};
-
-static void
-move(void *ctx, uint16_t type, struct slice payload)
-{
-    const struct moving *m = ctx;
-
-    spool_pending_add(m->to, m->place, type, payload);
-}
-
-void
-spool_pending_settle(struct spool_pending *p)
-{
-    struct spool_pending fresh = {.log = NULL};
-
-    for (uint32_t i = 0; i < p->place_count; i++) {
-        struct moving moving = {&fresh, &p->places[i].place};
-
-        each_of(p, &p->places[i], move, &moving);
-    }
-    spool_pending_clear(p);
-    *p = fresh;
 }
 
 void

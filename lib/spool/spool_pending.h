@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Entries of the ledger whose message is not in memory: at open all of them, until its segment has
- * been read; then the few whose segment cannot be.  By place, and of each in the ledger's order.
+ * Entries of the ledger whose message is not in memory, since its segment cannot be read or has
+ * gone.  By place, and of each in the ledger's order.
  */
 #ifndef SPOOL_PENDING_H
 #define SPOOL_PENDING_H
@@ -34,15 +34,14 @@ typedef void (*spool_pending_entry)(void *ctx, uint16_t type, struct slice paylo
 /* What the place had of another reference is forgotten. */
 void spool_pending_add(struct spool_pending *p, const struct spool_place *place, uint16_t type,
                        struct slice payload);
-/* Forgets what the place has, after `each` has had it, if it is of this reference. */
-void spool_pending_take(struct spool_pending *p, const struct spool_place *place,
+/* Forgets what the place has, after `each` has had it, if it is of this reference.  True: the place
+ * had something. */
+bool spool_pending_take(struct spool_pending *p, const struct spool_place *place,
                         spool_pending_entry each, void *ctx);
 /* All that is left; places of segments that are not kept are forgotten. */
 void spool_pending_each(struct spool_pending *p,
                         bool (*keeps)(void *ctx, struct spool_segment_id segment),
                         spool_pending_entry each, void *ctx);
-/* Gives back the memory of what has been taken. */
-void spool_pending_settle(struct spool_pending *p);
 void spool_pending_clear(struct spool_pending *p);
 
 #endif

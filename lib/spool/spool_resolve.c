@@ -232,12 +232,29 @@ spool_resolve_adopt(struct spool_store *s, struct spool_message *m)
 }
 
 void
+spool_resolve_adopt_all(struct spool_store *s)
+{
+    for (size_t i = 0; i < s->parked_size && s->parked_count > 0; i++) {
+        struct spool_store_parked **at = &s->parked[i];
+
+        while (*at != NULL) {
+            struct spool_message *m = spool_store_find(s, (*at)->resolution.ref);
+
+            if (m != NULL && apply_parked(s, m))
+                at = &s->parked[i]; /* any of the slot may have gone */
+            else
+                at = &(*at)->next;
+        }
+    }
+}
+
+void
 spool_resolve_read(struct spool_store *s, struct spool_store_segment *segment,
                    const struct spool_resolution *resolution)
 {
     struct spool_message *m = spool_store_find(s, resolution->ref);
 
-    if (m == NULL || is_early(m, resolution)) {
+    if (m == NULL || !s->ledger_is_read || is_early(m, resolution)) {
         park(s, segment, resolution);
         return;
     }

@@ -331,16 +331,30 @@ spool_store_refresh(struct spool_store *s, void (*on_new)(void *ctx, struct spoo
 static int
 open_ledger(struct spool_store *s)
 {
-    int err = ERR_IO;
+    int err = ERR_AGAIN;
 
-    for (int tries = 0; tries < LEDGER_TRIES && err != 0; tries++) {
-        spool_pending_clear(&s->pending);
-        err = spool_ledger_open(s->io, s->dir_fd, s->mode == SPOOL_STORE_OWNER, spool_outcome_read,
-                                s, &s->ledger);
-        if (s->mode == SPOOL_STORE_OWNER)
-            break;
-    }
+    for (int tries = 0; tries < LEDGER_TRIES && err == ERR_AGAIN; tries++)
+        err = spool_ledger_open(s->io, s->dir_fd, s->mode == SPOOL_STORE_OWNER, &s->ledger);
     return err;
+}
+
+/* The ledger's file is chosen before the segments are read, and read behind them: each entry finds
+ * its message, and beside a running keeper none is missing that had an outcome then. */
+static int
+read_all(struct spool_store *s)
+{
+    int err = open_ledger(s);
+
+    if (err == 0)
+        err = spool_store_refresh(s, NULL, NULL);
+    if (err == 0)
+        err = spool_ledger_replay(s->ledger, spool_outcome_read, s);
+    if (err != 0)
+        return err;
+    s->ledger_is_read = true;
+    spool_resolve_adopt_all(s);
+    spool_entries_sort(s);
+    return 0;
 }
 
 static void
@@ -380,22 +394,18 @@ open_store(const struct spool_io *io, const char *dir, enum spool_store_mode mod
     *s = (struct spool_store){.io = io, .mode = mode, .dir_fd = -1, .read_fd = -1};
     s->customer = customer;
     s->checkpoint_bytes = CHECKPOINT_BYTES;
+    spool_store_set_checkpoint_slice(s, 0);
     buf_init(&s->scratch, 0);
     buf_init(&s->fetched.envelope, 0);
     pool_init(&s->entries, sizeof(struct spool_store_entry));
     *store = NULL;
     s->dir_fd = io->openat(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (s->dir_fd >= 0)
-        err = open_ledger(s);
-    if (err == 0)
-        err = spool_store_refresh(s, NULL, NULL);
+        err = read_all(s);
     if (err != 0) {
         spool_store_close(&s);
         return err;
     }
-    spool_entries_sort(s);
-    if (mode == SPOOL_STORE_OWNER)
-        spool_pending_settle(&s->pending);
     s->customer = NULL;
     s->running = true;
     note_outcomes(s);

@@ -177,8 +177,8 @@ bool spool_store_writer_is_read(const struct spool_store *store,
  * nothing of the store and may run in another thread. */
 enum spool_work {
     SPOOL_WORK_SYNC,  /* one write, one fdatasync */
-    SPOOL_WORK_CLEAN, /* segments whose messages have all ended go; a checkpoint when the ledger has
-                         grown */
+    SPOOL_WORK_CLEAN, /* segments whose messages have all ended go; a step of a checkpoint when the
+                         ledger has grown */
 };
 struct spool_job;
 struct spool_job *spool_store_begin(struct spool_store *store, enum spool_work work); /* NULL:
@@ -189,13 +189,19 @@ void spool_job_run(struct spool_job *job);
 MUST_USE int spool_store_end(struct spool_store *store, struct spool_job **job,
                              void (*on_forget)(void *ctx, struct spool_message *message),
                              void *ctx);
-/* The three steps at once, blocking. */
+/* The three steps at once, until nothing is left to do, blocking. */
 MUST_USE int spool_store_sync(struct spool_store *store);
 MUST_USE int spool_store_clean(struct spool_store *store,
                                void (*on_forget)(void *ctx, struct spool_message *message),
                                void *ctx);
 /* A checkpoint is written when the ledger has grown by so much and its last checkpoint's size. */
 void spool_store_set_checkpoint_bytes(struct spool_store *store, uint64_t bytes);
+/* It is written in steps, each a clean job that looks at so many messages; 0: as it is made. */
+void spool_store_set_checkpoint_slice(struct spool_store *store, unsigned messages);
+/* One is being written: the next clean job goes on with it.  Syncs may come between. */
+bool spool_store_is_checkpointing(const struct spool_store *store);
+/* A sync has failed, and nothing is durable until a checkpoint is: sync jobs are its steps. */
+bool spool_store_is_broken(const struct spool_store *store);
 /* Counted up with every outcome: what was queued when it stood at n is durable once
  * spool_store_synced(store) >= n. */
 uint64_t spool_store_queued(const struct spool_store *store);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * What the parts of the store share: spool_store.c (what is there), spool_entry.c (the messages in
- * memory), spool_outcome.c (what became of them), spool_job.c (what blocks).  Nobody else
- * includes it.
+ * memory), spool_outcome.c (what became of them), spool_checkpoint.c (all of that), spool_job.c
+ * (what blocks).  Nobody else includes it.
  */
 #ifndef SPOOL_STORE_PRIVATE_H
 #define SPOOL_STORE_PRIVATE_H
@@ -89,7 +89,14 @@ struct spool_store {
     uint32_t first, last; /* entries */
     uint32_t *table;      /* by reference */
     size_t table_size, message_count, open_count;
+    uint32_t found; /* the entry that spool_entry_find found last */
     struct spool_pending pending;
+    bool ledger_is_read; /* until then resolutions are parked */
+    struct {
+        uint32_t next;           /* the first entry that has not been written */
+        unsigned slice_messages; /* looked at in one step */
+        bool begins_anew;
+    } checkpoint;
     struct spool_store_parked **parked; /* by reference */
     size_t parked_size, parked_count;
     spool_on_resolved on_resolved;
@@ -135,6 +142,8 @@ struct spool_detail *spool_entry_detail(struct spool_message *m);
 struct spool_recipient_detail *spool_entry_recipients(struct spool_message *m);
 /* Replaces a text that the message has of the store's. */
 void spool_entry_set_text(struct spool_store *s, const char **text, struct slice value);
+/* The message whose record is at this place, with this reference; NULL: none. */
+struct spool_message *spool_entry_find(struct spool_store *s, const struct spool_place *place);
 void spool_entry_link(struct spool_store *s, struct spool_store_entry *entry);
 /* Out of list and table, and its memory goes; the segment's list of it is the caller's. */
 void spool_entry_forget(struct spool_store *s, struct spool_store_entry *entry);
@@ -144,7 +153,7 @@ void spool_entries_free(struct spool_store *s);
 
 /* --- spool_outcome.c */
 
-/* One entry of the ledger, at open. */
+/* One entry of the ledger, at open, when the segments have been read. */
 void spool_outcome_read(void *store, uint16_t type, struct slice payload);
 /* Applies to a message that has just been read what the ledger and other records say of it. */
 void spool_outcome_adopt(struct spool_store *s, struct spool_message *m);
@@ -154,12 +163,24 @@ void spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool 
                            int64_t until_ms);
 /* What the envelope says, before any resolution. */
 void spool_outcome_begin(struct spool_message *m, const struct spool_facts *facts);
-/* Queues the whole live state for a checkpoint. */
-void spool_outcome_write_all(struct spool_store *s);
 
+/* Begins an entry on this message in the scratch buffer; its fields follow. */
+struct buf *spool_outcome_entry(struct spool_store *s, const struct spool_message *m);
 struct spool_place spool_outcome_place(struct decoder *d);
 /* Cut to what an entry takes. */
 void spool_outcome_put_text(struct buf *b, const char *text);
+void spool_outcome_put_attempt(struct buf *b, const struct spool_tries *tries);
+void spool_outcome_put_ended(struct buf *b, unsigned recipient, enum spool_end end, int64_t at_ms,
+                             const char *reply);
+
+/* --- spool_checkpoint.c */
+
+/* The next step of the checkpoint, of a new one if none runs.  With the last one all is in it that
+ * is queued. */
+struct spool_ledger_job *spool_checkpoint_step(struct spool_store *s, bool *is_last);
+void spool_checkpoint_follow(struct spool_store *s, const struct spool_message *m,
+                             enum outcome_type type);
+void spool_checkpoint_begin_anew(struct spool_store *s);
 
 /* --- spool_note.c */
 void spool_note_put(struct buf *b, const struct spool_note *note);
@@ -178,6 +199,8 @@ void spool_resolve_read(struct spool_store *s, struct spool_store_segment *segme
                         const struct spool_resolution *resolution);
 /* What was read before its record. */
 void spool_resolve_adopt(struct spool_store *s, struct spool_message *m);
+/* What was read before the ledger. */
+void spool_resolve_adopt_all(struct spool_store *s);
 /* No record will come any more to which a resolution of this segment belongs. */
 bool spool_resolve_may_forget(const struct spool_store *s,
                               const struct spool_store_segment *segment);

@@ -3,7 +3,8 @@
  * Ledger and store under a disk that loses power.  A round lives several lives on one disk: each
  * opens the store as its owner, records outcomes, syncs, removes segments and writes checkpoints
  * until the power goes (or a sync fails, or the disk is full for a while), and at the end the power
- * goes in any case.  Each life begins with a look at what is there.  The oracle (P2):
+ * goes in any case.  Checkpoints are written in steps, with outcomes, syncs and removals between
+ * them.  Each life begins with a look at what is there.  The oracle (P2):
  *
  *   an outcome that was synced is never forgotten
  *   an ended message never comes back as open once its end was synced
@@ -45,7 +46,8 @@ static const char *const kind_names[KIND_COUNT] = {
 /* What was done to a message; `last` in memory, `safe` what a sync has confirmed. */
 struct fate {
     bool ended[RECIPIENTS];
-    unsigned attempts;
+    unsigned attempts, notes;
+    uint32_t redirect;
     int64_t expires_at_ms;
     bool held, offered;
 };
@@ -53,7 +55,7 @@ struct fate {
 struct message {
     struct fate last, safe;
     /* Since the last sync that worked; then a restart may find either. */
-    bool attempts_open, expires_open, held_open, offered_open;
+    bool attempts_open, expires_open, held_open, offered_open, redirect_open;
 };
 
 static struct round {
@@ -64,6 +66,8 @@ static struct round {
     struct message messages[MESSAGES];
     char wrong[256];
 } r;
+
+static unsigned long checkpoint_steps; /* of checkpoints, after which there was another */
 
 static uint64_t
 draw(uint64_t below)
@@ -160,6 +164,22 @@ look_at_recipients(unsigned i, const struct spool_message *m)
 }
 
 static void
+count_note(void *ctx, const struct spool_note *note)
+{
+    (void)note;
+    ++*(unsigned *)ctx;
+}
+
+static unsigned
+notes_of(const struct spool_message *m)
+{
+    unsigned count = 0;
+
+    spool_store_each_note(m, count_note, &count);
+    return count;
+}
+
+static void
 look_at_message(unsigned i, const struct spool_message *m)
 {
     const struct message *want = &r.messages[i];
@@ -173,6 +193,12 @@ look_at_message(unsigned i, const struct spool_message *m)
         spool_message_attempts(m) > want->last.attempts)
         wrong("message %u: %u attempts, not %u to %u", i, spool_message_attempts(m),
               want->safe.attempts, want->last.attempts);
+    if (notes_of(m) < want->safe.notes || notes_of(m) > want->last.notes)
+        wrong("message %u: %u notes, not %u to %u", i, notes_of(m), want->safe.notes,
+              want->last.notes);
+    if (!want->redirect_open && spool_message_redirect(m) != want->safe.redirect)
+        wrong("message %u: redirected to %u, not %u", i, spool_message_redirect(m),
+              want->safe.redirect);
     if (!want->expires_open && m->expires_at_ms != want->safe.expires_at_ms)
         wrong("message %u: the deadline", i);
     if (!want->held_open && m->held != want->safe.held)
@@ -188,13 +214,15 @@ take_over(unsigned i, const struct spool_message *m)
     struct message *message = &r.messages[i];
 
     message->last.attempts = spool_message_attempts(m);
+    message->last.notes = notes_of(m);
+    message->last.redirect = spool_message_redirect(m);
     message->last.expires_at_ms = m->expires_at_ms;
     message->last.held = m->held;
     message->last.offered = m->offered;
     for (unsigned k = 0; k < RECIPIENTS; k++)
         message->last.ended[k] = spool_message_end(m, k) != SPOOL_END_NONE;
     message->attempts_open = message->expires_open = message->held_open = message->offered_open =
-        false;
+        message->redirect_open = false;
     message->safe = message->last; /* opening as owner syncs what it has read */
 }
 
@@ -262,6 +290,25 @@ hold(struct spool_message *m, struct message *message)
     spool_store_hold(r.store, m, message->last.held ? "for the test" : NULL);
 }
 
+static void
+redirect(struct spool_message *m, struct message *message)
+{
+    message->last.redirect = message->last.redirect ? 0 : 1 + (uint32_t)draw(9);
+    message->redirect_open = true;
+    spool_store_redirect(r.store, m, message->last.redirect);
+}
+
+/* With the same words each time, so that one that comes twice is not hidden. */
+static void
+note(struct spool_message *m, struct message *message)
+{
+    if (message->last.notes == SPOOL_NOTES_MAX)
+        return;
+    message->last.notes++;
+    spool_store_note(r.store, m,
+                     &(struct spool_note){.act = SPOOL_ACT_VIEW, .at_ms = 8, .who = "ann"});
+}
+
 /* Is everything durable now, as the store says? */
 static void
 note_sync(void)
@@ -273,7 +320,7 @@ note_sync(void)
 
         message->safe = message->last;
         message->attempts_open = message->expires_open = message->held_open =
-            message->offered_open = false;
+            message->offered_open = message->redirect_open = false;
     }
 }
 
@@ -281,13 +328,26 @@ static void
 act(void)
 {
     static void (*const acts[])(struct spool_message * m, struct message * message) = {
-        end_some, end_some, end_some, end_some, attempt, offer, extend, hold,
+        end_some, end_some, end_some, end_some, attempt, offer, extend, hold, redirect, note,
     };
     unsigned i = (unsigned)draw(MESSAGES);
     struct spool_message *m = find(i);
 
     if (m != NULL && m->open_count > 0)
         acts[draw(ARRAY_SIZE(acts))](m, &r.messages[i]);
+}
+
+/* One job, so that outcomes and syncs come between a checkpoint's steps. */
+static void
+clean_a_little(void)
+{
+    struct spool_job *job = spool_store_begin(r.store, SPOOL_WORK_CLEAN);
+
+    if (job == NULL)
+        return;
+    spool_job_run(job);
+    (void)!spool_store_end(r.store, &job, NULL, NULL);
+    checkpoint_steps += spool_store_is_checkpointing(r.store);
 }
 
 static void
@@ -297,8 +357,8 @@ live(unsigned steps)
         act();
         if (draw(4) == 0)
             (void)!spool_store_sync(r.store);
-        if (draw(6) == 0)
-            (void)!spool_store_clean(r.store, NULL, NULL);
+        if (draw(4) == 0)
+            clean_a_little();
         note_sync();
     }
 }
@@ -333,6 +393,7 @@ life(bool last)
     err = spool_store_open(r.io, crash_disk_path(), SPOOL_STORE_OWNER, &r.store);
     if (err == 0) {
         spool_store_set_checkpoint_bytes(r.store, CHECKPOINT_BYTES);
+        spool_store_set_checkpoint_slice(r.store, 1 + (unsigned)draw(2 * MESSAGES));
         if (!crash_disk_crashed()) /* else its segments could not be read */
             look();
         if (!during_open && !last)
@@ -381,5 +442,6 @@ main(int argc, char **argv)
     printf("1..%u\n", rounds);
     for (unsigned i = 0; i < rounds; i++)
         failed += !run_round(seed, i);
-    return failed > 0;
+    printf("# %lu times something came between two steps of a checkpoint\n", checkpoint_steps);
+    return failed > 0 || checkpoint_steps == 0;
 }

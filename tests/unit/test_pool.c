@@ -75,3 +75,22 @@ Test(pool, an_empty_chunk_goes_and_comes_back)
     cr_expect_eq(p.chunk_count, 4);
     pool_fini(&p);
 }
+
+Test(pool, a_walk_meets_each_item_and_what_was_given_back)
+{
+    struct pool p;
+    unsigned met = 0;
+
+    pool_init(&p, sizeof(struct item));
+    cr_expect_eq(pool_end(&p), 1, "nothing to be met");
+    for (unsigned i = 0; i < ITEMS; i++)
+        take(&p, i);
+    for (unsigned i = 0; i < POOL_CHUNK_ITEMS + 2; i++)
+        pool_give(&p, items[i]->number);
+    cr_expect_null(pool_peek(&p, 1), "its chunk has gone");
+    for (uint32_t number = 1; number < pool_end(&p); number++)
+        met += pool_peek(&p, number) != NULL && number > POOL_CHUNK_ITEMS + 2 && number <= ITEMS;
+    cr_expect_eq(met, ITEMS - POOL_CHUNK_ITEMS - 2);
+    cr_expect_eq(pool_peek(&p, ITEMS), pool_at(&p, ITEMS));
+    pool_fini(&p);
+}

@@ -34,10 +34,17 @@ on_entry(void *ctx, uint16_t type, struct slice payload)
 }
 
 static void
-open_ledger(struct fixture *f, bool owner)
+open_with(struct fixture *f, const struct spool_io *io, bool owner)
 {
     f->seen_count = 0;
-    cr_assert_eq(spool_ledger_open(&spool_io_disk, f->dir_fd, owner, on_entry, f, &f->ledger), 0);
+    cr_assert_eq(spool_ledger_open(io, f->dir_fd, owner, &f->ledger), 0);
+    cr_assert_eq(spool_ledger_replay(f->ledger, on_entry, f), 0);
+}
+
+static void
+open_ledger(struct fixture *f, bool owner)
+{
+    open_with(f, &spool_io_disk, owner);
 }
 
 static void
@@ -202,26 +209,49 @@ Test(spool_ledger, P2_tells_damage_from_a_torn_tail)
     }
 }
 
+/* --- Checkpoints. */
+
 static struct fixture *current;
 
 static void
-write_live(void *ctx)
+add_to_checkpoint(struct fixture *f, uint64_t number)
 {
-    (void)ctx;
-    add(current, 100);
-    add(current, 101);
+    char payload[8];
+
+    store_u64(payload, number);
+    spool_ledger_checkpoint_add(f->ledger, 7, (struct slice){payload, sizeof payload});
+}
+
+static int
+step(struct fixture *f, bool is_last)
+{
+    struct spool_ledger_job *job = spool_ledger_begin_step(f->ledger, is_last);
+
+    spool_ledger_job_run(job);
+    return spool_ledger_job_end(f->ledger, &job);
 }
 
 static int
 checkpoint(struct fixture *f)
 {
-    struct spool_ledger_job *job;
-
-    current = f;
-    job = spool_ledger_begin_checkpoint(f->ledger, write_live, NULL);
-    spool_ledger_job_run(job);
-    return spool_ledger_job_end(f->ledger, &job);
+    spool_ledger_begin_checkpoint(f->ledger);
+    add_to_checkpoint(f, 100);
+    add_to_checkpoint(f, 101);
+    return step(f, true);
 }
+
+static void
+expect_seen(const struct fixture *f, const char *name, size_t count, const uint64_t *numbers)
+{
+    cr_expect_eq(f->seen_count, count, "%s: %zu", name, f->seen_count);
+    for (size_t i = 0; i < count && i < f->seen_count; i++)
+        cr_expect_eq(f->seen[i], numbers[i], "%s: entry %zu is %llu", name, i,
+                     (unsigned long long)f->seen[i]);
+}
+
+#define EXPECT_SEEN(f, name, ...)                                              \
+    expect_seen(f, name, sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t), \
+                (uint64_t[]){__VA_ARGS__})
 
 Test(spool_ledger, P2_a_checkpoint_replaces_the_file_and_what_was_queued_before_it)
 {
@@ -231,19 +261,76 @@ Test(spool_ledger, P2_a_checkpoint_replaces_the_file_and_what_was_queued_before_
     setup_fixture(&f);
     write_batches(&f);
     add(&f, 7); /* the state holds it already; a torn repetition could lead back behind it */
-    current = &f;
-    job = spool_ledger_begin_checkpoint(f.ledger, write_live, NULL);
+    spool_ledger_begin_checkpoint(f.ledger);
+    add_to_checkpoint(&f, 100);
+    add_to_checkpoint(&f, 101);
+    job = spool_ledger_begin_step(f.ledger, true);
     add(&f, 8);
     spool_ledger_job_run(job);
     cr_assert_eq(spool_ledger_job_end(f.ledger, &job), 0);
+    cr_expect_not(spool_ledger_is_checkpointing(f.ledger));
     cr_assert_eq(sync_ledger(&f), 0);
     spool_ledger_close(&f.ledger);
     open_ledger(&f, false);
-    cr_assert_eq(f.seen_count, 3);
-    cr_expect_eq(f.seen[0], 100);
-    cr_expect_eq(f.seen[1], 101);
-    cr_expect_eq(f.seen[2], 8);
+    EXPECT_SEEN(&f, "the new file", 100, 101, 8);
     cr_expect_neq(faccessat(f.dir_fd, "ledger-00000001", F_OK, 0), 0);
+    end_fixture(&f);
+}
+
+/* What a start would find at this moment. */
+static void
+look_beside(struct fixture *f, struct fixture *reader)
+{
+    *reader = (struct fixture){.dir_fd = f->dir_fd};
+    open_ledger(reader, false);
+    spool_ledger_close(&reader->ledger);
+}
+
+Test(spool_ledger, P2_a_checkpoint_in_steps_holds_what_was_synced_between_them)
+{
+    struct fixture f, reader;
+
+    setup_fixture(&f);
+    write_batches(&f);
+    spool_ledger_begin_checkpoint(f.ledger);
+    add_to_checkpoint(&f, 100);
+    cr_assert_eq(step(&f, false), 0);
+    add(&f, 7);
+    add_to_checkpoint(&f, 7); /* of what has been written already */
+    cr_assert_eq(sync_ledger(&f), 0);
+    look_beside(&f, &reader);
+    EXPECT_SEEN(&reader, "until the last step the old file counts", 1, 2, 3, 4, 5, 6, 7);
+    add_to_checkpoint(&f, 101);
+    cr_assert_eq(step(&f, false), 0);
+    cr_assert_eq(step(&f, true), 0);
+    look_beside(&f, &reader);
+    EXPECT_SEEN(&reader, "the new file", 100, 7, 101);
+    end_fixture(&f);
+}
+
+Test(spool_ledger, P2_a_checkpoint_that_begins_anew_leaves_nothing_of_the_one_before)
+{
+    struct fixture f, reader;
+
+    setup_fixture(&f);
+    write_batches(&f);
+    spool_ledger_begin_checkpoint(f.ledger);
+    for (uint64_t n = 50; n < 60; n++)
+        add_to_checkpoint(&f, n);
+    cr_assert_eq(step(&f, false), 0);
+    add_to_checkpoint(&f, 60);
+    cr_assert_eq(checkpoint(&f), 0);
+    look_beside(&f, &reader);
+    EXPECT_SEEN(&reader, "the second alone", 100, 101);
+    spool_ledger_begin_checkpoint(f.ledger);
+    cr_assert_eq(step(&f, false), 0);
+    cr_expect_eq(faccessat(f.dir_fd, "ledger-00000003.new", F_OK, 0), 0);
+    spool_ledger_drop_checkpoint(f.ledger);
+    cr_expect_neq(faccessat(f.dir_fd, "ledger-00000003.new", F_OK, 0), 0);
+    add(&f, 9);
+    cr_assert_eq(sync_ledger(&f), 0);
+    look_beside(&f, &reader);
+    EXPECT_SEEN(&reader, "a dropped one changes nothing", 100, 101, 9);
     end_fixture(&f);
 }
 
@@ -297,13 +384,105 @@ Test(spool_ledger, P2_a_reader_that_meets_a_checkpoint_is_told_to_ask_again)
     current = &f;
     io.openat = openat_behind_a_checkpoint;
     checkpoint_is_due = true;
-    cr_assert_eq(spool_ledger_open(&io, f.dir_fd, false, on_entry, &reader, &reader.ledger),
-                 ERR_AGAIN);
+    cr_assert_eq(spool_ledger_open(&io, f.dir_fd, false, &reader.ledger), ERR_AGAIN);
     cr_assert_null(reader.ledger);
-    cr_assert_eq(reader.seen_count, 0);
-    cr_assert_eq(spool_ledger_open(&io, f.dir_fd, false, on_entry, &reader, &reader.ledger), 0);
+    reader.dir_fd = f.dir_fd;
+    open_with(&reader, &io, false);
     cr_expect_eq(reader.seen_count, 2);
     spool_ledger_close(&reader.ledger);
+    end_fixture(&f);
+}
+
+Test(spool_ledger, P2_a_reader_keeps_the_file_that_it_has_opened)
+{
+    struct fixture f, reader = {0};
+
+    setup_fixture(&f);
+    write_batches(&f);
+    cr_assert_eq(spool_ledger_open(&spool_io_disk, f.dir_fd, false, &reader.ledger), 0);
+    cr_assert_eq(checkpoint(&f), 0);
+    cr_assert_eq(spool_ledger_replay(reader.ledger, on_entry, &reader), 0);
+    EXPECT_SEEN(&reader, "what was synced before the checkpoint", 1, 2, 3, 4, 5, 6);
+    spool_ledger_close(&reader.ledger);
+    end_fixture(&f);
+}
+
+/* --- A file that is larger than the window through which it is read. */
+
+#define MANY 9000
+#define LONG_BYTES 60000 /* now and then, so that entries lie across a window's end */
+
+struct counted {
+    uint64_t next, wrong, long_ones;
+};
+
+static void
+on_counted(void *ctx, uint16_t type, struct slice payload)
+{
+    struct counted *c = ctx;
+    bool is_long = payload.n == LONG_BYTES;
+
+    (void)type;
+    c->wrong += load_u64(payload.p) < c->next;
+    c->next = load_u64(payload.p) + 1;
+    c->long_ones += is_long;
+}
+
+static void
+write_many(struct fixture *f)
+{
+    char *payload = mem_alloc(LONG_BYTES);
+
+    for (uint64_t n = 0; n < MANY; n++) {
+        size_t bytes = n % 300 == 7 ? LONG_BYTES : 8 + n % 200;
+
+        store_u64(payload, n);
+        spool_ledger_add(f->ledger, 7, (struct slice){payload, bytes});
+        if (n % 100 == 99)
+            cr_assert_eq(sync_ledger(f), 0);
+    }
+    free(payload);
+}
+
+static struct counted
+count_all(struct fixture *f, struct spool_ledger_stats *stats)
+{
+    struct counted counted = {0};
+    struct spool_ledger *ledger;
+
+    cr_assert_eq(spool_ledger_open(&spool_io_disk, f->dir_fd, false, &ledger), 0);
+    cr_assert_eq(spool_ledger_replay(ledger, on_counted, &counted), 0);
+    spool_ledger_get_stats(ledger, stats);
+    spool_ledger_close(&ledger);
+    return counted;
+}
+
+Test(spool_ledger, P2_a_long_file_comes_whole_and_is_mended_like_a_short_one)
+{
+    struct spool_ledger_stats stats;
+    struct counted counted;
+    struct fixture f;
+    char junk[3000];
+    int fd;
+
+    setup_fixture(&f);
+    write_many(&f);
+    counted = count_all(&f, &stats);
+    cr_expect_eq(stats.entries, MANY);
+    cr_expect_eq(counted.next, MANY);
+    cr_expect_eq(counted.wrong, 0);
+    cr_expect_eq(counted.long_ones, MANY / 300);
+    fd = file_fd(&f, 1);
+    memset(junk, 0xa5, sizeof junk);
+    cr_assert_eq(pwrite(fd, junk, sizeof junk, 1234560), (ssize_t)sizeof junk);
+    cr_assert_eq(ftruncate(fd, (off_t)stats.bytes - 5), 0);
+    close(fd);
+    counted = count_all(&f, &stats);
+    cr_expect_eq(stats.damaged, 1);
+    cr_expect_eq(counted.wrong, 0);
+    cr_expect_eq(counted.next, MANY - 1, "all behind the damage but the torn one");
+    cr_expect_gt(stats.entries, MANY - 200);
+    cr_expect_lt(stats.entries, MANY - 1);
     end_fixture(&f);
 }
 
@@ -338,7 +517,7 @@ Test(spool_ledger, P2_keeps_what_a_full_disk_refused_until_there_is_room)
     setup_fixture(&f);
     spool_ledger_close(&f.ledger);
     io.pwritev = weak_pwritev;
-    cr_assert_eq(spool_ledger_open(&io, f.dir_fd, true, on_entry, &f, &f.ledger), 0);
+    open_with(&f, &io, true);
     add(&f, 1);
     disk_is_full = true;
     cr_assert_eq(sync_ledger(&f), ERR_FULL);
@@ -361,7 +540,7 @@ Test(spool_ledger, P2_never_appends_again_after_a_failed_sync)
     setup_fixture(&f);
     spool_ledger_close(&f.ledger);
     io.fdatasync = weak_fdatasync;
-    cr_assert_eq(spool_ledger_open(&io, f.dir_fd, true, on_entry, &f, &f.ledger), 0);
+    open_with(&f, &io, true);
     add(&f, 1);
     sync_fails = true;
     cr_assert_eq(sync_ledger(&f), ERR_IO);

@@ -706,6 +706,70 @@ Test(spool_store, P2_an_ended_message_does_not_come_back_with_its_segment)
     end_case(&c);
 }
 
+static void
+do_one_job(struct spool_case *c, enum spool_work work)
+{
+    struct spool_job *job = spool_store_begin(c->store, work);
+
+    cr_assert_not_null(job);
+    spool_job_run(job);
+    cr_assert_eq(spool_store_end(c->store, &job, NULL, NULL), 0);
+}
+
+static void
+count_a_note(void *ctx, const struct spool_note *note)
+{
+    (void)note;
+    ++*(unsigned *)ctx;
+}
+
+/* What the ledger says of it has been written into the checkpoint when its segment is read again.
+ */
+Test(spool_store, P2_a_message_that_comes_back_during_a_checkpoint_is_as_it_was_left)
+{
+    const struct spool_note note = {.act = SPOOL_ACT_HOLD, .at_ms = 5, .who = "ann"};
+    char name[SPOOL_SEGMENT_NAME_SIZE], header[64];
+    struct spool_case c;
+    unsigned notes = 0;
+    int fd;
+
+    begin_case(&c, 2);
+    seal_all(&c);
+    open_store(&c, SPOOL_STORE_OWNER);
+    spool_segment_name(spool_message_segment(message(&c, 1)), name);
+    spool_store_hold(c.store, message(&c, 1), "for the test");
+    spool_store_note(c.store, message(&c, 1), &note);
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    spool_store_close(&c.store);
+    fd = openat(c.dir_fd, name, O_RDONLY);
+    cr_assert_eq(pread(fd, header, sizeof header, 0), (ssize_t)sizeof header);
+    close(fd);
+
+    overwrite(&c, name, 0, "\0\0\0\0\0\0\0\0", 8);
+    open_store(&c, SPOOL_STORE_OWNER);
+    cr_assert_null(message(&c, 1));
+    spool_parent_begin(&c.parent, &spool_io_disk, c.dir_fd);
+    write_message(&c, 9);
+    cr_assert_eq(spool_store_refresh(c.store, NULL, NULL), 0);
+    spool_store_set_checkpoint_bytes(c.store, 0);
+    spool_store_set_checkpoint_slice(c.store, 1);
+    do_one_job(&c, SPOOL_WORK_CLEAN);
+    cr_assert(spool_store_is_checkpointing(c.store));
+    overwrite(&c, name, 0, header, sizeof header);
+    cr_assert_eq(spool_store_refresh(c.store, NULL, NULL), 0);
+    cr_assert(message(&c, 1)->held);
+    spool_store_hold(c.store, message(&c, 1), NULL);
+    do_one_job(&c, SPOOL_WORK_SYNC);
+    cr_assert_eq(spool_store_clean(c.store, NULL, NULL), 0);
+    cr_assert_not(spool_store_is_checkpointing(c.store));
+    reopen(&c, SPOOL_STORE_OWNER);
+    cr_expect_not(message(&c, 1)->held);
+    spool_store_each_note(message(&c, 1), count_a_note, &notes);
+    cr_expect_eq(notes, 1);
+    seal_all(&c);
+    end_case(&c);
+}
+
 Test(spool_store, a_prepared_record_waits_until_it_is_confirmed)
 {
     static struct spool_recipient recipients[] = {
