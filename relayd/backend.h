@@ -70,9 +70,9 @@ const char *backend_link_tls_version(const struct backend_link *link);
 size_t backend_link_output_size(struct backend_link *link);
 /* After calls of the engine: sends what was said and sets the deadline. */
 void backend_link_flush(struct backend_link *link);
-/* The same, and what the socket takes is sent before it returns. What is left is told by on_drained
- * when it is at CONN_LOW_MARK, if it was above CONN_HIGH_MARK. */
-void backend_link_flush_now(struct backend_link *link);
+/* Sends out of the caller's memory, behind what was said (conn_write). False: the backend takes no
+ * more for now, and on_drained follows when it does. */
+bool backend_link_write(struct backend_link *link, const struct iovec *pieces, int count);
 /* Another user has it from now on, in whatever it is doing, who waits for an answer that is
  * overdue: that the connection stands says no more that the backend lives. */
 void backend_link_hand_over(struct backend_link *link, const struct backend_user_ops *ops,

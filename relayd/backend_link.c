@@ -502,11 +502,17 @@ backend_link_flush(struct backend_link *link)
     conn_deadline(link->conn, link_timeout_ms(link));
 }
 
-void
-backend_link_flush_now(struct backend_link *link)
+bool
+backend_link_write(struct backend_link *link, const struct iovec *pieces, int count)
 {
-    conn_flush_now(link->conn);
+    bool all;
+
+    conn_write(link->conn, pieces, count);
+    all = buf_size(conn_output(link->conn)) == 0;
+    if (!all)
+        conn_notify_empty(link->conn);
     backend_link_flush(link);
+    return all;
 }
 
 void

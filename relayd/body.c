@@ -16,6 +16,7 @@
 #define SMALL_SHARE 16    /* a sixteenth of the pool is kept for small ones */
 #define WRITE_CHUNKS 32   /* a body on disk writes so much at once, */
 #define DISK_CHUNKS 128   /* and holds so much at most */
+#define SLAB_CHUNKS 64    /* get their memory at once */
 #define LOOK_MS 100       /* while somebody waits */
 #define MOVES_MAX 64      /* at once: the parent makes segments one by one, also for others */
 #define WAITERS_MAX 512   /* so many can be helped by the disk within some seconds, and no more */
@@ -25,7 +26,14 @@
 
 struct body_chunk {
     struct body_chunk *next;
-    char bytes[BODY_CHUNK_BYTES];
+    char *bytes;
+};
+
+/* Memory comes for many at once, so that the chunks of a body mostly lie in a row. */
+struct body_slab {
+    struct body_slab *next;
+    struct body_chunk chunks[SLAB_CHUNKS];
+    char bytes[SLAB_CHUNKS * BODY_CHUNK_BYTES];
 };
 
 /* Chunks that the writer has. */
@@ -33,16 +41,40 @@ struct body_batch {
     LIST_ENTRY(body_batch) link;
     struct body_pool *pool;
     struct body *body; /* NULL: gone */
-    struct body_chunk *first;
+    struct body_chunk *first, *last;
     unsigned count;
 };
 
 /* --- Chunks. */
 
 static unsigned
+least(unsigned a, unsigned b)
+{
+    return a < b ? a : b;
+}
+
+static unsigned
 free_count(const struct body_pool *pool)
 {
     return pool->chunks_max - pool->granted;
+}
+
+/* NULL: no memory. */
+static struct body_chunk *
+make_chunk(struct body_pool *pool)
+{
+    unsigned n = pool->made % SLAB_CHUNKS;
+    struct body_slab *slab = n > 0 ? pool->slabs : malloc(sizeof *slab);
+
+    if (slab == NULL)
+        return NULL;
+    if (n == 0) {
+        slab->next = pool->slabs;
+        pool->slabs = slab;
+    }
+    pool->made++;
+    slab->chunks[n].bytes = slab->bytes + n * BODY_CHUNK_BYTES;
+    return &slab->chunks[n];
 }
 
 static struct body_chunk *
@@ -52,26 +84,21 @@ chunk_take(struct body_pool *pool)
 
     if (c != NULL)
         pool->unused = c->next;
-    else {
-        c = malloc(sizeof *c);
-        if (c == NULL)
-            return NULL;
-        pool->made++;
-    }
-    c->next = NULL;
+    else
+        c = make_chunk(pool);
+    if (c != NULL)
+        c->next = NULL;
     return c;
 }
 
+/* In their order: what was used last is used next, in a row as it was. */
 static void
-chunks_give(struct body_pool *pool, struct body_chunk *first)
+chunks_give(struct body_pool *pool, struct body_chunk *first, struct body_chunk *last)
 {
-    while (first != NULL) {
-        struct body_chunk *c = first;
-
-        first = c->next;
-        c->next = pool->unused;
-        pool->unused = c;
-    }
+    if (first == NULL)
+        return;
+    last->next = pool->unused;
+    pool->unused = first;
 }
 
 /* --- Grants. */
@@ -108,12 +135,6 @@ take_spare(struct body *body, unsigned leave)
 
     body->granted -= n;
     take_back(body->pool, n);
-}
-
-static unsigned
-least(unsigned a, unsigned b)
-{
-    return a < b ? a : b;
 }
 
 /* What is free for one that was granted so many. */
@@ -267,7 +288,7 @@ let_go(struct body *body)
     orphan_batches(body);
     end_push(body);
     close_large(body);
-    chunks_give(body->pool, body->first);
+    chunks_give(body->pool, body->first, body->last);
     body->first = body->last = NULL;
     body->held = body->last_used = 0;
     take_spare(body, 0);
@@ -319,7 +340,7 @@ on_written(void *owner)
     struct body *body = batch->body;
     bool was_behind;
 
-    chunks_give(batch->pool, batch->first);
+    chunks_give(batch->pool, batch->first, batch->last);
     if (body == NULL) {
         take_back(batch->pool, batch->count);
         free(batch);
@@ -352,8 +373,11 @@ flush(struct body *body)
     if (n == 0)
         return;
     batch = mem_alloc(sizeof *batch);
-    *batch = (struct body_batch){
-        .pool = body->pool, .body = body, .first = body->first, .count = body->held};
+    *batch = (struct body_batch){.pool = body->pool,
+                                 .body = body,
+                                 .first = body->first,
+                                 .last = body->last,
+                                 .count = body->held};
     rc = spool_large_append_borrowed(body->large, iov, n, on_written, batch);
     if (rc < 0) {
         free(batch);
@@ -564,12 +588,13 @@ body_pool_close(struct body_pool *pool)
 void
 body_pool_fini(struct body_pool *pool)
 {
-    while (pool->unused) {
-        struct body_chunk *c = pool->unused;
+    while (pool->slabs) {
+        struct body_slab *slab = pool->slabs;
 
-        pool->unused = c->next;
-        free(c);
+        pool->slabs = slab->next;
+        free(slab);
     }
+    pool->unused = NULL;
 }
 
 /* --- Content. */
@@ -702,4 +727,16 @@ body_iovec(const struct body *body, struct iovec iov[BODY_CHUNKS_MAX])
         iov[n].iov_len = c == body->last ? body->last_used : BODY_CHUNK_BYTES;
     }
     return n;
+}
+
+bool
+body_next_piece(const struct body *body, const struct body_chunk **at, struct slice *piece)
+{
+    const struct body_chunk *c = *at ? (*at)->next : body->first;
+
+    if (c == NULL)
+        return false;
+    *at = c;
+    *piece = (struct slice){c->bytes, c == body->last ? body->last_used : BODY_CHUNK_BYTES};
+    return true;
 }

@@ -25,6 +25,7 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
+#include "base/slice.h"
 #include "net/loop.h"
 #include "spool/spool_writer.h"
 
@@ -44,6 +45,7 @@ TAILQ_HEAD(body_list, body);
 
 struct body_pool {
     struct loop *loop;
+    struct body_slab *slabs;
     struct body_chunk *unused;   /* made, and used by nobody */
     unsigned chunks_max, made;   /* made when they are first needed, kept then */
     unsigned granted;            /* to bodies, or on their way to disk */
@@ -131,5 +133,8 @@ bool body_is_settled(const struct body *body);
 /* BODY_IN_MEMORY: fills at most BODY_CHUNKS_MAX entries, returns how many. Borrowed until the body
  * ends. */
 int body_iovec(const struct body *body, struct iovec iov[BODY_CHUNKS_MAX]);
+/* The same, one by one: the piece behind *at, which goes on to it; *at NULL: the first. False
+ * behind the last. */
+bool body_next_piece(const struct body *body, const struct body_chunk **at, struct slice *piece);
 
 #endif

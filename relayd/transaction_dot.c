@@ -13,8 +13,8 @@
 #include "relayd/late.h"
 
 #define STREAM_PIECE_BYTES (128 * 1024)
-#define STREAM_AT_ONCE_BYTES (64 * 1024) /* of a body in memory: stays in a near cache */
-#define ENVELOPE_BYTES (64 * 1024)       /* with our header lines, and */
+#define STREAM_COPIED_BYTES (64 * 1024) /* of a body in memory, its end: it leaves with the dot */
+#define ENVELOPE_BYTES (64 * 1024)      /* with our header lines, and */
 #define ENVELOPE_RECIPIENT_BYTES \
     (SMTP_PATH_SIZE + INET_DOMAIN_SIZE + SMTP_DSN_ORCPT_MAX + 64) /* each */
 #define OWN_RECEIVED_MAX \
@@ -248,25 +248,61 @@ pump_large(struct transaction *t)
     spool_large_read(t->body.large, t->streamed_bytes, STREAM_PIECE_BYTES, on_read, t);
 }
 
-/* A copy of the whole would be made in memory that no cache has; a part, sent at once, leaves the
- * same memory for the next one. */
+/* The next piece of a body in memory; false behind the last one. */
+static bool
+next_piece(struct transaction *t)
+{
+    if (t->stream_rest.n == 0 && !body_next_piece(&t->body, &t->stream_chunk, &t->stream_rest))
+        return false;
+    return true;
+}
+
+static uint64_t
+bytes_left(const struct transaction *t)
+{
+    return t->body.size_bytes - t->streamed_bytes;
+}
+
+static int
+gather(struct transaction *t, struct iovec pieces[CONN_PIECES_MAX])
+{
+    struct smtp_client *client = backend_link_client(t->link);
+    int n = 0;
+
+    while (n < CONN_PIECES_MAX && bytes_left(t) > STREAM_COPIED_BYTES && next_piece(t)) {
+        size_t before = t->stream_rest.n;
+        struct slice run = smtp_client_next_run(client, &t->stream_rest);
+
+        t->streamed_bytes += before - t->stream_rest.n;
+        pieces[n++] = (struct iovec){.iov_base = (char *)(uintptr_t)run.p, .iov_len = run.n};
+    }
+    return n;
+}
+
+static void
+copy_rest(struct transaction *t)
+{
+    struct smtp_client *client = backend_link_client(t->link);
+
+    while (next_piece(t)) {
+        smtp_client_content(client, t->stream_rest);
+        t->streamed_bytes += t->stream_rest.n;
+        t->stream_rest.n = 0;
+    }
+}
+
+/* A large one leaves from where it lies; its end is copied, so that the dot is in the same write.
+ */
 static void
 pump_memory(struct transaction *t)
 {
-    struct smtp_client *client = backend_link_client(t->link);
-    struct iovec iov[BODY_CHUNKS_MAX];
-    int n = body_iovec(&t->body, iov);
+    struct iovec pieces[CONN_PIECES_MAX];
+    int n;
 
-    while (t->streamed_chunks < n) {
-        struct iovec *chunk = &iov[t->streamed_chunks++];
-
-        smtp_client_content(client, (struct slice){chunk->iov_base, chunk->iov_len});
-        t->streamed_bytes += chunk->iov_len;
-        if (backend_link_output_size(t->link) > STREAM_AT_ONCE_BYTES)
-            backend_link_flush_now(t->link);
-        if (backend_link_output_size(t->link) > CONN_HIGH_MARK && t->streamed_chunks < n)
+    while ((n = gather(t, pieces)) > 0)
+        if (!backend_link_write(t->link, pieces, n))
             return;
-    }
+    copy_rest(t);
     send_dot(t);
 }
 
@@ -285,7 +321,8 @@ transaction_stream(struct transaction *t)
     t->stage = STAGE_DELIVERING;
     t->is_streaming = true;
     t->streamed_bytes = 0;
-    t->streamed_chunks = 0;
+    t->stream_chunk = NULL;
+    t->stream_rest.n = 0;
     smtp_client_content(backend_link_client(t->link), buf_slice(&t->prepend));
     pump(t);
 }

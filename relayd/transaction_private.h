@@ -114,7 +114,8 @@ struct transaction {
     bool too_big, content_ended;
     struct buf prepend;
     uint64_t streamed_bytes;
-    int streamed_chunks; /* of a body in memory */
+    const struct body_chunk *stream_chunk; /* of a body in memory, */
+    struct slice stream_rest;              /* and what of it was not sent */
     bool is_streaming, stream_reading, dot_sent;
     unsigned in_flight;
     bool is_in_flight;

@@ -18,12 +18,14 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "net/conn_private.h"
 
 #define SPARE_BUFFERS 16
 #define SPARE_MAX_BYTES (512 * 1024)
+#define NEAR_BYTES (64 * 1024)
 
 /* One loop a process, so one of each a process. */
 static struct buf scratch;                     /* CONN_READ_BUDGET bytes, while nobody has it */
@@ -333,6 +335,12 @@ lose_output(struct conn *c, int error)
     conn_set_writing(c, false);
 }
 
+static bool
+is_short_of_room(int error)
+{
+    return error == EAGAIN || error == ENOBUFS || error == ENOMEM;
+}
+
 /* One send. Notes what report() has to say. */
 static void
 push(struct conn *c)
@@ -345,7 +353,7 @@ push(struct conn *c)
     else if (size > 0) {
         c->was_full |= size > CONN_HIGH_MARK;
         n = write_some(c, buf_slice(&c->output));
-        if (n < 0 && errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM) {
+        if (n < 0 && !is_short_of_room(errno)) {
             lose_output(c, errno);
             return;
         }
@@ -441,6 +449,56 @@ conn_flush_now(struct conn *c)
     push(c);
     if (c->write_error || c->is_drained)
         conn_schedule(c, WORK_REPORT);
+}
+
+/* The output, and the pieces behind it, in one send. Returns how many octets of the pieces went. */
+static size_t
+send_with_output(struct conn *c, const struct iovec *pieces, int count)
+{
+    struct iovec all[CONN_PIECES_MAX + 1];
+    struct slice own = buf_slice(&c->output);
+    struct msghdr msg = {.msg_iov = all, .msg_iovlen = (size_t)count + 1};
+    size_t from_own;
+    ssize_t put;
+
+    CHECK(count >= 0 && count <= CONN_PIECES_MAX);
+    all[0] = (struct iovec){.iov_base = (char *)(uintptr_t)own.p, .iov_len = own.n};
+    memcpy(all + 1, pieces, (size_t)count * sizeof *pieces);
+    do
+        put = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    while (put < 0 && errno == EINTR);
+    if (put < 0 && !is_short_of_room(errno))
+        lose_output(c, errno);
+    if (put < 0)
+        return 0;
+    from_own = (size_t)put < own.n ? (size_t)put : own.n;
+    buf_consume(&c->output, from_own);
+    return (size_t)put - from_own;
+}
+
+/* Over TLS it is encrypted in parts that stay in a near cache. */
+static void
+add_piece(struct conn *c, const char *p, size_t n)
+{
+    buf_add(conn_output(c), p, n);
+    if (c->tls && buf_size(&c->output) >= NEAR_BYTES)
+        conn_flush_now(c);
+}
+
+void
+conn_write(struct conn *c, const struct iovec *pieces, int count)
+{
+    size_t sent = 0;
+
+    if (c->tls == NULL && c->state == CONN_STATE_OPEN && !c->is_writing && !c->write_error)
+        sent = send_with_output(c, pieces, count);
+    for (int i = 0; i < count && !c->write_error; i++) {
+        size_t skip = sent < pieces[i].iov_len ? sent : pieces[i].iov_len;
+
+        sent -= skip;
+        add_piece(c, (const char *)pieces[i].iov_base + skip, pieces[i].iov_len - skip);
+    }
+    conn_flush(c);
 }
 
 bool

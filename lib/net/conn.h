@@ -13,6 +13,7 @@
 #define NET_CONN_H
 
 #include <openssl/types.h>
+#include <sys/uio.h>
 
 #include "base/buf.h"
 #include "base/inet.h"
@@ -67,9 +68,13 @@ void conn_close_ending(void);
 struct buf *conn_input(struct conn *conn);
 /* The peer has sent more than conn_input shows. */
 bool conn_has_more(const struct conn *conn);
-struct buf *conn_output(struct conn *conn);        /* append here, then conn_flush; never consume */
-void conn_flush(struct conn *conn);                /* marks for writing at the end of the turn */
-void conn_flush_now(struct conn *conn);            /* writes at once what the socket takes */
+struct buf *conn_output(struct conn *conn); /* append here, then conn_flush; never consume */
+void conn_flush(struct conn *conn);         /* marks for writing at the end of the turn */
+void conn_flush_now(struct conn *conn);     /* writes at once what the socket takes */
+/* Appends to the output and writes at once what the socket takes, of which no copy is made: for
+ * octets that lie in the owner's memory. At most CONN_PIECES_MAX pieces. */
+#define CONN_PIECES_MAX 64
+void conn_write(struct conn *conn, const struct iovec *pieces, int count);
 bool conn_output_is_full(const struct conn *conn); /* above CONN_HIGH_MARK */
 void conn_notify_empty(
     struct conn *conn); /* one CONN_DRAINED when all output has been handed to the kernel */

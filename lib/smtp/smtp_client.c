@@ -785,6 +785,19 @@ smtp_client_content(struct smtp_client *client, struct slice piece)
     smtp_stuff_write(&client->stuff, piece, client->out);
 }
 
+struct slice
+smtp_client_next_run(struct smtp_client *client, struct slice *rest)
+{
+    struct slice all = *rest;
+
+    if (client->state == ENDED) {
+        rest->n = 0;
+        return all;
+    }
+    CHECK(client->state == CONTENT);
+    return smtp_stuff_next(&client->stuff, rest);
+}
+
 void
 smtp_client_dot(struct smtp_client *client)
 {

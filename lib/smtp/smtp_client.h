@@ -136,6 +136,9 @@ void smtp_client_data(struct smtp_client *client);
 /* Content as content; dot-stuffing happens here, and nowhere else (P7).  Everything is taken; watch
  * the output's size. */
 void smtp_client_content(struct smtp_client *client, struct slice piece);
+/* For who sends the content out of its own memory, behind what is in the output: takes off `rest`
+ * what goes on the wire next as it stands there. */
+struct slice smtp_client_next_run(struct smtp_client *client, struct slice *rest);
 /* Ends the content with CR LF (if its last line lacks one) and the dot. From now on a loss is
  * `unknown`. */
 void smtp_client_dot(struct smtp_client *client);

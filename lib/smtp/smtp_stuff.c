@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The last step of output.  Hot: every octet of every message passes here, so it looks for dots by
- * memchr (rare in base 64) and copies runs.  A run ends with a dot that begins a line, and the next
- * run begins with the same dot: so it is doubled without a copy of one octet.
+ * memchr (rare in base 64) and hands on runs.  A run ends with a dot that begins a line, and the
+ * next run begins with the same dot: so it is doubled without a copy of one octet.
  */
 #include "smtp/smtp_stuff.h"
 
@@ -31,23 +31,33 @@ place_at(enum smtp_stuff_place place, struct slice piece, size_t at)
     return place;
 }
 
-void
-smtp_stuff_write(struct smtp_stuff *state, struct slice piece, struct buf *out)
+struct slice
+smtp_stuff_next(struct smtp_stuff *state, struct slice *rest)
 {
-    size_t run = 0, from = 0;
+    struct slice run = *rest;
+    size_t from = state->place == SMTP_STUFF_DOUBLED ? 1 : 0;
     const char *dot;
 
-    while (from < piece.n && (dot = memchr(piece.p + from, '.', piece.n - from)) != NULL) {
-        size_t at = (size_t)(dot - piece.p);
+    while (from < run.n && (dot = memchr(run.p + from, '.', run.n - from)) != NULL) {
+        size_t at = (size_t)(dot - run.p);
 
-        if (place_at(state->place, piece, at) == SMTP_STUFF_LINE_START) {
-            buf_add(out, piece.p + run, at + 1 - run);
-            run = at;
+        if (place_at(state->place, run, at) == SMTP_STUFF_LINE_START) {
+            *rest = (struct slice){run.p + at, run.n - at};
+            state->place = SMTP_STUFF_DOUBLED;
+            return (struct slice){run.p, at + 1};
         }
         from = at + 1;
     }
-    buf_add(out, piece.p + run, piece.n - run);
-    state->place = place_at(state->place, piece, piece.n);
+    *rest = (struct slice){run.p + run.n, 0};
+    state->place = place_at(state->place, run, run.n);
+    return run;
+}
+
+void
+smtp_stuff_write(struct smtp_stuff *state, struct slice piece, struct buf *out)
+{
+    while (piece.n > 0)
+        buf_add_slice(out, smtp_stuff_next(state, &piece));
 }
 
 void

@@ -13,6 +13,7 @@ enum smtp_stuff_place {
     SMTP_STUFF_LINE_START, /* nothing yet, or behind CR LF */
     SMTP_STUFF_AFTER_CR,
     SMTP_STUFF_IN_LINE,
+    SMTP_STUFF_DOUBLED, /* behind the first of two dots, of which the content has the second */
 };
 
 struct smtp_stuff {
@@ -20,7 +21,10 @@ struct smtp_stuff {
 };
 
 void smtp_stuff_init(struct smtp_stuff *state);
-/* `out` has no bound. */
+/* Takes off `rest` what goes on the wire next as it stands there: for who sends the octets out of
+ * their own memory. Ends with `rest` empty. */
+struct slice smtp_stuff_next(struct smtp_stuff *state, struct slice *rest);
+/* The same, copied. `out` has no bound. */
 void smtp_stuff_write(struct smtp_stuff *state, struct slice piece, struct buf *out);
 /* The end of data; before it CR LF, if the content's last line lacks one. Empty content is the dot
  * alone. */

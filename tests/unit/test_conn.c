@@ -340,6 +340,98 @@ Test(conn, flush_now_writes_before_it_returns)
     close_side(&s);
 }
 
+/* --- out of the owner's memory --- */
+
+enum { PIECES = CONN_PIECES_MAX, PIECE_BYTES = 32 * 1024 };
+
+/* Pieces whose octets tell their place; returned borrowed. */
+static const struct iovec *
+make_pieces(char *data)
+{
+    static struct iovec pieces[PIECES];
+
+    for (size_t i = 0; i < (size_t)PIECES * PIECE_BYTES; i++)
+        data[i] = (char)(i / 251 + i);
+    for (size_t i = 0; i < PIECES; i++)
+        pieces[i] = (struct iovec){.iov_base = data + i * PIECE_BYTES, .iov_len = PIECE_BYTES};
+    return pieces;
+}
+
+static void
+hear_into(struct side *s, struct buf *all)
+{
+    char block[65536];
+    ssize_t n;
+
+    while ((n = recv(s->peer, block, sizeof block, MSG_DONTWAIT)) > 0)
+        buf_add(all, block, (size_t)n);
+}
+
+Test(conn, what_a_write_finds_in_the_output_goes_before_it_in_one_send)
+{
+    char two[] = "two ", three[] = "three";
+    struct iovec pieces[2] = {{.iov_base = two, .iov_len = 4}, {.iov_base = three, .iov_len = 5}};
+    struct side s;
+    char text[16];
+
+    open_side(&s, ignore);
+    buf_add_text(conn_output(s.conn), "one ");
+    conn_write(s.conn, pieces, 2);
+    cr_expect_str_eq(hear(&s, text, sizeof text), "one two three");
+    cr_expect_eq(buf_size(conn_output(s.conn)), 0);
+    close_side(&s);
+}
+
+/* P7, P8: what the socket does not take is kept, and what is written behind it stays behind. */
+Test(conn, P7_a_write_into_a_full_socket_loses_and_mixes_nothing)
+{
+    size_t size = (size_t)PIECES * PIECE_BYTES;
+    char *data = mem_alloc(size);
+    const struct iovec *pieces = make_pieces(data);
+    struct buf all;
+    struct side s;
+
+    buf_init(&all, 0);
+    open_side(&s, ignore);
+    for (int i = 0; i < 3; i++)
+        conn_write(s.conn, pieces, PIECES);
+    cr_expect_gt(buf_size(conn_output(s.conn)), size, "the socket has taken little");
+    memset(data, 0, size); /* what was kept is a copy */
+    conn_notify_empty(s.conn);
+    for (int i = 0; i < 2000 && s.events[CONN_DRAINED] == 0; i++) {
+        hear_into(&s, &all);
+        run_for(&s, 1);
+    }
+    cr_expect_eq(s.events[CONN_DRAINED], 1);
+    hear_into(&s, &all);
+    make_pieces(data);
+    cr_assert_eq(buf_size(&all), 3 * size);
+    for (size_t i = 0; i < 3; i++)
+        cr_expect_arr_eq(buf_slice(&all).p + i * size, data, size);
+    buf_fini(&all);
+    close_side(&s);
+    free(data);
+}
+
+Test(conn, a_write_to_a_peer_that_is_gone_keeps_nothing_and_is_told)
+{
+    char said[] = "text";
+    struct iovec piece = {.iov_base = said, .iov_len = 4};
+    struct side s;
+
+    open_side(&s, ignore);
+    cr_assert_eq(shutdown(s.peer, SHUT_RD), 0);
+    conn_read_pause(s.conn);
+    for (int i = 0; i < 2; i++)
+        conn_write(s.conn, &piece, 1);
+    cr_expect_eq(s.events[CONN_FAILED], 0, "not from inside the call");
+    cr_expect_eq(buf_size(conn_output(s.conn)), 0);
+    run_for(&s, 10);
+    cr_expect_eq(s.events[CONN_FAILED], 1);
+    cr_expect_eq(conn_error(s.conn), EPIPE);
+    close_side(&s);
+}
+
 /* --- ends --- */
 
 Test(conn, input_before_the_end_is_offered_before_the_end_is_told)

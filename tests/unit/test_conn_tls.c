@@ -163,6 +163,41 @@ Test(conn_tls, an_upgrade_in_place_carries_both_ways)
     close_world(&w);
 }
 
+/* P7: octets of the owner's memory pass through the encryption as any others. */
+Test(conn_tls, P7_what_is_written_out_of_the_owners_memory_comes_whole)
+{
+    enum { SIZE = 300 * 1000 };
+    char *data = mem_alloc(SIZE);
+    struct iovec pieces[3] = {{.iov_base = data, .iov_len = 100 * 1000},
+                              {.iov_base = data + 100 * 1000, .iov_len = 1},
+                              {.iov_base = data + 100 * 1000 + 1, .iov_len = 200 * 1000 - 1}};
+    struct world w;
+    struct pair p;
+
+    for (size_t i = 0; i < SIZE; i++)
+        data[i] = (char)(i / 251 + i);
+    open_world(&w, NULL);
+    open_pair(&w, &p);
+    conn_start_tls(p.server.conn, tls_server_ssl(w.server), 5000);
+    conn_start_tls(p.client.conn, client_ssl(&w, TLS_POLICY_VERIFY, "mx1.example"), 5000);
+    say(&p.client, "before");
+    conn_write(p.client.conn, pieces, 3);
+    run_for(&w, 200);
+    conn_write(p.client.conn, pieces, 3);
+    memset(data, 0, SIZE);
+    say(&p.client, "behind");
+    for (int i = 0; i < 50 && buf_size(&p.server.got) < 2 * SIZE + 12; i++)
+        run_for(&w, 20);
+    for (size_t i = 0; i < SIZE; i++)
+        data[i] = (char)(i / 251 + i);
+    cr_assert_eq(buf_size(&p.server.got), 2 * SIZE + 12);
+    cr_expect_arr_eq(buf_slice(&p.server.got).p + 6, data, SIZE);
+    cr_expect_arr_eq(buf_slice(&p.server.got).p + 6 + SIZE, data, SIZE);
+    close_pair(&p);
+    close_world(&w);
+    free(data);
+}
+
 static void
 close_at_input(struct side *s, enum conn_event event)
 {

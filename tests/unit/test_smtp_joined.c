@@ -112,8 +112,10 @@ on_want_content(void *ctx)
 {
     struct pair *p = ctx;
     size_t half = p->content.n / 2;
+    struct slice first = {p->content.p, half};
 
-    smtp_client_content(p->client, (struct slice){p->content.p, half});
+    while (first.n > 0) /* one half as who sends it himself */
+        buf_add_slice(&p->from_client, smtp_client_next_run(p->client, &first));
     smtp_client_content(p->client, (struct slice){p->content.p + half, p->content.n - half});
     smtp_client_dot(p->client);
 }

@@ -61,6 +61,40 @@ Test(smtp_stuff, P7_in_every_two_cuts)
     }
 }
 
+/* The same octets, none of them copied: each run is a part of the content. */
+static void
+stuff_by_runs(struct slice content, size_t cut, struct buf *out)
+{
+    struct slice rest[] = {{content.p, cut}, {content.p + cut, content.n - cut}};
+    struct smtp_stuff state;
+
+    smtp_stuff_init(&state);
+    for (size_t i = 0; i < ARRAY_SIZE(rest); i++)
+        while (rest[i].n > 0) {
+            struct slice run = smtp_stuff_next(&state, &rest[i]);
+
+            cr_assert(run.n > 0 && run.p >= content.p && run.p + run.n <= content.p + content.n);
+            buf_add_slice(out, run);
+        }
+    smtp_stuff_end(&state, out);
+}
+
+Test(smtp_stuff, P7_in_runs_of_the_content_itself)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct slice content = slice_of(cases[i].content);
+        struct buf out;
+
+        buf_init(&out, 0);
+        for (size_t cut = 0; cut <= content.n; cut++) {
+            buf_clear(&out);
+            stuff_by_runs(content, cut, &out);
+            cr_assert_str_eq(buf_text(&out), cases[i].want, "%s, cut at %zu", cases[i].name, cut);
+        }
+        buf_fini(&out);
+    }
+}
+
 /* What a receiver does, line by line; returns what stands behind the first end of data. */
 static struct slice
 unstuff(struct slice wire, struct buf *content)
