@@ -599,7 +599,7 @@ expire_recipients(struct keeper *k, struct attempt *a)
     struct spool_message *m = a->mail->message;
     unsigned count = 0;
 
-    if (a->started_at_ms < m->expires_at_ms)
+    if (!expiry_is_due(k, m->expires_at_ms, a->started_at_ms))
         return 0;
     for (unsigned i = 0; i < a->result_count; i++) {
         enum smtp_class class = a->results[i].class;

@@ -225,6 +225,7 @@ on_tick(void *ctx)
     struct keeper *k = ctx;
 
     loop_timer_start(&k->tick, TICK_MS);
+    expiry_look(k);
     refresh_store(k);
     if (++k->ticks % TICKS_A_SECOND == 0) {
         refresh_route(k);
@@ -297,11 +298,12 @@ answer_status(struct keeper *k)
 
     spool_store_get_stats(k->store, &stats);
     return json_pack(
-        "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}", "ok", 1, "open",
+        "{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s, s:o}", "ok", 1, "open",
         (json_int_t)spool_store_open_count(k->store), "segments", (json_int_t)stats.segments,
         "damaged_records", (json_int_t)stats.damaged_records, "unreadable_segments",
         (json_int_t)stats.unreadable_segments, "ledger_bytes", (json_int_t)stats.ledger_bytes,
-        "no_route_domains", (json_int_t)k->no_route_count, "replica", route_has_replica(k->route),
+        "no_route_domains", (json_int_t)k->no_route_count, "expiry_grace_s",
+        (json_int_t)clock_watch_grace_ms(&k->clock) / 1000, "replica", route_has_replica(k->route),
         "database",
         k->mirror == NULL         ? "not configured"
         : mirror_is_up(k->mirror) ? "up"
@@ -424,6 +426,7 @@ start(struct keeper *k)
         k->mirror = mirror_new(k);
     k->orders = orders_new(k);
     open_control(k);
+    expiry_begin(k);
     spool_store_on_resolved(k->store, await_resolved, k);
     take_all(k);
     if (k->once)
@@ -458,6 +461,7 @@ static void
 end(struct keeper *k)
 {
     loop_timer_cancel(&k->tick);
+    expiry_end(k);
     orders_free(&k->orders);
     control_close(&k->control);
     fleet_free(&k->fleet); /* what still runs stays `offered`, and is named at the next start */

@@ -20,6 +20,7 @@
 #define SPOOLMGR_KEEPER_H
 
 #include "db/db.h"
+#include "base/clock_watch.h"
 #include "base/pool.h"
 #include "net/control.h"
 #include "net/loop.h"
@@ -123,6 +124,8 @@ struct keeper {
     struct noroute *no_routes[NOROUTE_SLOTS]; /* domains, hashed */
     size_t no_route_count;
     unsigned ticks;
+    struct clock_watch clock;
+    int64_t clock_kept_at_ms; /* since boot */
     bool once, is_stopping, store_failed, pump_is_due;
     uint64_t pass;      /* that runs; 0: none */
     int64_t stop_at_ms; /* of the loop's clock: end then, whatever runs */
@@ -258,6 +261,13 @@ void mirror_changed(struct mirror *mirror,
 void mirror_forget(struct mirror *mirror, struct mail *mail);
 bool mirror_is_settled(const struct mirror *mirror); /* agrees with the log, or cannot */
 bool mirror_is_up(const struct mirror *mirror);
+
+/* expiry.c */
+void expiry_begin(struct keeper *k); /* has the clock jumped since the keeper before? */
+void expiry_look(struct keeper *k);  /* each tick */
+void expiry_end(struct keeper *k);
+/* Does the deadline count, if it was asked for at that moment for the last time? */
+bool expiry_is_due(struct keeper *k, int64_t expires_at_ms, int64_t asked_at_ms);
 
 /* fsck.c */
 int fsck_run(const struct config *config);

@@ -101,7 +101,8 @@ noroute_look(struct keeper *k, struct mail *mail)
     for (struct task *task = mail->tasks; task != NULL; task = task->next) {
         if (task->route != ROUTE_NONE && !task->item.queue->no_route)
             continue;
-        if (!is_missing(k, task) || mail->is_running || deadline_ms > clock_wall_ms())
+        if (!is_missing(k, task) || mail->is_running ||
+            !expiry_is_due(k, deadline_ms, clock_wall_ms()))
             continue;
         attempt_expire(k, mail, task->route, "there was no route to a backend");
         return true;

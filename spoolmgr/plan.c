@@ -265,12 +265,12 @@ sweep_expiry(struct keeper *k, struct mail *mail)
 {
     struct task *next;
 
-    if (mail->is_running || mail->message->expires_at_ms > clock_wall_ms())
+    if (mail->is_running)
         return;
     for (struct task *task = mail->tasks; task != NULL; task = next) {
         next = task->next;
         if (task->item.queue != NULL &&
-            task->item.queue->unreachable_at_ms > mail->message->expires_at_ms) {
+            expiry_is_due(k, mail->message->expires_at_ms, task->item.queue->unreachable_at_ms)) {
             attempt_expire(k, mail, task->route, "its backends could not be reached");
             return; /* its tasks have been planned anew */
         }

@@ -225,6 +225,18 @@ schedule_peek(const struct schedule_queue *queue)
     return queue->ready.count ? queue->ready.items[0] : NULL;
 }
 
+void
+schedule_clock_jumped(struct schedule *s, int64_t by_ms)
+{
+    for (size_t i = 0; i < s->queue_count; i++) {
+        struct schedule_queue *queue = s->queues[i];
+
+        queue->unreachable_at_ms = queue->unresolved_until_ms = 0;
+        for (size_t n = 0; n < queue->waiting.count; n++) /* all alike: their order stays */
+            queue->waiting.items[n]->next_at_ms += by_ms;
+    }
+}
+
 struct schedule_item *
 schedule_take(struct schedule_queue *queue)
 {

@@ -68,6 +68,8 @@ void schedule_promote(struct schedule *s, int64_t now_ms);
  * many.  Costs as much as there are waiting. */
 size_t schedule_make_due(struct schedule_queue *queue,
                          bool (*keeps_its_pause)(const struct schedule_item *item));
+/* The clock that moments are of has jumped: pauses last as long as they would have. */
+void schedule_clock_jumped(struct schedule *s, int64_t by_ms);
 /* The oldest ready item, which now runs; NULL: none. */
 struct schedule_item *schedule_take(struct schedule_queue *queue);
 struct schedule_item *schedule_peek(const struct schedule_queue *queue);

@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,23 @@ int64_t
 clock_monotonic_us(void)
 {
     return read_us(CLOCK_MONOTONIC);
+}
+
+int64_t
+clock_boot_ms(void)
+{
+    return read_us(CLOCK_BOOTTIME) / 1000;
+}
+
+void
+clock_boot_id(char dst[CLOCK_BOOT_ID_SIZE])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, dst, 36);
+
+    memset(dst + (n > 0 ? n : 0), 0, CLOCK_BOOT_ID_SIZE - (size_t)(n > 0 ? n : 0));
+    if (fd >= 0)
+        close(fd);
 }
 
 bool

@@ -15,6 +15,11 @@
 int64_t clock_wall_ms(void);      /* since 1970-01-01T00:00:00Z */
 int64_t clock_monotonic_ms(void); /* since some moment at or before boot */
 int64_t clock_monotonic_us(void);
+int64_t clock_boot_ms(void); /* since boot, sleep of the machine included */
+
+/* The run of the machine that clock_boot_ms counts, a UUID; "" if the kernel does not say. */
+#define CLOCK_BOOT_ID_SIZE 40
+void clock_boot_id(char dst[CLOCK_BOOT_ID_SIZE]); /* padded with zeros */
 
 /* Makes `zone` (a name of the zone database, e.g. "Europe/Berlin"; "" keeps the system's) the zone
  * of this process. ERR_NOT_FOUND if the database has no such zone. */

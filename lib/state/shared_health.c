@@ -104,7 +104,8 @@ shared_health_touch(struct shared_health_entry *entry, int64_t wall_ms)
 /* --- What callers do. */
 
 /* A moment written by a clock that has been set back since would silence a backend until the clock
- * has caught up: it went down then, or its probe is further away than any pause. */
+ * has caught up: it went down then, or its probe is further away than any pause. Who claims the
+ * probe writes both anew, so that one asks and not all. */
 static bool
 is_of_another_clock(const struct shared_table *table, int64_t probe_at_ms, int64_t since_ms,
                     int64_t wall_ms)
@@ -127,8 +128,12 @@ claim_probe(struct shared_table *table, struct shared_health_entry *entry, uint6
     if (wall_ms < probe_at_ms && !is_of_another_clock(table, probe_at_ms, since_ms, wall_ms))
         return false;
     shared_health_touch(entry, wall_ms);
-    return atomic_compare_exchange_strong(
-        &entry->probe, &word, shared_probe_word(key, wall_ms + SHARED_PROBE_LEASE_MS, true));
+    if (!atomic_compare_exchange_strong(
+            &entry->probe, &word, shared_probe_word(key, wall_ms + SHARED_PROBE_LEASE_MS, true)))
+        return false;
+    if (wall_ms < since_ms)
+        atomic_store(&entry->since, shared_value_word(key, (uint64_t)wall_ms));
+    return true;
 }
 
 enum shared_health_leave

@@ -17,30 +17,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "state/shared_layout.h"
-
-static void
-read_boot_id(char dst[40])
-{
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, dst, 36);
-
-    memset(dst + (n > 0 ? n : 0), 0, 40 - (size_t)(n > 0 ? n : 0));
-    if (fd >= 0)
-        close(fd);
-}
 
 static int
 judge_header(const struct shared_header *h)
 {
-    char boot_id[40];
+    char boot_id[CLOCK_BOOT_ID_SIZE];
 
     if (memcmp(h->magic, SHARED_MAGIC, sizeof h->magic) != 0)
         return ERR_CORRUPT;
     if (h->layout != SHARED_LAYOUT || h->counter_count != SHARED_COUNTER_COUNT ||
         h->size_bytes != sizeof(struct shared_memory))
         return ERR_VERSION;
-    read_boot_id(boot_id);
+    clock_boot_id(boot_id);
     return memcmp(h->boot_id, boot_id, sizeof boot_id) == 0 ? ERR_OK : ERR_NOT_FOUND;
 }
 
@@ -126,7 +116,7 @@ make_new(const char *path, struct shared_table **table)
     h->layout = SHARED_LAYOUT;
     h->counter_count = SHARED_COUNTER_COUNT;
     h->size_bytes = sizeof(struct shared_memory);
-    read_boot_id(h->boot_id);
+    clock_boot_id(h->boot_id);
     random_bytes(h->hash_key, sizeof h->hash_key);
     random_bytes(h->limits_key, sizeof h->limits_key);
     memcpy(h->magic, SHARED_MAGIC, sizeof h->magic);

@@ -292,6 +292,18 @@ Test(shared_table, a_clock_set_back_silences_nothing)
     cr_expect(shared_health_may_ask(table, &e, NOW - 86400000));
 }
 
+/* As time synchronisation does it: by a second. */
+Test(shared_table, P10_a_clock_set_back_lets_one_ask_and_not_all)
+{
+    struct inet_endpoint e = endpoint_of(1);
+
+    shared_health_failed(table, &e, SHARED_REASON_CONNECT, NOW, MIN_MS, MAX_MS);
+    cr_assert(shared_health_may_ask(table, &e, NOW - 1000));
+    cr_expect_not(shared_health_may_ask(table, &e, NOW - 999), "a probe is under way");
+    shared_health_failed(table, &e, SHARED_REASON_CONNECT, NOW - 900, MIN_MS, MAX_MS);
+    cr_expect_not(shared_health_may_ask(table, &e, NOW - 899), "it has failed");
+}
+
 /* It went down before the clock ran ahead, and was probed meanwhile. */
 Test(shared_table, a_probe_put_off_by_a_clock_that_was_ahead_silences_nothing)
 {
