@@ -18,6 +18,17 @@ take_size(struct smtp_capabilities *caps, struct slice parameter)
         caps->size_max_bytes = 0; /* RFC 1870 4: none given, or nonsense: no fixed maximum */
 }
 
+static void
+take_auth(struct smtp_capabilities *caps, struct slice mechanisms)
+{
+    while (mechanisms.p != NULL) {
+        struct slice word = slice_split(&mechanisms, ' ');
+
+        caps->auth_plain = caps->auth_plain || slice_equal_nocase(word, SLICE("PLAIN"));
+        caps->auth_login = caps->auth_login || slice_equal_nocase(word, SLICE("LOGIN"));
+    }
+}
+
 void
 smtp_capabilities_take(struct smtp_capabilities *caps, struct slice line)
 {
@@ -37,6 +48,8 @@ smtp_capabilities_take(struct smtp_capabilities *caps, struct slice line)
             *words[i].flag = true;
     if (slice_equal_nocase(word, SLICE("SIZE")))
         take_size(caps, slice_trim(rest));
+    if (slice_equal_nocase(word, SLICE("AUTH")))
+        take_auth(caps, rest);
     if (slice_equal_nocase(word, SLICE("XFORWARD")))
         caps->xforward = smtp_xforward_offered(rest);
 }

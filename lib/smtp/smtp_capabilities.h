@@ -13,8 +13,9 @@
 struct smtp_capabilities { /* of the last EHLO */
     bool esmtp, pipelining, eightbitmime, smtputf8, dsn, starttls, enhanced;
     bool has_size;
-    uint64_t size_max_bytes; /* 0 with has_size: no fixed maximum (RFC 1870 4) */
-    unsigned xforward;       /* bits of enum smtp_xforward_attribute; 0: not offered */
+    uint64_t size_max_bytes;     /* 0 with has_size: no fixed maximum (RFC 1870 4) */
+    bool auth_plain, auth_login; /* RFC 4954 */
+    unsigned xforward;           /* bits of enum smtp_xforward_attribute; 0: not offered */
 };
 
 /* One line of the reply to EHLO behind its first, without the code; what is not known says nothing

@@ -8,7 +8,7 @@
 
 #define BIT(phase) (1u << SMTP_PHASE_##phase)
 #define ALL ((1u << SMTP_PHASE_COUNT) - 1)
-#define HANDSHAKE (BIT(BANNER) | BIT(EHLO) | BIT(HELO) | BIT(STARTTLS) | BIT(XFORWARD))
+#define HANDSHAKE (BIT(BANNER) | BIT(EHLO) | BIT(HELO) | BIT(STARTTLS) | BIT(AUTH) | BIT(XFORWARD))
 #define MESSAGE (BIT(MAIL) | BIT(RCPT) | BIT(DATA) | BIT(DOT))
 
 struct class_row {
@@ -35,6 +35,7 @@ static const struct class_row rows[] = {
     /* The expected ones. */
     {BIT(DATA),            300, 399, 0, 0, SMTP_CLASS_OK,      false},
     {BIT(DATA),            200, 299, 0, 0, SMTP_CLASS_AWAY,    true},
+    {BIT(AUTH),            334, 334, 0, 0, SMTP_CLASS_OK,      false},
     {ALL,                  200, 299, 0, 0, SMTP_CLASS_OK,      false},
     {ALL,                  300, 399, 0, 0, SMTP_CLASS_AWAY,    true},
     /* No message is spoken of yet, or any more. */
@@ -109,7 +110,8 @@ smtp_phase_word(enum smtp_phase phase)
     static const char *const words[] = {
         [SMTP_PHASE_CONNECT] = "connect",   [SMTP_PHASE_BANNER] = "banner",
         [SMTP_PHASE_EHLO] = "ehlo",         [SMTP_PHASE_HELO] = "helo",
-        [SMTP_PHASE_STARTTLS] = "starttls", [SMTP_PHASE_MAIL] = "mail",
+        [SMTP_PHASE_STARTTLS] = "starttls", [SMTP_PHASE_AUTH] = "auth",
+        [SMTP_PHASE_XFORWARD] = "xforward", [SMTP_PHASE_MAIL] = "mail",
         [SMTP_PHASE_RCPT] = "rcpt",         [SMTP_PHASE_DATA] = "data",
         [SMTP_PHASE_DOT] = "dot",           [SMTP_PHASE_RSET] = "rset",
         [SMTP_PHASE_QUIT] = "quit",

@@ -12,7 +12,7 @@
  * doubled, not SMTP) means that peer and engine no longer speak of the same thing, and the
  * connection ends.  The state is changed before an event is given, since the caller may call back.
  *
- *   GREETING -ehlo/helo-> IDLE -mail-> OPEN -354-> CONTENT -dot-> FINAL -2xx-> IDLE
+ *   GREETING -ehlo/helo, auth-> IDLE -mail-> OPEN -354-> CONTENT -dot-> FINAL -2xx-> IDLE
  *    |    ^                ^            |  |                         \-other-> OPEN
  *    |    |                |            |  \-354, nobody accepted-> EMPTY -reply-> OPEN
  *    |    \-tls_started-\  \---RSET-----/                     any -> ENDED
@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "smtp/smtp_stuff.h"
 
 #define RCPT_MAX 1000
@@ -59,6 +60,9 @@ struct smtp_client {
     unsigned ehlo_lines;
     enum smtp_client_tls tls; /* what is still to be done about it: NONE once it is there */
     size_t injected_bytes;
+    bool is_secure;                             /* the handshake is done */
+    const struct smtp_credentials *credentials; /* NULL: none */
+    unsigned auth_step;                         /* answers given to 334 */
 
     unsigned rcpt_queued, rcpt_answered;
     unsigned rcpt_taken;        /* answered 2xx, whatever became of MAIL */
@@ -191,6 +195,31 @@ become_ready(struct smtp_client *client)
     client->ops->on_ready(client->ctx, &client->caps);
 }
 
+/* Whoever listens must not learn the password. */
+static const char *
+why_not_authenticate(const struct smtp_client *client)
+{
+    if (!client->is_secure)
+        return "credentials are sent inside TLS only";
+    if (!client->caps.auth_plain && !client->caps.auth_login)
+        return "AUTH PLAIN or LOGIN is needed, and not offered";
+    return NULL;
+}
+
+static void
+authenticate(struct smtp_client *client)
+{
+    const char *why = client->credentials ? why_not_authenticate(client) : NULL;
+    struct smtp_reply none = smtp_reply_make(0, NULL, why ? why : "");
+
+    if (client->credentials == NULL)
+        become_ready(client);
+    else if (why != NULL)
+        end_in(client, SMTP_PHASE_AUTH, &none);
+    else
+        enqueue(client, SMTP_PHASE_AUTH);
+}
+
 /* The greeting is over, unless TLS is wanted first. */
 static void
 end_greeting(struct smtp_client *client)
@@ -202,7 +231,7 @@ end_greeting(struct smtp_client *client)
     else if (client->tls == SMTP_CLIENT_TLS_MUST)
         end_in(client, SMTP_PHASE_STARTTLS, &none);
     else
-        become_ready(client);
+        authenticate(client);
 }
 
 /* --- What each phase sends. */
@@ -229,6 +258,39 @@ static void
 send_starttls(struct smtp_client *client)
 {
     buf_add_text(client->out, "STARTTLS\r\n");
+}
+
+/* RFC 4616: nobody else to act for, the user, the password. */
+static void
+send_auth_plain(struct smtp_client *client)
+{
+    const struct smtp_credentials *c = client->credentials;
+    struct buf message;
+
+    buf_init(&message, 0);
+    buf_add(&message, "", 1);
+    buf_add(&message, c->user, strlen(c->user) + 1);
+    buf_add_text(&message, c->password);
+    buf_add_text(client->out, "AUTH PLAIN ");
+    base64_add(client->out, buf_slice(&message));
+    buf_add_text(client->out, "\r\n");
+    buf_fini(&message);
+}
+
+/* LOGIN asks for the two by one 334 each; what it asks in words is for nobody. */
+static void
+send_auth(struct smtp_client *client)
+{
+    const struct smtp_credentials *c = client->credentials;
+
+    if (client->auth_step == 0 && client->caps.auth_plain) {
+        send_auth_plain(client);
+    } else if (client->auth_step == 0) {
+        buf_add_text(client->out, "AUTH LOGIN\r\n");
+    } else {
+        base64_add(client->out, slice_of(client->auth_step == 1 ? c->user : c->password));
+        buf_add_text(client->out, "\r\n");
+    }
 }
 
 static size_t
@@ -337,7 +399,20 @@ on_starttls(struct smtp_client *client, enum smtp_class class, const struct smtp
     else if (client->tls == SMTP_CLIENT_TLS_MUST)
         end_in(client, SMTP_PHASE_STARTTLS, reply);
     else
+        authenticate(client);
+}
+
+static void
+on_auth(struct smtp_client *client, enum smtp_class class, const struct smtp_reply *reply)
+{
+    bool asks = reply->code == 334;
+
+    if (class == SMTP_CLASS_OK && !asks)
         become_ready(client);
+    else if (asks && !client->caps.auth_plain && client->auth_step++ < 2)
+        enqueue(client, SMTP_PHASE_AUTH);
+    else
+        end_in(client, SMTP_PHASE_AUTH, reply);
 }
 
 /* The transaction goes on as it is; 421 has ended it before. */
@@ -473,6 +548,7 @@ static const struct row rows[SMTP_PHASE_COUNT] = {
     [SMTP_PHASE_EHLO] = {TIMEOUT(command), true, send_ehlo, on_ehlo},
     [SMTP_PHASE_HELO] = {TIMEOUT(command), true, send_helo, on_helo},
     [SMTP_PHASE_STARTTLS] = {TIMEOUT(command), true, send_starttls, on_starttls},
+    [SMTP_PHASE_AUTH] = {TIMEOUT(command), true, send_auth, on_auth},
     [SMTP_PHASE_XFORWARD] = {TIMEOUT(command), false, send_line, on_xforward},
     [SMTP_PHASE_MAIL] = {TIMEOUT(command), false, send_line, on_mail},
     [SMTP_PHASE_RCPT] = {TIMEOUT(command), false, send_line, on_rcpt},
@@ -511,7 +587,7 @@ is_senseless(enum smtp_phase phase, const struct smtp_reply *reply)
 {
     unsigned first = reply->code / 100;
 
-    if (first == 4 || first == 5)
+    if (first == 4 || first == 5 || (phase == SMTP_PHASE_AUTH && reply->code == 334))
         return false;
     return first != (phase == SMTP_PHASE_DATA ? 3 : 2);
 }
@@ -699,11 +775,19 @@ smtp_client_set_tls(struct smtp_client *client, enum smtp_client_tls tls)
 }
 
 void
+smtp_client_set_credentials(struct smtp_client *client, const struct smtp_credentials *credentials)
+{
+    CHECK(client->state == GREETING && client->answered == 0);
+    client->credentials = credentials;
+}
+
+void
 smtp_client_tls_started(struct smtp_client *client)
 {
     if (client->state == ENDED)
         return;
     CHECK(client->state == SECURING);
+    client->is_secure = true;
     client->tls = SMTP_CLIENT_TLS_NONE;
     client->caps = (struct smtp_capabilities){0};
     smtp_reply_parser_init(&client->parser);

@@ -5,7 +5,8 @@
  * inside.  One row per state (name, timeout, send, on_reply) and two cursors, sent and answered,
  * for pipelining (RFC 2920).
  *
- * A connection:   start -> [on_starttls -> tls_started ->] on_ready -> transactions -> quit.
+ * A connection:   start -> [on_starttls -> tls_started ->] [AUTH ->] on_ready -> transactions ->
+ * quit.
  * A transaction:  mail, rcpt..., data, content..., dot; each reply is an event, in order.  reset
  * ends it early. Failure at any moment is one last event, on_end, with the class of section 5 of
  * the design: what is unanswered then is `away`, or `unknown` if the dot had been sent.
@@ -41,6 +42,7 @@ enum smtp_phase {
     SMTP_PHASE_EHLO,
     SMTP_PHASE_HELO,
     SMTP_PHASE_STARTTLS, /* the command, and the handshake behind it */
+    SMTP_PHASE_AUTH,     /* RFC 4954; only if the owner has given credentials */
     SMTP_PHASE_XFORWARD, /* no event is given: what is answered to it harms nothing */
     SMTP_PHASE_MAIL,
     SMTP_PHASE_RCPT,
@@ -100,6 +102,14 @@ struct smtp_client *smtp_client_new(const struct smtp_client_settings *settings,
 void smtp_client_free(struct smtp_client **client); /* no event is given */
 /* Before any input; SMTP_CLIENT_TLS_NONE is the default. */
 void smtp_client_set_tls(struct smtp_client *client, enum smtp_client_tls tls);
+/* Who we are to this peer (RFC 4954), by PLAIN or else LOGIN: said once, inside TLS, before
+ * on_ready. In the clear, not offered or refused: on_end in SMTP_PHASE_AUTH.  Borrowed for the
+ * engine's life; before any input. */
+struct smtp_credentials {
+    const char *user, *password;
+};
+void smtp_client_set_credentials(struct smtp_client *client,
+                                 const struct smtp_credentials *credentials);
 /* The handshake is done: EHLO is said again, what the peer offered before is forgotten (RFC 3207
  * 4.2). */
 void smtp_client_tls_started(struct smtp_client *client);

@@ -19,6 +19,7 @@ shared_reason_of(enum smtp_phase phase, bool timed_out)
         return SHARED_REASON_EHLO;
     case SMTP_PHASE_STARTTLS:
         return SHARED_REASON_TLS;
+    case SMTP_PHASE_AUTH:
     case SMTP_PHASE_XFORWARD:
     case SMTP_PHASE_MAIL:
     case SMTP_PHASE_RCPT:

@@ -13,6 +13,7 @@
 #define EHLO_FULL "250-peer hello\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250 8BITMIME\r\n"
 #define EHLO_BARE "250 peer\r\n"
 #define EHLO_TLS "250-peer hello\r\n250-PIPELINING\r\n250-DSN\r\n250 STARTTLS\r\n"
+#define EHLO_AUTH(mechanisms) "250-peer\r\n250 AUTH " mechanisms "\r\n"
 #define STARTTLS "STARTTLS\r\n"
 
 enum style {
@@ -23,6 +24,7 @@ enum style {
     QUIT_ONLY,
     TLS_MAY,  /* as QUIT_ONLY, with TLS if it is there */
     TLS_MUST, /* as QUIT_ONLY, with TLS or not at all */
+    AUTH,     /* as TLS_MAY, with credentials */
 };
 
 struct turn {
@@ -58,6 +60,8 @@ static const struct smtp_client_settings settings = {
     .content_timeout_ms = 3,
     .final_timeout_ms = 4,
 };
+
+static const struct smtp_credentials credentials = {"user", "pass word"};
 
 #define M "MAIL FROM:<a@sender.example> SIZE=7 BODY=8BITMIME\r\n"
 #define M0 "MAIL FROM:<a@sender.example>\r\n"
@@ -291,6 +295,79 @@ static const struct conversation good[] = {
 };
 
 /* The server is at fault. */
+/* "\0user\0pass word" in base64; "user", "pass word". */
+#define PLAIN "AUTH PLAIN AHVzZXIAcGFzcyB3b3Jk\r\n"
+#define LOGIN "AUTH LOGIN\r\n"
+#define TO_TLS                  \
+    {"", HI}, {EHLO, EHLO_TLS}, \
+    {                           \
+        STARTTLS, "220 go\r\n"  \
+    }
+
+static const struct conversation authenticated[] = {
+    {"PLAIN",
+     AUTH,
+     0,
+     "",
+     "starttls; ready; end quit 221",
+     {TO_TLS, {EHLO, EHLO_AUTH("LOGIN plain")}, {PLAIN, "235 2.7.0 ok\r\n"}, {"QUIT\r\n", BYE}}},
+    {"LOGIN",
+     AUTH,
+     0,
+     "",
+     "starttls; ready; end quit 221",
+     {TO_TLS,
+      {EHLO, EHLO_AUTH("GSSAPI LOGIN")},
+      {LOGIN, "334 VXNlcm5hbWU6\r\n"},
+      {"dXNlcg==\r\n", "334 UGFzc3dvcmQ6\r\n"},
+      {"cGFzcyB3b3Jk\r\n", "235 ok\r\n"},
+      {"QUIT\r\n", BYE}}},
+    {"LOGIN without an end",
+     AUTH,
+     0,
+     "",
+     "starttls; end auth 334",
+     {TO_TLS,
+      {EHLO, EHLO_AUTH("LOGIN")},
+      {LOGIN, "334 VXNlcm5hbWU6\r\n"},
+      {"dXNlcg==\r\n", "334 UGFzc3dvcmQ6\r\n"},
+      {"cGFzcyB3b3Jk\r\n", "334 more\r\n"}}},
+    {"PLAIN asked for more",
+     AUTH,
+     0,
+     "",
+     "starttls; end auth 334",
+     {TO_TLS, {EHLO, EHLO_AUTH("PLAIN")}, {PLAIN, "334 \r\n"}}},
+    {"refused",
+     AUTH,
+     0,
+     "",
+     "starttls; end auth 535",
+     {TO_TLS, {EHLO, EHLO_AUTH("PLAIN")}, {PLAIN, "535 5.7.8 wrong\r\n"}}},
+    {"no mechanism of ours",
+     AUTH,
+     0,
+     "",
+     "starttls; end auth 0",
+     {TO_TLS, {EHLO, EHLO_AUTH("CRAM-MD5 XPLAIN")}}},
+    {"not offered", AUTH, 0, "", "starttls; end auth 0", {TO_TLS, {EHLO, EHLO_BARE}}},
+    {"never in the clear, whatever is offered",
+     AUTH,
+     0,
+     "",
+     "end auth 0",
+     {{"", HI}, {EHLO, EHLO_AUTH("PLAIN LOGIN")}}},
+    {"what was offered in the clear is forgotten",
+     AUTH,
+     0,
+     "",
+     "starttls; end auth 0",
+     {{"", HI},
+      {EHLO, "250-peer\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n"},
+      {STARTTLS, "220 go\r\n"},
+      {EHLO, EHLO_BARE}}},
+};
+
 static const struct conversation bad[] = {
     {"banner 554", BURST, 1, "", "end banner 554", {{"", "554 go away\r\n"}, {"", NULL}}},
     {"banner with our own name",
@@ -539,9 +616,11 @@ begin(struct app *app, const struct conversation *plan)
     buf_init(&app->in, 0);
     buf_init(&app->out, 0);
     app->client = smtp_client_new(&settings, &ops, app, &app->out);
-    if (plan->style == TLS_MAY || plan->style == TLS_MUST)
+    if (plan->style >= TLS_MAY)
         smtp_client_set_tls(app->client,
-                            plan->style == TLS_MAY ? SMTP_CLIENT_TLS_MAY : SMTP_CLIENT_TLS_MUST);
+                            plan->style == TLS_MUST ? SMTP_CLIENT_TLS_MUST : SMTP_CLIENT_TLS_MAY);
+    if (plan->style == AUTH)
+        smtp_client_set_credentials(app->client, &credentials);
 }
 
 static void
@@ -624,6 +703,13 @@ Test(smtp_client, conversations_in_every_cut)
     for (size_t i = 0; i < ARRAY_SIZE(good); i++)
         for (size_t cut = 0; cut <= longest_turn(&good[i]); cut++)
             run(&good[i], cut);
+}
+
+Test(smtp_client, credentials_are_said_inside_TLS_alone)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(authenticated); i++)
+        for (size_t cut = 0; cut <= longest_turn(&authenticated[i]); cut++)
+            run(&authenticated[i], cut);
 }
 
 /* Uncut, since an early reply is one only if it came before its command was sent. */
