@@ -11,11 +11,13 @@
 
 #include "base/codec.h"
 
-/* 1: the first. 2: with the parameters of RFC 3461. 3: with the time of the commit. Older versions
- * are read for as long as a spool may hold them: retention can be extended without bound. */
-#define ENVELOPE_VERSION 3
+/* 1: the first. 2: with the parameters of RFC 3461. 3: with the time of the commit. 4: what mail of
+ * our own is about. Older versions are read for as long as a spool may hold them: retention can be
+ * extended without bound. */
+#define ENVELOPE_VERSION 4
 #define ENVELOPE_VERSION_DSN 2
 #define ENVELOPE_VERSION_COMMITTED 3
+#define ENVELOPE_VERSION_ABOUT 4
 
 static void
 put_ref(struct buf *out, struct ref ref)
@@ -43,6 +45,18 @@ put_recipient(struct buf *out, const struct spool_recipient *recipient)
     put_text(out, recipient->dsn_orcpt);
 }
 
+static void
+put_about(struct buf *out, const struct spool_about *about)
+{
+    CHECK(about->end_count <= SPOOL_RECIPIENTS_MAX);
+    put_ref(out, about->ref);
+    put_u32(out, about->end_count);
+    for (unsigned i = 0; i < about->end_count; i++) {
+        put_u16(out, about->ends[i].recipient);
+        put_u8(out, about->ends[i].end);
+    }
+}
+
 void
 spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out)
 {
@@ -67,6 +81,8 @@ spool_envelope_encode(const struct spool_envelope *envelope, struct buf *out)
     put_u32(out, envelope->recipient_count);
     for (unsigned i = 0; i < envelope->recipient_count; i++)
         put_recipient(out, &envelope->recipients[i]);
+    if (envelope->flags & SPOOL_FLAG_OWN)
+        put_about(out, &envelope->about);
 }
 
 /* --- Decoding.  Without an arena nothing is copied: the facts alone are wanted.  `full`: the
@@ -206,6 +222,38 @@ read_recipients(struct reading *r, struct spool_envelope *envelope)
 }
 
 static void
+read_ends(struct reading *r, struct spool_about *about, uint32_t count)
+{
+    about->ends = r->arena ? arena_alloc(r->arena, count * sizeof *about->ends) : NULL;
+    if (r->arena != NULL && count > 0 && about->ends == NULL) {
+        r->full = true;
+        return;
+    }
+    for (uint32_t i = 0; i < count && !r->d.failed; i++) {
+        struct spool_about_end end = {.recipient = get_u16(&r->d), .end = get_u8(&r->d)};
+
+        if (about->ends != NULL)
+            about->ends[i] = end;
+    }
+    about->end_count = count;
+}
+
+static void
+read_about(struct reading *r, struct spool_envelope *envelope)
+{
+    uint32_t count;
+
+    if (r->version < ENVELOPE_VERSION_ABOUT || !(envelope->flags & SPOOL_FLAG_OWN))
+        return;
+    envelope->about.ref = get_ref(&r->d);
+    count = get_u32(&r->d);
+    if (count > SPOOL_RECIPIENTS_MAX)
+        r->d.failed = true;
+    if (!r->d.failed && !r->full)
+        read_ends(r, &envelope->about, count);
+}
+
+static void
 read_fields(struct reading *r, struct spool_envelope *envelope)
 {
     struct slice prepend, customer;
@@ -231,6 +279,7 @@ read_fields(struct reading *r, struct spool_envelope *envelope)
     envelope->dsn_ret = has_dsn(r) ? read_bounded(r, SPOOL_DSN_RET_MAX) : 0;
     envelope->dsn_envid = has_dsn(r) ? read_text(r) : "";
     read_recipients(r, envelope);
+    read_about(r, envelope);
 }
 
 static int

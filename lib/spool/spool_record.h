@@ -53,10 +53,23 @@ enum spool_flag {
                                   recipients that may be there already are not tried until it has,
                                   or is gone, or SPOOL_LISTEN_GRACE_MS after its time is up */
     SPOOL_FLAG_KNOWN = 128,    /* all its recipients were known valid when it was taken */
+    SPOOL_FLAG_OWN = 256, /* mail of our own (spool_own.h): nobody is told what becomes of it */
 };
 
 #define SPOOL_LISTEN_MS (10 * 60 * 1000)
 #define SPOOL_LISTEN_GRACE_MS (30 * 1000)
+
+/* What a notice is about.  Its record is the proof that these recipients have ended, should the
+ * ledger not have come to say so. */
+struct spool_about_end {
+    uint16_t recipient;
+    uint8_t end; /* enum spool_end */
+};
+struct spool_about {
+    struct ref ref; /* of the message; node 0: it is about none */
+    struct spool_about_end *ends;
+    unsigned end_count;
+};
 
 struct spool_envelope {
     struct ref ref;
@@ -77,6 +90,7 @@ struct spool_envelope {
     const char *dsn_envid;    /* xtext as it came (4.4); "" or NULL: none */
     struct spool_recipient *recipients;
     unsigned recipient_count;
+    struct spool_about about; /* of mail of our own */
 };
 
 #define SPOOL_ENVELOPE_MAX (1024 * 1024)
