@@ -568,6 +568,19 @@ const struct command commands[] = {
     },
     {
         .noun = "spool",
+        .verb = "return",
+        ORDERS_SPOOL,
+        .options = order_options,
+        .run = spool_return,
+        .summary = "End messages as not delivered, and tell their senders",
+        .example = "relayctl spool return --customer acme --reason \"the customer has left\"",
+        .more =
+            "--reason is required, and not told to anybody but operators. Only senders that "
+            "were verified at\nreception get a notice, by outbound-route; of the others the end "
+            "is recorded. `spool show` says\nwhich, and why.",
+    },
+    {
+        .noun = "spool",
         .verb = "remove",
         ORDERS_SPOOL,
         .options = order_options,

@@ -51,6 +51,7 @@ enum command_status spool_hold(struct call *call);
 enum command_status spool_release(struct call *call);
 enum command_status spool_extend(struct call *call);
 enum command_status spool_redirect(struct call *call);
+enum command_status spool_return(struct call *call);
 enum command_status spool_remove(struct call *call);
 enum command_status spool_export(struct call *call);
 

@@ -191,7 +191,8 @@ follow_without_keeper(const struct spool_orders *o)
 {
     if (o->done == 0)
         return;
-    if (o->order.act != SPOOL_ACT_REMOVE && order_kind(o->order.act)->changes)
+    if (o->order.act != SPOOL_ACT_REMOVE && o->order.act != SPOOL_ACT_RETURN &&
+        order_kind(o->order.act)->changes)
         call_complain("no keeper is running: this has effect when spoolmgr is started");
     if (o->call->config->database[0])
         spool_audit_copy(o);
@@ -430,6 +431,12 @@ enum command_status
 spool_redirect(struct call *call)
 {
     return give(call, SPOOL_ACT_REDIRECT, "Redirect", read_to);
+}
+
+enum command_status
+spool_return(struct call *call)
+{
+    return give(call, SPOOL_ACT_RETURN, "Return", NULL);
 }
 
 enum command_status

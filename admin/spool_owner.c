@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "admin/spool_return.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "net/control.h"
@@ -41,8 +42,10 @@ struct spool_owner {
 /* --- The child. */
 
 static json_t *
-child_carry_out(struct spool_store *store, const char *who, const json_t *asked)
+child_carry_out(const struct config *config, struct spool_store *store, const char *who,
+                const json_t *asked)
 {
+    struct spool_returns *returns;
     struct order order;
     struct ref *refs;
     const char *why;
@@ -52,15 +55,23 @@ child_carry_out(struct spool_store *store, const char *who, const json_t *asked)
     if (order_json_parse(asked, &order, &refs, &count, &why) != ERR_OK)
         return order_json_error(why);
     answer = order_json_answer(who);
+    returns = spool_returns_new(config, store, &order, who);
     for (size_t i = 0; i < count; i++) {
         struct spool_message *m = spool_store_find(store, refs[i]);
         enum order_result result = ORDER_MISSING;
 
         why = "it is not in the spool of this node";
-        if (m)
+        if (m && order.act == SPOOL_ACT_RETURN) {
+            result = order_judge(m, &order, &why);
+            if (result == ORDER_DONE) {
+                spool_returns_add(returns, m);
+                continue;
+            }
+        } else if (m)
             result = order_carry_out(store, m, &order, who, clock_wall_ms(), &why);
         order_json_count(answer, refs[i], result, why);
     }
+    spool_returns_finish(&returns, answer);
     free(refs);
     if (spool_store_sync(store) == ERR_OK)
         return answer;
@@ -69,7 +80,8 @@ child_carry_out(struct spool_store *store, const char *who, const json_t *asked)
 }
 
 static void
-child_serve(struct spool_store *store, const char *who, FILE *in, FILE *out)
+child_serve(const struct config *config, struct spool_store *store, const char *who, FILE *in,
+            FILE *out)
 {
     char *line = NULL;
     size_t room = 0;
@@ -77,7 +89,7 @@ child_serve(struct spool_store *store, const char *who, FILE *in, FILE *out)
 
     while ((n = getline(&line, &room, in)) > 0) {
         json_t *asked = json_loadb(line, (size_t)n, 0, NULL);
-        json_t *answer = child_carry_out(store, who, asked);
+        json_t *answer = child_carry_out(config, store, who, asked);
 
         json_dumpf(answer, out, JSON_COMPACT);
         fputc('\n', out);
@@ -135,7 +147,7 @@ child_run(const struct call *call, int fd)
     if (process_become(call->config->user) != ERR_OK)
         child_refuse(out, "failed", "it can not become the user of the spool");
     else if (child_open(call, out, &store) == ERR_OK)
-        child_serve(store, who, in, out);
+        child_serve(call->config, store, who, in, out);
     spool_store_close(&store);
     fclose(out);
     fclose(in);

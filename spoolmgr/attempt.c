@@ -41,17 +41,18 @@ endpoint_slot(struct keeper *k, const struct inet_endpoint *address)
 }
 
 static struct endpoint *
-endpoint_of(struct keeper *k, const struct inet_endpoint *address)
+endpoint_of(struct keeper *k, const struct inet_endpoint *address, bool is_own)
 {
     struct endpoint **slot = endpoint_slot(k, address);
     struct endpoint *e = *slot;
 
-    while (e != NULL && !inet_endpoint_equal(&e->address, address))
+    while (e != NULL && (e->is_own != is_own || !inet_endpoint_equal(&e->address, address)))
         e = e->next;
     if (e != NULL)
         return e;
     e = mem_alloc(sizeof *e);
     e->address = *address;
+    e->is_own = is_own;
     schedule_window_init(&e->window);
     e->next = *slot;
     *slot = e;
@@ -62,6 +63,8 @@ endpoint_of(struct keeper *k, const struct inet_endpoint *address)
 static bool
 is_down(struct keeper *k, const struct endpoint *e)
 {
+    if (e->is_own)
+        return loop_now_ms(k->loop) < e->rests_until_ms;
     return shared_health_stops(
         shared_health_state_of(route_table(k->route), &e->address, clock_wall_ms()));
 }
@@ -72,6 +75,8 @@ may_probe(struct keeper *k, struct endpoint *e, const struct schedule_queue *que
     struct shared_table *table = route_table(k->route);
     bool in_pass = schedule_pass_has(&k->schedule, queue) && e->asked_in_pass != k->schedule.pass;
 
+    if (e->is_own)
+        return in_pass;
     if (in_pass)
         shared_health_probe_now(table, &e->address, clock_wall_ms());
     return shared_health_may_probe(table, &e->address, clock_wall_ms()) || in_pass;
@@ -91,7 +96,7 @@ static bool
 choose_destination(struct keeper *k, const struct schedule_queue *queue,
                    const struct destination *destination, struct choice *choice)
 {
-    struct endpoint *e = endpoint_of(k, &destination->endpoint);
+    struct endpoint *e = endpoint_of(k, &destination->endpoint, route_is_own(queue->route));
     unsigned limit = destination->max_connections;
     bool down = is_down(k, e);
 
@@ -101,12 +106,14 @@ choose_destination(struct keeper *k, const struct schedule_queue *queue,
     }
     if (down && !may_probe(k, e, queue))
         return false;
-    choice->is_busy = !schedule_window_may_start(&e->window, limit, down) ||
-                      !shared_slot_take(route_table(k->route), ROUTE_SLOT, &e->address, limit);
+    choice->is_busy =
+        !schedule_window_may_start(&e->window, limit, down) ||
+        (!e->is_own && !shared_slot_take(route_table(k->route), ROUTE_SLOT, &e->address, limit));
     if (choice->is_busy)
         return true;
     choice->endpoint = e;
     choice->destination = *destination;
+    choice->destination.authenticates = e->is_own && own_credentials(k) != NULL;
     choice->was_down = down;
     return true;
 }
@@ -117,7 +124,8 @@ walk_of(struct keeper *k, uint64_t route, unsigned *backend_count)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
 
-    *backend_count = route_backends(k->route, route, backends);
+    *backend_count = route_is_own(route) ? own_backends(k, route, backends)
+                                         : route_backends(k->route, route, backends);
     return destination_walk_new(k->destinations, backends, *backend_count, NULL, NULL);
 }
 
@@ -171,7 +179,7 @@ all_backends_are_down(struct keeper *k, uint64_t route)
     for (unsigned i = 0; i < destination_walk_count(destinations); i++) {
         const struct destination *d = destination_walk_item(destinations, i);
 
-        all = all && (d->held || is_down(k, endpoint_of(k, &d->endpoint)));
+        all = all && (d->held || is_down(k, endpoint_of(k, &d->endpoint, route_is_own(route))));
     }
     destination_walk_free(&destinations);
     return all;
@@ -215,7 +223,7 @@ attempt_new(struct keeper *k, struct task *task, const struct choice *choice)
     a->endpoint = choice->endpoint;
     a->destination = choice->destination;
     a->was_down = choice->was_down;
-    a->has_slot = true; /* choose_backend has taken it */
+    a->has_slot = !a->endpoint->is_own; /* choose_destination has taken it */
     a->started_at_ms = clock_wall_ms();
     a->endpoint->window.active++;
     a->endpoint->asked_in_pass = k->schedule.pass;
@@ -245,6 +253,29 @@ attempt_free(struct keeper *k, struct attempt *a)
     free(a->recipients);
     free(a->results);
     free(a);
+}
+
+/* Of all the Internet's servers those are remembered that are in use, or rest. */
+void
+attempt_tidy(struct keeper *k)
+{
+    int64_t now_ms = loop_now_ms(k->loop);
+
+    for (size_t i = 0; i < ENDPOINT_SLOTS; i++) {
+        struct endpoint **at = &k->endpoints[i];
+
+        while (*at != NULL) {
+            struct endpoint *e = *at;
+
+            if (!e->is_own || e->window.active > 0 ||
+                now_ms < e->rests_until_ms + k->config->message_retry_max_ms) {
+                at = &e->next;
+                continue;
+            }
+            *at = e->next;
+            free(e);
+        }
+    }
 }
 
 /* Back into the queue, or, if nothing is left of it, out. */
@@ -401,6 +432,10 @@ attempt_reached(struct keeper *k, struct attempt *a)
         shared_slot_stands(table, ROUTE_SLOT, &a->endpoint->address, true);
     a->stands = a->has_slot;
     a->task->item.queue->unreachable_at_ms = 0;
+    if (a->endpoint->is_own) {
+        a->endpoint->rest_ms = a->endpoint->rests_until_ms = 0;
+        return;
+    }
     if (shared_health_succeeded(table, &a->endpoint->address, clock_wall_ms()))
         log_line(LOG_LEVEL_INFO, NULL, "backend-up", "backend=%s waiting=%zu",
                  inet_endpoint_text(&a->endpoint->address, text),
@@ -497,6 +532,21 @@ backend_down(struct keeper *k, struct attempt *a, enum shared_health_reason reas
         say_down(a, reason, said);
 }
 
+/* The Internet's servers are not ours to probe: a pause for all that goes there, as for a message.
+ */
+static void
+own_endpoint_rests(struct keeper *k, struct attempt *a)
+{
+    struct endpoint *e = a->endpoint;
+    uint32_t random;
+
+    random_bytes(&random, sizeof random);
+    e->rest_ms = schedule_backoff_ms(e->rest_ms, k->config->message_retry_min_ms,
+                                     k->config->message_retry_max_ms, random);
+    e->rests_until_ms = loop_now_ms(k->loop) + e->rest_ms;
+    e->window.allowed = 1;
+}
+
 /* No conversation came about, and that is nobody's fault but the backend's. */
 static bool
 is_unreached(const struct attempt *a, const struct courier_done *done)
@@ -517,15 +567,19 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
     if (is_unreached(a, done) && window->active > 1 && !a->was_down) {
         schedule_window_trouble(window); /* others are talking: it only is crowded */
     } else if (is_unreached(a, done)) {
-        backend_down(k, a, shared_reason_of(done->phase, done->timed_out), done->text);
+        if (a->endpoint->is_own)
+            own_endpoint_rests(k, a);
+        else
+            backend_down(k, a, shared_reason_of(done->phase, done->timed_out), done->text);
         if (all_backends_are_down(k, a->task->route))
             a->task->item.queue->unreachable_at_ms = a->started_at_ms;
     } else if (broke) {
         schedule_window_trouble(window);
-        if (keeper_health_broke(k, a))
+        if (!a->endpoint->is_own && keeper_health_broke(k, a))
             say_down(a, SHARED_REASON_BROKEN, done->text);
     } else {
-        shared_health_completed(route_table(k->route), &a->endpoint->address);
+        if (!a->endpoint->is_own)
+            shared_health_completed(route_table(k->route), &a->endpoint->address);
         if (tally->by_class[SMTP_CLASS_OK] > 0)
             schedule_window_good(window, a->destination.max_connections);
     }
@@ -541,30 +595,6 @@ end_recipients(struct keeper *k, struct attempt *a, enum smtp_class class, enum 
             spool_store_ended(k->store, a->mail->message, a->results[i].recipient, end, now_ms,
                               a->results[i].text);
     }
-}
-
-static void
-log_outcome(struct keeper *k, const struct attempt *a, const struct tally *tally, const char *event,
-            unsigned expired, int64_t next_at_ms)
-{
-    const struct spool_message *m = a->mail->message;
-    char backend[INET_ENDPOINT_SIZE], quoted[600], when[CLOCK_RFC3339_SIZE];
-
-    report_add(k, m, event,
-               "customer=%s backend=%s backend_tls=%s attempt=%u delivered=%u refused=%u "
-               "deferred=%u expired=%u "
-               "open=%u next=%s reply=%s",
-               m->customer, inet_endpoint_text(&a->endpoint->address, backend),
-               tally->tls[0] ? tally->tls : "-", a->number, tally->by_class[SMTP_CLASS_OK],
-               tally->by_class[SMTP_CLASS_REFUSED],
-               tally->by_class[SMTP_CLASS_LATER] + tally->by_class[SMTP_CLASS_AWAY] +
-                   tally->by_class[SMTP_CLASS_UNKNOWN] - expired,
-               expired, m->open_count,
-               m->open_count == 0 ? "-"
-               : m->held          ? "held"
-               : next_at_ms == 0  ? "when-its-backend-is-back"
-                                  : clock_rfc3339(next_at_ms, when),
-               log_quote(slice_of(tally->reply), quoted, sizeof quoted));
 }
 
 /* When this message is asked for again; -1: held. */
@@ -589,34 +619,45 @@ next_attempt(struct keeper *k, const struct attempt *a, const struct courier_don
                    : 0;
     pause_ms = schedule_backoff_ms(pause_ms, k->config->message_retry_min_ms,
                                    k->config->message_retry_max_ms, random);
-    return now_ms + keeper_health_pause_ms(k, a, pause_ms);
+    return now_ms + (a->endpoint->is_own ? pause_ms : keeper_health_pause_ms(k, a, pause_ms));
 }
 
-/* What failed behind its deadline, in an attempt that began behind it, ends. */
-static unsigned
-expire_recipients(struct keeper *k, struct attempt *a)
-{
-    struct spool_message *m = a->mail->message;
-    unsigned count = 0;
+/* What ends by P4: what was refused; and what failed behind its deadline, in an attempt that began
+ * behind it. */
+struct loss {
+    struct notice_end *ends;
+    unsigned count, expired;
+};
 
-    if (!expiry_is_due(k, m->expires_at_ms, a->started_at_ms))
-        return 0;
+static void
+add_loss(struct loss *loss, const struct courier_result *result, enum spool_end end)
+{
+    loss->ends[loss->count++] = (struct notice_end){result->recipient, end, result->text};
+    loss->expired += end == SPOOL_END_EXPIRED;
+}
+
+static struct loss
+loss_of(struct keeper *k, const struct attempt *a, const struct courier_done *done)
+{
+    bool expires =
+        !done->damaged && expiry_is_due(k, a->mail->message->expires_at_ms, a->started_at_ms);
+    struct loss loss = {.ends = mem_alloc((a->result_count + 1) * sizeof *loss.ends)};
+
     for (unsigned i = 0; i < a->result_count; i++) {
         enum smtp_class class = a->results[i].class;
 
-        if (class != SMTP_CLASS_LATER && class != SMTP_CLASS_AWAY)
-            continue;
-        spool_store_ended(k->store, m, a->results[i].recipient, SPOOL_END_EXPIRED, clock_wall_ms(),
-                          a->results[i].text);
-        count++;
+        if (class == SMTP_CLASS_REFUSED)
+            add_loss(&loss, &a->results[i], SPOOL_END_REFUSED);
+        else if (expires && (class == SMTP_CLASS_LATER || class == SMTP_CLASS_AWAY))
+            add_loss(&loss, &a->results[i], SPOOL_END_EXPIRED);
     }
-    return count;
+    return loss;
 }
 
 static const char *
-outcome_word(const struct attempt *a, const struct tally *tally, unsigned expired)
+outcome_word(const struct attempt *a, const struct tally *tally, unsigned expired, unsigned open)
 {
-    if (a->mail->message->open_count > 0 &&
+    if (open > 0 &&
         tally->by_class[SMTP_CLASS_OK] + tally->by_class[SMTP_CLASS_REFUSED] < a->recipient_count)
         return expired > 0 ? "expired" : "deferred";
     if (expired > 0)
@@ -644,23 +685,53 @@ record_open(struct keeper *k, struct attempt *a, const struct courier_done *done
     return next_at_ms < 0 ? 0 : next_at_ms;
 }
 
+static void
+log_outcome(struct keeper *k, const struct attempt *a, const struct tally *tally, unsigned expired,
+            int64_t next_at_ms, struct ending *ending, const char *notice)
+{
+    const struct spool_message *m = a->mail->message;
+    unsigned open = m->open_count - ending_count(ending);
+    char backend[INET_ENDPOINT_SIZE], quoted[600], when[CLOCK_RFC3339_SIZE], text[REPORT_BYTES];
+
+    snprintf(text, sizeof text,
+             "customer=%s backend=%s backend_tls=%s attempt=%u delivered=%u refused=%u "
+             "deferred=%u expired=%u "
+             "open=%u next=%s notice=%s reply=%s",
+             m->customer, inet_endpoint_text(&a->endpoint->address, backend),
+             tally->tls[0] ? tally->tls : "-", a->number, tally->by_class[SMTP_CLASS_OK],
+             tally->by_class[SMTP_CLASS_REFUSED],
+             tally->by_class[SMTP_CLASS_LATER] + tally->by_class[SMTP_CLASS_AWAY] +
+                 tally->by_class[SMTP_CLASS_UNKNOWN] - expired,
+             expired, open,
+             open == 0         ? "-"
+             : m->held         ? "held"
+             : next_at_ms == 0 ? "when-its-backend-is-back"
+                               : clock_rfc3339(next_at_ms, when),
+             notice, log_quote(slice_of(tally->reply), quoted, sizeof quoted));
+    ending_report(k, m, ending, outcome_word(a, tally, expired, open), text);
+}
+
 void
 attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *done)
 {
     struct spool_message *m = a->mail->message;
+    char notice[ENDING_WORD_SIZE];
+    struct ending *ending;
     struct tally tally;
+    struct loss loss;
     int64_t next_at_ms = 0;
-    unsigned expired;
 
-    keeper_health_hear(k, a);
+    if (!a->endpoint->is_own)
+        keeper_health_hear(k, a);
     tally = tally_of(a, done);
     judge_endpoint(k, a, done, &tally);
     end_recipients(k, a, SMTP_CLASS_OK, SPOOL_END_DELIVERED);
-    end_recipients(k, a, SMTP_CLASS_REFUSED, SPOOL_END_REFUSED);
-    if (m->open_count > 0)
+    loss = loss_of(k, a, done);
+    if (m->open_count > loss.count - loss.expired) /* what is refused has no next attempt */
         next_at_ms = record_open(k, a, done, &tally);
-    expired = done->damaged ? 0 : expire_recipients(k, a);
-    log_outcome(k, a, &tally, outcome_word(a, &tally, expired), expired, next_at_ms);
+    ending = ending_begin(k, m, loss.ends, loss.count, notice);
+    log_outcome(k, a, &tally, loss.expired, next_at_ms, ending, notice);
+    free(loss.ends);
     attempt_end(k, a, next_at_ms);
 }
 
@@ -668,18 +739,22 @@ void
 attempt_expire(struct keeper *k, struct mail *mail, uint64_t route, const char *why)
 {
     struct spool_message *m = mail->message;
-    int64_t now_ms = clock_wall_ms();
+    struct notice_end *ends = mem_alloc(m->recipient_count * sizeof *ends);
+    char notice[ENDING_WORD_SIZE], text[REPORT_BYTES];
+    struct ending *ending;
     unsigned expired = 0;
 
     for (unsigned i = 0; i < m->recipient_count; i++) {
-        if (!spool_message_is_open(m, i) || spool_message_awaits(m, i) ||
-            plan_route(k, m, i) != route)
-            continue;
-        spool_store_ended(k->store, m, i, SPOOL_END_EXPIRED, now_ms, why);
-        expired++;
+        if (spool_message_is_open(m, i) && !spool_message_awaits(m, i) &&
+            plan_route(k, m, i) == route)
+            ends[expired++] = (struct notice_end){i, SPOOL_END_EXPIRED, why};
     }
-    report_add(k, m, "expired", "customer=%s attempt=%u expired=%u open=%u why=\"%s\"", m->customer,
-               spool_message_attempts(m), expired, m->open_count, why);
+    ending = ending_begin(k, m, ends, expired, notice);
+    free(ends);
+    snprintf(text, sizeof text, "customer=%s attempt=%u expired=%u open=%u notice=%s why=\"%s\"",
+             m->customer, spool_message_attempts(m), expired, m->open_count - ending_count(ending),
+             notice, why);
+    ending_report(k, m, ending, "expired", text);
     plan_message(k, m);
     keeper_touch(k, mail);
 }
@@ -723,7 +798,8 @@ attempt_retake_slots(struct keeper *k)
 
     for (struct attempt *a = k->attempts; a != NULL; a = a->next) {
         a->stands = false;
-        a->has_slot = shared_slot_take(table, ROUTE_SLOT, &a->endpoint->address, UINT32_MAX);
+        a->has_slot = !a->endpoint->is_own &&
+                      shared_slot_take(table, ROUTE_SLOT, &a->endpoint->address, UINT32_MAX);
     }
 }
 

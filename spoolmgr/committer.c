@@ -14,6 +14,12 @@
 
 #define RETRY_MS 1000 /* after a failure: the disk may be full for a while */
 
+struct work { /* a job of the store, or mail of our own */
+    struct spool_job *job;
+    const struct spool_own *own;
+    int dir_fd, own_err;
+};
+
 struct committer {
     struct loop *loop;
     struct spool_store *store;
@@ -22,14 +28,27 @@ struct committer {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    struct spool_job *todo, *done; /* under the mutex */
-    bool stop;                     /* under the mutex */
+    struct work *todo, *done; /* under the mutex */
+    bool stop;                /* under the mutex */
+    struct work work;
     int event_fd;
     struct loop_watch *watch;
     struct loop_timer retry;
+    const struct spool_own *wants_own; /* NULL: none */
+    int own_dir_fd;
+    uint32_t own_number; /* the thread's */
     bool is_busy, wants_sync, wants_clean, has_failed;
     enum spool_work last; /* work that was begun */
 };
+
+static void
+work_run(struct committer *c, struct work *work)
+{
+    if (work->job != NULL)
+        spool_job_run(work->job);
+    else
+        work->own_err = spool_own_write(work->own, &spool_io_disk, work->dir_fd, &c->own_number);
+}
 
 static void *
 run(void *arg)
@@ -40,17 +59,17 @@ run(void *arg)
 
     pthread_mutex_lock(&c->mutex);
     while (!c->stop || c->todo != NULL) {
-        struct spool_job *job = c->todo;
+        struct work *work = c->todo;
 
-        if (job == NULL) {
+        if (work == NULL) {
             pthread_cond_wait(&c->wake, &c->mutex);
             continue;
         }
         c->todo = NULL;
         pthread_mutex_unlock(&c->mutex);
-        spool_job_run(job);
+        work_run(c, work);
         pthread_mutex_lock(&c->mutex);
-        c->done = job;
+        c->done = work;
         n = write(c->event_fd, &one, sizeof one);
         CHECK(n == sizeof one);
     }
@@ -59,11 +78,12 @@ run(void *arg)
 }
 
 static void
-hand_over(struct committer *c, struct spool_job *job)
+hand_over(struct committer *c, struct work work)
 {
     c->is_busy = true;
     pthread_mutex_lock(&c->mutex);
-    c->todo = job;
+    c->work = work;
+    c->todo = &c->work;
     pthread_cond_signal(&c->wake);
     pthread_mutex_unlock(&c->mutex);
 }
@@ -89,13 +109,20 @@ start_next(struct committer *c)
     enum spool_work first = c->last == SPOOL_WORK_SYNC ? SPOOL_WORK_CLEAN : SPOOL_WORK_SYNC;
     struct spool_job *job;
 
-    if (c->is_busy || loop_timer_is_running(&c->retry))
+    if (c->is_busy)
+        return;
+    if (c->wants_own != NULL) {
+        hand_over(c, (struct work){.own = c->wants_own, .dir_fd = c->own_dir_fd});
+        c->wants_own = NULL;
+        return;
+    }
+    if (loop_timer_is_running(&c->retry))
         return;
     job = begin(c, first);
     if (job == NULL)
         job = begin(c, first == SPOOL_WORK_SYNC ? SPOOL_WORK_CLEAN : SPOOL_WORK_SYNC);
     if (job != NULL)
-        hand_over(c, job);
+        hand_over(c, (struct work){.job = job});
 }
 
 static void
@@ -124,7 +151,6 @@ finish(struct committer *c, struct spool_job *job)
 {
     int err = spool_store_end(c->store, &job, c->ops->on_forget, c->ctx);
 
-    c->is_busy = false;
     if (err != 0)
         note_failure(c, err);
     else if (spool_store_is_broken(c->store))
@@ -138,19 +164,23 @@ static void
 on_event(void *ctx)
 {
     struct committer *c = ctx;
-    struct spool_job *job;
+    struct work *work;
     uint64_t count;
     ssize_t n = read(c->event_fd, &count, sizeof count);
 
     (void)n;
     pthread_mutex_lock(&c->mutex);
-    job = c->done;
+    work = c->done;
     c->done = NULL;
     pthread_mutex_unlock(&c->mutex);
-    if (job == NULL)
+    if (work == NULL)
         return;
-    finish(c, job);
-    c->ops->on_synced(c->ctx);
+    c->is_busy = false;
+    if (work->job != NULL) {
+        finish(c, work->job);
+        c->ops->on_synced(c->ctx);
+    } else
+        c->ops->on_own(c->ctx, work->own_err);
     start_next(c);
 }
 
@@ -204,8 +234,8 @@ committer_free(struct committer **committer)
     pthread_cond_signal(&c->wake);
     pthread_mutex_unlock(&c->mutex);
     pthread_join(c->thread, NULL);
-    if (c->done != NULL)
-        finish(c, c->done);
+    if (c->done != NULL && c->done->job != NULL)
+        finish(c, c->done->job);
     err = spool_store_sync(c->store);
     loop_timer_cancel(&c->retry);
     loop_watch_cancel(&c->watch);
@@ -225,6 +255,15 @@ committer_sync(struct committer *c)
 }
 
 void
+committer_own(struct committer *c, const struct spool_own *own, int dir_fd)
+{
+    CHECK(c->wants_own == NULL);
+    c->wants_own = own;
+    c->own_dir_fd = dir_fd;
+    start_next(c);
+}
+
+void
 committer_clean(struct committer *c)
 {
     c->wants_clean = true;
@@ -234,7 +273,7 @@ committer_clean(struct committer *c)
 bool
 committer_is_idle(const struct committer *c)
 {
-    return !(c->is_busy && c->last == SPOOL_WORK_SYNC) && !c->wants_sync;
+    return !(c->is_busy && c->last == SPOOL_WORK_SYNC) && !c->wants_sync && c->wants_own == NULL;
 }
 
 bool

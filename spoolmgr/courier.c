@@ -33,6 +33,7 @@ put_destination(struct buf *b, const struct destination *to)
     put_text(b, to->tls_name);
     put_text(b, to->host);
     put_u8(b, to->trusts_us);
+    put_u8(b, to->authenticates);
 }
 
 static struct destination
@@ -45,6 +46,7 @@ get_destination(struct decoder *d)
     get_text(d, to.tls_name, sizeof to.tls_name);
     get_text(d, to.host, sizeof to.host);
     to.trusts_us = get_u8(d) != 0;
+    to.authenticates = get_u8(d) != 0;
     return to;
 }
 

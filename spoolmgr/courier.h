@@ -90,7 +90,8 @@ void courier_put_done(struct buf *b, const struct courier_done *done);
 bool courier_get_done(struct slice payload, struct courier_done *done);
 
 struct tls_client;
-/* The deliverer's process; returns its exit status. */
-int deliverer_run(const struct config *config, struct tls_client *tls, int keeper_fd);
+/* The deliverer's process; returns its exit status.  credentials NULL: none. */
+int deliverer_run(const struct config *config, struct tls_client *tls,
+                  const struct smtp_credentials *credentials, int keeper_fd);
 
 #endif

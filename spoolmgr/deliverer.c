@@ -83,6 +83,7 @@ struct deliverer {
     struct channel *channel;
     struct tls_client *tls;
     struct clear *clears;
+    const struct smtp_credentials *credentials; /* NULL: none */
     bool source_alarmed;
     struct smtp_client_settings settings;
     int64_t connect_timeout_ms;
@@ -581,6 +582,8 @@ on_connected(struct link *link)
     link->client =
         smtp_client_new(&link->deliverer->settings, &engine_ops, link, conn_output(link->conn));
     smtp_client_set_tls(link->client, tls_wanted(link));
+    if (link->to.authenticates)
+        smtp_client_set_credentials(link->client, link->deliverer->credentials);
     link_settle(link);
     if (link->client != NULL && !link->is_dead)
         link_deadline(link, true);
@@ -847,10 +850,12 @@ on_keeper_gone(void *ctx)
 }
 
 int
-deliverer_run(const struct config *config, struct tls_client *tls, int keeper_fd)
+deliverer_run(const struct config *config, struct tls_client *tls,
+              const struct smtp_credentials *credentials, int keeper_fd)
 {
     struct deliverer d = {
         .tls = tls,
+        .credentials = credentials,
         .settings =
             {
                 .hostname = config->hostname,

@@ -177,7 +177,7 @@ child_start(struct deliverer_child *child)
         return;
     }
     if (child->pid == 0)
-        _exit(deliverer_run(k->config, child->fleet->tls, fd));
+        _exit(deliverer_run(k->config, child->fleet->tls, own_credentials(k), fd));
     child->channel = channel_open(k->loop, fd, on_message, on_gone, child);
     child->pinged_at_ms = 0;
 }

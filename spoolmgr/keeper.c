@@ -72,12 +72,18 @@ on_synced(void *ctx)
 }
 
 static void
+on_own(void *ctx, int err)
+{
+    own_written(ctx, err);
+}
+
+static void
 on_forget(void *ctx, struct spool_message *m)
 {
     plan_forget(ctx, m);
 }
 
-static const struct committer_ops committer_ops = {on_synced, on_forget};
+static const struct committer_ops committer_ops = {on_synced, on_forget, on_own};
 
 /* --- Messages that are seen for the first time. */
 
@@ -110,6 +116,15 @@ take_message(struct keeper *k, struct spool_message *m)
     keeper_touch(k, m->user);
 }
 
+/* A notice of what the pass has ended goes out in it. */
+static void
+join_pass(struct keeper *k, const struct mail *mail)
+{
+    for (const struct task *task = mail->tasks; task != NULL; task = task->next)
+        if (task->item.queue != NULL)
+            schedule_pass_join(&k->schedule, task->item.queue);
+}
+
 static void
 on_new(void *ctx, struct spool_message *m)
 {
@@ -117,6 +132,8 @@ on_new(void *ctx, struct spool_message *m)
 
     take_message(k, m);
     kept_found(k, m, true);
+    if (k->pass != 0 && (m->flags & SPOOL_FLAG_OWN))
+        join_pass(k, m->user);
     keeper_pump(k);
 }
 
@@ -125,6 +142,7 @@ take_all(struct keeper *k)
 {
     struct spool_message *m = NULL;
 
+    ending_mend(k);
     kept_begin(k);
     while ((m = spool_store_next(k->store, m)) != NULL) {
         take_message(k, m);
@@ -137,7 +155,7 @@ take_all(struct keeper *k)
 static bool
 has_work(struct keeper *k)
 {
-    if (k->attempts != NULL || !orders_is_idle(k))
+    if (k->attempts != NULL || !orders_is_idle(k) || !own_is_idle(k))
         return true;
     if (committer_has_failed(k->committer))
         return false; /* waiting does not help */
@@ -167,7 +185,8 @@ check_stop(struct keeper *k)
 static void
 check_pass(struct keeper *k)
 {
-    if (k->pass == 0 || !schedule_pass_is_over(&k->schedule) || k->attempts != NULL)
+    if (k->pass == 0 || !schedule_pass_is_over(&k->schedule) || k->attempts != NULL ||
+        !own_is_idle(k))
         return;
     k->pass = 0;
     log_line(LOG_LEVEL_INFO, NULL, "pass-over", "open=%zu", spool_store_open_count(k->store));
@@ -232,6 +251,7 @@ on_tick(void *ctx)
         committer_clean(k->committer);
         await_look(k);
         kept_look(k);
+        attempt_tidy(k);
     }
     plan_sweep(k);
     drain_look(k);
@@ -415,6 +435,7 @@ start(struct keeper *k)
     k->destinations = destination_finder_new(k->loop, k->config);
     schedule_init(&k->schedule);
     pool_init(&k->mails, sizeof(struct mail));
+    notice_rate_init(&k->notice_rate);
     k->fleet = fleet_new(k, k->config->deliverers); /* before there are threads */
     k->committer = committer_new(k->loop, k->store, &committer_ops, k);
     loop_timer_init(&k->tick, k->loop, on_tick, k);
@@ -468,6 +489,8 @@ end(struct keeper *k)
     attempt_abandon_all(k);
     if (committer_free(&k->committer) != 0)
         k->exit_status = 1;
+    ending_end(k);
+    own_free(&k->own);
     report_end(k);
     mirror_free(&k->mirror);
     audit_free(&k->audit);
@@ -487,7 +510,7 @@ keeper_run(const struct config *config, bool once, bool is_first)
     k->config = config;
     k->once = once;
     k->started_at_ms = clock_wall_ms();
-    if (open_all(k) != 0) {
+    if (own_new(k, &k->own) != 0 || open_all(k) != 0) {
         k->exit_status = 1;
     } else {
         judge_outcomes(k, is_first);
@@ -496,6 +519,7 @@ keeper_run(const struct config *config, bool once, bool is_first)
         loop_run(k->loop);
         end(k);
     }
+    own_free(&k->own);
     route_close(&k->route);
     spool_store_close(&k->store);
     status = k->exit_status;

@@ -10,6 +10,8 @@
  *   drain.c      customers' servers that ask for their mail
  *   kept.c       what waits for each customer, for the relay
  *   noroute.c    mail that nobody takes: said, and expired
+ *   ending.c     what ends without delivery, and whether its sender is told
+ *   own.c        mail of our own: into the spool, and its way out
  *   report.c     what has become of a message, said once it is durable
  *   orders.c     what operators order over the control socket
  *   audit.c      those on their way into PostgreSQL's audit
@@ -24,15 +26,18 @@
 #include "base/pool.h"
 #include "net/control.h"
 #include "net/loop.h"
+#include "notice/notice_dsn.h"
 #include "order/order.h"
 #include "route/destination.h"
 #include "spool/spool_store.h"
 #include "spoolmgr/committer.h"
 #include "spoolmgr/courier.h"
+#include "spoolmgr/own.h"
 #include "spoolmgr/route.h"
 #include "spoolmgr/schedule.h"
 
 struct audit;
+struct ending;
 struct fleet;
 struct json_t;
 struct mirror;
@@ -56,6 +61,7 @@ struct mail {
     uint32_t number;                      /* of the pool */
     uint8_t crashes;                      /* deliverers that died while they had it */
     bool is_running : 1;                  /* an attempt is being made; one a message */
+    bool is_ending : 1;                   /* its notice is on its way to the disk */
     bool is_counted : 1;                  /* in what waits for its customer */
     bool shown_no_route : 1;              /* as the mirror has been told */
     bool is_dirty : 1, is_gone : 1;       /* is_gone: its deletion from the index is queued */
@@ -66,6 +72,9 @@ struct mail {
 struct endpoint { /* of a backend; shared by all customers that have it */
     struct endpoint *next;
     struct inet_endpoint address;
+    bool is_own;                     /* for mail of our own: its health is nobody else's */
+    int64_t rests_until_ms, rest_ms; /* own: it could not be reached; of the loop's clock; 0: it
+                                        could */
     struct schedule_window window;
     uint64_t asked_in_pass; /* the pass that has had its probe here */
 };
@@ -111,6 +120,9 @@ struct keeper {
     struct control *control;
     struct orders *orders;
     struct audit *audit;
+    struct own *own;
+    struct notice_rate notice_rate;
+    struct ending *endings; /* in the order in which they settle */
     struct loop_timer tick;
     struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
     struct pool mails;
@@ -175,6 +187,7 @@ void attempt_wants_dot(struct keeper *k, struct attempt *a);
 void attempt_synced(struct keeper *k); /* gives the dots that are due */
 void attempt_result(struct attempt *a, const struct courier_result *result);
 void attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *done);
+void attempt_tidy(struct keeper *k);        /* now and then */
 void attempt_abandon_all(struct keeper *k); /* at the end: no outcome is known */
 void attempt_crashed(struct keeper *k, unsigned deliverer);
 /* The route could not be reached in an attempt that began behind the deadline. */
@@ -205,6 +218,28 @@ void kept_begin(struct keeper *k); /* the table is new, or we are: counts all th
 void kept_found(struct keeper *k, const struct spool_message *m, bool is_new);
 void kept_changed(struct keeper *k, struct mail *mail);
 void kept_look(struct keeper *k); /* every second: is the disk short? */
+
+/* ending.c */
+/* Ends these recipients of a message that is not being attempted, or whose attempt is over, by P4.
+ * NULL: they have ended, in memory and on the way to the ledger.  Else a notice is being written
+ * first: the message is left alone (is_ending), and they end when it is durable; good until it
+ * settles.  `word` is for the line on it: the notice's reference, "none why-not=..."; "-" with
+ * count 0.  The caller plans and touches the message. */
+#define ENDING_WORD_SIZE 96
+struct ending *ending_begin(struct keeper *k, struct spool_message *m,
+                            const struct notice_end *ends, unsigned count,
+                            char word[ENDING_WORD_SIZE]);
+/* The line on what has ended, once that is durable; `event` is a literal, e may be NULL. */
+#define REPORT_BYTES 2048
+void ending_report(struct keeper *k, const struct spool_message *m, struct ending *e,
+                   const char *event, const char *text);
+/* err 0: they have ended; else nothing has changed, since the notice could not be kept. */
+typedef void (*ending_on_settled)(void *ctx, struct ref ref, int err);
+void ending_on(struct ending *e, ending_on_settled on_settled, void *ctx);
+void ending_forget(struct keeper *k, const void *ctx); /* its on_settled does not run any more */
+unsigned ending_count(const struct ending *e);         /* recipients; of NULL 0 */
+void ending_mend(struct keeper *k); /* at the start: those that a notice in the spool speaks of */
+void ending_end(struct keeper *k);
 
 /* report.c */
 /* One line on a message, once all that is queued for the ledger by now is durable. */

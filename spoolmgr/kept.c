@@ -14,6 +14,13 @@
 #define SHORT_PART 10 /* of the disk */
 #define SHORT_MAX_BYTES (UINT64_C(4) << 30)
 
+/* Mail of our own is nobody's quota. */
+static bool
+counts(const struct spool_message *m)
+{
+    return m->open_count > 0 && (m->flags & SPOOL_FLAG_OWN) == 0;
+}
+
 static void
 count(struct keeper *k, const struct spool_message *m, bool is_new)
 {
@@ -28,7 +35,7 @@ kept_begin(struct keeper *k)
 
     shared_kept_clear(route_table(k->route));
     while ((m = spool_store_next(k->store, m)) != NULL)
-        if (m->open_count > 0)
+        if (counts(m))
             count(k, m, false);
     kept_look(k);
 }
@@ -38,6 +45,8 @@ kept_found(struct keeper *k, const struct spool_message *m, bool is_new)
 {
     struct mail *mail = m->user;
 
+    if (m->flags & SPOOL_FLAG_OWN)
+        return;
     if (m->open_count > 0) {
         mail->is_counted = true;
         if (is_new)

@@ -44,14 +44,16 @@ say(const struct spool_message *m, const char *domain, uint64_t route)
     log_quote(slice_of(domain), quoted, sizeof quoted);
     log_line(LOG_LEVEL_ALARM, NULL, "no-route",
              "domain=%s customer=%s why=\"%s\" effect=\"its mail waits, and ends as expired behind "
-             "its deadline\" remedy=\"relayctl %s\"",
+             "its deadline\" remedy=\"%s\"",
              quoted, m->customer,
-             route == ROUTE_NONE    ? "nobody serves the domain"
+             route_is_own(route)    ? "outbound-route is not set"
+             : route == ROUTE_NONE  ? "nobody serves the domain"
              : route_backend(route) ? "the backend that it was redirected to is gone"
                                     : "the customer has no backend",
-             route == ROUTE_NONE    ? "domain add"
-             : route_backend(route) ? "spool redirect"
-                                    : "backend add");
+             route_is_own(route)    ? "set outbound-route"
+             : route == ROUTE_NONE  ? "relayctl domain add"
+             : route_backend(route) ? "relayctl spool redirect"
+                                    : "relayctl backend add");
 }
 
 static void
@@ -83,7 +85,8 @@ is_missing(struct keeper *k, const struct task *task)
             strcmp(domain, last) == 0 || plan_route(k, m, i) != task->route)
             continue;
         last = domain;
-        if (route_is_missing(k->route, domain, task->route))
+        if (route_is_own(task->route) ? own_is_missing(k)
+                                      : route_is_missing(k->route, domain, task->route))
             note(k, m, domain, task->route);
         else
             all = false;
@@ -96,7 +99,7 @@ noroute_look(struct keeper *k, struct mail *mail)
 {
     int64_t deadline_ms = mail->message->expires_at_ms;
 
-    if (!plan_has_no_route(mail) || !route_has_replica(k->route))
+    if (!plan_has_no_route(mail) || !route_has_replica(k->route) || mail->is_ending)
         return false;
     for (struct task *task = mail->tasks; task != NULL; task = task->next) {
         if (task->route != ROUTE_NONE && !task->item.queue->no_route)

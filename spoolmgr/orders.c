@@ -6,6 +6,9 @@
  *
  *   WORKING --all taken--> SYNCING --durable--> answered
  *       \--some are being delivered--> WAITING (BUSY_MS at most) --> SYNCING
+ *
+ * A return tells senders first (ending.c): it is answered when the last of its notices is written
+ * and what follows from them is durable.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -23,6 +26,7 @@ enum stage { WORKING, WAITING, SYNCING };
 
 struct asked {
     struct asked *next;
+    struct keeper *keeper;
     struct control_request *request;
     enum stage stage;
     json_t *json; /* the order's texts are its */
@@ -31,6 +35,7 @@ struct asked {
     char who[ORDER_WHO_SIZE];
     struct ref *refs; /* those before `busy` are being delivered, and come again */
     size_t count, at, busy;
+    size_t endings;        /* whose notices are on their way to the disk */
     int64_t busy_until_ms; /* of the loop's clock */
     uint64_t seq;          /* durable once the store has synced so far */
     uint64_t *routes;      /* whose backends have been asked for by it */
@@ -100,8 +105,75 @@ is_busy(const struct asked *a, const struct spool_message *m)
     const struct mail *mail = m->user;
     const char *why;
 
-    return a->kind->is_undisturbed && mail != NULL && mail->is_running &&
+    return a->kind->is_undisturbed && mail != NULL && (mail->is_running || mail->is_ending) &&
            order_judge(m, &a->order, &why) == ORDER_DONE;
+}
+
+/* --- A return. */
+
+static void
+on_settled(void *ctx, struct ref ref, int err)
+{
+    struct asked *a = ctx;
+
+    a->endings--;
+    order_json_count(a->answer, ref, err == 0 ? ORDER_DONE : ORDER_UNFIT,
+                     err == 0 ? "" : "its notice can not be kept: is the disk full?");
+    if (a->stage == SYNCING && a->endings == 0)
+        a->seq = spool_store_queued(a->keeper->store);
+}
+
+static unsigned
+open_ends(const struct spool_message *m, const char *text, struct notice_end *ends)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < m->recipient_count; i++)
+        if (spool_message_is_open(m, i))
+            ends[count++] = (struct notice_end){i, SPOOL_END_RETURNED, text};
+    return count;
+}
+
+/* False: its notice is being written; on_settled follows. */
+static bool
+take_back(struct keeper *k, struct asked *a, struct spool_message *m)
+{
+    struct notice_end *ends = mem_alloc(m->recipient_count * sizeof *ends);
+    char reply[ORDER_END_SIZE], notice[ENDING_WORD_SIZE], text[REPORT_BYTES], quoted[REPORT_BYTES];
+    struct ending *e;
+
+    order_end_text(&a->order, a->who, reply);
+    order_note(k->store, m, &a->order, a->who, clock_wall_ms());
+    e = ending_begin(k, m, ends, open_ends(m, reply, ends), notice);
+    free(ends);
+    snprintf(text, sizeof text, "customer=%s open=%u notice=%s why=%s", m->customer,
+             m->open_count - ending_count(e), notice,
+             log_quote(slice_of(reply), quoted, sizeof quoted));
+    ending_report(k, m, e, a->kind->done, text);
+    if (e != NULL) {
+        ending_on(e, on_settled, a);
+        a->endings++;
+    }
+    plan_message(k, m);
+    keeper_touch(k, m->user);
+    return e == NULL;
+}
+
+static enum order_result
+carry_out(struct keeper *k, struct asked *a, struct spool_message *m, const char **why)
+{
+    enum order_result result;
+
+    if (a->order.act != SPOOL_ACT_RETURN) {
+        result = order_carry_out(k->store, m, &a->order, a->who, clock_wall_ms(), why);
+        if (result == ORDER_DONE)
+            follow(k, a, m);
+        return result;
+    }
+    result = order_judge(m, &a->order, why);
+    if (result == ORDER_DONE && !take_back(k, a, m))
+        return ORDER_BUSY;
+    return result;
 }
 
 static void
@@ -116,10 +188,9 @@ take_message(struct keeper *k, struct asked *a, struct ref ref)
         return;
     }
     if (m != NULL)
-        result = order_carry_out(k->store, m, &a->order, a->who, clock_wall_ms(), &why);
-    if (result == ORDER_DONE)
-        follow(k, a, m);
-    order_json_count(a->answer, ref, result, why);
+        result = carry_out(k, a, m, &why);
+    if (result != ORDER_BUSY) /* it settles later */
+        order_json_count(a->answer, ref, result, why);
 }
 
 /* --- One order. */
@@ -142,6 +213,7 @@ finish(struct orders *orders, struct asked *a, json_t *json)
     while (*at != a)
         at = &(*at)->next;
     *at = a->next;
+    ending_forget(a->keeper, a);
     answer(a->request, json);
     json_decref(a->answer);
     json_decref(a->json);
@@ -195,7 +267,7 @@ orders_synced(struct keeper *k)
 
     for (struct asked *a = k->orders->first; a != NULL; a = next) {
         next = a->next;
-        if (a->stage != SYNCING)
+        if (a->stage != SYNCING || a->endings > 0)
             continue;
         if (spool_store_synced(k->store) >= a->seq) {
             audit_add(k, &a->order, a->who, json_object_get(a->answer, "ids"));
@@ -239,6 +311,7 @@ orders_take(struct keeper *k, struct control_request *request, json_t *json)
         return;
     }
     keeper_refresh(k); /* who asks may have seen more than we have */
+    a->keeper = k;
     a->request = request;
     a->json = json_incref(json);
     a->kind = order_kind(a->order.act);

@@ -137,6 +137,12 @@ task_keep(struct keeper *k, struct mail *mail, struct task **old, uint64_t route
 uint64_t
 plan_route(struct keeper *k, const struct spool_message *m, unsigned recipient)
 {
+    uint64_t route;
+
+    if (m->flags & SPOOL_FLAG_OWN) {
+        route = route_of(k->route, spool_message_domain(m, recipient));
+        return route != ROUTE_NONE ? route : own_route(k, spool_message_domain(m, recipient));
+    }
     return spool_message_redirect(m) ? route_redirected(m->customer_id, spool_message_redirect(m))
                                      : route_of(k->route, spool_message_domain(m, recipient));
 }
@@ -204,7 +210,7 @@ plan_message(struct keeper *k, struct spool_message *m)
         return;
     }
     mail->needs_plan = false;
-    if (is_scheduled(m))
+    if (is_scheduled(m) && !mail->is_ending)
         tasks_update(k, mail);
     else
         tasks_drop(mail);
@@ -219,7 +225,7 @@ plan_forget(struct keeper *k, struct spool_message *m)
         k->sweep = spool_store_next(k->store, m);
     if (mail == NULL)
         return;
-    CHECK(!mail->is_running);
+    CHECK(!mail->is_running && !mail->is_ending);
     kept_changed(k, mail);
     if (k->mirror != NULL)
         mirror_forget(k->mirror, mail);
@@ -254,7 +260,7 @@ plan_state(const struct mail *mail)
         return "listening";
     if (plan_has_no_route(mail))
         return "no-route";
-    return mail->is_running ? "running" : "waiting";
+    return mail->is_running || mail->is_ending ? "running" : "waiting";
 }
 
 /* --- The sweep. */

@@ -12,8 +12,6 @@
 
 #include "base/log.h"
 
-#define LINE_BYTES 2048
-
 struct report {
     struct report *next;
     uint64_t seq; /* durable once the store has synced so far */
@@ -39,7 +37,7 @@ void
 report_add(struct keeper *k, const struct spool_message *m, const char *event, const char *fmt, ...)
 {
     struct report_list *list = &k->reports;
-    char text[LINE_BYTES];
+    char text[REPORT_BYTES];
     struct report *r;
     va_list args;
 

@@ -249,7 +249,8 @@ route_backends(const struct route *r, uint64_t number,
 {
     unsigned count = 0;
 
-    if (r->registry == NULL || number == ROUTE_NONE || find_backends(r, number, found, &count) != 0)
+    if (r->registry == NULL || number == ROUTE_NONE || route_is_own(number) ||
+        find_backends(r, number, found, &count) != 0)
         return 0;
     return count;
 }
@@ -262,7 +263,7 @@ route_is_missing(const struct route *r, const char *domain, uint64_t number)
     unsigned count = 0;
     int err;
 
-    if (r->registry == NULL)
+    if (r->registry == NULL || route_is_own(number))
         return false;
     if (number == ROUTE_NONE) {
         err = registry_find_domain(r->registry, domain, &found);

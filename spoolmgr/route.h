@@ -29,6 +29,7 @@ bool route_has_replica(const struct route *route);
  * or an operator has said that one backend of the customer's gets a message. */
 #define ROUTE_NONE 0
 #define ROUTE_REDIRECTED (UINT64_C(1) << 63)
+#define ROUTE_OWN (UINT64_C(1) << 62) /* of mail of our own: own.h says where it leads */
 static inline uint64_t
 route_number(uint32_t customer_id, uint32_t domain_id)
 {
@@ -41,17 +42,23 @@ route_redirected(uint32_t customer_id, uint32_t backend)
     return ROUTE_REDIRECTED | route_number(customer_id, backend);
 }
 
+static inline bool
+route_is_own(uint64_t route)
+{
+    return (route & ROUTE_OWN) != 0 && (route & ROUTE_REDIRECTED) == 0;
+}
+
 static inline uint32_t
 route_customer_id(uint64_t route)
 {
-    return (uint32_t)route;
+    return route_is_own(route) ? 0 : (uint32_t)route;
 }
 
 /* 0: the customer's. */
 static inline uint32_t
 route_domain_id(uint64_t route)
 {
-    return route & ROUTE_REDIRECTED ? 0 : (uint32_t)(route >> 32);
+    return route & (ROUTE_REDIRECTED | ROUTE_OWN) ? 0 : (uint32_t)(route >> 32);
 }
 
 /* The backend's number; 0: it is not redirected. */

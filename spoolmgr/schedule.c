@@ -278,6 +278,12 @@ schedule_pass_begin(struct schedule *s)
 }
 
 void
+schedule_pass_join(struct schedule *s, struct schedule_queue *queue)
+{
+    queue->pass = s->pass;
+}
+
+void
 schedule_pass_leave(struct schedule *s, struct schedule_queue *queue)
 {
     if (queue->pass == s->pass)

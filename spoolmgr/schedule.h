@@ -78,6 +78,8 @@ void schedule_done(struct schedule_item *item);
 
 /* Begins a pass: everything that waits is ready now. Returns the number of items. */
 size_t schedule_pass_begin(struct schedule *s);
+/* It takes part in the pass that runs: something has come that the pass has led to. */
+void schedule_pass_join(struct schedule *s, struct schedule_queue *queue);
 /* This queue has nothing left to ask for in the pass. */
 void schedule_pass_leave(struct schedule *s, struct schedule_queue *queue);
 bool schedule_pass_has(const struct schedule *s, const struct schedule_queue *queue);

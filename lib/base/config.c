@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/config_file.h"
+#include "base/outbound.h"
 #include "base/parse.h"
 #include "base/resolv_conf.h"
 
@@ -291,6 +292,37 @@ check_no_port(const char *text)
                : NULL;
 }
 
+static const char *
+check_outbound(const char *text)
+{
+    struct outbound outbound;
+
+    return outbound_parse(text, &outbound);
+}
+
+static const char *
+check_outbound_tls(const char *text)
+{
+    enum outbound_tls tls;
+
+    return outbound_tls_parse(text, &tls);
+}
+
+/* It goes into a header line, and nowhere else. */
+static const char *
+check_address(const char *text)
+{
+    char name[INET_DOMAIN_SIZE];
+    const char *at = strchr(text, '@'), *why;
+    size_t local = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "!#$%&'*+-/=?^_`{|}~.");
+
+    return at != NULL && local > 0 && text + local == at &&
+                   inet_domain_normalize(slice_of(at + 1), name, &why) == ERR_OK
+               ? NULL
+               : "is not a mail address; write one such as postmaster@isp.example";
+}
+
 static const struct rule {
     size_t offset;
     int64_t min, max; /* numbers, milliseconds or bytes; both 0: any */
@@ -327,6 +359,14 @@ static const struct rule {
     {FIELD(message_retry_min_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(message_retry_max_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(max_received), 10, 10000, 0, NULL},
+    {.offset = FIELD(outbound_route), .check = check_outbound},
+    {.offset = FIELD(outbound_tls), .check = check_outbound_tls},
+    {.offset = FIELD(outbound_credentials), .check = check_path},
+    {.offset = FIELD(notice_from), .check = check_address},
+    {FIELD(notices_per_sender), 0, 1000000, 0, NULL},
+    {FIELD(notices_per_domain), 0, 1000000, 0, NULL},
+    {FIELD(notices_per_hour), 0, 1000000, 0, NULL},
+    {FIELD(notice_retention_ms), MINUTE, 30 * DAY, 0, NULL},
 };
 
 static const struct rule *
@@ -495,9 +535,30 @@ check_pairs(struct loading *l)
     add_problem(l, line, short_of_keys ? "tls-key" : "tls-certificate", text);
 }
 
+/* A password is for the smarthost, and for no ears on the way. */
+static void
+check_credentials(struct loading *l)
+{
+    struct outbound outbound;
+    enum outbound_tls tls;
+    unsigned line = line_of(l, FIELD(outbound_credentials));
+
+    if (l->config->outbound_credentials[0] == '\0' ||
+        outbound_parse(l->config->outbound_route, &outbound) != NULL ||
+        outbound_tls_parse(l->config->outbound_tls, &tls) != NULL)
+        return;
+    if (outbound.kind != OUTBOUND_SMARTHOST)
+        add_problem(l, line, "outbound-credentials",
+                    "are for a smarthost, and there is none; set outbound-route to NAME:PORT");
+    else if (tls < OUTBOUND_TLS_ENCRYPT)
+        add_problem(l, line, "outbound-credentials",
+                    "are sent inside TLS only; set outbound-tls to encrypt or verify");
+}
+
 static void
 check_whole(struct loading *l)
 {
+    check_credentials(l);
     check_pairs(l);
     check_order(l, "probe-interval-max", FIELD(probe_interval_min_ms), FIELD(probe_interval_max_ms),
                 "is shorter than probe-interval-min; write a longer one");

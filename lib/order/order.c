@@ -77,7 +77,7 @@ judge_redirect(const struct spool_message *m, const struct order *o, const char 
 }
 
 static enum order_result
-judge_remove(const struct spool_message *m, const struct order *o, const char **why)
+judge_end(const struct spool_message *m, const struct order *o, const char **why)
 {
     (void)o;
     return m->prepared ? unfit(why, "its sender has no answer yet") : ORDER_DONE;
@@ -141,16 +141,16 @@ do_redirect(struct spool_store *s, struct spool_message *m, const struct spool_n
 }
 
 static void
-do_remove(struct spool_store *s, struct spool_message *m, const struct spool_note *note,
-          const struct order *o)
+do_end(struct spool_store *s, struct spool_message *m, const struct spool_note *note,
+       const struct order *o)
 {
-    char text[ORDER_WHO_SIZE + ORDER_REASON_MAX + 32];
+    enum spool_end end = o->act == SPOOL_ACT_RETURN ? SPOOL_END_RETURNED : SPOOL_END_REMOVED;
+    char text[ORDER_END_SIZE];
 
-    (void)o;
-    snprintf(text, sizeof text, "removed by %s: %s", note->who, note->reason);
+    order_end_text(o, note->who, text);
     for (unsigned i = 0; i < m->recipient_count; i++)
         if (spool_message_is_open(m, i))
-            spool_store_ended(s, m, i, SPOOL_END_REMOVED, note->at_ms, text);
+            spool_store_ended(s, m, i, end, note->at_ms, text);
 }
 
 static void
@@ -182,8 +182,12 @@ static const struct act {
      do_redirect},
     {{SPOOL_ACT_REMOVE, "remove", "removed", .changes = true, .needs_reason = true,
       .is_undisturbed = true},
-     judge_remove,
-     do_remove},
+     judge_end,
+     do_end},
+    {{SPOOL_ACT_RETURN, "return", "returned", .changes = true, .needs_reason = true,
+      .is_undisturbed = true},
+     judge_end,
+     do_end},
     {{SPOOL_ACT_VIEW, "view", "viewed", .needs_reason = true}, judge_look, do_nothing},
     {{SPOOL_ACT_EXPORT, "export", "exported", .needs_reason = true}, judge_look, do_nothing},
 };
@@ -250,6 +254,22 @@ order_carry_out(struct spool_store *s, struct spool_message *m, const struct ord
     spool_store_note(s, m, &note);
     find(o->act)->carry_out(s, m, &note, o);
     return result;
+}
+
+void
+order_note(struct spool_store *s, struct spool_message *m, const struct order *o, const char *who,
+           int64_t now_ms)
+{
+    struct spool_note note = {o->act, now_ms, who, o->reason, o->detail};
+
+    spool_store_note(s, m, &note);
+}
+
+const char *
+order_end_text(const struct order *o, const char *who, char dst[ORDER_END_SIZE])
+{
+    snprintf(dst, ORDER_END_SIZE, "%s by %s: %s", find(o->act)->kind.done, who, o->reason);
+    return dst;
 }
 
 const char *

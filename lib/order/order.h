@@ -47,7 +47,8 @@ const char *order_result_word(enum order_result result);
  * DONE. */
 enum order_result order_judge(const struct spool_message *message, const struct order *order,
                               const char **why);
-/* Judges, and does it (owner): the note, and the outcome. */
+/* Judges, and does it (owner): the note, and the outcome.  A RETURN has a notice first
+ * (lib/notice): whoever carries it out writes that, or knows that there is none to write. */
 enum order_result order_carry_out(struct spool_store *store, struct spool_message *message,
                                   const struct order *order, const char *who, int64_t now_ms,
                                   const char **why);
@@ -56,5 +57,12 @@ enum order_result order_carry_out(struct spool_store *store, struct spool_messag
  * nobody else, so it does not block. */
 #define ORDER_WHO_SIZE 64
 const char *order_who(uid_t uid, char dst[ORDER_WHO_SIZE]);
+
+/* What is recorded with a recipient that the order ends. */
+#define ORDER_END_SIZE (ORDER_WHO_SIZE + ORDER_REASON_MAX + 32)
+const char *order_end_text(const struct order *order, const char *who, char dst[ORDER_END_SIZE]);
+/* The note alone (owner). */
+void order_note(struct spool_store *store, struct spool_message *message, const struct order *order,
+                const char *who, int64_t now_ms);
 
 #endif

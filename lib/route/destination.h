@@ -10,8 +10,8 @@
 #include "net/loop.h"
 #include "registry/registry.h"
 
-/* One place to connect to, and how: a plain value.  Two destinations whose endpoint, source, tls
- * and tls_name are the same can share connections. */
+/* One place to connect to, and how: a plain value.  Two destinations whose endpoint, source, tls,
+ * tls_name and authenticates are the same can share connections. */
 struct destination {
     struct inet_endpoint endpoint; /* family 0 only if `held`: its name was not looked up */
     struct inet_endpoint source;   /* without a port; family 0: as the system chooses */
@@ -22,6 +22,7 @@ struct destination {
     uint32_t customer_id, domain_id, number; /* the backend, as in struct registry_backend */
     bool trusts_us;                          /* XFORWARD tells it who the client is */
     bool held;                               /* by an operator: not to be asked */
+    bool authenticates;                      /* with the setting outbound-credentials */
 };
 
 /* --- Finding them. */

@@ -39,7 +39,7 @@ destination_shares_links(const struct destination *a, const struct destination *
 {
     return inet_endpoint_equal(&a->endpoint, &b->endpoint) &&
            inet_endpoint_equal(&a->source, &b->source) && a->tls == b->tls &&
-           strcmp(a->tls_name, b->tls_name) == 0 &&
+           strcmp(a->tls_name, b->tls_name) == 0 && a->authenticates == b->authenticates &&
            (a->tls == REGISTRY_TLS_NONE || strcmp(a->host, b->host) == 0);
 }
 

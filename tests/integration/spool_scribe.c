@@ -4,11 +4,12 @@
  * PROCESS, line by line on standard input; "ok" or a reference answers each:
  *
  *      record NUMBER FLAG+FLAG     two recipients: rita is ours, ron is live
- *      say REFERENCE KIND FLAG+FLAG
- *      ago SECONDS                 what follows is written so long ago
- *      end                         its segments are sealed, as of a worker that is gone
+ *      mail SENDER RET NOTIFY      what follows is from SENDER, with a header, and these parameters
+ * of RFC 3461, as numbers (0: none) say REFERENCE KIND FLAG+FLAG ago SECONDS                 what
+ * follows is written so long ago end                         its segments are sealed, as of a
+ * worker that is gone
  *
- * Flags: none, prepared, unknown, listening.
+ * Flags: none, prepared, unknown, listening, verified, spam.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -50,7 +51,12 @@ static const struct {
 } flags[] = {{"none", 0},
              {"prepared", SPOOL_FLAG_PREPARED},
              {"unknown", SPOOL_FLAG_UNKNOWN},
-             {"listening", SPOOL_FLAG_LISTENING}};
+             {"listening", SPOOL_FLAG_LISTENING},
+             {"verified", SPOOL_FLAG_VERIFIED},
+             {"spam", SPOOL_FLAG_SPAM}};
+
+static char sender[64];
+static unsigned dsn_ret;
 
 static uint32_t
 read_flags(const char *text)
@@ -78,7 +84,9 @@ record(const char *number, const char *flag_words)
 {
     struct spool_envelope e = spool_fixture_envelope(strtoull(number, NULL, 10));
     struct spool_outcome outcome = {.done = false};
-    struct iovec body = {.iov_base = spool_fixture_body(1, 2000), .iov_len = 2000};
+    char header[] = "Subject: told or not\r\nX-Scribe: yes\r\n\r\n";
+    struct iovec body[] = {{.iov_base = header, .iov_len = sender[0] ? sizeof header - 1 : 0},
+                           {.iov_base = spool_fixture_body(1, 2000), .iov_len = 2000}};
     char id[REF_SIZE];
 
     e.received_at_ms = clock_wall_ms();
@@ -87,9 +95,13 @@ record(const char *number, const char *flag_words)
     e.recipients = recipients;
     e.recipient_count = ARRAY_SIZE(recipients);
     e.flags = read_flags(flag_words);
-    spool_commit_start(parent.writer, &e, &body, 1, spool_fixture_on_done, &outcome);
+    if (sender[0] != '\0')
+        e.reverse_path = sender;
+    e.dsn_ret = (uint8_t)dsn_ret;
+    e.dsn_envid = dsn_ret ? "QQ+2B314159" : "";
+    spool_commit_start(parent.writer, &e, body, 2, spool_fixture_on_done, &outcome);
     wait_for(&outcome);
-    free(body.iov_base);
+    free(body[1].iov_base);
     printf("%s\n", ref_text(e.ref, id));
 }
 
@@ -143,6 +155,11 @@ main(int argc, char **argv)
             say(a, b, c);
         else if (n == 2 && strcmp(verb, "ago") == 0) {
             ago_s = (time_t)strtoul(a, NULL, 10);
+            printf("ok\n");
+        } else if (n == 4 && strcmp(verb, "mail") == 0) {
+            snprintf(sender, sizeof sender, "%s", a);
+            dsn_ret = (unsigned)strtoul(b, NULL, 10);
+            recipients[0].dsn_notify = recipients[1].dsn_notify = (uint8_t)strtoul(c, NULL, 10);
             printf("ok\n");
         } else if (n == 1 && strcmp(verb, "end") == 0)
             end();

@@ -82,6 +82,24 @@ static const struct {
      "2: probe-interval-max: is shorter than probe-interval-min; write a longer one\n"},
     {"min over max, both set", "message-retry-min = 2h\nmessage-retry-max = 1h\n",
      "2: message-retry-max: is shorter than message-retry-min; write a longer one\n"},
+    {"a smarthost without a port", "outbound-route = \"smtp.isp.example\"\n",
+     "1: outbound-route: \"smtp.isp.example\" has no port; write mx, or the smarthost as "
+     "NAME:PORT, such as smtp.isp.example:587\n"},
+    {"no route at all", "outbound-route = \"two words:25\"\n",
+     "1: outbound-route: \"two words:25\" is no route; write mx, or the smarthost as NAME:PORT or "
+     "ADDRESS:PORT\n"},
+    {"an odd policy", "outbound-tls = \"always\"\n",
+     "1: outbound-tls: \"always\" is unknown; write none, may, encrypt or verify\n"},
+    {"a password in the clear",
+     "outbound-route = \"192.0.2.9:587\"\noutbound-credentials = \"/etc/postern/smarthost\"\n",
+     "2: outbound-credentials: are sent inside TLS only; set outbound-tls to encrypt or verify\n"},
+    {"credentials for nobody",
+     "outbound-route = mx\noutbound-tls = verify\noutbound-credentials = \"/etc/smarthost\"\n",
+     "3: outbound-credentials: are for a smarthost, and there is none; set outbound-route to "
+     "NAME:PORT\n"},
+    {"an address that ends its line", "notice-from = \"a b@isp.example\"\n",
+     "1: notice-from: \"a b@isp.example\" is not a mail address; write one such as "
+     "postmaster@isp.example\n"},
     {"no room for one large message", "\nspill-max = 20MiB\n",
      "2: spill-max: has no room for one message of max-message-size; write at least 2 MiB more "
      "than that, and so much for each large message that should pass at once\n"},

@@ -65,6 +65,7 @@ static const struct {
      {U, U, E, U, U, U, U}},
     {"redirect no more", {.act = SPOOL_ACT_REDIRECT}, {A, A, E, A, A, A, D}},
     {"remove", {.act = SPOOL_ACT_REMOVE, .reason = "x"}, {D, D, E, D, U, D, D}},
+    {"return", {.act = SPOOL_ACT_RETURN, .reason = "x"}, {D, D, E, D, U, D, D}},
     {"view", {.act = SPOOL_ACT_VIEW, .reason = "x"}, {D, D, D, D, D, D, D}},
     {"export", {.act = SPOOL_ACT_EXPORT, .reason = "x"}, {D, D, D, D, D, D, D}},
 };
@@ -141,7 +142,7 @@ static const char *const wrong[] = {
     "null",
     "{}",
     "{\"act\":\"dance\",\"ids\":[\"P001-4KX3T-0B7Q2CF\"]}",
-    "{\"act\":\"return\",\"reason\":\"x\",\"ids\":[\"P001-4KX3T-0B7Q2CF\"]}",
+    "{\"act\":\"resend\",\"reason\":\"x\",\"ids\":[\"P001-4KX3T-0B7Q2CF\"]}",
     "{\"act\":\"retry\"}",
     "{\"act\":\"retry\",\"ids\":[]}",
     "{\"act\":\"retry\",\"ids\":[1]}",
