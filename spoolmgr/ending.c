@@ -9,6 +9,9 @@
  *               └─ notice ─ own_submit ─▶ durable ─────────▶ ended
  *                                      └▶ it cannot be kept: they stay open, tried as was said
  */
+#include "config.h"
+
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -105,6 +108,15 @@ failed(const struct ending *e, int err)
 }
 
 static void
+die_if_asked(void)
+{
+#ifdef POSTERN_DEVELOPER
+    if (getenv("POSTERN_TEST_DIE_AT_NOTICE") != NULL)
+        raise(SIGKILL);
+#endif
+}
+
+static void
 on_written(void *ctx, int err)
 {
     struct ending *e = ctx;
@@ -112,6 +124,7 @@ on_written(void *ctx, int err)
     struct spool_message *m = e->message;
     struct mail *mail = m->user;
 
+    die_if_asked();
     mail->is_ending = false;
     if (err == 0) {
         end_all(k, m, e->ends, e->end_count, NOTICE_SEND, e->notice);

@@ -14,7 +14,6 @@
 #include "base/outbound.h"
 #include "base/siphash.h"
 #include "smtp/smtp_dsn.h"
-#include "smtp/smtp_path.h"
 
 /* --- Whether. */
 
@@ -243,10 +242,11 @@ address_notice(struct notice *n, const struct config *config, const struct spool
 {
     const char *at = strrchr(e->reverse_path, '@'), *why;
 
-    if (at == NULL || inet_domain_normalize(slice_of(at + 1), n->domain, &why) < 0)
+    if (at == NULL || inet_domain_normalize(slice_of(at + 1), n->domain, &why) < 0 ||
+        !slice_to_text(slice_of(e->reverse_path), n->address, sizeof n->address))
         return false;
     n->recipient = (struct spool_recipient){
-        .address = e->reverse_path,
+        .address = n->address,
         .domain = n->domain,
         .dsn_notify = SMTP_DSN_NOTIFY_NEVER, /* nobody is told of a notice */
         .dsn_orcpt = "",

@@ -8,6 +8,7 @@
 
 #include "base/config.h"
 #include "notice/notice_rate.h"
+#include "smtp/smtp_path.h"
 #include "spool/spool_store.h"
 
 /* --- Whether. */
@@ -54,10 +55,10 @@ const char *notice_reply(const char *reply, enum notice_verdict verdict, struct 
 struct notice { /* to be given to spool_own_add */
     struct spool_envelope envelope;
     struct buf content;
-    /* What the envelope borrows from. */
+    /* What the envelope borrows from: it goes no further than the notice itself. */
     struct spool_recipient recipient;
     struct spool_about_end *ends;
-    char domain[INET_DOMAIN_SIZE];
+    char address[SMTP_PATH_SIZE], domain[INET_DOMAIN_SIZE];
     char reason[64];
 };
 

@@ -149,7 +149,7 @@ class Message:
 
 class Backend:
     """A customer's mail server in a thread. What it answers is scripted a phase: banner, ehlo, helo, mail, rcpt, data,
-    dot, rset, noop, quit. A script is an answer, or a list of answers (the last one stays), or a function of (session,
+    dot, rset, noop, quit, auth. A script is an answer, or a list of answers (the last one stays), or a function of (session,
     line or content) that returns an answer; an answer is None (the good one), a text, DROP, SILENT, a Delay or a Raw.
 
         backend.script["rcpt"] = lambda s, line: "550 5.1.1 no such user" if "nobody" in line else None
@@ -162,7 +162,7 @@ class Backend:
             "ehlo": "250-backend.example\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME",
             "helo": "250 backend.example", "mail": "250 2.1.0 Ok", "rcpt": "250 2.1.5 Ok",
             "data": "354 Go on", "dot": "250 2.0.0 Ok: taken", "rset": "250 2.0.0 Ok", "noop": "250 2.0.0 Ok",
-            "quit": "221 2.0.0 Bye", "star": "220 2.0.0 Go on", "xfor": "250 2.0.0 Ok"}
+            "quit": "221 2.0.0 Bye", "auth": "235 2.7.0 Ok", "star": "220 2.0.0 Go on", "xfor": "250 2.0.0 Ok"}
 
     def __init__(self, port=None, address=ADDRESS, tls=None):
         """`tls`: an ssl.SSLContext; then STARTTLS is offered. What is known of a connection is in `about`: peer, tls, reused."""

@@ -1,53 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """P2: what the keeper does with records whose outcome their worker says later, or never. A scribe writes them in a worker's name."""
-import itertools
-import os
-import signal
-import subprocess
 import time
 
 import pytest
 
-from harness import SPOOLMGR, program, wait_until
+from harness import SPOOLMGR, wait_until
+from scribe import Scribe
 
-numbers = itertools.count(1)
 RITA, RON = "rita@acme.example", "ron@acme.example"
-
-
-class Scribe:
-    """Writes into a node's spool in the name of one of its workers, whose process id it takes."""
-
-    def __init__(self, node):
-        self.node = node
-        self.worker = node.relayd.workers()[0]
-        epoch = (node.dirs["spool-dir"] / "epoch").read_text().strip()
-        user = {"user": node.user.pw_name, "group": node.user.pw_gid, "extra_groups": []} if node.user else {}
-        self.popen = subprocess.Popen([program("tests/integration/spool_scribe"), str(node.dirs["spool-dir"]), epoch, str(self.worker)],
-                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, **user)
-
-    def tell(self, *words):
-        print(*words, file=self.popen.stdin, flush=True)
-        answer = self.popen.stdout.readline().strip()
-        assert answer, f"the scribe has ended at: {words}"
-        return answer
-
-    def record(self, *flags):
-        return self.tell("record", next(numbers), "+".join(flags) or "none")
-
-    def say(self, ref, kind, *flags):
-        assert self.tell("say", ref, kind, "+".join(flags) or "none") == "ok"
-
-    def worker_dies(self):
-        """The worker is gone; its segments that the relay gave it are sealed, the scribe's are not."""
-        os.kill(self.worker, signal.SIGKILL)
-        wait_until(lambda: self.worker not in self.node.relayd.workers(), 20, "the worker is gone")
-
-    def end(self):
-        assert self.tell("end") == "ok"
-
-    def close(self):
-        self.popen.stdin.close()
-        self.popen.wait(10)
 
 
 @pytest.fixture

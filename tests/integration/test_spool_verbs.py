@@ -504,7 +504,7 @@ def raw(node, line):
 
 
 @pytest.mark.parametrize("order", [
-    {}, {"act": "hold"}, {"act": "hold", "ids": ["P001-4KX3T-0B7Q2CF"]}, {"act": "return", "ids": ["P001-4KX3T-0B7Q2CF"], "reason": "x"},
+    {}, {"act": "hold"}, {"act": "hold", "ids": ["P001-4KX3T-0B7Q2CF"]}, {"act": "resend", "ids": ["P001-4KX3T-0B7Q2CF"], "reason": "x"},
     {"act": "hold", "reason": "x", "ids": ["nonsense"]}, {"act": "hold", "reason": "x", "ids": []}, {"act": "hold", "reason": 5, "ids": [1]},
     {"act": "hold", "reason": "x" * 501, "ids": ["P001-4KX3T-0B7Q2CF"]}, {"act": "extend", "until_ms": -1, "ids": ["P001-4KX3T-0B7Q2CF"]},
 ])
