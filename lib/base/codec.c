@@ -53,55 +53,6 @@ decoder_of(struct slice s)
     return (struct decoder){.p = s.p, .end = s.p + s.n};
 }
 
-static bool
-take(struct decoder *d, void *dst, size_t n)
-{
-    if (d->failed || (size_t)(d->end - d->p) < n) {
-        d->failed = true;
-        memset(dst, 0, n);
-        return false;
-    }
-    memcpy(dst, d->p, n);
-    d->p += n;
-    return true;
-}
-
-uint8_t
-get_u8(struct decoder *d)
-{
-    uint8_t v;
-
-    take(d, &v, sizeof v);
-    return v;
-}
-
-uint16_t
-get_u16(struct decoder *d)
-{
-    uint16_t v;
-
-    take(d, &v, sizeof v);
-    return le16toh(v);
-}
-
-uint32_t
-get_u32(struct decoder *d)
-{
-    uint32_t v;
-
-    take(d, &v, sizeof v);
-    return le32toh(v);
-}
-
-uint64_t
-get_u64(struct decoder *d)
-{
-    uint64_t v;
-
-    take(d, &v, sizeof v);
-    return le64toh(v);
-}
-
 struct slice
 get_bytes(struct decoder *d)
 {
@@ -141,22 +92,4 @@ store_u64(void *at, uint64_t v)
 {
     v = htole64(v);
     memcpy(at, &v, sizeof v);
-}
-
-uint32_t
-load_u32(const void *at)
-{
-    uint32_t v;
-
-    memcpy(&v, at, sizeof v);
-    return le32toh(v);
-}
-
-uint64_t
-load_u64(const void *at)
-{
-    uint64_t v;
-
-    memcpy(&v, at, sizeof v);
-    return le64toh(v);
 }

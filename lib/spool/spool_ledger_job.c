@@ -26,6 +26,7 @@ struct spool_ledger_job {
     int dir_fd;
     enum kind kind;
     int fd; /* below 0: a step makes its file */
+    int old_fd;
     uint64_t offset, reserve_to, unsynced;
     struct buf bytes;
     size_t header_bytes;       /* of a file, before its entries */
@@ -50,7 +51,8 @@ job_new(struct spool_ledger *l, enum kind kind)
     struct spool_ledger_job *job = mem_alloc(sizeof *job);
 
     CHECK(l->owner && l->job == NULL);
-    *job = (struct spool_ledger_job){.io = l->io, .dir_fd = l->dir_fd, .kind = kind};
+    *job =
+        (struct spool_ledger_job){.io = l->io, .dir_fd = l->dir_fd, .kind = kind, .old_fd = l->fd};
     buf_init(&job->bytes, 0);
     l->job = job;
     return job;
@@ -223,18 +225,21 @@ write_step(struct spool_ledger_job *job, const char *name)
     return err;
 }
 
-/* Write, sync, rename, sync the folder; only then the older file goes. */
+/* Closing it is what gives its room back, which takes its time. */
 static void
-run_step(struct spool_ledger_job *job)
+unlink_and_close(struct spool_ledger_job *job, const char *name, int fd)
 {
-    char new_name[SPOOL_LEDGER_NAME_SIZE], name[SPOOL_LEDGER_NAME_SIZE];
+    job->io->unlinkat(job->dir_fd, name);
+    if (fd >= 0)
+        job->io->close(fd);
+}
 
-    spool_ledger_file_name(job->number, ".new", new_name);
-    job->err = write_step(job, new_name);
-    if (job->err != 0)
-        job->io->unlinkat(job->dir_fd, new_name);
-    if (job->err != 0 || job->kind != KIND_LAST_STEP)
-        return;
+/* Sync the folder behind the rename; only then the older file goes. */
+static void
+take_name(struct spool_ledger_job *job, const char *new_name)
+{
+    char name[SPOOL_LEDGER_NAME_SIZE];
+
     job->maybe_named = true;
     if (job->io->renameat(job->dir_fd, new_name, spool_ledger_file_name(job->number, "", name)) !=
             0 ||
@@ -243,7 +248,22 @@ run_step(struct spool_ledger_job *job)
         return;
     }
     if (job->old_number > 0)
-        job->io->unlinkat(job->dir_fd, spool_ledger_file_name(job->old_number, "", name));
+        unlink_and_close(job, spool_ledger_file_name(job->old_number, "", name), job->old_fd);
+}
+
+static void
+run_step(struct spool_ledger_job *job)
+{
+    char new_name[SPOOL_LEDGER_NAME_SIZE];
+
+    spool_ledger_file_name(job->number, ".new", new_name);
+    job->err = write_step(job, new_name);
+    if (job->err != 0) {
+        unlink_and_close(job, new_name, job->fd);
+        job->fd = -1;
+    } else if (job->kind == KIND_LAST_STEP) {
+        take_name(job, new_name);
+    }
 }
 
 void
@@ -289,9 +309,7 @@ end_step(struct spool_ledger *l, struct spool_ledger_job *job)
 static void
 take_file(struct spool_ledger *l, struct spool_ledger_job *job)
 {
-    if (l->fd >= 0)
-        l->io->close(l->fd);
-    l->fd = job->fd;
+    l->fd = job->fd; /* the old one has been closed */
     l->offset = job->offset + buf_size(&job->bytes);
     l->reserved = 0;
     l->broken = false;

@@ -92,7 +92,8 @@ write_all(int dir_fd)
                                   (struct spool_segment_id){1, deep.parent.epoch, number});
 }
 
-/* One attempt of each, as after a night of messages that were deferred one by one. */
+/* One attempt of each, as after a night of messages that were deferred one by one.  No checkpoint:
+ * the keeper that starts has one to write. */
 static void
 try_all(const char *dir)
 {
@@ -112,7 +113,7 @@ try_all(const char *dir)
         if (++n % SYNC_EVERY == 0)
             CHECK(spool_store_sync(store) == 0);
     }
-    CHECK(spool_store_sync(store) == 0 && spool_store_clean(store, NULL, NULL) == 0);
+    CHECK(spool_store_sync(store) == 0);
     spool_store_close(&store);
 }
 
