@@ -114,11 +114,13 @@ buf_vprintf(struct buf *b, const char *fmt, va_list args)
     int n, rc;
 
     va_copy(again, args);
-    n = vsnprintf(NULL, 0, fmt, args);
+    n = vsnprintf(b->mem ? b->mem + b->end : NULL, b->cap - b->end, fmt, args);
     CHECK(n >= 0);
-    rc = buf_room(b, (size_t)n + 1, &at);
-    CHECK(rc == ERR_OK);
-    vsnprintf(at, (size_t)n + 1, fmt, again);
+    if (b->max_size > 0 || (size_t)n >= b->cap - b->end) {
+        rc = buf_room(b, (size_t)n + 1, &at);
+        CHECK(rc == ERR_OK);
+        vsnprintf(at, (size_t)n + 1, fmt, again);
+    }
     b->end += (size_t)n;
     va_end(again);
 }

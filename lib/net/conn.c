@@ -52,21 +52,31 @@ read_some(struct conn *c, char *dst, size_t n)
     return got;
 }
 
-ssize_t
-conn_send_plain(struct conn *c, struct slice s)
+static ssize_t
+send_with(struct conn *c, struct slice s, int flags)
 {
     ssize_t put;
 
     do
-        put = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
+        put = send(c->fd, s.p, s.n, flags | MSG_NOSIGNAL);
     while (put < 0 && errno == EINTR);
     return put;
 }
 
+ssize_t
+conn_send_plain(struct conn *c, struct slice s)
+{
+    return send_with(c, s, 0);
+}
+
+/* The last words wait for the end, and are one packet with it. */
 static ssize_t
 write_some(struct conn *c, struct slice s)
 {
-    return c->tls ? tls_stream_write(c->tls->stream, s) : conn_send_plain(c, s);
+    if (c->tls)
+        return tls_stream_write(c->tls->stream, s);
+    c->is_held_back |= c->state == CONN_STATE_ENDING;
+    return send_with(c, s, c->is_held_back ? MSG_MORE : 0);
 }
 
 /* --- small parts --- */
@@ -371,21 +381,25 @@ push(struct conn *c)
     }
 }
 
-/* ENDING: once the output has gone, or cannot go. */
+/* ENDING: once the output has gone, or cannot go.  A close alone would throw away what is held back
+ * if input is there that nobody knows of. */
 static void
 finish_ending(struct conn *c)
 {
+    bool must_read;
+
     c->has_unread |= buf_size(&c->input) > 0;
     buf_release(&c->input);
     if (buf_size(&c->output) > 0 || c->has_shut_down)
         return;
     conn_tls_end(c);
-    if (c->write_error || c->is_at_eof || !c->has_unread || shutdown(c->fd, SHUT_WR) < 0) {
+    must_read = c->has_unread && !c->write_error && !c->is_at_eof;
+    if (must_read || c->is_held_back)
+        c->has_shut_down = shutdown(c->fd, SHUT_WR) == 0;
+    if (must_read && c->has_shut_down)
+        conn_set_reading(c, true);
+    else
         destroy(c);
-        return;
-    }
-    c->has_shut_down = true;
-    conn_set_reading(c, true);
 }
 
 static void

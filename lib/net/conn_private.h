@@ -50,6 +50,7 @@ struct conn {
     bool is_paused, is_at_eof, has_failed;
     bool was_full, notify_empty, is_drained;
     bool has_unread;    /* the kernel may hold input that nobody has read */
+    bool is_held_back;  /* ENDING: the kernel keeps the last output for our end */
     bool has_shut_down; /* ENDING: our side has ended */
     LIST_ENTRY(conn) ending;
     struct inet_endpoint peer, local;

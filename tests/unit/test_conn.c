@@ -529,6 +529,25 @@ Test(conn, close_after_output_sends_what_is_there)
     close_side(&s);
 }
 
+/* P6: the last words leave although there is input that we do not know of, over which the kernel
+ * resets the connection. */
+Test(conn, P6_last_words_leave_over_input_that_nobody_has_seen)
+{
+    struct side s;
+    char text[32];
+
+    open_tcp_side(&s, ignore);
+    run_for(&s, 5);
+    buf_add_text(conn_output(s.conn), "421 ");
+    conn_flush_now(s.conn);
+    buf_add_text(conn_output(s.conn), "enough\r\n");
+    conn_close_after_output(&s.conn);
+    say(&s, "not read");
+    run_for(&s, 20);
+    cr_expect_str_eq(hear(&s, text, sizeof text), "421 enough\r\n");
+    close_side(&s);
+}
+
 Test(conn, close_after_output_does_not_reset_over_unread_input)
 {
     struct side s;

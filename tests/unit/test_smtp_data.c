@@ -150,6 +150,88 @@ Test(smtp_data, pieces_are_as_large_as_the_input_permits)
     buf_fini(&sink.content);
 }
 
+/* Lines with one odd thing at any place, in the middle of so many plain octets that they are looked
+ * at many at once: the same comes out as octet by octet, where each is looked at alone. */
+static void
+expect_as_octet_by_octet(struct slice in, bool normalise, size_t begin)
+{
+    struct smtp_data one, other;
+    struct sink whole = {.normalise = normalise}, single = {.normalise = normalise};
+    size_t used = 0;
+
+    smtp_data_init(&one, normalise);
+    smtp_data_init(&other, normalise);
+    buf_init(&whole.content, 0);
+    buf_init(&single.content, 0);
+    used = feed(&one, &whole, (struct slice){in.p, begin});
+    if (!smtp_data_ended(&one))
+        used += feed(&one, &whole, (struct slice){in.p + begin, in.n - begin});
+    for (size_t i = 0; i < used; i++)
+        (void)feed(&other, &single, (struct slice){in.p + i, 1});
+    cr_assert_eq(one.state, other.state);
+    cr_assert_eq(one.fault, other.fault);
+    cr_assert_eq(one.size_bytes, other.size_bytes);
+    cr_assert(slice_equal(buf_slice(&whole.content), buf_slice(&single.content)));
+    buf_fini(&whole.content);
+    buf_fini(&single.content);
+}
+
+Test(smtp_data, P7_many_octets_at_once_are_judged_as_each_alone)
+{
+    static const struct slice odd[] = {
+        T("\r"),     T("\n"),        T("\0"),      T("\r\n."),
+        T("\r\n.."), T("\r\n.\r\n"), T("\n.\r\n"), T("\r\n\r\n.\r\n"),
+        T("\r\n\n"), T("\r\r\n"),    T("\r\n\r"),  T("\r\n\0"),
+        T("\n.\n"),  T("\r.\r"),     T("\r\n.\n"), T("\r\n."),
+        T(".\r\n"),  T("x"),
+    };
+    char text[400];
+
+    for (size_t i = 0; i < ARRAY_SIZE(odd); i++)
+        for (size_t at = 0; at + odd[i].n < 300; at++) {
+            size_t line = 20 + at % 60;
+
+            for (size_t k = 0; k < sizeof text; k++)
+                text[k] = k % line == line - 2 ? '\r' : k % line == line - 1 ? '\n' : 'a';
+            memcpy(text + at, odd[i].p, odd[i].n);
+            for (int normalise = 0; normalise < 2; normalise++) {
+                expect_as_octet_by_octet((struct slice){text, sizeof text}, normalise, 0);
+                expect_as_octet_by_octet((struct slice){text, sizeof text}, normalise, at / 2);
+                expect_as_octet_by_octet((struct slice){text, at + odd[i].n}, normalise, 0);
+            }
+        }
+}
+
+/* From few parts, at random, so that everything meets everything. */
+Test(smtp_data, P7_random_parts_in_two_cuts)
+{
+    static const struct slice parts[] = {
+        T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        T("\r\n"),
+        T("\r\n"),
+        T("bbb"),
+        T("."),
+        T("\r\n.."),
+        T("cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc\r\n"),
+    };
+    static const struct slice rare[] = {T("\n"), T("\r"), T("\0"), T("\r\n."), T("\r\n.\r\n")};
+    unsigned seed = 1;
+    struct buf in;
+
+    buf_init(&in, 0);
+    for (int i = 0; i < 4000; i++) {
+        buf_clear(&in);
+        for (int n = rand_r(&seed) % 20; n >= 0; n--) {
+            bool is_rare = rand_r(&seed) % 30 == 0;
+
+            buf_add_slice(&in, is_rare ? rare[(unsigned)rand_r(&seed) % ARRAY_SIZE(rare)]
+                                       : parts[(unsigned)rand_r(&seed) % ARRAY_SIZE(parts)]);
+        }
+        expect_as_octet_by_octet(buf_slice(&in), i % 2, (size_t)rand_r(&seed) % buf_size(&in));
+    }
+    buf_fini(&in);
+}
+
 static void
 on_nothing(void *ctx, struct slice piece)
 {
