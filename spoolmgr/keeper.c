@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The keeper's life.  One loop; every 200 ms it looks at the spool (a lost poke would be harmless
- * anyway, so there is none), every second at the files that others replace.  Between ticks it is
+ * anyway, so there is none) and at the files that others replace.  Between ticks it is
  * driven by what deliverers, the ledger's thread and PostgreSQL say.
  *
  * A pass (`--once`, or the verb "pass") asks every route now, whatever its pause.
@@ -245,9 +245,8 @@ on_tick(void *ctx)
 
     loop_timer_start(&k->tick, TICK_MS);
     expiry_look(k);
-    refresh_store(k);
+    keeper_refresh(k);
     if (++k->ticks % TICKS_A_SECOND == 0) {
-        refresh_route(k);
         committer_clean(k->committer);
         await_look(k);
         kept_look(k);
@@ -273,6 +272,7 @@ begin_pass(struct keeper *k)
     return count;
 }
 
+/* In this order: what let a message in is known before the message. */
 void
 keeper_refresh(struct keeper *k)
 {
