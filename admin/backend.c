@@ -8,6 +8,7 @@
 #include "admin/backend_health.h"
 #include "admin/commands.h"
 #include "admin/registry_row.h"
+#include "admin/removal.h"
 
 static const char *const tls_words[] = {"none", "may", "encrypt", "verify", NULL};
 
@@ -500,6 +501,7 @@ remove_row(struct call *call, const struct target *target)
 enum command_status
 backend_remove(struct call *call)
 {
+    struct removal removal;
     struct target target = {.id = ""};
     const char *params[] = {target.id, target.number};
     char what[FIELD_NAME_SIZE + 64];
@@ -515,14 +517,18 @@ backend_remove(struct call *call)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)
         return status;
+    removal_init(&removal, call);
     snprintf(what, sizeof what, "backend %s is the customer's last and", target.name);
     status = registry_row_customer(call, target.customer, target.id);
     if (status == COMMAND_DONE)
-        status = registry_row_check_spool(call, what, WAITING_WITHOUT_ROUTE, 2, params);
+        status =
+            removal_check(&removal, what, WAITING_WITHOUT_ROUTE, WAITING_WITHOUT_ROUTE, 2, params);
     if (status == COMMAND_DONE)
         status = remove_row(call, &target);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, "removed", "backend", target.name);
+    status = removal_finish(&removal, status);
+    removal_fini(&removal);
     return status;
 }

@@ -7,6 +7,7 @@
 #include "admin/commands.h"
 #include "admin/customer_limit.h"
 #include "admin/registry_row.h"
+#include "admin/removal.h"
 #include "admin/until.h"
 #include "base/clock.h"
 #include "base/parse.h"
@@ -279,6 +280,7 @@ remove_row(struct call *call, const char *id)
 enum command_status
 customer_remove(struct call *call)
 {
+    struct removal removal;
     char name[FIELD_NAME_SIZE], what[FIELD_NAME_SIZE + 32], id[16] = "";
     const char *params[] = {id};
     enum command_status status = call_need_reason(call);
@@ -293,16 +295,20 @@ customer_remove(struct call *call)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)
         return status;
+    removal_init(&removal, call);
     snprintf(what, sizeof what, "customer %s", name);
     status = registry_row_customer(call, name, id);
     if (status == COMMAND_DONE)
         status = check_empty(call, name, id);
     if (status == COMMAND_DONE)
-        status = registry_row_check_spool(call, what, "customer_id = $1::integer", 1, params);
+        status = removal_check(&removal, what, "customer_id = $1::integer",
+                               "customer_id = $1::integer", 1, params);
     if (status == COMMAND_DONE)
         status = remove_row(call, id);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, "removed", "customer", name);
+    status = removal_finish(&removal, status);
+    removal_fini(&removal);
     return status;
 }

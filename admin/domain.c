@@ -7,6 +7,7 @@
 
 #include "admin/commands.h"
 #include "admin/registry_row.h"
+#include "admin/removal.h"
 
 static const char *const when_down_words[] = {"accept", "defer", "reject", NULL};
 
@@ -283,6 +284,13 @@ domain_list(struct call *call)
     "EXISTS (SELECT FROM unnest(recipients) r WHERE CASE WHEN left($1, 1) = '.' THEN " \
     "right(lower(r), length($1)) = $1 ELSE right(lower(r), length($1) + 1) = '@' || $1 END)"
 
+/* And nobody else's: it may be ended as a whole. */
+#define WAITING_FOR_DOMAIN_ALONE                                                    \
+    WAITING_FOR_DOMAIN                                                              \
+    " AND NOT EXISTS (SELECT FROM unnest(recipients) r WHERE NOT CASE WHEN "        \
+    "left($1, 1) = '.' THEN right(lower(r), length($1)) = $1 ELSE right(lower(r), " \
+    "length($1) + 1) = '@' || $1 END)"
+
 static enum command_status
 bury(struct call *call, const char *name)
 {
@@ -307,6 +315,7 @@ bury(struct call *call, const char *name)
 enum command_status
 domain_remove(struct call *call)
 {
+    struct removal removal;
     char name[FIELD_DOMAIN_SIZE], what[FIELD_DOMAIN_SIZE + 64];
     const char *params[] = {name};
     enum command_status status = call_need_reason(call);
@@ -321,12 +330,15 @@ domain_remove(struct call *call)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)
         return status;
+    removal_init(&removal, call);
     snprintf(what, sizeof what, "domain %s", name);
-    status = registry_row_check_spool(call, what, WAITING_FOR_DOMAIN, 1, params);
+    status = removal_check(&removal, what, WAITING_FOR_DOMAIN, WAITING_FOR_DOMAIN_ALONE, 1, params);
     if (status == COMMAND_DONE)
         status = bury(call, name);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, "removed", "domain", name);
+    status = removal_finish(&removal, status);
+    removal_fini(&removal);
     return status;
 }

@@ -106,39 +106,3 @@ registry_row_insert(struct call *call, const char *table, const char *key_column
     buf_fini(&sql);
     return result;
 }
-
-enum command_status
-registry_row_check_spool(struct call *call, const char *what, const char *where, int param_count,
-                         const char *const *params)
-{
-    const char *choice = call_value(call, "spool");
-    long long waiting;
-    PGresult *result;
-    enum command_status status;
-    struct buf sql;
-
-    if (choice && strcmp(choice, "return") == 0)
-        return call_usage(
-            "--spool return is not available in this release: waiting mail can not be "
-            "returned to its senders yet. Use --spool keep: the mail stays, with its "
-            "deadline, and goes out as soon as there is a route again");
-    if (choice && strcmp(choice, "keep") != 0)
-        return call_usage("--spool: \"%s\" is unknown; use keep or return", choice);
-    buf_init(&sql, 0);
-    buf_printf(&sql, "SELECT count(*) FROM postern.spool_index WHERE open_recipients > 0 AND (%s)",
-               where);
-    status = database_query(call, buf_text(&sql), param_count, params, &result);
-    buf_fini(&sql);
-    if (status != COMMAND_DONE)
-        return status;
-    waiting = (long long)database_number(result, 0, 0);
-    PQclear(result);
-    if (waiting == 0 || choice)
-        return COMMAND_DONE;
-    call_complain(
-        "%s has %lld message%s waiting in the spool; say what becomes of %s: --spool keep "
-        "(%s stay%s until the deadline) or --spool return",
-        what, waiting, waiting == 1 ? "" : "s", waiting == 1 ? "it" : "them",
-        waiting == 1 ? "it" : "they", waiting == 1 ? "s" : "");
-    return COMMAND_FAILED;
-}

@@ -23,10 +23,4 @@ PGresult *registry_row_insert(struct call *call, const char *table, const char *
                               const char *key_expressions, int key_count, const char *const *keys,
                               const struct field_values *values);
 
-/* Mail that waits, by the index of the spool: `where` over postern.spool_index with $1 ... If there
- * is any, --spool keep|return must say what becomes of it. `what` for the sentence: "customer
- * acme". */
-enum command_status registry_row_check_spool(struct call *call, const char *what, const char *where,
-                                             int param_count, const char *const *params);
-
 #endif

@@ -105,6 +105,8 @@ find_worst(const struct registry *registry, const struct spool_message *m)
 {
     struct routing_found worst = {.state = ROUTING_KNOWN};
 
+    if (m->flags & SPOOL_FLAG_OWN) /* mail of our own has a way out of its own */
+        return worst;
     for (unsigned i = 0; registry && i < m->recipient_count; i++) {
         struct routing_found found;
 

@@ -234,13 +234,13 @@ spool_orders_give(struct spool_orders *o, struct spool_store *store)
 
 /* --- Picking. */
 
-static void
-pick(struct spool_orders *o, const struct spool_message *m)
+void
+spool_orders_pick_ref(struct spool_orders *o, struct ref ref)
 {
     if ((o->picked_count & (o->picked_count - 1)) == 0)
         o->picked =
             mem_realloc(o->picked, (o->picked_count ? o->picked_count * 2 : 1) * sizeof *o->picked);
-    o->picked[o->picked_count++] = m->ref;
+    o->picked[o->picked_count++] = ref;
 }
 
 static void
@@ -265,7 +265,7 @@ spool_orders_pick(struct spool_orders *o, const struct selection *selection,
     struct spool_message *m = NULL;
 
     while ((m = selection_next(selection, store, m)) != NULL)
-        pick(o, m);
+        spool_orders_pick_ref(o, m->ref);
     note_missing(o, selection, store);
 }
 

@@ -33,6 +33,7 @@ enum command_status spool_orders_check_reason(const struct spool_orders *orders)
 /* What is selected; ids that are not there are noted as missing. */
 void spool_orders_pick(struct spool_orders *orders, const struct selection *selection,
                        struct spool_store *store);
+void spool_orders_pick_ref(struct spool_orders *orders, struct ref ref);
 /* Names those that are in `others`; returns how many. */
 size_t spool_orders_complain(const struct spool_orders *orders);
 /* Asks, and has it done to what was picked, or judges it in a dry run. COMMAND_DONE: what came of

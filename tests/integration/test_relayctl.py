@@ -318,7 +318,7 @@ def test_mail_that_waits_must_be_decided_on(acme):
              " SELECT 'P001-4KX3T-0B7Q2CF', 1, id, '{rita@acme.example}', 1 FROM postern.customers")
     for what in (("domain", "remove", "acme.example"), ("backend", "remove", "acme/1")):
         assert "--spool keep" in acme(*what, "--reason", "end", code=1).err
-        assert "not available" in acme(*what, "--reason", "end", "--spool", "return", code=2).err
+        assert "use keep or return" in acme(*what, "--reason", "end", "--spool", "bounce", code=2).err
         acme(*what, "--reason", "end", "--spool", "keep")
     acme("customer", "remove", "acme", "--reason", "end", code=1)
     acme("customer", "remove", "acme", "--reason", "end", "--spool", "keep")
