@@ -224,14 +224,31 @@ event_of(enum spool_resolution_kind kind)
     return "resolved";
 }
 
+/* Whom a late refusal has ended (P4). */
+static void
+tell(struct keeper *k, struct spool_message *m, const struct spool_resolution *r,
+     char word[ENDING_WORD_SIZE])
+{
+    struct notice_end *ends = mem_alloc(m->recipient_count * sizeof *ends);
+    unsigned count = 0;
+
+    for (unsigned i = 0; r->kind == SPOOL_RESOLUTION_REFUSED && i < m->recipient_count; i++)
+        if (spool_message_is_concerned(m, i) && spool_message_end(m, i) == SPOOL_END_REFUSED &&
+            spool_message_ended_at_ms(m, i) == r->at_ms)
+            ends[count++] = (struct notice_end){i, SPOOL_END_REFUSED, r->reply};
+    ending_tell(k, m, ends, count, word);
+    free(ends);
+}
+
 void
 await_resolved(void *ctx, struct spool_message *m, const struct spool_resolution *r)
 {
     struct keeper *k = ctx;
-    char quoted[600];
+    char quoted[600], notice[ENDING_WORD_SIZE];
 
-    report_add(k, m, event_of(r->kind), "customer=%s said=%s open=%u reply=%s", m->customer,
-               spool_resolution_word(r->kind), m->open_count,
+    tell(k, m, r, notice);
+    report_add(k, m, event_of(r->kind), "customer=%s said=%s open=%u notice=%s reply=%s",
+               m->customer, spool_resolution_word(r->kind), m->open_count, notice,
                log_quote(slice_of(r->reply), quoted, sizeof quoted));
     committer_sync(k->committer);
     if (m->user == NULL)

@@ -177,8 +177,9 @@ make(struct keeper *k, struct spool_message *m, const struct notice_end *ends, u
 }
 
 static void
-count_withheld(struct keeper *k, enum notice_verdict verdict)
+no_notice(struct keeper *k, enum notice_verdict verdict, char word[ENDING_WORD_SIZE])
 {
+    snprintf(word, ENDING_WORD_SIZE, "none why-not=\"%s\"", notice_why(verdict));
     if (verdict == NOTICE_TOO_MANY)
         shared_count(route_table(k->route), ROUTE_SLOT, SHARED_COUNTER_NOTICES_WITHHELD);
 }
@@ -204,10 +205,41 @@ ending_begin(struct keeper *k, struct spool_message *m, const struct notice_end 
         notice_fini(&notice);
         return e;
     }
-    count_withheld(k, verdict);
-    snprintf(word, ENDING_WORD_SIZE, "none why-not=\"%s\"", notice_why(verdict));
+    no_notice(k, verdict, word);
     end_all(k, m, ends, count, verdict, m->ref);
     return NULL;
+}
+
+static void
+on_told(void *ctx, int err)
+{
+    struct keeper *k = ctx;
+
+    if (err == 0)
+        shared_count(route_table(k->route), ROUTE_SLOT, SHARED_COUNTER_NOTICES);
+    else
+        log_line(LOG_LEVEL_ALARM, NULL, "notice-failed", "why=\"%s\" effect=\"it is lost\"",
+                 err_text(err));
+}
+
+void
+ending_tell(struct keeper *k, struct spool_message *m, const struct notice_end *ends,
+            unsigned count, char word[ENDING_WORD_SIZE])
+{
+    struct notice notice;
+    enum notice_verdict verdict;
+
+    snprintf(word, ENDING_WORD_SIZE, "-");
+    if (count == 0)
+        return;
+    verdict = make(k, m, ends, count, &notice);
+    if (verdict != NOTICE_SEND) {
+        no_notice(k, verdict, word);
+        return;
+    }
+    own_submit(k, &notice.envelope, buf_slice(&notice.content), on_told, k);
+    ref_text(notice.envelope.ref, word);
+    notice_fini(&notice);
 }
 
 void

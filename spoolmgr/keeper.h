@@ -229,6 +229,10 @@ void kept_look(struct keeper *k); /* every second: is the disk short? */
 struct ending *ending_begin(struct keeper *k, struct spool_message *m,
                             const struct notice_end *ends, unsigned count,
                             char word[ENDING_WORD_SIZE]);
+/* Tells the sender of what has ended already, since its worker has said so: `word` as above.  A
+ * death before the notice is durable loses it. */
+void ending_tell(struct keeper *k, struct spool_message *m, const struct notice_end *ends,
+                 unsigned count, char word[ENDING_WORD_SIZE]);
 /* The line on what has ended, once that is durable; `event` is a literal, e may be NULL. */
 #define REPORT_BYTES 2048
 void ending_report(struct keeper *k, const struct spool_message *m, struct ending *e,

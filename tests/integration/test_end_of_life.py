@@ -299,6 +299,24 @@ def test_P4_a_domain_that_goes_takes_its_mail_with_it(node):
     node.backend.start()
 
 
+@pytest.mark.parametrize("verified", [True, False])
+def test_P4_a_refusal_that_came_behind_the_end_is_told(node, verified):
+    """The worker had taken the message over when the end was not answered, and hears 5xx afterwards."""
+    ref = node.scribe.record("unknown", "listening", *(["verified"] if verified else []))
+    wait_until(lambda: shown(node, ref)["state"] == "listening", 10, "it is listened for")
+    node.scribe.say(ref, "refused")
+    wait_until(lambda: lines_of(node, "refused", ref), 20, "the keeper has heard it")
+    line, = lines_of(node, "refused", ref)
+    if verified:
+        _, status, _ = parsed(the_notice(node.smarthost, node.sender)).iter_parts()
+        assert [r["Final-Recipient"] for r in fields_of(status)[1:]] == ["rfc822; ron@acme.example"], "rita's is not refused"
+        assert reference_in(line.split("notice=")[1])
+    else:
+        assert 'notice=none why-not="the sender was not verified at reception"' in line
+        refuse_all(node)
+        assert nothing_but(node, node.sender) == []
+
+
 # --- Other ways out.
 
 
