@@ -11,6 +11,7 @@
 #include "config.h"
 
 #include "base/config.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "net/loop.h"
 #include "net/tls_memory.h"
@@ -105,5 +106,6 @@ main(int argc, char **argv)
         return status;
     }
     log_init("relayd", STDERR_FILENO, getenv("POSTERN_DEBUG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+    crash_point_begin();
     return parent_run(config);
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/codec.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 
 #define SEAL_TRIES 2 /* then it is for the next start, and for people */
@@ -152,7 +153,9 @@ answer_worker(struct child *worker, uint32_t ticket, struct spool_segment_id id,
     put_u32(&b, id.number);
     put_bytes(&b, key);
     put_u64(&b, size_bytes);
+    CRASH_POINT("parent-before-giving");
     sent = channel_send(worker->channel, RELAYD_SEGMENT, buf_slice(&b), &fd, fd >= 0) == ERR_OK;
+    CRASH_POINT("parent-behind-giving");
     buf_fini(&b);
     if (sent)
         return;

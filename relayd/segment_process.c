@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/codec.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "net/channel.h"
 #include "net/process.h"
@@ -56,10 +57,12 @@ make(struct segment_process *p, struct spool_segment_id id, uint64_t size_bytes,
     rc = spool_segment_create(&spool_io_disk, p->dir_fd, id, size_bytes, writer, &fd, key);
     if (rc == ERR_OK)
         rc = open_for_worker(p, id, size_bytes, &fd);
+    CRASH_POINT("segment-made");
     buf_init(&b, 0);
     put_u32(&b, (uint32_t)-rc);
     put_bytes(&b, (struct slice){(const char *)key, sizeof key});
     answer(p, RELAYD_MADE_SEGMENT, &b, fd);
+    CRASH_POINT("segment-given");
     if (fd >= 0)
         close(fd);
 }
@@ -70,6 +73,7 @@ seal(struct segment_process *p, struct spool_segment_id id)
     int rc = spool_segment_seal(&spool_io_disk, p->dir_fd, id);
     struct buf b;
 
+    CRASH_POINT("segment-sealed");
     buf_init(&b, 0);
     put_u32(&b, (uint32_t)-rc);
     answer(p, RELAYD_SEALED_SEGMENT, &b, -1);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "relayd/late.h"
 
@@ -52,6 +53,7 @@ transaction_finish(struct transaction *t, enum shared_counter counter, const cha
         transaction_answer(t, reply);
     else if (!detached) /* the engine's reset lets go of this transaction */
         heard = session_answer_now(t->session, reply);
+    CRASH_POINT("worker-answered");
     if (kept && !heard)
         transaction_log_duplicate(t, "client-gone");
     transaction_leave_flight(t);
@@ -145,6 +147,7 @@ transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_c
                      recipient_policy_blames_us(t->worker, t->link, backend_reply, t->ref_text);
 
     loop_timer_cancel(&t->timer);
+    CRASH_POINT("worker-heard-backend");
     if (class == SMTP_CLASS_UNKNOWN)
         transaction_log_duplicate(t, "no-reply-to-dot");
     if (t->session == NULL)
@@ -208,8 +211,10 @@ static void
 send_dot(struct transaction *t)
 {
     t->dot_sent = true;
+    CRASH_POINT("worker-before-dot");
     smtp_client_dot(backend_link_client(t->link));
     backend_link_flush(t->link);
+    CRASH_POINT("worker-behind-dot");
 }
 
 static void pump(struct transaction *t);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "relayd/late.h"
 #include "relayd/resolve.h"
@@ -131,6 +132,7 @@ on_committed(void *ctx, int err)
 {
     struct transaction *t = ctx;
 
+    CRASH_POINT("worker-committed");
     if (err < 0) {
         give_room(t);
         spool_failed(t, err);
@@ -154,6 +156,7 @@ transaction_commit(struct transaction *t, uint32_t flags, const struct smtp_repl
     }
     t->stage = STAGE_COMMITTING;
     store(t, flags, why, on_committed);
+    CRASH_POINT("worker-commit-asked");
 }
 
 /* --- Of both sides. */
@@ -164,6 +167,7 @@ on_prepared(void *ctx, int err)
     struct transaction *t = ctx;
 
     t->is_prepared = err == 0;
+    CRASH_POINT("worker-prepared");
     if (err < 0) {
         give_room(t);
         spool_failed(t, err);
@@ -193,6 +197,7 @@ on_resolved(void *ctx, int err)
 {
     struct transaction *t = ctx;
 
+    CRASH_POINT("worker-resolved");
     if (err < 0) {
         /* As if the worker had died: what is ours goes out. */
         spool_failed(t, err);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/siphash.h"
 #include "state/shared_reason.h"
@@ -448,6 +449,7 @@ attempt_wants_dot(struct keeper *k, struct attempt *a)
     spool_store_offered(k->store, a->mail->message);
     a->offered = true;
     a->offered_seq = spool_store_queued(k->store);
+    CRASH_POINT("keeper-offered");
     committer_sync(k->committer);
 }
 
@@ -459,8 +461,10 @@ attempt_synced(struct keeper *k)
     for (struct attempt *a = k->attempts; a != NULL; a = a->next) {
         if (!a->offered || a->dot_sent || a->offered_seq > synced)
             continue;
+        CRASH_POINT("keeper-before-dot");
         a->dot_sent = true;
         fleet_send_dot(k->fleet, a);
+        CRASH_POINT("keeper-behind-dot");
     }
 }
 
@@ -721,6 +725,7 @@ attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *don
     struct loss loss;
     int64_t next_at_ms = 0;
 
+    CRASH_POINT("keeper-heard-deliverer");
     if (!a->endpoint->is_own)
         keeper_health_hear(k, a);
     tally = tally_of(a, done);

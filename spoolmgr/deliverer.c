@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "net/channel.h"
 #include "net/conn.h"
@@ -202,6 +203,7 @@ job_finish(struct job *job, enum smtp_phase phase, const char *text)
     if (job->link != NULL && job->link->conn != NULL)
         snprintf(job->done.tls, sizeof job->done.tls, "%s", conn_tls_version(job->link->conn));
     snprintf(job->done.text, sizeof job->done.text, "%s", text);
+    CRASH_POINT("deliverer-before-telling");
     tell_results(job);
     courier_put_done(packet(d), &job->done);
     tell(d, COURIER_DONE);
@@ -257,6 +259,7 @@ pump_content(struct job *job)
     if (spool_check_result(job->check) != job->wanted.body_check) {
         give_up_content(job);
     } else if (job->may_dot) {
+        CRASH_POINT("deliverer-before-dot");
         job->has_dot = true;
         smtp_client_dot(link->client);
     }
@@ -393,14 +396,6 @@ start_transaction(struct link *link)
     smtp_client_data(link->client);
 }
 
-static const char *
-describe(const struct smtp_reply *reply, char *dst, size_t dst_size)
-{
-    if (reply->code == 0)
-        return reply->text;
-    return smtp_reply_text(reply, dst, dst_size);
-}
-
 static void
 on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class,
          const struct smtp_reply *reply)
@@ -411,7 +406,7 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
 
     if (job == NULL)
         return; /* RSET behind a job that is reported */
-    describe(reply, text, sizeof text);
+    smtp_reply_text(reply, text, sizeof text);
     if (phase == SMTP_PHASE_MAIL && class == SMTP_CLASS_OK)
         job->mail_done = true;
     else if (phase == SMTP_PHASE_MAIL && class == SMTP_CLASS_AWAY && !job->done.fresh)
@@ -421,6 +416,7 @@ on_reply(void *ctx, enum smtp_phase phase, unsigned index, enum smtp_class class
     else if (phase == SMTP_PHASE_RCPT && class != SMTP_CLASS_OK)
         decide(&job->rcpts[index], class, phase, text);
     else if (phase == SMTP_PHASE_DOT || (phase == SMTP_PHASE_DATA && class != SMTP_CLASS_OK)) {
+        CRASH_POINT("deliverer-heard-backend");
         decide_rest(job, class, phase, text);
         smtp_client_reset(link->client); /* does nothing behind a dot that was taken */
         job_finish(job, phase, text);
@@ -487,7 +483,7 @@ on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply 
 
     if (goes_on_in_clear(link, phase, reply))
         return;
-    describe(reply, text, sizeof text);
+    smtp_reply_text(reply, text, sizeof text);
     if (phase == SMTP_PHASE_STARTTLS && reply->code == 0) {
         snprintf(handshake, sizeof handshake, "TLS: %.200s", why[0] ? why : reply->text);
         link_ended(link, phase, dot_sent, handshake);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "net/control.h"
 
@@ -66,6 +67,7 @@ keeper_pump(struct keeper *k)
 static void
 on_synced(void *ctx)
 {
+    CRASH_POINT("keeper-synced");
     attempt_synced(ctx);
     report_synced(ctx);
     orders_synced(ctx);
@@ -418,6 +420,9 @@ open_all(struct keeper *k)
     }
     err = route_open(k->config, &k->route);
 #ifdef POSTERN_DEVELOPER
+    if (getenv("POSTERN_TEST_CHECKPOINT_BYTES"))
+        spool_store_set_checkpoint_bytes(
+            k->store, strtoull(getenv("POSTERN_TEST_CHECKPOINT_BYTES"), NULL, 10));
     if (err == 0)
         shared_health_set_good_apart(
             route_table(k->route), strtoll(getenv("POSTERN_TEST_GOOD_APART_MS") ?: "0", NULL, 10));

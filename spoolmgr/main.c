@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "net/control.h"
 #include "net/loop.h"
@@ -156,6 +157,7 @@ run(const struct config *config, bool once)
                 path, strerror(errno));
         return 1;
     }
+    crash_point_begin();
     return keeper_run(config, once, is_first);
 }
 

@@ -61,5 +61,7 @@ clock_watch_look(struct clock_watch *w, int64_t wall_ms, int64_t boot_ms,
 int64_t
 clock_watch_grace_ms(const struct clock_watch *w)
 {
+    if (w->grace_until_boot_ms == 0)
+        return 0;
     return w->grace_until_boot_ms > w->boot_ms ? w->grace_until_boot_ms - w->boot_ms : 0;
 }

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "base/codec.h"
+#include "base/crash_point.h"
 #include "registry/registry_file.h"
 #include "registry/registry_format.h"
 
@@ -246,8 +247,12 @@ registry_maker_finish(struct registry_maker **maker, const struct registry_versi
 
     m->cdb_is_open = false;
     if (cdb_make_finish(&m->cdb) == 0 && write_trailer(m->fd, version, m->domain_count) == ERR_OK &&
-        fsync(m->fd) == 0 && rename(m->path_tmp, path) == 0)
-        rc = registry_sync_folder_of(path);
+        fsync(m->fd) == 0) {
+        CRASH_POINT("control-before-rename");
+        if (rename(m->path_tmp, path) == 0)
+            rc = registry_sync_folder_of(path);
+        CRASH_POINT("control-behind-rename");
+    }
     saved_errno = errno;
     if (rc != ERR_OK)
         (void)unlink(m->path_tmp);

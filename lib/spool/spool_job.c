@@ -12,6 +12,8 @@
 
 #include <stdlib.h>
 
+#include "base/crash_point.h"
+
 struct spool_job {
     const struct spool_io *io;
     int dir_fd;
@@ -109,8 +111,11 @@ remove_segment(const struct spool_job *job, struct spool_segment_id id)
 void
 spool_job_run(struct spool_job *job)
 {
-    for (size_t i = 0; i < job->removal_count; i++)
+    for (size_t i = 0; i < job->removal_count; i++) {
+        CRASH_POINT("keeper-before-removal");
         job->removals[i].err = remove_segment(job, job->removals[i].id);
+        CRASH_POINT("keeper-behind-removal");
+    }
     if (job->ledger != NULL)
         spool_ledger_job_run(job->ledger);
 }

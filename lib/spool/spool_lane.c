@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
+#include "base/crash_point.h"
 
 static const char padding[SPOOL_ALIGN];
 
@@ -226,19 +227,23 @@ write_batch(struct spool_lane *lane, struct spool_commits *batch, size_t pieces,
     uint64_t end;
     size_t n = lay_out_batch(lane, batch, pieces, &end);
 
+    CRASH_POINT("lane-before-write");
     if (spool_write_pieces(io, segment->fd, lane->iov, n, segment->end) < 0) {
         spool_segment_close_at(io, segment, "write", alarm, alarm_size);
         return ERR_IO;
     }
+    CRASH_POINT("lane-written");
     if (io->fdatasync(segment->fd) < 0) {
         spool_segment_close_at(io, segment, "fdatasync", alarm, alarm_size);
         return ERR_IO;
     }
+    CRASH_POINT("lane-synced");
     segment->end = end;
     if (spool_segment_publish(io, segment) < 0) {
         spool_segment_close_at(io, segment, "committed offset", alarm, alarm_size);
         return ERR_AGAIN;
     }
+    CRASH_POINT("lane-published");
     return ERR_OK;
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
+#include "base/crash_point.h"
 #include "spool/spool_lane.h"
 
 #define BODY_OFFSET (SPOOL_SEGMENT_HEADER_BYTES + (uint64_t)SPOOL_LARGE_BODY_AT)
@@ -243,11 +244,13 @@ write_sync_publish(struct spool_large *large, char *alarm, size_t alarm_size)
     int rc = write_record(large, &end);
 
     if (rc == ERR_OK) {
+        CRASH_POINT("large-written");
         step = "fdatasync";
         rc = io->fdatasync(large->segment.fd) < 0 ? ERR_IO : ERR_OK;
     }
     if (rc == ERR_OK) {
         large->segment.end = end;
+        CRASH_POINT("large-synced");
         step = "committed offset";
         rc = spool_segment_publish(io, &large->segment) < 0 ? ERR_AGAIN : ERR_OK;
     }

@@ -14,6 +14,8 @@
 #include <linux/falloc.h>
 #include <stdlib.h>
 
+#include "base/crash_point.h"
+
 #define RESERVE_BYTES                                                          \
     (1024 * 1024) /* room ahead, so that a full disk can still record outcomes \
                    */
@@ -198,7 +200,9 @@ run_sync(struct spool_ledger_job *job)
     if (job->reserve_to > 0 && job->io->fallocate(job->fd, FALLOC_FL_KEEP_SIZE, (off_t)job->offset,
                                                   (off_t)(job->reserve_to - job->offset)) != 0)
         job->reserve_to = 0; /* a comfort: the write itself decides */
+    CRASH_POINT("ledger-before-write");
     job->err = write_all(job);
+    CRASH_POINT("ledger-written");
     if (job->err == 0 && job->io->fdatasync(job->fd) != 0) {
         job->err = ERR_IO;
         job->sync_failed = true;
@@ -240,6 +244,7 @@ take_name(struct spool_ledger_job *job, const char *new_name)
 {
     char name[SPOOL_LEDGER_NAME_SIZE];
 
+    CRASH_POINT("checkpoint-written");
     job->maybe_named = true;
     if (job->io->renameat(job->dir_fd, new_name, spool_ledger_file_name(job->number, "", name)) !=
             0 ||
@@ -247,6 +252,7 @@ take_name(struct spool_ledger_job *job, const char *new_name)
         job->err = ERR_IO;
         return;
     }
+    CRASH_POINT("checkpoint-named");
     if (job->old_number > 0)
         unlink_and_close(job, spool_ledger_file_name(job->old_number, "", name), job->old_fd);
 }

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
+#include "base/crash_point.h"
 #include "base/parse.h"
 #include "spool/spool_index.h"
 #include "spool/spool_scan.h"
@@ -346,6 +347,7 @@ seal_open_segment(struct sealing *s, int dir_fd, const char *name)
     rc = collect_index(s);
     if (rc < 0)
         return rc;
+    CRASH_POINT("segment-before-footer");
     if (s->trailer.records == 0 && s->trailer.damaged == 0)
         return free_segment(s->io, dir_fd, name, info->size_bytes == SPOOL_SEGMENT_BYTES);
     return write_footer(s);

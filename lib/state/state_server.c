@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
+#include "base/crash_point.h"
 #include "state/state_protocol.h"
 
 #define COMMIT_AGAIN_MS 10
@@ -33,8 +34,11 @@ static void
 commit(void *ctx)
 {
     struct state_server *server = ctx;
-    int rc = state_store_commit(server->store);
+    int rc;
 
+    CRASH_POINT("state-before-commit");
+    rc = state_store_commit(server->store);
+    CRASH_POINT("state-behind-commit");
     if (rc != ERR_OK && rc != ERR_AGAIN)
         server->on_error(server->ctx, rc);
     /* Once more behind a batch, even with nothing waiting: only so its result is heard. */

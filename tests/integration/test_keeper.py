@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from harness import SPOOLMGR, Delay, Node, make_message, program, wait_until
+from harness import DROP, SPOOLMGR, Delay, Node, make_message, program, wait_until
 from world import own
 
 MAKE_SPOOL = "tests/integration/make_spool"
@@ -128,3 +128,15 @@ def test_P2_mail_without_a_route_expires_behind_its_deadline(world_of):
     wait_until(lambda: len(expired(node)) == 3, 20, "all three have ended")
     assert all("no route" in line for line in expired(node))
     wait_until(lambda: not [r for r in node.spool() if r.get("open_recipients", 1)], 20, "and nothing is open")
+
+
+def test_P6_what_a_backend_left_unanswered_is_told_in_words(acme, backend):
+    backend.stop()
+    assert acme.send().code == 250
+    backend.script["dot"] = DROP
+    backend.start()
+    row = wait_until(lambda: [m for m in acme.spool() if m["attempts"] and "refused" not in m["last_reply"]], 30, "an attempt")[0]
+    assert row["last_reply"] == "connection lost", row
+    backend.script.clear()
+    acme.relayctl("spool", "retry", "--id", row["id"])
+    wait_until(lambda: not acme.spool(), 30, "delivered")

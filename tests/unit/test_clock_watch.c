@@ -39,6 +39,7 @@ seen_once(void)
 {
     struct clock_watch w = {.boot_ms = -1};
 
+    cr_assert_eq(clock_watch_grace_ms(&w), 0);
     cr_assert_eq(clock_watch_look(&w, WALL, 10 * HOUR, here, GRACE), 0);
     cr_assert_eq(clock_watch_grace_ms(&w), 0);
     return w;
