@@ -328,6 +328,12 @@ nothing_waits(void)
     return pool.waiting_count == 0 && all_rest();
 }
 
+static bool
+nothing_is_reserved(void)
+{
+    return parent.reserved == 0;
+}
+
 static unsigned
 count_of(enum body_state state)
 {
@@ -491,6 +497,7 @@ Test(body, P8_stalled_ones_go_to_disk_as_far_as_it_goes)
     cr_expect_leq(parent.reserved, parent.spill_max);
     cr_expect_gt(count_of(BODY_FAILED), 1000, "%u", count_of(BODY_FAILED));
     end_senders();
+    cr_assert_geq(run_until(nothing_is_reserved, 10000), 0);
     add_sender(5 * MB, true);
     cr_assert_geq(run_until(last_done, 5000), 0);
     cr_expect_eq(senders[0].body.state, BODY_ON_DISK, "afterwards there is room again");
