@@ -46,35 +46,6 @@ spool_returns_new(const struct config *config, struct spool_store *store, const 
     return r;
 }
 
-static unsigned
-open_ends(const struct spool_message *m, const char *text, struct notice_end *ends)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < m->recipient_count; i++)
-        if (spool_message_is_open(m, i))
-            ends[count++] = (struct notice_end){i, SPOOL_END_RETURNED, text};
-    return count;
-}
-
-static enum notice_verdict
-make(struct spool_returns *r, struct spool_message *m, const struct notice_end *ends,
-     unsigned count, struct notice *notice)
-{
-    enum notice_verdict verdict = NOTICE_UNREADABLE;
-    int64_t now_ms = clock_wall_ms();
-    struct spool_envelope envelope;
-    struct arena arena;
-
-    arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
-    if (spool_store_envelope(r->store, m, &arena, &envelope) == ERR_OK)
-        verdict = notice_judge(r->config, &envelope, ends, count, &r->rate, now_ms);
-    if (verdict == NOTICE_SEND)
-        verdict = notice_dsn_make(r->config, r->store, m, &envelope, ends, count, now_ms, notice);
-    arena_clear(&arena);
-    return verdict;
-}
-
 void
 spool_returns_add(struct spool_returns *r, struct spool_message *m)
 {
@@ -82,12 +53,15 @@ spool_returns_add(struct spool_returns *r, struct spool_message *m)
     struct returned *item;
     struct notice notice;
     char text[ORDER_END_SIZE];
+    unsigned count;
 
     r->items = mem_realloc(r->items, (r->count + 1) * sizeof *r->items);
     item = &r->items[r->count++];
     *item = (struct returned){.message = m};
     order_end_text(r->order, r->who, text);
-    item->verdict = make(r, m, ends, open_ends(m, text, ends), &notice);
+    count = notice_open_ends(m, SPOOL_END_RETURNED, text, ends);
+    item->verdict =
+        notice_make(r->config, r->store, m, ends, count, &r->rate, clock_wall_ms(), &notice);
     free(ends);
     if (item->verdict != NOTICE_SEND)
         return;

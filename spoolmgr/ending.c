@@ -9,13 +9,11 @@
  *               └─ notice ─ own_submit ─▶ durable ─────────▶ ended
  *                                      └▶ it cannot be kept: they stay open, tried as was said
  */
-#include "config.h"
-
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "spoolmgr/keeper.h"
 
@@ -108,15 +106,6 @@ failed(const struct ending *e, int err)
 }
 
 static void
-die_if_asked(void)
-{
-#ifdef POSTERN_DEVELOPER
-    if (getenv("POSTERN_TEST_DIE_AT_NOTICE") != NULL)
-        raise(SIGKILL);
-#endif
-}
-
-static void
 on_written(void *ctx, int err)
 {
     struct ending *e = ctx;
@@ -124,7 +113,7 @@ on_written(void *ctx, int err)
     struct spool_message *m = e->message;
     struct mail *mail = m->user;
 
-    die_if_asked();
+    CRASH_POINT("keeper-notice-written");
     mail->is_ending = false;
     if (err == 0) {
         end_all(k, m, e->ends, e->end_count, NOTICE_SEND, e->notice);
@@ -157,25 +146,6 @@ ending_new(struct keeper *k, struct spool_message *m, const struct notice_end *e
 
 /* --- Beginning. */
 
-static enum notice_verdict
-make(struct keeper *k, struct spool_message *m, const struct notice_end *ends, unsigned count,
-     struct notice *notice)
-{
-    int64_t now_ms = clock_wall_ms();
-    struct spool_envelope envelope;
-    enum notice_verdict verdict = NOTICE_UNREADABLE;
-    struct arena arena;
-
-    if (m->flags & SPOOL_FLAG_OWN)
-        return NOTICE_OWN;
-    if (keeper_envelope(k, m, &arena, &envelope) == 0)
-        verdict = notice_judge(k->config, &envelope, ends, count, &k->notice_rate, now_ms);
-    if (verdict == NOTICE_SEND)
-        verdict = notice_dsn_make(k->config, k->store, m, &envelope, ends, count, now_ms, notice);
-    arena_clear(&arena);
-    return verdict;
-}
-
 static void
 no_notice(struct keeper *k, enum notice_verdict verdict, char word[ENDING_WORD_SIZE])
 {
@@ -196,7 +166,8 @@ ending_begin(struct keeper *k, struct spool_message *m, const struct notice_end 
     snprintf(word, ENDING_WORD_SIZE, "-");
     if (count == 0)
         return NULL;
-    verdict = make(k, m, ends, count, &notice);
+    verdict =
+        notice_make(k->config, k->store, m, ends, count, &k->notice_rate, clock_wall_ms(), &notice);
     if (verdict == NOTICE_SEND) {
         e = ending_new(k, m, ends, count);
         e->notice = notice.envelope.ref;
@@ -232,7 +203,8 @@ ending_tell(struct keeper *k, struct spool_message *m, const struct notice_end *
     snprintf(word, ENDING_WORD_SIZE, "-");
     if (count == 0)
         return;
-    verdict = make(k, m, ends, count, &notice);
+    verdict =
+        notice_make(k->config, k->store, m, ends, count, &k->notice_rate, clock_wall_ms(), &notice);
     if (verdict != NOTICE_SEND) {
         no_notice(k, verdict, word);
         return;

@@ -123,17 +123,6 @@ on_settled(void *ctx, struct ref ref, int err)
         a->seq = spool_store_queued(a->keeper->store);
 }
 
-static unsigned
-open_ends(const struct spool_message *m, const char *text, struct notice_end *ends)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < m->recipient_count; i++)
-        if (spool_message_is_open(m, i))
-            ends[count++] = (struct notice_end){i, SPOOL_END_RETURNED, text};
-    return count;
-}
-
 /* False: its notice is being written; on_settled follows. */
 static bool
 take_back(struct keeper *k, struct asked *a, struct spool_message *m)
@@ -144,7 +133,7 @@ take_back(struct keeper *k, struct asked *a, struct spool_message *m)
 
     order_end_text(&a->order, a->who, reply);
     order_note(k->store, m, &a->order, a->who, clock_wall_ms());
-    e = ending_begin(k, m, ends, open_ends(m, reply, ends), notice);
+    e = ending_begin(k, m, ends, notice_open_ends(m, SPOOL_END_RETURNED, reply, ends), notice);
     free(ends);
     snprintf(text, sizeof text, "customer=%s open=%u notice=%s why=%s", m->customer,
              m->open_count - ending_count(e), notice,

@@ -35,6 +35,18 @@ notice_why(enum notice_verdict verdict)
     return texts[verdict];
 }
 
+unsigned
+notice_open_ends(const struct spool_message *m, enum spool_end end, const char *reply,
+                 struct notice_end *ends)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < m->recipient_count; i++)
+        if (spool_message_is_open(m, i))
+            ends[count++] = (struct notice_end){i, end, reply};
+    return count;
+}
+
 /* RFC 3461 4.1: without NOTIFY failures are told. */
 bool
 notice_is_wanted(const struct spool_recipient *recipient)
@@ -298,6 +310,26 @@ notice_dsn_make(const struct config *config, struct spool_store *store,
     }
     buf_fini(&original);
     return rc == 0 ? NOTICE_SEND : NOTICE_UNREADABLE;
+}
+
+enum notice_verdict
+notice_make(const struct config *config, struct spool_store *store, const struct spool_message *m,
+            const struct notice_end *ends, unsigned end_count, struct notice_rate *rate,
+            int64_t now_ms, struct notice *n)
+{
+    enum notice_verdict verdict = NOTICE_UNREADABLE;
+    struct spool_envelope e;
+    struct arena arena;
+
+    if (m->flags & SPOOL_FLAG_OWN)
+        return NOTICE_OWN;
+    arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
+    if (spool_store_envelope(store, m, &arena, &e) == ERR_OK)
+        verdict = notice_judge(config, &e, ends, end_count, rate, now_ms);
+    if (verdict == NOTICE_SEND)
+        verdict = notice_dsn_make(config, store, m, &e, ends, end_count, now_ms, n);
+    arena_clear(&arena);
+    return verdict;
 }
 
 void

@@ -33,6 +33,11 @@ struct notice_end { /* of one recipient */
     const char *reply; /* the backend's last, or why it was not asked; for the ledger */
 };
 
+/* All of its recipients that have not ended end so, for one reason. ends: room for
+ * m->recipient_count.  Returns how many; `reply` is borrowed. */
+unsigned notice_open_ends(const struct spool_message *m, enum spool_end end, const char *reply,
+                          struct notice_end *ends);
+
 /* By what the envelope says, the configuration and the rate, of which one is taken with
  * NOTICE_SEND.  Ends that their recipient's NOTIFY does not want a notice of say so by
  * notice_is_wanted. */
@@ -69,6 +74,11 @@ enum notice_verdict notice_dsn_make(const struct config *config, struct spool_st
                                     const struct spool_envelope *envelope,
                                     const struct notice_end *ends, unsigned end_count,
                                     int64_t now_ms, struct notice *notice);
+/* Both in one: reads the envelope, judges, makes. With NOTICE_SEND to be ended by notice_fini. */
+enum notice_verdict notice_make(const struct config *config, struct spool_store *store,
+                                const struct spool_message *m, const struct notice_end *ends,
+                                unsigned end_count, struct notice_rate *rate, int64_t now_ms,
+                                struct notice *notice);
 void notice_fini(struct notice *notice);
 
 /* An envelope of mail of our own, with a reference and a deadline: the null reverse-path, one

@@ -212,13 +212,13 @@ def test_P4_no_notice_of_a_notice(node):
 def test_P2_a_death_between_notice_and_outcome_makes_no_second_one(node):
     node.spoolmgr.stop()
     refuse_all(node)
-    node.spoolmgr.env["POSTERN_TEST_DIE_AT_NOTICE"] = "1"
+    node.spoolmgr.env["POSTERN_TEST_CRASH"] = "keeper-notice-written:1"
     ref = node.scribe.record("verified")
     try:
         node.spoolmgr.start()
         wait_until(lambda: not node.spoolmgr.alive, 20, "it dies when the notice is durable")
     finally:
-        del node.spoolmgr.env["POSTERN_TEST_DIE_AT_NOTICE"]
+        del node.spoolmgr.env["POSTERN_TEST_CRASH"]
     assert shown(node, ref)["recipients"][0]["state"] in ("open", "live"), "the ledger does not know of it"
     refused_before = len(node.backend.transcript)
     node.spoolmgr.start()
