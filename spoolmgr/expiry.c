@@ -31,6 +31,7 @@ static void
 keep(struct keeper *k)
 {
     char path[4096], path_new[4096 + 8], text[CLOCK_WATCH_TEXT_SIZE];
+    bool is_whole;
     FILE *file;
 
     k->clock_kept_at_ms = k->clock.boot_ms;
@@ -39,7 +40,8 @@ keep(struct keeper *k)
     file = fopen(path_new, "we");
     if (file == NULL)
         return;
-    if (fputs(clock_watch_text(&k->clock, text), file) >= 0 && fclose(file) == 0)
+    is_whole = fputs(clock_watch_text(&k->clock, text), file) >= 0;
+    if (fclose(file) == 0 && is_whole)
         (void)!rename(path_new, path);
 }
 
