@@ -7,6 +7,7 @@
 
 #include "admin/backend_health.h"
 #include "admin/commands.h"
+#include "admin/contact.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
 
@@ -142,6 +143,8 @@ backend_add(struct call *call)
         status = add_domain(call, id, &values);
     if (status == COMMAND_DONE)
         status = insert(call, customer, id, &values, name);
+    if (status == COMMAND_DONE)
+        status = contact_warn(call, id);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, "added", "backend", name);
@@ -174,6 +177,15 @@ complain_missing(const struct target *target)
     return COMMAND_NOTHING;
 }
 
+static bool
+moves(const struct field_values *values)
+{
+    for (unsigned i = 0; i < values->count; i++)
+        if (values->fields[i] == &port_field)
+            return true;
+    return false;
+}
+
 static enum command_status
 change(struct call *call, const struct field_values *values, const char *action)
 {
@@ -193,6 +205,8 @@ change(struct call *call, const struct field_values *values, const char *action)
                                      values, &changed);
     if (status == COMMAND_DONE && !changed)
         status = complain_missing(&target);
+    if (status == COMMAND_DONE && moves(values))
+        status = contact_warn(call, target.id);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, action, "backend", target.name);

@@ -6,6 +6,7 @@
 #include "admin/call.h"
 
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -26,6 +27,27 @@ call_complain(const char *fmt, ...)
     va_start(args, fmt);
     complain(fmt, args);
     va_end(args);
+}
+
+void
+call_warn(struct call *call, const char *fmt, ...)
+{
+    char text[1024];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    call_complain("warning: %s", text);
+    if (call->warning_count < CALL_WARNINGS_MAX)
+        call->warnings[call->warning_count++] = mem_strdup(text);
+}
+
+void
+call_fini(struct call *call)
+{
+    while (call->warning_count > 0)
+        free(call->warnings[--call->warning_count]);
 }
 
 enum command_status
@@ -70,10 +92,8 @@ void
 call_done(const struct call *call, const char *action, const char *what, const char *name)
 {
     static const struct printer_column columns[] = {
-        {"action", "", PRINTER_LEFT},
-        {"what", "", PRINTER_LEFT},
-        {"name", "", PRINTER_LEFT},
-        {"dry_run", "", PRINTER_LEFT},
+        {"action", "", PRINTER_LEFT},  {"what", "", PRINTER_LEFT},     {"name", "", PRINTER_LEFT},
+        {"dry_run", "", PRINTER_LEFT}, {"warnings", "", PRINTER_LEFT},
     };
     struct printer *p;
 
@@ -87,6 +107,7 @@ call_done(const struct call *call, const char *action, const char *what, const c
     printer_text(p, what);
     printer_text(p, name);
     printer_bool(p, call->dry_run);
+    printer_words(p, (const char *const *)call->warnings, call->warning_count);
     printer_finish(&p);
 }
 

@@ -12,6 +12,8 @@
 #include "admin/printer.h"
 #include "base/config.h"
 
+#define CALL_WARNINGS_MAX 32
+
 struct call {
     struct command_line line;
     struct config *config;
@@ -19,12 +21,19 @@ struct call {
     PGconn *pg;
     struct printer_settings printing;
     bool dry_run;
+    char *warnings[CALL_WARNINGS_MAX]; /* that call_warn has said */
+    size_t warning_count;
 };
 
 /* "relayctl: ..." on standard error. */
 void call_complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* As call_complain; returns COMMAND_USAGE. */
 enum command_status call_usage(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+/* "relayctl: warning: ..." on standard error, and a word in what call_done says in JSON.  What was
+ * asked is done all the same. */
+void call_warn(struct call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void call_fini(struct call *call);
 
 static inline const char *
 call_value(const struct call *call, const char *option)

@@ -13,6 +13,7 @@
 
 #define CUSTOMER_OPTIONS                                                                           \
     {"contact", "ADDRESS", "where the customer's staff is told of trouble"},                       \
+        {"language", "WORD", "in which it is told: en (the default), de, nl or da"},               \
         {"max-recipients-per-message", "N|none", "recipients of one message; default 50"},         \
         {"max-messages-per-connection", "N|none", "messages on one connection; default 50"},       \
         {"max-connections-per-hour", "N|none", "in any 60 minutes, on each node; default 200"},    \

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "admin/commands.h"
+#include "admin/contact.h"
 #include "admin/customer_limit.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
@@ -17,8 +18,11 @@ static const char *const bare_lf_words[] = {"refuse", "normalise", NULL};
 
 static const char *const live_4xx_words[] = {"pass", "keep", NULL};
 
+static const char *const language_words[] = {"en", "de", "nl", "da", NULL};
+
 static const struct field fields[] = {
     {"contact", "contact", "text", field_check_mailbox, 0, 0, NULL},
+    {"language", "language", "text", field_check_word, 0, 0, language_words},
     {"max-recipients-per-message", "max_recipients_per_message", "integer", field_check_limit, 1,
      100000, NULL},
     {"max-messages-per-connection", "max_messages_per_connection", "integer", field_check_limit, 1,
@@ -38,7 +42,7 @@ static const struct field fields[] = {
 
 /* What the registry allows and this node's configuration does not. */
 static void
-warn_of_size(const struct call *call, const struct field_values *values)
+warn_of_size(struct call *call, const struct field_values *values)
 {
     uint64_t most = call->config->max_message_size, size;
     char text[PARSE_TEXT_SIZE], most_text[PARSE_TEXT_SIZE];
@@ -46,10 +50,20 @@ warn_of_size(const struct call *call, const struct field_values *values)
     for (unsigned i = 0; i < values->count; i++)
         if (strcmp(values->fields[i]->column, "max_message_size_bytes") == 0 && values->params[i] &&
             parse_u64(slice_of(values->params[i]), &size) == ERR_OK && size > most)
-            call_complain("warning: %s is more than this node takes from anybody (%s); raise "
-                          "max-message-size in %s on every node and reload relayd, or it refuses "
-                          "larger messages all the same",
-                          format_size(size, text), format_size(most, most_text), call->config_path);
+            call_warn(call,
+                      "%s is more than this node takes from anybody (%s); raise "
+                      "max-message-size in %s on every node and reload relayd, or it refuses "
+                      "larger messages all the same",
+                      format_size(size, text), format_size(most, most_text), call->config_path);
+}
+
+static enum command_status
+warn_of_contact(struct call *call, const char *id, const struct field_values *values)
+{
+    for (unsigned i = 0; i < values->count; i++)
+        if (strcmp(values->fields[i]->column, "contact") == 0)
+            return contact_warn(call, id);
+    return COMMAND_DONE;
 }
 
 static enum command_status
@@ -74,7 +88,7 @@ enum command_status
 customer_add(struct call *call)
 {
     struct field_values values;
-    char name[FIELD_NAME_SIZE];
+    char name[FIELD_NAME_SIZE], id[16];
     enum command_status status = field_customer_name(call->line.operands[0], name);
 
     if (status == COMMAND_DONE)
@@ -84,7 +98,12 @@ customer_add(struct call *call)
     status = database_begin_change(call);
     if (status != COMMAND_DONE)
         return status;
-    status = database_end(call, insert(call, name, &values));
+    status = insert(call, name, &values);
+    if (status == COMMAND_DONE)
+        status = registry_row_customer(call, name, id);
+    if (status == COMMAND_DONE)
+        status = warn_of_contact(call, id, &values);
+    status = database_end(call, status);
     if (status == COMMAND_DONE) {
         warn_of_size(call, &values);
         call_done(call, "added", "customer", name);
@@ -122,6 +141,8 @@ change(struct call *call, const struct field_values *values, int64_t until_ms, c
     status = registry_row_customer(call, name, id);
     if (status == COMMAND_DONE)
         status = change_row(call, id, values, until_ms);
+    if (status == COMMAND_DONE)
+        status = warn_of_contact(call, id, values);
     status = database_end(call, status);
     if (status == COMMAND_DONE) {
         warn_of_size(call, values);
@@ -135,6 +156,7 @@ check_temporary(const struct field_values *values)
 {
     for (unsigned i = 0; i < values->count; i++)
         if (strcmp(values->fields[i]->column, "contact") == 0 ||
+            strcmp(values->fields[i]->column, "language") == 0 ||
             strcmp(values->fields[i]->column, "live_4xx") == 0)
             return call_usage("--%s cannot change for a time only; give --until without it, "
                               "for example: relayctl customer set acme "

@@ -24,6 +24,7 @@ enum row_column {
     ROW_BACKENDS,
     ROW_CREATED_AT,
     ROW_LIVE_4XX,
+    ROW_LANGUAGE,
     ROW_LIMITS
 };
 
@@ -31,7 +32,7 @@ enum row_column {
     "c.id, c.name, c.contact, c.state, c.state_reason, "                                  \
     "(SELECT count(*) FROM postern.domains d WHERE d.customer_id = c.id), "               \
     "(SELECT count(*) FROM postern.backends b WHERE b.customer_id = c.id), " DATABASE_MS( \
-        "c.created_at") ", c.live_4xx"
+        "c.created_at") ", c.live_4xx, c.language"
 
 /* Customers with their limits, and the changes that end by themselves. */
 struct view {
@@ -132,13 +133,12 @@ print_temporary(struct printer *p, const struct view *view, int row)
     printer_value(p, all, text);
 }
 
-#define HEAD_COLUMNS 4
+#define HEAD_COLUMNS 5
 #define TAIL_COLUMNS 5
 
 static const struct printer_column head_columns[HEAD_COLUMNS] = {
-    {"name", "Customer", PRINTER_LEFT},
-    {"contact", "Contact", PRINTER_LEFT},
-    {"state", "State", PRINTER_LEFT},
+    {"name", "Customer", PRINTER_LEFT},       {"contact", "Contact", PRINTER_LEFT},
+    {"language", "Language", PRINTER_LEFT},   {"state", "State", PRINTER_LEFT},
     {"state_reason", "Reason", PRINTER_LEFT},
 };
 static const struct printer_column tail_columns[TAIL_COLUMNS] = {
@@ -168,6 +168,7 @@ print_one(struct printer *p, const struct view *view, int row)
 {
     printer_text(p, database_text(view->rows, row, ROW_NAME));
     printer_text(p, database_text(view->rows, row, ROW_CONTACT));
+    printer_text(p, database_text(view->rows, row, ROW_LANGUAGE));
     printer_word(p, PQgetvalue(view->rows, row, ROW_STATE));
     printer_text(p, database_text(view->rows, row, ROW_STATE_REASON));
     for (unsigned i = 0; i < CUSTOMER_LIMIT_COUNT; i++) {

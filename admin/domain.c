@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "admin/commands.h"
+#include "admin/contact.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
 
@@ -98,6 +99,8 @@ domain_add(struct call *call)
     status = read_customer(call, true, customer_id);
     if (status == COMMAND_DONE)
         status = insert(call, name, customer_id, &values);
+    if (status == COMMAND_DONE)
+        status = contact_warn(call, customer_id);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, "added", "domain", name);
@@ -162,6 +165,8 @@ domain_set(struct call *call)
         status = complain_missing(name);
     if (status == COMMAND_DONE)
         status = set_recipients(call, name);
+    if (status == COMMAND_DONE && customer_id[0])
+        status = contact_warn(call, customer_id);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
         call_done(call, "changed", "domain", name);

@@ -127,6 +127,7 @@ main(int argc, char **argv)
     log_init("relayctl", STDERR_FILENO, LOG_LEVEL_WARN);
     status = start(&call, argc, argv);
     command_line_fini(&call.line);
+    call_fini(&call);
     if (fflush(stdout) != 0 && status == COMMAND_DONE)
         status = COMMAND_FAILED;
     return (int)status;

@@ -27,6 +27,7 @@ control_load_fini(struct control_load *load)
 {
     registry_set_fini(&load->domains);
     free(load->customers);
+    free(load->contacts);
     free(load->changes);
     free(load->backends);
     free(load->recipients);
@@ -132,6 +133,18 @@ days_of(struct row *row, const char *column)
                                 : (uint32_t)number_of(row, column, RETENTION_DAYS_MOST);
 }
 
+/* One that is odd is none: the customer is served all the same. */
+static struct registry_contact
+contact_of(const struct row *row)
+{
+    struct registry_contact contact = {.address = ""};
+
+    if (!slice_to_text(text_of(row, "contact"), contact.address, sizeof contact.address) ||
+        !slice_to_text(text_of(row, "language"), contact.language, sizeof contact.language))
+        contact.address[0] = '\0';
+    return contact;
+}
+
 static void
 take_customer(struct control_load *load, struct row *row)
 {
@@ -152,10 +165,12 @@ take_customer(struct control_load *load, struct row *row)
     c.keep_live_4xx = word_of(row, "live_4xx", live_4xx_words, ARRAY_SIZE(live_4xx_words)) == 1;
     c.max_spool_messages = limit_of(row, "max_spool_messages");
     c.max_spool_bytes = size_of(row, "max_spool_bytes");
-    if (row->bad)
+    if (row->bad) {
         skip_row(load, row, "customers", text_of(row, "name"));
-    else
-        load->customers[load->customer_count++] = c;
+        return;
+    }
+    load->contacts[load->customer_count] = contact_of(row);
+    load->customers[load->customer_count++] = c;
 }
 
 static uint64_t
@@ -359,10 +374,14 @@ take_customers(struct control_load *load, const PGresult *rows)
                                           "bare_lf",
                                           "live_4xx",
                                           "max_spool_messages",
-                                          "max_spool_bytes"};
+                                          "max_spool_bytes",
+                                          "contact",
+                                          "language"};
 
     free(load->customers);
+    free(load->contacts);
     load->customers = mem_alloc((size_t)PQntuples(rows) * sizeof *load->customers + 1);
+    load->contacts = mem_alloc((size_t)PQntuples(rows) * sizeof *load->contacts + 1);
     load->customer_count = 0;
     return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_customer);
 }
@@ -470,6 +489,8 @@ add_customers(const struct control_load *load, struct registry_maker *maker)
         unsigned count = collect_changes(load, load->customers[i].id, &at, own);
 
         rc = registry_maker_customer(maker, &load->customers[i], own, count);
+        if (rc == ERR_OK && load->contacts[i].address[0] != '\0')
+            rc = registry_maker_contact(maker, load->customers[i].id, &load->contacts[i]);
     }
     return rc;
 }

@@ -24,6 +24,7 @@ struct control_recipient {
 struct control_load {
     struct registry_set domains;         /* with the database's id and version */
     struct registry_customer *customers; /* by id */
+    struct registry_contact *contacts;   /* of each of them; an empty address: none */
     struct control_change *changes;      /* by customer's id */
     struct registry_backend *backends;
     struct control_recipient *recipients;

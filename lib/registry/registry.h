@@ -102,6 +102,13 @@ struct registry_domain {
                             */
 };
 
+/* Whom a customer wants told of trouble, and how. */
+#define REGISTRY_CONTACT_SIZE 321
+struct registry_contact {
+    char address[REGISTRY_CONTACT_SIZE]; /* a mailbox */
+    char language[3];                    /* "en", "de", "nl", "da" */
+};
+
 struct registry_backend {
     uint32_t customer_id, number; /* named CUSTOMER/NUMBER */
     uint32_t domain_id;           /* 0: for the customer's domains that have none of their own */
@@ -147,6 +154,9 @@ MUST_USE int registry_find_domain(const struct registry *registry, const char *d
 #define REGISTRY_LASTING INT64_MAX
 MUST_USE int registry_find_customer(const struct registry *registry, uint32_t id, int64_t wall_ms,
                                     struct registry_customer *found);
+/* ERR_NOT_FOUND: the customer has none, or the file was made by a release that had none in it. */
+MUST_USE int registry_find_contact(const struct registry *registry, uint32_t customer_id,
+                                   struct registry_contact *found);
 /* The domain's own, or else its customer's. In order of priority, then number; *count at most
  * REGISTRY_BACKENDS_MAX. */
 MUST_USE int registry_find_backends(const struct registry *registry,
@@ -178,6 +188,8 @@ MUST_USE int registry_maker_new(const char *path_tmp, struct registry_maker **ma
 MUST_USE int registry_maker_customer(struct registry_maker *maker,
                                      const struct registry_customer *customer,
                                      const struct registry_temporary *temporary, unsigned count);
+MUST_USE int registry_maker_contact(struct registry_maker *maker, uint32_t customer_id,
+                                    const struct registry_contact *contact);
 MUST_USE int registry_maker_domain(struct registry_maker *maker,
                                    const struct registry_domain *domain);
 MUST_USE int registry_maker_backend(struct registry_maker *maker,

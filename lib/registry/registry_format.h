@@ -13,7 +13,9 @@
  * source's family, addr[16], tls name, u8 flags; one record a backend, several under one key 'o'
  * u32          of a domain: as 'b', behind the customer's u32; from format 3 on 'a' u8 addr[16]
  * family and address: u32 customer; a record a backend; from format 2 on 'r' u32 local    a
- * domain's registered recipient: nothing; from format 3 on
+ * domain's registered recipient: nothing; from format 3 on 't' u32          of a customer: contact,
+ * language; where it has one.  A file of format 3 may lack these, and a reader that does not know
+ * them passes them over, so they made no new format.
  */
 #ifndef REGISTRY_FORMAT_H
 #define REGISTRY_FORMAT_H

@@ -106,6 +106,17 @@ registry_maker_customer(struct registry_maker *m, const struct registry_customer
 }
 
 int
+registry_maker_contact(struct registry_maker *m, uint32_t customer_id,
+                       const struct registry_contact *contact)
+{
+    char key[REGISTRY_KEY_SIZE];
+
+    put_text(&m->value, contact->address);
+    put_text(&m->value, contact->language);
+    return add(m, key, registry_key_number(key, 't', customer_id));
+}
+
+int
 registry_maker_domain(struct registry_maker *m, const struct registry_domain *domain)
 {
     char key[REGISTRY_KEY_SIZE];

@@ -371,6 +371,24 @@ registry_find_customer(const struct registry *registry, uint32_t id, int64_t wal
     return rc == ERR_OK ? decode_customer(value, registry->format, id, wall_ms, found) : rc;
 }
 
+int
+registry_find_contact(const struct registry *registry, uint32_t customer_id,
+                      struct registry_contact *found)
+{
+    char key[REGISTRY_KEY_SIZE];
+    struct slice value;
+    struct decoder d;
+    int rc = find(registry, key, registry_key_number(key, 't', customer_id), &value);
+
+    *found = (struct registry_contact){.address = ""};
+    if (rc != ERR_OK)
+        return rc;
+    d = decoder_of(value);
+    get_text(&d, found->address, sizeof found->address);
+    get_text(&d, found->language, sizeof found->language);
+    return decoder_done(&d) ? ERR_OK : ERR_CORRUPT;
+}
+
 static bool
 comes_before(const struct registry_backend *a, const struct registry_backend *b)
 {

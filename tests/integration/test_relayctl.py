@@ -490,6 +490,44 @@ def test_a_size_above_the_nodes_own_is_a_warning_with_a_remedy(acme):
     assert "warning" not in acme("customer", "set", "acme", "--max-message-size", "50MiB").err
 
 
+def test_the_language_in_which_a_customer_is_told(acme):
+    assert acme.one("customer", "show", "acme")["language"] == "en"
+    acme("customer", "set", "acme", "--language", "nl")
+    acme("customer", "add", "beta", "--contact", "b@other.example", "--language", "da")
+    assert acme.sql("SELECT name, contact, language FROM postern.replica_customers ORDER BY name") == [
+        ("acme", "ops@acme.example", "nl"), ("beta", "b@other.example", "da")]
+    assert "en, de, nl or da" in acme("customer", "set", "acme", "--language", "klingon", code=2).err
+    with pytest.raises(psycopg2.IntegrityError):
+        acme.sql("UPDATE postern.customers SET language = 'xx'")
+
+
+def test_a_contact_that_depends_on_the_server_itself_is_a_warning_with_a_remedy(ctl):
+    """At whichever step it comes about; what was asked is done, and a contact elsewhere is none."""
+    def warned(*line, count=1):
+        done = ctl.one(*line)
+        assert len(done["warnings"]) == count, (line, done)
+        return done["warnings"]
+
+    warned("customer", "add", "acme", "--contact", "ops@Mail.acme.example", count=0)
+    for line in (("domain", "add", ".acme.example", "--customer", "acme"), ("backend", "add", "192.0.2.10:25", "--customer", "acme"),
+                 ("customer", "set", "acme", "--contact", "it@www.acme.example")):
+        said = warned(*line)[0]
+        assert "own domain .acme.example" in said and "relayctl customer set acme --contact ADDRESS" in said
+    done = ctl("customer", "set", "acme", "--contact", "ops@acme.example")
+    assert "warning" not in done.err, "the subdomains' server does not take it"
+    done = ctl("customer", "set", "acme", "--contact", "ops@a.acme.example")
+    assert "relayctl: warning: ops@a.acme.example, the contact of acme, is in" in done.err and "changed customer acme" in done.out
+    warned("customer", "set", "acme", "--contact", "acme@other.example", count=0)
+
+    warned("customer", "add", "beta", "--contact", "beta@x.acme.example", count=0)
+    warned("domain", "add", "beta.example", "--customer", "beta", count=0)
+    warned("backend", "add", "192.0.2.10:26", "--customer", "beta", count=0)
+    said = warned("backend", "set", "beta/1", "--address", "192.0.2.10")[0]
+    assert "beta@x.acme.example, the contact of beta, is in .acme.example" in said and "192.0.2.10 port 25" in said
+    assert "the contact of beta" in warned("backend", "add", "192.0.2.11", "--customer", "acme")[0], "whoever is changed"
+    warned("backend", "set", "beta/1", "--priority", "5", count=0)
+
+
 @pytest.mark.parametrize("field, value", [
     ("retention_days", "0"), ("retention_days", "366"), ("retention_days", "x"), ("retention_days", "-1"), ("contact", "x"),
     ("max_message_size_bytes", "1023"), ("max_connections_per_hour", "10000001"), ("max_recipients_per_message", ""),

@@ -73,6 +73,8 @@ static const struct registry_domain domains[] = {
     {.name = ".wide.example", .customer_id = 0xfffffffe},
 };
 
+static const struct registry_contact contact = {"ops@elsewhere.example", "nl"};
+
 static void
 make(const char *database_id)
 {
@@ -86,6 +88,7 @@ make(const char *database_id)
             registry_maker_customer(maker, &customers[i], temporary,
                                     customers[i].id == 0xfffffffe ? ARRAY_SIZE(temporary) : 0),
             ERR_OK);
+    cr_assert_eq(registry_maker_contact(maker, 1, &contact), ERR_OK);
     for (size_t i = 0; i < ARRAY_SIZE(domains); i++)
         cr_assert_eq(registry_maker_domain(maker, &domains[i]), ERR_OK);
     for (uint32_t i = 0; i < 20; i++) {
@@ -143,6 +146,21 @@ Test(registry, what_went_in_comes_out)
     cr_expect_eq(registry_find_customer(r, 77, 0, &(struct registry_customer){0}), ERR_NOT_FOUND);
     registry_close(&r);
     cr_expect_null(r);
+}
+
+Test(registry, a_customer_has_a_contact_or_none)
+{
+    struct registry_contact found;
+    struct registry *r;
+
+    make("id");
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    cr_assert_eq(registry_find_contact(r, 1, &found), ERR_OK);
+    cr_expect_str_eq(found.address, contact.address);
+    cr_expect_str_eq(found.language, contact.language);
+    cr_expect_eq(registry_find_contact(r, 2, &found), ERR_NOT_FOUND);
+    cr_expect_str_eq(found.address, "");
+    registry_close(&r);
 }
 
 Test(registry, P5_a_temporary_change_ends_by_the_clock_alone)
@@ -550,6 +568,8 @@ Test(registry, P5_the_format_before_is_read)
     cr_expect_eq(
         registry_find_backend_customers(r, &backends[0].endpoint, ids, ARRAY_SIZE(ids), &count),
         ERR_NOT_FOUND, "it has no index of addresses");
+    cr_expect_eq(registry_find_contact(r, 1, &(struct registry_contact){0}), ERR_NOT_FOUND,
+                 "and no contacts");
     registry_close(&r);
 }
 
