@@ -12,6 +12,7 @@
 
 #include "base/config.h"
 #include "base/crash_point.h"
+#include "base/io_fault.h"
 #include "base/log.h"
 #include "net/loop.h"
 #include "net/tls_memory.h"
@@ -107,5 +108,6 @@ main(int argc, char **argv)
     }
     log_init("relayd", STDERR_FILENO, getenv("POSTERN_DEBUG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
     crash_point_begin();
+    io_fault_begin();
     return parent_run(config);
 }

@@ -18,10 +18,13 @@
 
 #define SPOOL_CLOSED_MS 5000 /* then the next message tries the disk again */
 
+/* A segment that failed is closed, and the next one may do; when that fails too it is the disk. */
 static void
 spool_failed(struct transaction *t, int err)
 {
-    t->worker->spool_closed_until_ms = clock_monotonic_ms() + SPOOL_CLOSED_MS;
+    if (err == ERR_FULL || t->worker->spool_has_failed)
+        t->worker->spool_closed_until_ms = clock_monotonic_ms() + SPOOL_CLOSED_MS;
+    t->worker->spool_has_failed = true;
     log_line(LOG_LEVEL_ALARM, t->ref_text, "spool-failed", "ref=%s error=\"%s\"", t->ref_text,
              err_text(err));
 }
@@ -133,6 +136,7 @@ on_committed(void *ctx, int err)
     struct transaction *t = ctx;
 
     CRASH_POINT("worker-committed");
+    t->worker->spool_has_failed = t->worker->spool_has_failed && err < 0;
     if (err < 0) {
         give_room(t);
         spool_failed(t, err);

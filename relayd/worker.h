@@ -66,6 +66,7 @@ struct worker {
     /* A record could not be stored: until then (monotonic) recipients whose mail would have to be
      * spooled are answered 451; those with a live backend are served as ever. */
     int64_t spool_closed_until_ms;
+    bool spool_has_failed; /* the last one could not be stored */
     /* In developer builds, for tests alone: content of this sender (POSTERN_TEST_CRASH_SENDER in
      * the environment) ends the worker by SIGABRT.  NULL otherwise. */
     const char *crash_sender;

@@ -334,6 +334,16 @@ hold_damaged(struct keeper *k, struct spool_message *m, const char *why)
              "effect=\"the message is held; nothing of it was delivered\" why=\"%s\"", why);
 }
 
+/* The disk may think better of it; it is tried again as any message that was deferred. */
+static void
+warn_unreadable(const struct spool_message *m)
+{
+    char ref[REF_SIZE];
+
+    log_line(LOG_LEVEL_ALARM, ref_text(m->ref, ref), "spool-body-unreadable",
+             "effect=\"the message is tried again; nothing of it was delivered\"");
+}
+
 static void
 start(struct keeper *k, struct schedule_queue *queue, const struct choice *choice)
 {
@@ -566,7 +576,7 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
     struct schedule_window *window = &a->endpoint->window;
     bool broke = done->lost || tally->by_class[SMTP_CLASS_AWAY] > 0;
 
-    if (done->damaged)
+    if (done->body != COURIER_BODY_WHOLE)
         return;
     if (is_unreached(a, done) && window->active > 1 && !a->was_down) {
         schedule_window_trouble(window); /* others are talking: it only is crowded */
@@ -643,8 +653,8 @@ add_loss(struct loss *loss, const struct courier_result *result, enum spool_end 
 static struct loss
 loss_of(struct keeper *k, const struct attempt *a, const struct courier_done *done)
 {
-    bool expires =
-        !done->damaged && expiry_is_due(k, a->mail->message->expires_at_ms, a->started_at_ms);
+    bool expires = done->body == COURIER_BODY_WHOLE &&
+                   expiry_is_due(k, a->mail->message->expires_at_ms, a->started_at_ms);
     struct loss loss = {.ends = mem_alloc((a->result_count + 1) * sizeof *loss.ends)};
 
     for (unsigned i = 0; i < a->result_count; i++) {
@@ -682,10 +692,12 @@ record_open(struct keeper *k, struct attempt *a, const struct courier_done *done
                         tally->reply);
     if (unknown)
         attempt_possible_duplicate(k, m, "the backend did not answer the end of the message");
-    if (done->damaged)
+    if (done->body == COURIER_BODY_DAMAGED)
         hold_damaged(k, m, "its stored body is damaged");
     else if (next_at_ms < 0)
         spool_store_hold(k->store, m, HOLD_REASON);
+    if (done->body == COURIER_BODY_UNREADABLE)
+        warn_unreadable(m);
     return next_at_ms < 0 ? 0 : next_at_ms;
 }
 

@@ -138,7 +138,7 @@ courier_put_done(struct buf *b, const struct courier_done *done)
     put_u8(b, done->lost);
     put_u8(b, done->mail_done);
     put_u8(b, done->timed_out);
-    put_u8(b, done->damaged);
+    put_u8(b, (uint8_t)done->body);
     put_text(b, done->tls);
     put_text(b, done->text);
 }
@@ -154,8 +154,8 @@ courier_get_done(struct slice payload, struct courier_done *done)
     done->lost = get_u8(&d) != 0;
     done->mail_done = get_u8(&d) != 0;
     done->timed_out = get_u8(&d) != 0;
-    done->damaged = get_u8(&d) != 0;
+    done->body = get_u8(&d);
     get_text(&d, done->tls, sizeof done->tls);
     get_text(&d, done->text, sizeof done->text);
-    return decoder_done(&d) && done->phase < SMTP_PHASE_COUNT;
+    return decoder_done(&d) && done->phase < SMTP_PHASE_COUNT && done->body < COURIER_BODY_COUNT;
 }

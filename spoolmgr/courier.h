@@ -65,6 +65,14 @@ struct courier_result {
     char text[SMTP_REPLY_TEXT_SIZE + 16];
 };
 
+/* What was found where the body should lie. */
+enum courier_body {
+    COURIER_BODY_WHOLE,
+    COURIER_BODY_DAMAGED,    /* it does not match its checksum, or ends too early */
+    COURIER_BODY_UNREADABLE, /* the disk says so: it may not be for good */
+    COURIER_BODY_COUNT
+};
+
 struct courier_done {
     uint32_t id;
     enum smtp_phase phase; /* in which it ended; SMTP_PHASE_DOT: all was answered */
@@ -72,8 +80,8 @@ struct courier_done {
     bool lost;             /* the connection is gone, or could not be made */
     bool mail_done;        /* MAIL was answered with 2xx */
     bool timed_out;
-    bool damaged; /* the body does not match its checksum, or cannot be read */
-    char tls[16]; /* "TLSv1.3"; "": in the clear, or no connection */
+    enum courier_body body;
+    char tls[16];                         /* "TLSv1.3"; "": in the clear, or no connection */
     char text[SMTP_REPLY_TEXT_SIZE + 16]; /* why, for people */
 };
 

@@ -14,6 +14,7 @@
  */
 #include "spoolmgr/courier.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@
 #include "route/destination_link.h"
 #include "smtp/smtp_command.h"
 #include "spool/spool_check.h"
+#include "spool/spool_io.h"
 #include "spool/spool_record.h"
 
 #define IDLE_MS 5000                /* how long a connection waits for another message */
@@ -214,28 +216,37 @@ job_finish(struct job *job, enum smtp_phase phase, const char *text)
 
 /* --- Content. */
 
+static const char *const body_texts[] = {
+    [COURIER_BODY_WHOLE] = "",
+    [COURIER_BODY_DAMAGED] = "the stored body is damaged",
+    [COURIER_BODY_UNREADABLE] = "the stored body cannot be read",
+};
+static_assert(sizeof body_texts / sizeof body_texts[0] == COURIER_BODY_COUNT, "one text a state");
+
+/* Inside DATA the only way out is to close. */
 static void
-give_up_content(struct job *job)
+give_up_content(struct job *job, enum courier_body body)
 {
-    job->done.damaged = true;
-    decide_rest(job, SMTP_CLASS_LATER, SMTP_PHASE_DATA, "the stored body is damaged");
-    job->link->is_dead = true; /* inside DATA the only way out is to close */
+    job->done.body = body;
+    decide_rest(job, SMTP_CLASS_LATER, SMTP_PHASE_DATA, body_texts[body]);
+    job->link->is_dead = true;
 }
 
-static bool
+static enum courier_body
 next_piece(struct job *job)
 {
     static char piece[PIECE_BYTES];
     uint64_t left = job->wanted.body_bytes - job->sent_bytes;
-    ssize_t n = pread(job->fd, piece, left < sizeof piece ? (size_t)left : sizeof piece,
-                      (off_t)(job->wanted.body_offset + job->sent_bytes));
+    ssize_t n =
+        spool_io_disk.pread(job->fd, piece, left < sizeof piece ? (size_t)left : sizeof piece,
+                            (off_t)(job->wanted.body_offset + job->sent_bytes));
 
     if (n <= 0)
-        return false;
+        return n < 0 ? COURIER_BODY_UNREADABLE : COURIER_BODY_DAMAGED;
     job->sent_bytes += (uint64_t)n;
     spool_check_add(job->check, (struct slice){piece, (size_t)n});
     smtp_client_content(job->link->client, (struct slice){piece, (size_t)n});
-    return true;
+    return COURIER_BODY_WHOLE;
 }
 
 /* As much as the connection takes; the dot when all is there and may go. */
@@ -249,15 +260,17 @@ pump_content(struct job *job)
         buf_clear(&job->prepend);
     }
     while (job->sent_bytes < job->wanted.body_bytes && !conn_output_is_full(link->conn)) {
-        if (!next_piece(job)) {
-            give_up_content(job);
+        enum courier_body body = next_piece(job);
+
+        if (body != COURIER_BODY_WHOLE) {
+            give_up_content(job, body);
             return;
         }
     }
     if (job->sent_bytes < job->wanted.body_bytes || job->has_dot)
         return;
     if (spool_check_result(job->check) != job->wanted.body_check) {
-        give_up_content(job);
+        give_up_content(job, COURIER_BODY_DAMAGED);
     } else if (job->may_dot) {
         CRASH_POINT("deliverer-before-dot");
         job->has_dot = true;
@@ -536,7 +549,7 @@ link_close(struct link *link)
         at = &(*at)->next;
     *at = link->next;
     if (link->job != NULL) /* its content was given up */
-        job_finish(link->job, SMTP_PHASE_DATA, "the stored body is damaged");
+        job_finish(link->job, SMTP_PHASE_DATA, body_texts[link->job->done.body]);
     conn_close(&link->conn);
     loop_defer(link->deliverer->loop, link_free, link);
 }

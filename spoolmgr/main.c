@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/crash_point.h"
+#include "base/io_fault.h"
 #include "base/log.h"
 #include "net/control.h"
 #include "net/loop.h"
@@ -158,6 +159,7 @@ run(const struct config *config, bool once)
         return 1;
     }
     crash_point_begin();
+    io_fault_begin();
     return keeper_run(config, once, is_first);
 }
 

@@ -58,6 +58,12 @@ log_set_program(const char *program)
     snprintf(log_program, sizeof log_program, "%s", program);
 }
 
+const char *
+log_program_name(void)
+{
+    return log_program;
+}
+
 static const char *
 level_name(enum log_level level)
 {

@@ -24,6 +24,7 @@ enum log_level {
  * dropped. */
 void log_init(const char *program, int fd, enum log_level level);
 void log_set_program(const char *program);
+const char *log_program_name(void);
 
 /* `session`: a reference or a session id, NULL for none. `event`: one word, e.g. "backend-down".
  * The rest is key=value text. */

@@ -13,67 +13,70 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define AGAIN_IF_INTERRUPTED(call)         \
-    __extension__({                        \
-        __typeof__(call) rc_;              \
-        do                                 \
-            rc_ = (call);                  \
-        while (rc_ < 0 && errno == EINTR); \
-        rc_;                               \
+#include "base/io_fault.h"
+
+#define AGAIN_IF_INTERRUPTED(operation, call)        \
+    __extension__({                                  \
+        __typeof__(call) rc_;                        \
+        do                                           \
+            rc_ = IO_FAULT(operation) ? -1 : (call); \
+        while (rc_ < 0 && errno == EINTR);           \
+        rc_;                                         \
     })
 
 static int
 disk_openat(int dir_fd, const char *name, int flags, mode_t mode)
 {
-    return AGAIN_IF_INTERRUPTED(openat(dir_fd, name, flags | O_CLOEXEC, mode));
+    return AGAIN_IF_INTERRUPTED((flags & O_ACCMODE) == O_RDONLY ? "open" : "open-rw",
+                                openat(dir_fd, name, flags | O_CLOEXEC, mode));
 }
 
 static ssize_t
 disk_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
 {
-    return AGAIN_IF_INTERRUPTED(pwritev(fd, iov, count, offset));
+    return AGAIN_IF_INTERRUPTED("write", pwritev(fd, iov, count, offset));
 }
 
 static ssize_t
 disk_pread(int fd, void *buf, size_t n, off_t offset)
 {
-    return AGAIN_IF_INTERRUPTED(pread(fd, buf, n, offset));
+    return AGAIN_IF_INTERRUPTED("read", pread(fd, buf, n, offset));
 }
 
 static int
 disk_fdatasync(int fd)
 {
-    return AGAIN_IF_INTERRUPTED(fdatasync(fd));
+    return AGAIN_IF_INTERRUPTED("sync", fdatasync(fd));
 }
 
 static int
 disk_fsync(int fd)
 {
-    return AGAIN_IF_INTERRUPTED(fsync(fd));
+    return AGAIN_IF_INTERRUPTED("sync", fsync(fd));
 }
 
 static int
 disk_fallocate(int fd, int mode, off_t offset, off_t length)
 {
-    return AGAIN_IF_INTERRUPTED(fallocate(fd, mode, offset, length));
+    return AGAIN_IF_INTERRUPTED("allocate", fallocate(fd, mode, offset, length));
 }
 
 static int
 disk_ftruncate(int fd, off_t length)
 {
-    return AGAIN_IF_INTERRUPTED(ftruncate(fd, length));
+    return AGAIN_IF_INTERRUPTED("truncate", ftruncate(fd, length));
 }
 
 static int
 disk_renameat(int dir_fd, const char *from, const char *to)
 {
-    return renameat(dir_fd, from, dir_fd, to);
+    return IO_FAULT("rename") ? -1 : renameat(dir_fd, from, dir_fd, to);
 }
 
 static int
 disk_unlinkat(int dir_fd, const char *name)
 {
-    return unlinkat(dir_fd, name, 0);
+    return IO_FAULT("unlink") ? -1 : unlinkat(dir_fd, name, 0);
 }
 
 const struct spool_io spool_io_disk = {

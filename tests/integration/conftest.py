@@ -38,6 +38,7 @@ def _cluster(request):
     harness.Node.shares_postgres = False
 
 
+@pytest.hookimpl(trylast=True)  # behind the ends of modules' nodes
 def pytest_sessionfinish():
     postgres.Database.end()
 
