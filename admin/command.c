@@ -33,6 +33,7 @@ static const struct command_option select_options[] = {
     {"newer", "AGE", "received less long ago than this, e.g. 30m"},
     {"state", "WORD", "waiting, no-route, held, offered, prepared, listening, damaged or ended"},
     {"id", "ID", "this message, by its reference"},
+    {"node", "N", "in the spool of that node, through PostgreSQL; else of this one"},
     {0},
 };
 

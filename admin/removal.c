@@ -131,12 +131,14 @@ enum command_status
 removal_finish(struct removal *r, enum command_status status)
 {
     struct spool_store *store = NULL;
+    struct buf why;
 
     if (status != COMMAND_DONE || r->orders.picked_count == 0)
         return status;
-    status = spool_reader_open(r->orders.call, &store);
-    if (status == COMMAND_DONE)
-        status = spool_orders_give(&r->orders, store);
+    buf_init(&why, 0);
+    (void)spool_reader_try_open(r->orders.call, NULL, &store, &why); /* its keeper has it */
+    buf_fini(&why);
+    status = spool_orders_give(&r->orders, store);
     spool_store_close(&store);
     if (status != COMMAND_DONE || r->orders.is_broken) {
         call_complain("the removal is done; what waited is not returned: `relayctl spool return`");

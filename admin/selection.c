@@ -156,6 +156,20 @@ sort_refs(struct selection *s)
     qsort(s->sorted, s->ref_count, sizeof *s->sorted, compare_refs);
 }
 
+static enum command_status
+read_node(const struct call *call, struct selection *s)
+{
+    const char *text = call_value(call, "node");
+    uint64_t number;
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    if (parse_u64(slice_of(text), &number) < 0 || number == 0 || number > INT16_MAX)
+        return call_usage("--node: \"%s\" is no node's number, 1 to 32767", text);
+    s->node = (unsigned)number;
+    return COMMAND_DONE;
+}
+
 /* Whose backend it is, this node's replica says. */
 static enum command_status
 read_backend(const struct call *call, struct selection *s)
@@ -189,6 +203,8 @@ selection_read(const struct call *call, struct selection *s)
         status = read_age(call, "older", &s->received_before_ms);
     if (status == COMMAND_DONE)
         status = read_age(call, "newer", &s->received_after_ms);
+    if (status == COMMAND_DONE)
+        status = read_node(call, s);
     if (status == COMMAND_DONE)
         status = read_ids(call, s);
     sort_refs(s);

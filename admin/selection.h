@@ -19,6 +19,7 @@ struct selection {
     struct ref *refs;                              /* NULL: any; as they were given */
     struct ref *sorted;                            /* the same, for look-ups */
     size_t ref_count;
+    unsigned node;             /* whose spool; 0: it was not said */
     struct registry *registry; /* for states; NULL: cannot be read */
     bool is_empty;             /* nothing was selected: all are meant */
 };

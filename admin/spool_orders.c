@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * relayctl spool: the verbs that change what waits.  Who is meant is found here, by reading the
- * log; what is done is an order (lib/order) to the owner of the spool, in parts, so that the owner
- * goes on with its work between them.
+ * log, or PostgreSQL's index where the log is another node's or not ours to read; what is done is
+ * an order (lib/order) to the owner of the spool, in parts, so that the owner goes on with its work
+ * between them.
  */
 #include "admin/spool_orders.h"
 
@@ -13,29 +14,34 @@
 #include "admin/commands.h"
 #include "admin/selection.h"
 #include "admin/spool_audit.h"
-#include "admin/spool_owner.h"
+#include "admin/spool_index.h"
 #include "admin/spool_reader.h"
 #include "admin/until.h"
 #include "base/clock.h"
 #include "order/order_json.h"
 
 #define NAMED_MAX 20 /* messages that people are told about one by one */
-#define PROGRESS_FROM 10000
 
 /* --- What has come of it. */
+
+static size_t
+count_all(const struct spool_orders *o)
+{
+    return o->picked_count + o->away_count;
+}
 
 static bool
 shows_progress(const struct spool_orders *o)
 {
-    return !o->call->printing.json && o->picked_count >= PROGRESS_FROM && isatty(STDERR_FILENO);
+    return !o->call->printing.json && count_all(o) > ORDER_IDS_MAX && isatty(STDERR_FILENO);
 }
 
 static void
 show_progress(const struct spool_orders *o, size_t at)
 {
     if (shows_progress(o))
-        fprintf(stderr, "\r%zu of %zu messages%s", at, o->picked_count,
-                at == o->picked_count ? "\n" : "");
+        fprintf(stderr, "\r%zu of %zu messages%s", at, count_all(o),
+                at == count_all(o) ? "\n" : "");
 }
 
 static void
@@ -71,6 +77,24 @@ plural(size_t n)
     return n == 1 ? "" : "s";
 }
 
+/* " on nodes 2 and 3, as alice"; this node alone goes without saying. */
+static void
+print_nodes(const struct spool_orders *o)
+{
+    size_t count = json_array_size(o->nodes);
+
+    if (o->away_count == 0 || o->call->dry_run)
+        return;
+    fprintf(o->call->printing.out, " on node%s", plural(count));
+    for (size_t i = 0; i < count; i++)
+        fprintf(o->call->printing.out, "%s%lld",
+                i == 0          ? " "
+                : i + 1 < count ? ", "
+                                : " and ",
+                (long long)json_integer_value(json_array_get(o->nodes, i)));
+    fprintf(o->call->printing.out, ", as %s", o->who);
+}
+
 static void
 print_text(const struct spool_orders *o)
 {
@@ -79,6 +103,7 @@ print_text(const struct spool_orders *o)
     fprintf(o->call->printing.out, "%s%s %zu message%s%s%s",
             o->call->dry_run ? "dry run: would have " : "", kind->done, o->done, plural(o->done),
             o->order.detail[0] ? " " : "", o->order.detail);
+    print_nodes(o);
     if (o->already)
         fprintf(o->call->printing.out, "; %zu %s so already", o->already,
                 o->already == 1 ? "is" : "are");
@@ -92,6 +117,7 @@ print_json(const struct spool_orders *o)
         {"action", "", PRINTER_LEFT},  {"messages", "", PRINTER_LEFT},
         {"ids", "", PRINTER_LEFT},     {"already", "", PRINTER_LEFT},
         {"others", "", PRINTER_LEFT},  {"operator", "", PRINTER_LEFT},
+        {"nodes", "", PRINTER_LEFT},   {"way", "", PRINTER_LEFT},
         {"dry_run", "", PRINTER_LEFT},
     };
     struct printer *p = printer_new(&o->call->printing, PRINTER_ONE, columns, ARRAY_SIZE(columns));
@@ -102,6 +128,8 @@ print_json(const struct spool_orders *o)
     printer_number(p, (int64_t)o->already);
     printer_value(p, json_incref(o->others), "");
     printer_text(p, o->who[0] ? o->who : NULL);
+    printer_value(p, json_incref(o->nodes), "");
+    printer_text(p, o->who[0] ? spool_way_word(o->way) : NULL);
     printer_bool(p, o->call->dry_run);
     printer_finish(&p);
 }
@@ -125,7 +153,7 @@ status_of(const struct spool_orders *o)
     if (o->done + o->already > 0)
         return others || o->is_broken ? COMMAND_PARTLY : COMMAND_DONE;
     if (o->is_broken)
-        return COMMAND_LATER;
+        return o->broken;
     return all_are_missing(o) ? COMMAND_NOTHING : COMMAND_FAILED;
 }
 
@@ -163,19 +191,20 @@ judge_all(struct spool_orders *o, struct spool_store *store)
         judge_one(o, store, o->picked[i]);
 }
 
+/* Those of one node, in parts. */
 static void
-send_all(struct spool_orders *o, struct spool_owner *owner)
+send_part(struct spool_orders *o, struct spool_way *way, const struct ref *refs, size_t count)
 {
     bool has_effect;
 
-    for (size_t at = 0; at < o->picked_count && !o->is_broken;) {
-        size_t n = o->picked_count - at < ORDER_IDS_MAX ? o->picked_count - at : ORDER_IDS_MAX;
-        json_t *answer = spool_owner_ask(owner, &o->order, o->picked + at, n, &has_effect);
+    for (size_t at = 0; at < count && !o->is_broken;) {
+        size_t n = count - at < ORDER_IDS_MAX ? count - at : ORDER_IDS_MAX;
+        json_t *answer = spool_way_ask(way, refs + at, n, &o->broken, &has_effect);
 
         if (answer) {
             take_answer(o, answer);
             at += n;
-            show_progress(o, at);
+            show_progress(o, o->sent += n);
         } else {
             o->is_broken = true;
             if (has_effect)
@@ -184,6 +213,7 @@ send_all(struct spool_orders *o, struct spool_owner *owner)
                               n, plural(n));
         }
     }
+    o->way = spool_way_kind_of(way);
 }
 
 static void
@@ -199,37 +229,106 @@ follow_without_keeper(const struct spool_orders *o)
 }
 
 static enum command_status
+give_to(struct spool_orders *o, unsigned node, const struct spool_store *store,
+        const struct ref *refs, size_t count)
+{
+    struct spool_way *way;
+    enum command_status status = spool_way_open(o->call, node, &o->order, store, &way);
+
+    if (status != COMMAND_DONE)
+        return status;
+    json_array_append_new(o->nodes, json_integer(node));
+    send_part(o, way, refs, count);
+    if (o->way == SPOOL_WAY_SELF)
+        follow_without_keeper(o);
+    spool_way_close(&way);
+    return COMMAND_DONE;
+}
+
+static int
+by_node(const void *a, const void *b)
+{
+    const struct spool_away *x = a, *y = b;
+
+    return (x->node > y->node) - (x->node < y->node);
+}
+
+/* One node that can not be asked does not keep the others from it. */
+static enum command_status
+give_away(struct spool_orders *o)
+{
+    struct ref *refs;
+    enum command_status status = COMMAND_DONE;
+
+    if (o->away_count == 0)
+        return COMMAND_DONE;
+    refs = mem_alloc(o->away_count * sizeof *refs);
+    qsort(o->away, o->away_count, sizeof *o->away, by_node);
+    for (size_t i = 0; i < o->away_count;) {
+        unsigned node = o->away[i].node;
+        size_t count = 0;
+        enum command_status given;
+
+        for (; i < o->away_count && o->away[i].node == node; i++)
+            refs[count++] = o->away[i].ref;
+        given = give_to(o, node, NULL, refs, count);
+        status = given != COMMAND_DONE ? given : status;
+    }
+    free(refs);
+    return status;
+}
+
+static enum command_status
+give_all(struct spool_orders *o, const struct spool_store *store)
+{
+    enum command_status status = COMMAND_DONE, away;
+
+    if (o->picked_count > 0)
+        status = give_to(o, o->call->config->node, store, o->picked, o->picked_count);
+    away = give_away(o);
+    if (away != COMMAND_DONE)
+        status = away;
+    if (status == COMMAND_DONE || json_array_size(o->nodes) == 0)
+        return status;
+    o->is_broken = true; /* partly done */
+    o->broken = status;
+    return COMMAND_DONE;
+}
+
+static enum command_status
 confirm(const struct spool_orders *o)
 {
     char question[256];
 
     if (!o->asks)
         return COMMAND_DONE;
-    snprintf(question, sizeof question, "%s %zu message%s%s%.100s?", o->question, o->picked_count,
-             plural(o->picked_count), o->order.detail[0] ? " " : "", o->order.detail);
+    snprintf(question, sizeof question, "%s %zu message%s%s%.100s?", o->question, count_all(o),
+             plural(count_all(o)), o->order.detail[0] ? " " : "", o->order.detail);
     return call_confirm(o->call, question);
+}
+
+/* Whether it can be done to what lies elsewhere is judged there. */
+static enum command_status
+judge_here(struct spool_orders *o, struct spool_store *store)
+{
+    size_t unknown = o->away_count + (store ? 0 : o->picked_count);
+
+    if (store)
+        judge_all(o, store);
+    if (unknown > 0)
+        call_complain("dry run: would have asked for %zu message%s more that can not be read here",
+                      unknown, plural(unknown));
+    return COMMAND_DONE;
 }
 
 enum command_status
 spool_orders_give(struct spool_orders *o, struct spool_store *store)
 {
-    struct spool_owner *owner = NULL;
     enum command_status status = confirm(o);
 
     if (status != COMMAND_DONE)
         return status;
-    if (o->call->dry_run) {
-        judge_all(o, store);
-        return COMMAND_DONE;
-    }
-    status = spool_owner_open(o->call, store, &owner);
-    if (status != COMMAND_DONE)
-        return status;
-    send_all(o, owner);
-    if (!spool_owner_is_keeper(owner))
-        follow_without_keeper(o);
-    spool_owner_close(&owner);
-    return COMMAND_DONE;
+    return o->call->dry_run ? judge_here(o, store) : give_all(o, store);
 }
 
 /* --- Picking. */
@@ -244,18 +343,33 @@ spool_orders_pick_ref(struct spool_orders *o, struct ref ref)
 }
 
 static void
-note_missing(struct spool_orders *o, const struct selection *selection, struct spool_store *store)
+pick_away(struct spool_orders *o, struct ref ref, unsigned node)
 {
-    for (size_t i = 0; i < selection->ref_count; i++) {
-        json_t *answer;
+    if ((o->away_count & (o->away_count - 1)) == 0)
+        o->away = mem_realloc(o->away, (o->away_count ? o->away_count * 2 : 1) * sizeof *o->away);
+    o->away[o->away_count++] = (struct spool_away){ref, node};
+}
 
-        if (spool_store_find(store, selection->refs[i]))
-            continue;
-        answer = order_json_answer("");
-        order_json_count(answer, selection->refs[i], ORDER_MISSING,
-                         "it is not in the spool of this node");
-        take_answer(o, answer);
+static bool
+is_elsewhere(const struct spool_orders *o, const struct selection *selection, struct ref ref)
+{
+    return order_kind(o->order.act)->changes && selection->node == 0 &&
+           ref.node != o->call->config->node && o->call->config->database[0] != '\0';
+}
+
+/* An id says whose it is. */
+static void
+note_missing(struct spool_orders *o, const struct selection *selection, struct ref ref)
+{
+    json_t *answer;
+
+    if (is_elsewhere(o, selection, ref)) {
+        pick_away(o, ref, ref.node);
+        return;
     }
+    answer = order_json_answer("");
+    order_json_count(answer, ref, ORDER_MISSING, "it is not in the spool of this node");
+    take_answer(o, answer);
 }
 
 void
@@ -266,7 +380,9 @@ spool_orders_pick(struct spool_orders *o, const struct selection *selection,
 
     while ((m = selection_next(selection, store, m)) != NULL)
         spool_orders_pick_ref(o, m->ref);
-    note_missing(o, selection, store);
+    for (size_t i = 0; i < selection->ref_count; i++)
+        if (spool_store_find(store, selection->refs[i]) == NULL)
+            note_missing(o, selection, selection->refs[i]);
 }
 
 void
@@ -279,6 +395,8 @@ spool_orders_init(struct spool_orders *o, struct call *call, enum spool_act act)
         .order = {.act = act, .reason = reason ? reason : "", .detail = ""},
         .ids = json_array(),
         .others = json_array(),
+        .nodes = json_array(),
+        .broken = COMMAND_LATER,
     };
 }
 
@@ -287,6 +405,8 @@ spool_orders_fini(struct spool_orders *o)
 {
     json_decref(o->ids);
     json_decref(o->others);
+    json_decref(o->nodes);
+    free(o->away);
     free(o->picked);
 }
 
@@ -308,16 +428,84 @@ spool_orders_check_reason(const struct spool_orders *o)
 
 /* --- The verbs. */
 
+static void
+pick_for(struct spool_orders *o, struct ref ref, unsigned node)
+{
+    if (node == o->call->config->node)
+        spool_orders_pick_ref(o, ref);
+    else
+        pick_away(o, ref, node);
+}
+
+static enum command_status
+pick_from_index(struct spool_orders *o, const struct selection *selection, unsigned node)
+{
+    PGresult *result;
+    enum command_status status = spool_index_query(o->call, selection, node, "ref", &result);
+    int count = status == COMMAND_DONE ? PQntuples(result) : 0;
+
+    for (int i = 0; i < count; i++) {
+        struct ref ref;
+
+        if (ref_parse(slice_of(PQgetvalue(result, i, 0)), &ref) == ERR_OK)
+            pick_for(o, ref, node);
+    }
+    PQclear(result);
+    return status;
+}
+
+/* Bare ids need no index: their node knows them. */
+static bool
+is_ids_alone(const struct selection *s)
+{
+    return s->refs && !s->customer && !s->rcpt && !s->from && !s->state && !s->domain[0] &&
+           !s->backend && !s->received_before_ms && !s->received_after_ms;
+}
+
+/* Without a spool that could be read. */
+static enum command_status
+pick_blind(struct spool_orders *o, const struct selection *selection)
+{
+    unsigned node = selection->node;
+
+    if (!is_ids_alone(selection))
+        return pick_from_index(o, selection, node ? node : o->call->config->node);
+    for (size_t i = 0; i < selection->ref_count; i++)
+        pick_for(o, selection->refs[i], node ? node : selection->refs[i].node);
+    return COMMAND_DONE;
+}
+
+static enum command_status
+pick(struct spool_orders *o, const struct selection *selection, struct spool_store **store)
+{
+    bool is_here = selection->node == 0 || selection->node == o->call->config->node;
+    enum command_status status = COMMAND_DONE;
+    struct buf why;
+
+    if (!is_here)
+        return pick_blind(o, selection);
+    buf_init(&why, 0);
+    if (spool_reader_try_open(o->call, NULL, store, &why) == COMMAND_DONE)
+        spool_orders_pick(o, selection, *store);
+    else if (o->call->config->database[0] != '\0')
+        status = pick_blind(o, selection);
+    else {
+        call_complain("%s", buf_text(&why));
+        status = COMMAND_FAILED;
+    }
+    buf_fini(&why);
+    return status;
+}
+
 /* Options of the order alone have been read into it. */
 static enum command_status
 run(struct spool_orders *o, const struct selection *selection)
 {
     struct spool_store *store = NULL;
-    enum command_status status = spool_reader_open(o->call, &store);
+    enum command_status status = pick(o, selection, &store);
 
     if (status == COMMAND_DONE) {
-        spool_orders_pick(o, selection, store);
-        if (o->picked_count > 0)
+        if (count_all(o) > 0)
             status = spool_orders_give(o, store);
         else if (json_array_size(o->others) == 0)
             call_complain(selection->is_empty ? "the spool is empty" : "no message matches");

@@ -31,6 +31,7 @@
 #define ANSWER_MS 60000
 #define KEEPER_MS 3000 /* it may be starting, or stopping */
 #define LOOK_MS 100
+#define SEEN_MS 2000 /* a keeper says within that whether it has the database */
 
 struct spool_owner {
     const struct call *call;
@@ -207,7 +208,7 @@ start_child(struct spool_owner *o)
 }
 
 static int
-ask_keeper(const struct spool_owner *o, const json_t *json, json_t **answer)
+ask_socket(const char *path, const json_t *json, int64_t timeout_ms, json_t **answer)
 {
     char *line = json_dumps(json, JSON_COMPACT);
     struct buf text;
@@ -215,12 +216,38 @@ ask_keeper(const struct spool_owner *o, const json_t *json, json_t **answer)
 
     *answer = NULL;
     buf_init(&text, 0);
-    rc = control_call(o->socket_path, slice_of(line), ANSWER_MS, &text);
+    rc = control_call(path, slice_of(line), timeout_ms, &text);
     if (rc == ERR_OK)
         *answer = json_loadb(buf_slice(&text).p, buf_slice(&text).n, 0, NULL);
     buf_fini(&text);
     free(line);
     return rc == ERR_OK && *answer == NULL ? ERR_SYNTAX : rc;
+}
+
+static int
+ask_keeper(const struct spool_owner *o, const json_t *json, json_t **answer)
+{
+    return ask_socket(o->socket_path, json, ANSWER_MS, answer);
+}
+
+enum spool_owner_keeper
+spool_owner_look(const struct call *call)
+{
+    enum spool_owner_keeper seen = SPOOL_OWNER_NOT_SEEN;
+    json_t *answer, *json = json_pack("{s:s}", "verb", "status");
+    char path[CALL_PATH_SIZE];
+    const char *word;
+    int rc =
+        ask_socket(call_path(path, call->config->run_dir, "spoolmgr.sock"), json, SEEN_MS, &answer);
+
+    word = json_string_value(json_object_get(answer, "database"));
+    if (rc == ERR_NOT_FOUND)
+        seen = SPOOL_OWNER_NO_KEEPER;
+    else if (rc == ERR_OK && word != NULL)
+        seen = strcmp(word, "up") == 0 ? SPOOL_OWNER_KEEPER : SPOOL_OWNER_UNLINKED;
+    json_decref(answer);
+    json_decref(json);
+    return seen;
 }
 
 static json_t *
@@ -293,6 +320,15 @@ try_keeper(struct spool_owner *o)
 }
 
 static enum command_status
+explain_no_keeper(const struct spool_owner *o)
+{
+    call_complain("no keeper is running here, and the spool %s may not be read by this user: start "
+                  "spoolmgr, or run relayctl as root or as the user of the daemons",
+                  o->call->config->spool_dir);
+    return COMMAND_LATER;
+}
+
+static enum command_status
 find(struct spool_owner *o, const struct spool_store *store)
 {
     int64_t end_ms = clock_monotonic_ms() + KEEPER_MS;
@@ -302,6 +338,8 @@ find(struct spool_owner *o, const struct spool_store *store)
         status = try_keeper(o);
         if (status != COMMAND_LATER)
             return status;
+        if (store == NULL)
+            return explain_no_keeper(o);
         status = check_outcomes(o->call, store);
         if (status == COMMAND_DONE)
             status = try_child(o);

@@ -14,8 +14,18 @@
 
 struct spool_owner;
 
+/* What there is to be seen of this machine's keeper. */
+enum spool_owner_keeper {
+    SPOOL_OWNER_NO_KEEPER, /* nobody listens */
+    SPOOL_OWNER_KEEPER,    /* it is there, and linked to the database */
+    SPOOL_OWNER_UNLINKED,  /* it is there, without the database */
+    SPOOL_OWNER_NOT_SEEN,  /* it can not be asked, or does not answer */
+};
+enum spool_owner_keeper spool_owner_look(const struct call *call);
+
 /* Finds one. Every result but COMMAND_DONE has been explained: COMMAND_LATER if somebody has the
- * spool and does not answer.  `store` is the caller's, read-only. */
+ * spool and does not answer.  `store` is the caller's, read-only; NULL: it can not be read, and
+ * only a keeper will do. */
 enum command_status spool_owner_open(const struct call *call, const struct spool_store *store,
                                      struct spool_owner **owner);
 void spool_owner_close(struct spool_owner **owner);

@@ -10,8 +10,8 @@
 #include <string.h>
 
 enum command_status
-spool_reader_open_customer(const struct call *call, const char *customer,
-                           struct spool_store **store)
+spool_reader_try_open(const struct call *call, const char *customer, struct spool_store **store,
+                      struct buf *why)
 {
     const char *dir = call->config->spool_dir;
     int rc;
@@ -22,17 +22,34 @@ spool_reader_open_customer(const struct call *call, const char *customer,
     if (rc == ERR_OK)
         return COMMAND_DONE;
     if (errno == ENOENT || rc == ERR_NOT_FOUND)
-        call_complain("the spool folder %s does not exist: relayd has never run here, or the "
-                      "setting \"spool-dir\" in %s is wrong",
-                      dir, call->config_path);
+        buf_printf(why,
+                   "the spool folder %s does not exist: relayd has never run here, or the setting "
+                   "\"spool-dir\" in %s is wrong",
+                   dir, call->config_path);
     else if (errno == EACCES || errno == EPERM)
-        call_complain("the spool %s may not be read by this user: run relayctl as the spool's user "
-                      "or as root",
-                      dir);
+        buf_printf(why,
+                   "the spool %s may not be read by this user: run relayctl as the spool's user or "
+                   "as root",
+                   dir);
     else
-        call_complain("the spool %s can not be read: %s", dir,
-                      rc == ERR_IO && errno ? strerror(errno) : err_text(rc));
+        buf_printf(why, "the spool %s can not be read: %s", dir,
+                   rc == ERR_IO && errno ? strerror(errno) : err_text(rc));
     return COMMAND_FAILED;
+}
+
+enum command_status
+spool_reader_open_customer(const struct call *call, const char *customer,
+                           struct spool_store **store)
+{
+    enum command_status status;
+    struct buf why;
+
+    buf_init(&why, 0);
+    status = spool_reader_try_open(call, customer, store, &why);
+    if (status != COMMAND_DONE)
+        call_complain("%s", buf_text(&why));
+    buf_fini(&why);
+    return status;
 }
 
 enum command_status

@@ -10,6 +10,9 @@
 #include "base/clock.h"
 #include "spool/spool_store.h"
 
+/* As spool_reader_open_customer; the sentence goes into `why` instead of standard error. */
+enum command_status spool_reader_try_open(const struct call *call, const char *customer,
+                                          struct spool_store **store, struct buf *why);
 /* Read-only, beside a running keeper or without one. A failure has been explained. */
 enum command_status spool_reader_open(const struct call *call, struct spool_store **store);
 /* Of this customer's messages alone, which is quicker; NULL: of all. */

@@ -157,7 +157,8 @@ take_all(struct keeper *k)
 static bool
 has_work(struct keeper *k)
 {
-    if (k->attempts != NULL || !orders_is_idle(k) || !own_is_idle(k))
+    if (k->attempts != NULL || !orders_is_idle(k) || !commands_is_idle(k->commands) ||
+        !own_is_idle(k))
         return true;
     if (committer_has_failed(k->committer))
         return false; /* waiting does not help */
@@ -361,7 +362,7 @@ on_request(void *ctx, struct control_request *request, struct slice line)
     char *text;
 
     if (word != NULL && strcmp(word, "order") == 0) {
-        orders_take(k, request, asked);
+        orders_take_request(k, request, asked);
         json_decref(asked);
         return;
     }
@@ -448,6 +449,7 @@ start(struct keeper *k)
     loop_on_signal(k->loop, SIGINT, on_signal, k);
     loop_on_signal(k->loop, SIGHUP, on_hangup, k);
     k->audit = audit_new();
+    k->commands = commands_new(k);
     if (k->config->database[0] != '\0')
         k->mirror = mirror_new(k);
     k->orders = orders_new(k);
@@ -488,6 +490,7 @@ end(struct keeper *k)
 {
     loop_timer_cancel(&k->tick);
     expiry_end(k);
+    commands_down(k->commands);
     orders_free(&k->orders);
     control_close(&k->control);
     fleet_free(&k->fleet); /* what still runs stays `offered`, and is named at the next start */
@@ -498,6 +501,7 @@ end(struct keeper *k)
     own_free(&k->own);
     report_end(k);
     mirror_free(&k->mirror);
+    commands_free(&k->commands);
     audit_free(&k->audit);
     forget_all(k);
     noroute_end(k);

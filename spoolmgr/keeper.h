@@ -13,8 +13,9 @@
  *   ending.c     what ends without delivery, and whether its sender is told
  *   own.c        mail of our own: into the spool, and its way out
  *   report.c     what has become of a message, said once it is durable
- *   orders.c     what operators order over the control socket
- *   audit.c      those on their way into PostgreSQL's audit
+ *   orders.c     what operators order
+ *   commands.c   what of it comes through PostgreSQL
+ *   audit.c      what comes over the control socket, on its way into PostgreSQL's audit
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
  */
@@ -37,6 +38,7 @@
 #include "spoolmgr/schedule.h"
 
 struct audit;
+struct commands;
 struct ending;
 struct fleet;
 struct json_t;
@@ -119,6 +121,7 @@ struct keeper {
     struct mirror *mirror; /* NULL: no database is configured */
     struct control *control;
     struct orders *orders;
+    struct commands *commands;
     struct audit *audit;
     struct own *own;
     struct notice_rate notice_rate;
@@ -261,10 +264,28 @@ void noroute_end(struct keeper *k);
 /* orders.c */
 struct orders *orders_new(struct keeper *k);
 void orders_free(struct orders **orders); /* who still waits for an answer is told */
+/* Who asks.  on_answer comes once, as lib/order/order_json.h has it, when all is durable or nothing
+ * more comes of it; borrowed. */
+struct orders_asker {
+    void (*on_answer)(void *ctx, const struct json_t *answer);
+    void *ctx;
+    char who[ORDER_WHO_SIZE];
+    bool again;  /* a keeper before us may have carried it out: what is so already is done */
+    bool audits; /* whoever hears the answer sees to the audit */
+};
+void orders_take(struct keeper *k, const struct orders_asker *asker, struct json_t *json);
 /* Takes the request over, and answers it. */
-void orders_take(struct keeper *k, struct control_request *request, struct json_t *json);
+void orders_take_request(struct keeper *k, struct control_request *request, struct json_t *json);
 void orders_synced(struct keeper *k); /* answers what is durable */
 bool orders_is_idle(const struct keeper *k);
+
+/* commands.c */
+struct commands *commands_new(struct keeper *k);
+void commands_free(struct commands **commands); /* before orders_free has told askers: after it */
+void commands_up(struct commands *commands, struct db *db); /* connected, and the schema fits */
+void commands_down(struct commands *commands);              /* the connection is no more */
+void commands_poke(struct commands *commands);              /* there may be new ones */
+bool commands_is_idle(const struct commands *commands);     /* no answer is on its way */
 
 /* audit.c */
 struct audit *audit_new(void);
@@ -300,6 +321,7 @@ void mirror_changed(struct mirror *mirror,
 void mirror_forget(struct mirror *mirror, struct mail *mail);
 bool mirror_is_settled(const struct mirror *mirror); /* agrees with the log, or cannot */
 bool mirror_is_up(const struct mirror *mirror);
+bool mirror_follows(const struct mirror *mirror); /* all that was in the log has been copied */
 
 /* expiry.c */
 void expiry_begin(struct keeper *k); /* has the clock jumped since the keeper before? */

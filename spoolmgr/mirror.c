@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The index of the spool in PostgreSQL.  It is a copy for people: the log is the truth, and nothing
+ * The index of the spool in PostgreSQL, and the connection to it, which commands.c uses as well. It
+ * is a copy for people: the log is the truth, and nothing
  * here holds up mail (P5).  Changes collect for half a second and go in batches that can be
  * repeated without harm.  After each connection all is written anew, and rows of this node that
  * were not are deleted: they are no longer in the log.
@@ -405,9 +406,11 @@ on_schema(void *ctx, const PGresult *result)
         return;
     if (db_schema_check(result, sentence) == DB_SCHEMA_FITS) {
         mirror->has_complained = false;
+        commands_up(mirror->keeper->commands, mirror->db);
         begin_copy(mirror);
         return;
     }
+    commands_down(mirror->keeper->commands);
     complain(mirror, sentence);
     mirror->state = MISFIT;
     mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + RECHECK_MS;
@@ -439,13 +442,25 @@ on_down(void *ctx, const char *why)
         log_line(LOG_LEVEL_WARN, NULL, "database-down", "why=\"%s\"", why);
     mirror->was_ever_up = true;
     mirror->state = DOWN;
+    commands_down(mirror->keeper->commands);
     while (mirror->dirty_first != NULL)
         list_remove(mirror, mirror->dirty_first);
     buf_clear(&mirror->gone);
     mirror->gone_count = 0;
 }
 
-static const struct db_ops db_ops = {.on_up = on_up, .on_down = on_down};
+/* Of the one channel that commands.c listens to. */
+static void
+on_notify(void *ctx, const char *channel, const char *payload)
+{
+    struct mirror *mirror = ctx;
+
+    (void)channel;
+    (void)payload;
+    commands_poke(mirror->keeper->commands);
+}
+
+static const struct db_ops db_ops = {.on_up = on_up, .on_down = on_down, .on_notify = on_notify};
 
 static void
 on_timer(void *ctx)
@@ -494,6 +509,12 @@ mirror_is_settled(const struct mirror *mirror)
 {
     return mirror->state == FOLLOWING && mirror->in_flight == 0 && mirror->dirty_count == 0 &&
            mirror->gone_count == 0 && audit_is_empty(mirror->keeper);
+}
+
+bool
+mirror_follows(const struct mirror *mirror)
+{
+    return mirror->state == FOLLOWING;
 }
 
 bool

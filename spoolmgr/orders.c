@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Operators' orders, as they come over the control socket: retry, hold, release and the others of
- * lib/order.  An order names up to ORDER_IDS_MAX messages; they are taken in slices, so that many
- * askers hold up nothing (P8), and the answer goes out when all of it is durable.
+ * Operators' orders, as they come over the control socket or through PostgreSQL (commands.c):
+ * retry, hold, release and the others of lib/order.  An order names up to ORDER_IDS_MAX messages;
+ * they are taken in slices, so that many askers hold up nothing (P8), and the answer goes out when
+ * all of it is durable.
  *
  *   WORKING --all taken--> SYNCING --durable--> answered
  *       \--some are being delivered--> WAITING (BUSY_MS at most) --> SYNCING
@@ -27,12 +28,11 @@ enum stage { WORKING, WAITING, SYNCING };
 struct asked {
     struct asked *next;
     struct keeper *keeper;
-    struct control_request *request;
+    struct orders_asker asker;
     enum stage stage;
     json_t *json; /* the order's texts are its */
     struct order order;
     const struct order_kind *kind;
-    char who[ORDER_WHO_SIZE];
     struct ref *refs; /* those before `busy` are being delivered, and come again */
     size_t count, at, busy;
     size_t endings;        /* whose notices are on their way to the disk */
@@ -80,7 +80,7 @@ say(struct keeper *k, const struct asked *a, const struct spool_message *m)
     char detail[ORDER_REASON_MAX * 4 + 8];
 
     report_add(k, m, a->kind->done, "customer=%s open=%u operator=%s reason=%s detail=%s",
-               m->customer, m->open_count, log_quote(slice_of(a->who), who, sizeof who),
+               m->customer, m->open_count, log_quote(slice_of(a->asker.who), who, sizeof who),
                log_quote(slice_of(a->order.reason), reason, sizeof reason),
                log_quote(slice_of(a->order.detail), detail, sizeof detail));
 }
@@ -131,8 +131,8 @@ take_back(struct keeper *k, struct asked *a, struct spool_message *m)
     char reply[ORDER_END_SIZE], notice[ENDING_WORD_SIZE], text[REPORT_BYTES], quoted[REPORT_BYTES];
     struct ending *e;
 
-    order_end_text(&a->order, a->who, reply);
-    order_note(k->store, m, &a->order, a->who, clock_wall_ms());
+    order_end_text(&a->order, a->asker.who, reply);
+    order_note(k->store, m, &a->order, a->asker.who, clock_wall_ms());
     e = ending_begin(k, m, ends, notice_open_ends(m, SPOOL_END_RETURNED, reply, ends), notice);
     free(ends);
     snprintf(text, sizeof text, "customer=%s open=%u notice=%s why=%s", m->customer,
@@ -154,7 +154,7 @@ carry_out(struct keeper *k, struct asked *a, struct spool_message *m, const char
     enum order_result result;
 
     if (a->order.act != SPOOL_ACT_RETURN) {
-        result = order_carry_out(k->store, m, &a->order, a->who, clock_wall_ms(), why);
+        result = order_carry_out(k->store, m, &a->order, a->asker.who, clock_wall_ms(), why);
         if (result == ORDER_DONE)
             follow(k, a, m);
         return result;
@@ -176,23 +176,15 @@ take_message(struct keeper *k, struct asked *a, struct ref ref)
         a->refs[a->busy++] = ref;
         return;
     }
-    if (m != NULL)
+    if (m != NULL && a->asker.again && order_is_so(m, &a->order, a->asker.who))
+        result = ORDER_DONE;
+    else if (m != NULL)
         result = carry_out(k, a, m, &why);
     if (result != ORDER_BUSY) /* it settles later */
         order_json_count(a->answer, ref, result, why);
 }
 
 /* --- One order. */
-
-static void
-answer(struct control_request *request, json_t *json)
-{
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-
-    control_answer(request, text ? slice_of(text) : SLICE("{\"ok\":false}"));
-    free(text);
-    json_decref(json);
-}
 
 static void
 finish(struct orders *orders, struct asked *a, json_t *json)
@@ -203,7 +195,8 @@ finish(struct orders *orders, struct asked *a, json_t *json)
         at = &(*at)->next;
     *at = a->next;
     ending_forget(a->keeper, a);
-    answer(a->request, json);
+    a->asker.on_answer(a->asker.ctx, json);
+    json_decref(json);
     json_decref(a->answer);
     json_decref(a->json);
     free(a->refs);
@@ -259,7 +252,8 @@ orders_synced(struct keeper *k)
         if (a->stage != SYNCING || a->endings > 0)
             continue;
         if (spool_store_synced(k->store) >= a->seq) {
-            audit_add(k, &a->order, a->who, json_object_get(a->answer, "ids"));
+            if (!a->asker.audits)
+                audit_add(k, &a->order, a->asker.who, json_object_get(a->answer, "ids"));
             finish(k->orders, a, json_incref(a->answer));
         } else if (committer_has_failed(k->committer))
             finish(k->orders, a,
@@ -288,28 +282,50 @@ on_timer(void *ctx)
 }
 
 void
-orders_take(struct keeper *k, struct control_request *request, json_t *json)
+orders_take(struct keeper *k, const struct orders_asker *asker, json_t *json)
 {
     struct asked *a = mem_alloc(sizeof *a);
     const char *problem = "the keeper is stopping";
 
     if (k->is_stopping ||
         order_json_parse(json, &a->order, &a->refs, &a->count, &problem) != ERR_OK) {
+        json_t *error = order_json_error(problem);
+
         free(a);
-        answer(request, order_json_error(problem));
+        asker->on_answer(asker->ctx, error);
+        json_decref(error);
         return;
     }
     keeper_refresh(k); /* who asks may have seen more than we have */
     a->keeper = k;
-    a->request = request;
+    a->asker = *asker;
     a->json = json_incref(json);
     a->kind = order_kind(a->order.act);
-    order_who(control_peer_uid(request), a->who);
-    a->answer = order_json_answer(a->who);
+    a->answer = order_json_answer(a->asker.who);
     a->busy_until_ms = loop_now_ms(k->loop) + BUSY_MS;
     a->next = k->orders->first;
     k->orders->first = a;
     loop_timer_start(&k->orders->timer, 0);
+}
+
+/* --- Those of the control socket. */
+
+static void
+on_answer(void *ctx, const json_t *answer)
+{
+    char *text = json_dumps(answer, JSON_COMPACT);
+
+    control_answer(ctx, text ? slice_of(text) : SLICE("{\"ok\":false}"));
+    free(text);
+}
+
+void
+orders_take_request(struct keeper *k, struct control_request *request, json_t *json)
+{
+    struct orders_asker asker = {.on_answer = on_answer, .ctx = request};
+
+    order_who(control_peer_uid(request), asker.who);
+    orders_take(k, &asker, json);
 }
 
 bool

@@ -272,6 +272,33 @@ order_end_text(const struct order *o, const char *who, char dst[ORDER_END_SIZE])
     return dst;
 }
 
+#define END_TELLS 500 /* octets of the text that a return's recipients have before the notice */
+
+static bool
+has_ended_it(const struct spool_message *m, const struct order *o, const char *who)
+{
+    enum spool_end end = o->act == SPOOL_ACT_RETURN ? SPOOL_END_RETURNED : SPOOL_END_REMOVED;
+    char text[ORDER_END_SIZE];
+
+    if (o->act != SPOOL_ACT_RETURN && o->act != SPOOL_ACT_REMOVE)
+        return false;
+    order_end_text(o, who, text);
+    for (unsigned i = 0; i < m->recipient_count; i++)
+        if (spool_message_end(m, i) == end &&
+            strncmp(spool_message_reply(m, i), text, strnlen(text, END_TELLS)) == 0)
+            return true;
+    return false;
+}
+
+bool
+order_is_so(const struct spool_message *m, const struct order *o, const char *who)
+{
+    const char *why;
+    enum order_result result = order_judge(m, o, &why);
+
+    return result == ORDER_ALREADY || (result == ORDER_ENDED && has_ended_it(m, o, who));
+}
+
 const char *
 order_who(uid_t uid, char dst[ORDER_WHO_SIZE])
 {

@@ -61,6 +61,9 @@ const char *order_who(uid_t uid, char dst[ORDER_WHO_SIZE]);
 /* What is recorded with a recipient that the order ends. */
 #define ORDER_END_SIZE (ORDER_WHO_SIZE + ORDER_REASON_MAX + 32)
 const char *order_end_text(const struct order *order, const char *who, char dst[ORDER_END_SIZE]);
+/* Of an order that whoever was owner before us may have carried out: is the message as if it had
+ * been?  (RETRY leaves nothing that could be seen, and can be repeated.) */
+bool order_is_so(const struct spool_message *message, const struct order *order, const char *who);
 /* The note alone (owner). */
 void order_note(struct spool_store *store, struct spool_message *message, const struct order *order,
                 const char *who, int64_t now_ms);

@@ -630,11 +630,13 @@ def test_roles_have_the_least_rights(acme):
     change_for_a_time = "DELETE FROM postern.customer_changes"
     changes = "SELECT * FROM postern.replica_customer_changes"
     order = "SELECT postern.audit_spool_order(now(), 1, 'key', 'root', 'hold', 'why', '', '{}')"
-    rights = {"postern_relay": {replica, event, changes}, "postern_spool": {replica, index, changes, order},
+    command = "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'retry', '{x}')"
+    take = "SELECT postern.spool_commands_take(1, '{}', 1, true)"
+    rights = {"postern_relay": {replica, event, changes}, "postern_spool": {replica, index, changes, order, take},
               "postern_support": {replica, look, changes},
-              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order}}
+              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order, command}}
     for role, granted in rights.items():
-        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time, order):
+        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time, order, command, take):
             assert may(role, statement) == (statement in granted), (role, statement)
 
 

@@ -104,6 +104,7 @@ def open_of(node, *args):
 
 
 ME = "root" if os.getuid() == 0 else __import__("pwd").getpwuid(os.getuid()).pw_name
+BY = "postern"  # whom the database's session belongs to: orders go through PostgreSQL while it is there
 
 
 # --- hold, release, retry
@@ -113,14 +114,14 @@ def test_P2_a_held_message_stays_until_it_is_released(node):
     held, free = spooled(node, count=2)
     before = show(node, held)
     done = verb(node, "hold", held, "--reason", "ticket 4711").json
-    assert (done["action"], done["messages"], done["ids"], done["already"], done["others"], done["operator"]) == ("held", 1, [held], 0, [], ME)
+    assert (done["action"], done["messages"], done["ids"], done["already"], done["others"], done["operator"]) == ("held", 1, [held], 0, [], BY)
     listed, = node.spool("--state", "held", "--from", node.sender)
     assert listed["id"] == held and listed["expires_at"] == before["expires_at"], "its clock goes on, and lists show both"
     after = show(node, held)
     assert (after["state"], after["hold_reason"], after["expires_at"]) == ("held", "ticket 4711", before["expires_at"])
     assert after["remedy"] == f"to let it go: relayctl spool release {held}"
-    assert notes(node, held) == [("held", ME, "ticket 4711")]
-    assert any(held in line and "ticket 4711" in line and f"operator={ME}" in line for line in node.spoolmgr.log_lines("held"))
+    assert notes(node, held) == [("held", BY, "ticket 4711")]
+    assert any(held in line and "ticket 4711" in line and f"operator={BY}" in line for line in node.spoolmgr.log_lines("held"))
     wait_until(lambda: node.postgres.sql("SELECT state FROM postern.spool_index WHERE ref = %s", held) == [("held",)], 10,
                "the index says it")
     come_back(node)
@@ -132,7 +133,7 @@ def test_P2_a_held_message_stays_until_it_is_released(node):
     assert verb(node, "release", held).json["messages"] == 1
     wait_until(lambda: delivered(node, held), 20, "it is delivered")
     wait_until(lambda: not open_of(node), 10, "it has ended")
-    assert notes(node, held) == [("held", ME, "ticket 4711"), ("released", ME, None)]
+    assert notes(node, held) == [("held", BY, "ticket 4711"), ("released", BY, None)]
     ended = verb(node, "hold", held, "--reason", "late", code=1).json["others"]
     assert ended == [{"id": held, "result": "ended", "why": "it has ended"}]
 
@@ -243,11 +244,11 @@ def test_P2_what_is_removed_leaves_who_and_why(node):
     assert open_of(node) == [stays]
     shown = show(node, gone)
     assert shown["state"] == "ended" and shown["recipients"][0]["state"] == "removed"
-    assert shown["recipients"][0]["reply"] == f"removed by {ME}: a worm"
-    assert notes(node, gone) == [("removed", ME, "a worm")]
+    assert shown["recipients"][0]["reply"] == f"removed by {BY}: a worm"
+    assert notes(node, gone) == [("removed", BY, "a worm")]
     wait_until(lambda: not node.postgres.sql("SELECT 1 FROM postern.spool_index WHERE ref = %s", gone), 10, "the index forgets it")
     line, = [line for line in node.spoolmgr.log_lines("removed") if gone in line]
-    assert f"operator={ME}" in line and 'reason="a worm"' in line
+    assert f"operator={BY}" in line and 'reason="a worm"' in line
     node.spoolmgr.stop()
     assert verb(node, "remove", stays, "--reason", "without a keeper").json["messages"] == 1
     node.spoolmgr.start()
@@ -416,7 +417,7 @@ def test_P2_the_database_audits_orders_also_those_that_it_did_not_see(node):
     lost_before = len(node.spoolmgr.log_lines("audit-not-copied"))
     ref = spooled(node)
     verb(node, "extend", ref, "--until", "2199-01-01", "--reason", "first")
-    wait_until(lambda: audited(node, ref) == [(ME, "update", "first", "extend", "until 2199-01-01 00:00")], 10, "it is in the audit")
+    wait_until(lambda: audited(node, ref) == [(BY, "update", "first", "extend", "until 2199-01-01 00:00")], 10, "it is in the audit")
     database(node, "false")
     verb(node, "hold", ref, "--reason", "second")
     verb(node, "hold", ref, "--reason", "second")
@@ -467,7 +468,8 @@ def test_an_owner_that_does_not_answer_is_tried_again_later(node):
 
 
 def test_P2_an_order_whose_keeper_dies_is_not_said_to_be_done(node):
-    """It waits for a message that is being delivered when the keeper is killed; the other has been removed, and that may be lost."""
+    """It waits for a message that is being delivered when the keeper is killed; the other has been removed, and that may be lost. Over
+    the control socket: a command in PostgreSQL outlives the keeper (test_spool_commands.py)."""
     alone(node)
     stuck, free = spooled(node, count=2)
     verb(node, "hold", free, "--reason", "out of the way")
@@ -475,6 +477,7 @@ def test_P2_an_order_whose_keeper_dies_is_not_said_to_be_done(node):
     come_back(node)
     verb(node, "retry", stuck)
     wait_until(lambda: show(node, stuck)["state"] == "offered", 20, "it is at the dot")
+    database(node, "false")
     relayctl = subprocess.Popen([program("admin/relayctl"), "-c", str(node.config_file), "spool", "remove", stuck, free, "--reason", "x"],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, **node.env))
     wait_until(lambda: show(node, free)["state"] == "ended", 20, "the other is removed")

@@ -86,6 +86,71 @@ Test(order, each_act_in_each_situation)
     }
 }
 
+/* P2: what the keeper before us has done of an order is done, and nobody else's ends are. */
+Test(order, is_seen_to_be_carried_out_already)
+{
+    static const struct {
+        const char *name;
+        struct order order;
+        enum situation situation;
+        const char *reply; /* of one that has ended */
+        enum spool_end end;
+        bool want;
+    } cases[] = {
+        {"held by it", {.act = SPOOL_ACT_HOLD, .reason = "why"}, HELD, NULL, 0, true},
+        {"held by another", {.act = SPOOL_ACT_HOLD, .reason = "other"}, HELD, NULL, 0, false},
+        {"released", {.act = SPOOL_ACT_RELEASE}, WAITING, NULL, 0, true},
+        {"a retry leaves nothing", {.act = SPOOL_ACT_RETRY}, WAITING, NULL, 0, false},
+        {"removed by it",
+         {.act = SPOOL_ACT_REMOVE, .reason = "a worm"},
+         ENDED,
+         "removed by olaf: a worm",
+         SPOOL_END_REMOVED,
+         true},
+        {"removed by another",
+         {.act = SPOOL_ACT_REMOVE, .reason = "a worm"},
+         ENDED,
+         "removed by nina: a worm",
+         SPOOL_END_REMOVED,
+         false},
+        {"delivered",
+         {.act = SPOOL_ACT_REMOVE, .reason = "a worm"},
+         ENDED,
+         "removed by olaf: a worm",
+         SPOOL_END_DELIVERED,
+         false},
+        {"returned by it",
+         {.act = SPOOL_ACT_RETURN, .reason = "gone"},
+         ENDED,
+         "returned by olaf: gone [no notice: spam]",
+         SPOOL_END_RETURNED,
+         true},
+        {"returned, removed by it",
+         {.act = SPOOL_ACT_REMOVE, .reason = "gone"},
+         ENDED,
+         "returned by olaf: gone",
+         SPOOL_END_RETURNED,
+         false},
+        {"held and ended",
+         {.act = SPOOL_ACT_HOLD, .reason = "why"},
+         ENDED,
+         "removed by olaf: why",
+         SPOOL_END_REMOVED,
+         false},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct spool_recipient_detail recipients[2] = {{.domain = "acme.example"}};
+        struct spool_message m = message_in(cases[i].situation);
+
+        recipients[0].end = cases[i].end;
+        recipients[0].reply = (char *)cases[i].reply;
+        detail.recipients = cases[i].reply ? recipients : NULL;
+        cr_expect_eq(order_is_so(&m, &cases[i].order, "olaf"), cases[i].want, "%s", cases[i].name);
+        detail.recipients = NULL;
+    }
+}
+
 /* --- Over the socket. */
 
 static struct ref

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Orders to the spool through PostgreSQL (P2, P5): given with the operator's own database role, taken by the keeper of the node that
+has the messages, done once, audited under that role; without PostgreSQL or without the keeper they take another way, and never two.
+Two nodes of one database; nothing moves by itself. Each test has senders of its own."""
+import contextlib
+import itertools
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from harness import ADDRESS, LOADGEN, QUICK, SILENT, Backend, Node, make_message, program, reference_in, wait_until, write_config
+
+PATIENT = {"probe-interval-min": "10m", "probe-interval-max": "10m", "message-retry-min": "10m", "message-retry-max": "10m", "workers": 1}
+numbers = itertools.count(1)
+
+
+class Desk:
+    """relayctl as an operator runs it: with a configuration of his own, here or on a machine without a spool."""
+
+    def __init__(self, node, role, elsewhere=False):
+        self.node, self.role = node, role
+        self.file = node.folder / f"{role}{'-away' if elsewhere else ''}.conf"
+        settings = dict(node.settings, database=node.postgres.conninfo().replace("user=postern", f"user={role}"))
+        if elsewhere:
+            settings.update({name: f"/nowhere/{name}" for name in ("spool-dir", "run-dir", "state-dir", "log-dir")}, node=99)
+        write_config(self.file, settings)
+
+    def argv(self, *args):
+        return [program("admin/relayctl"), "-c", str(self.file), *map(str, args)]
+
+    def __call__(self, *args, code=0, **kwargs):
+        done = subprocess.run(self.argv(*args), capture_output=True, text=True, timeout=60, env=dict(os.environ, **self.node.env), **kwargs)
+        assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
+        return done
+
+    def json(self, *args, **kwargs):
+        return json.loads(self("spool", *args, "--json", **kwargs).stdout)
+
+    def begin(self, *args):
+        return subprocess.Popen(self.argv("spool", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=dict(os.environ, **self.node.env))
+
+
+@pytest.fixture(scope="module")
+def pair():
+    with Node(settings=PATIENT) as first, contextlib.closing(Backend().start()) as backend:
+        first.postgres.sql("CREATE ROLE olaf LOGIN IN ROLE postern_operator; CREATE ROLE nina LOGIN IN ROLE postern_operator;"
+                           " CREATE ROLE susi LOGIN IN ROLE postern_support; CREATE ROLE kees LOGIN IN ROLE postern_relay, postern_spool")
+        first.add_customer("acme", "acme.example", backend.endpoint)
+        first.postgres.sql("UPDATE postern.customers SET max_connections_per_hour = NULL, max_messages_per_connection = NULL")
+        first.backend = backend
+        least = first.postgres.conninfo().replace("user=postern", "user=kees")  # the rights that the daemons need, and no other
+        with Node(settings=dict(PATIENT, node=2, database=least), postgres=first.postgres) as second:
+            wait_until(lambda: first.serves("acme.example") and second.serves("acme.example"), 20, "both serve it")
+            backend.stop()
+            first.second = second
+            yield first
+        first.postgres.sql("DROP ROLE olaf, nina, susi, kees")
+
+
+@pytest.fixture
+def node(pair):
+    pair.sender = f"s{next(numbers)}@origin.example"
+    yield pair
+    database(pair, "true")
+    for one in (pair, pair.second):
+        if one.spoolmgr.alive:
+            one.spoolmgr.signal(signal.SIGCONT)
+        else:
+            one.spoolmgr.start()
+        follows(one)
+    pair.backend.script.clear()
+    pair.backend.stop()
+
+
+def database(node, there):
+    name = node.postgres.name
+    node.postgres.sql(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {there}', database="postgres")
+    if there == "false":
+        node.postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name, database="postgres")
+
+
+def follows(node):
+    """Its keeper is linked to PostgreSQL, and has said so there."""
+    wait_until(lambda: node.postgres.sql("SELECT 1 FROM postern.spool_nodes WHERE node = %s AND seen_at > now() - interval '8 s'",
+                                         node.settings.get("node", 1)), 20, "the keeper is seen in the database")
+
+
+def spooled(node, count=1, sender=None):
+    ids = []
+    for _ in range(count):
+        reply = node.send(make_message(test_id=next(numbers)), mail_from=sender or node.sender, rcpts="user@acme.example")
+        assert reply.code == 250 and "queued until" in reply.text, reply
+        ids.append(reference_in(reply.text))
+    wait_until(lambda: set(ids) <= {m["id"] for m in node.spool()}, 10, "they are in the spool")
+    return ids if count > 1 else ids[0]
+
+
+def alone(node):
+    """What other tests have left would be tried before."""
+    assert node.relayctl("spool", "remove", "--all", "--reason", "left by a test", check=False).returncode in (0, 3)
+
+
+def show(node, ref):
+    return node.relayctl_json("spool", "show", ref)[0]
+
+
+def notes(node, ref):
+    return [(e["event"], e["operator"], e["text"]) for e in show(node, ref)["history"] if e.get("operator")]
+
+
+def audited(node, ref):
+    return node.postgres.sql("SELECT who, operation, reason, new_row ->> 'act' FROM postern.audit WHERE table_name = 'spool'"
+                             " AND new_row -> 'refs' ? %s ORDER BY id", ref)
+
+
+def commands(node, ref):
+    return node.postgres.sql("SELECT who, act, state FROM postern.spool_commands WHERE %s = ANY (refs) ORDER BY id", ref)
+
+
+ME = "root" if os.getuid() == 0 else __import__("pwd").getpwuid(os.getuid()).pw_name
+
+
+# --- Each act
+
+
+def test_P2_each_act_is_done_and_audited_under_the_operators_role(node):
+    olaf = Desk(node, "olaf")
+    ref, back = spooled(node, 2)
+    for act, args, event in [
+            ("hold", ["--reason", "ticket 7"], "held"), ("release", ["--reason", "over"], "released"), ("retry", [], "retried"),
+            ("extend", ["--until", "2199-01-01", "--reason", "new server"], "extended"),
+            ("redirect", ["--to", "acme/1", "--reason", "by hand"], "redirected"), ("remove", ["--reason", "a worm"], "removed")]:
+        done = olaf.json(act, ref, *args)
+        assert (done["action"], done["ids"], done["operator"], done["way"], done["nodes"]) == (event, [ref], "olaf", "database", [1])
+    done = olaf.json("return", back, "--reason", "gone away")
+    assert done["ids"] == [back] and show(node, back)["recipients"][0]["state"] == "returned"
+    said = [("held", "olaf", "ticket 7"), ("released", "olaf", "over"), ("retried", "olaf", None), ("extended", "olaf", "new server"),
+            ("redirected", "olaf", "by hand"), ("removed", "olaf", "a worm")]
+    assert notes(node, ref) == said
+    assert audited(node, ref) == [("olaf", "delete" if text == "a worm" else "update", text, act) for (_, _, text), act in
+                                  zip(said, ["hold", "release", "retry", "extend", "redirect", "remove"])]
+    assert audited(node, back) == [("olaf", "update", "gone away", "return")]
+    assert {c[2] for c in commands(node, ref)} == {"done"}
+    assert any(ref in line and "operator=olaf" in line for line in node.spoolmgr.log_lines("removed"))
+
+
+def test_P2_nobody_signs_with_another_name(node):
+    """The name, the time and the answer are the database's to fill in."""
+    ref = spooled(node)
+    sql = node.postgres.sql
+    sql(f"SET SESSION AUTHORIZATION nina; INSERT INTO postern.spool_commands (node, act, reason, refs) VALUES (1, 'hold', 'by hand', '{{{ref}}}')")
+    wait_until(lambda: commands(node, ref) == [("nina", "hold", "done")], 10, "it is carried out")
+    assert notes(node, ref) == [("held", "nina", "by hand")]
+    for role, statement in [
+            ("nina", "INSERT INTO postern.spool_commands (node, act, who, refs) VALUES (1, 'retry', 'olaf', '{x}')"),
+            ("nina", "INSERT INTO postern.spool_commands (node, act, state, refs) VALUES (1, 'retry', 'done', '{x}')"),
+            ("nina", "UPDATE postern.spool_commands SET who = 'olaf'"), ("nina", "DELETE FROM postern.spool_commands"),
+            ("nina", "SELECT postern.spool_command_answer(1, 1, '{}')"), ("nina", "SELECT postern.spool_commands_take(1, '{}', 9, true)"),
+            ("susi", "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'retry', '{x}')"),
+            ("susi", "SELECT * FROM postern.spool_commands"), ("susi", "SELECT postern.spool_command_withdraw(1)"),
+            ("postern_spool", "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'retry', '{x}')"),
+            ("postern_relay", "SELECT * FROM postern.spool_commands")]:
+        set_it = "SET SESSION AUTHORIZATION" if role in ("nina", "susi") else "SET ROLE"
+        with pytest.raises(Exception, match="permission denied"):
+            sql(f"{set_it} {role}; {statement}")
+    # the owner of the schema may write any column, and is signed all the same
+    sql("INSERT INTO postern.spool_commands (node, act, who, state, result, refs) VALUES (77, 'retry', 'olaf', 'done', '{}', '{x}')")
+    assert sql("SELECT who, state, result FROM postern.spool_commands WHERE node = 77") == [("postern", "waiting", None)]
+    sql("DELETE FROM postern.spool_commands WHERE node = 77")
+
+
+def test_a_role_without_rights_is_told_so_and_nothing_is_done(node):
+    ref = spooled(node)
+    said = Desk(node, "susi")("spool", "hold", ref, "--reason", "x", code=1).stderr
+    assert "postern_operator" in said and "permission denied" in said, said
+    assert notes(node, ref) == []
+
+
+# --- Other nodes
+
+
+def test_an_id_says_whose_it_is(node):
+    here, there = spooled(node), spooled(node.second, sender=node.sender)
+    olaf = Desk(node, "olaf")
+    assert olaf("spool", "hold", there, "--reason", "from afar").stdout == "held 1 message on node 2, as olaf\n"
+    assert notes(node.second, there) == [("held", "olaf", "from afar")] and audited(node, there) == [("olaf", "update", "from afar", "hold")]
+    done = olaf.json("hold", here, there, "--reason", "both")
+    assert set(done["ids"]) == {here, there} and set(done["nodes"]) == {1, 2}
+    away = Desk(node, "nina", elsewhere=True)
+    done = away.json("release", here, there)
+    assert set(done["ids"]) == {here, there} and done["operator"] == "nina"
+    assert away.json("hold", "--node", "2", "--from", node.sender, "--reason", "by the index")["ids"] == [there]
+    assert show(node, here)["state"] == "waiting" and show(node.second, there)["state"] == "held"
+    away.json("remove", there, "--reason", "the end")
+
+
+def test_nonsense_is_refused_with_a_sentence(node):
+    olaf, away = Desk(node, "olaf"), Desk(node, "olaf", elsewhere=True)
+    absent = "P002-4KX3T-0B7Q2CF"
+    assert "not in the spool" in olaf("spool", "hold", absent, "--reason", "x", code=3).stderr
+    said = olaf("spool", "hold", "P077-4KX3T-0B7Q2CF", "--reason", "x", code=3).stderr
+    assert "no keeper of a node" in said and "1, 2" in said, said
+    assert "is not an id" in away("spool", "retry", "hello", code=2).stderr
+    assert "--node" in away("spool", "retry", absent, "--node", "all", code=2).stderr
+    assert "does not know it" in away("spool", "retry", "--node", "2", "--state", "ended", code=2).stderr
+    answers = []
+    for act, refs in (("hold", "{nonsense}"), ("hold", f"{{{absent}}}"), ("redirect", f"{{{absent}}}")):
+        number, = node.postgres.sql("INSERT INTO postern.spool_commands (node, act, backend, refs) VALUES (1, %s, 7, %s) RETURNING id", act, refs)[0]
+        answers.append(wait_until(lambda: node.postgres.sql("SELECT result FROM postern.spool_commands WHERE id = %s AND state = 'done'", number),
+                                  10, "it is answered")[0][0])
+    assert all(a["ok"] is False and a["error"] for a in answers), answers
+    for wrong in ("(1, 'view', '{x}')", "(0, 'retry', '{x}')", "(1, 'retry', '{}')"):
+        with pytest.raises(Exception, match="check constraint"):
+            node.postgres.sql(f"INSERT INTO postern.spool_commands (node, act, refs) VALUES {wrong}")
+
+
+# --- When something is away
+
+
+def test_P5_without_the_database_the_control_socket_takes_it(node):
+    olaf, (ref, other) = Desk(node, "olaf"), spooled(node, 2)
+    database(node, "false")
+    done = olaf.json("hold", ref, "--reason", "no database")
+    assert (done["ids"], done["operator"], done["way"]) == ([ref], ME, "control socket")
+    away = Desk(node, "olaf", elsewhere=True)
+    assert "node 1" in away("spool", "hold", other, "--reason", "x", code=75).stderr
+    database(node, "true")
+    wait_until(lambda: audited(node, ref) == [(ME, "update", "no database", "hold")], 20, "it is audited when it is back")
+    assert notes(node, other) == []
+
+
+def test_without_the_keeper_relayctl_does_it_where_the_spool_is(node):
+    olaf, (ref, other) = Desk(node, "olaf"), spooled(node, 2)
+    node.spoolmgr.stop()
+    done = olaf.json("hold", ref, "--reason", "no keeper")
+    assert (done["ids"], done["operator"], done["way"]) == ([ref], ME, "relayctl")
+    assert commands(node, ref) == [] and audited(node, ref) == [("olaf", "update", "no keeper", "hold")]
+    said = Desk(node, "olaf", elsewhere=True)("spool", "hold", other, "--reason", "x", code=75).stderr
+    assert "node 1" in said and "spoolmgr" in said, said
+    assert commands(node, other) == [("olaf", "hold", "withdrawn")]
+    node.spoolmgr.start()
+    follows(node)
+    assert notes(node, other) == [], "what was withdrawn is never done"
+
+
+def test_P2_what_a_keeper_does_not_take_is_withdrawn_and_goes_one_way_alone(node):
+    """It hangs, as far as PostgreSQL goes: the order is given over the socket, where it waits, and the command is never done."""
+    ref = spooled(node)
+    node.postgres.sql("ALTER FUNCTION postern.spool_commands_take RENAME TO taken_away")
+    try:
+        done = Desk(node, "olaf")("spool", "hold", ref, "--reason", "slow")
+    finally:
+        node.postgres.sql("ALTER FUNCTION postern.taken_away RENAME TO spool_commands_take")
+    assert "withdrawn" in done.stderr and "control socket" in done.stderr and done.stdout == "held 1 message\n"
+    assert notes(node, ref) == [("held", ME, "slow")] and commands(node, ref) == [("olaf", "hold", "withdrawn")]
+    olaf = Desk(node, "olaf")
+    olaf.json("release", ref)
+    assert commands(node, ref)[1:] == [("olaf", "release", "done")] and show(node, ref)["state"] == "waiting"
+
+
+def test_P2_who_interrupts_relayctl_knows_that_nothing_is_done(node):
+    ref = spooled(node.second, sender=node.sender)
+    node.second.spoolmgr.signal(signal.SIGSTOP)
+    relayctl = Desk(node, "olaf", elsewhere=True).begin("remove", ref, "--reason", "x")
+    wait_until(lambda: commands(node, ref) == [("olaf", "remove", "waiting")], 10, "it is given")
+    relayctl.send_signal(signal.SIGINT)
+    out, said = relayctl.communicate(timeout=20)
+    assert relayctl.returncode == 1 and "nothing of it is done" in said and not out, (out, said)
+    node.second.spoolmgr.signal(signal.SIGCONT)
+    assert commands(node, ref) == [("olaf", "remove", "withdrawn")]
+    assert Desk(node, "olaf").json("hold", ref, "--reason", "still there")["ids"] == [ref]
+
+
+def test_P2_a_command_that_nobody_waits_for_any_more_is_not_begun(node):
+    old, ancient = spooled(node, 2)
+    sql = node.postgres.sql
+    node.spoolmgr.stop()
+    for ref, age in ((old, "2 minutes"), (ancient, "2 days")):
+        sql("INSERT INTO postern.spool_commands (node, act, reason, refs) VALUES (1, 'remove', 'x', ARRAY[%s])", ref)
+        sql(f"UPDATE postern.spool_commands SET given_at = now() - interval '{age}' WHERE %s = ANY (refs)", ref)
+    node.spoolmgr.start()
+    wait_until(lambda: commands(node, old) == [("postern", "remove", "withdrawn")], 20, "it is withdrawn")
+    assert commands(node, ancient) == [], "a day later it is forgotten"
+    assert notes(node, old) == notes(node, ancient) == []
+
+
+@pytest.mark.parametrize("act", ["remove", "return"])
+def test_P2_a_keeper_that_dies_between_doing_and_answering(node, act):
+    """The next one takes the command again, finds it done, and answers as the first would have: done once."""
+    refs = spooled(node, 2)
+    node.spoolmgr.stop()
+    node.spoolmgr.env["POSTERN_TEST_CRASH"] = "keeper-command-carried-out:1"
+    try:
+        node.spoolmgr.start()
+        follows(node)
+        relayctl = Desk(node, "olaf").begin(act, *refs, "--reason", "once", "--json")
+        wait_until(lambda: not node.spoolmgr.alive, 20, "the keeper has died")
+    finally:
+        del node.spoolmgr.env["POSTERN_TEST_CRASH"]
+    assert commands(node, refs[0]) == [("olaf", act, "taken")]
+    node.spoolmgr.start()
+    out, said = relayctl.communicate(timeout=60)
+    assert relayctl.returncode == 0, (out, said)
+    done = json.loads(out)
+    assert set(done["ids"]) == set(refs) and done["already"] == 0 and done["others"] == [] and done["operator"] == "olaf"
+    for ref in refs:
+        assert [n[1:] for n in notes(node, ref)] == [("olaf", "once")]
+        assert audited(node, ref) == [("olaf", "delete" if act == "remove" else "update", "once", act)]
+
+
+def test_P2_a_keeper_that_does_not_come_back(node):
+    """It dies with a command that waits for a message which is being delivered; who gave it goes, and is told what is not known."""
+    alone(node)
+    ref = spooled(node)
+    node.backend.script["dot"] = SILENT
+    node.backend.start()
+    olaf = Desk(node, "olaf")
+    olaf.json("retry", ref)
+    wait_until(lambda: show(node, ref)["state"] == "offered", 20, "it is at the dot")
+    relayctl = olaf.begin("remove", ref, "--reason", "x")
+    wait_until(lambda: commands(node, ref)[1:] == [("olaf", "remove", "taken")], 10, "it is taken")
+    node.spoolmgr.kill_all()
+    assert node.postgres.sql("SET SESSION AUTHORIZATION olaf; SELECT postern.spool_command_withdraw(max(id)) FROM postern.spool_commands") \
+        == [("taken",)]
+    out, said = relayctl.communicate(timeout=20)
+    assert relayctl.returncode == 75 and "not known" in said and not out, (out, said)
+    assert node.postgres.sql("SELECT who, new_row ->> 'outcome' FROM postern.audit WHERE new_row -> 'refs' ? %s AND new_row ->> 'act' = 'remove'",
+                             ref) == [("olaf", "not known")]
+    node.backend.stop()
+    node.spoolmgr.start()
+    follows(node)
+    assert notes(node, ref)[1:] == [] and show(node, ref)["state"] in ("waiting", "held")
+
+
+def test_P2_an_answer_waits_for_the_database(node):
+    """The database goes while the keeper carries the order out; relayctl waits for it to come back, and has its answer."""
+    alone(node)
+    ref, other = spooled(node, 2)
+    node.backend.script["dot"] = SILENT
+    node.backend.start()
+    olaf = Desk(node, "olaf")
+    olaf.json("retry", ref)
+    wait_until(lambda: show(node, ref)["state"] == "offered", 20, "it is at the dot")
+    relayctl = olaf.begin("remove", ref, other, "--reason", "x", "--json")
+    wait_until(lambda: commands(node, other) == [("olaf", "remove", "taken")], 10, "it is taken")
+    database(node, "false")
+    node.backend.stop()
+    wait_until(lambda: notes(node, other) and show(node, ref)["state"] != "offered", 20, "the delivery has ended")
+    database(node, "true")
+    out, said = relayctl.communicate(timeout=40)
+    done = json.loads(out)
+    assert relayctl.returncode == 0 and set(done["ids"]) == {ref, other}, (out, said)
+    assert audited(node, ref)[1:] == [("olaf", "delete", "x", "remove")]
+
+
+# --- Many
+
+
+def test_two_operators_at_once(node):
+    refs = spooled(node, 4)
+    desks = [Desk(node, "olaf"), Desk(node, "nina")] * 2
+    begun = [desk.begin("hold", *refs, "--reason", f"{desk.role} {i}", "--json") for i, desk in enumerate(desks)]
+    outcomes = [json.loads(p.communicate(timeout=60)[0]) for p in begun]
+    assert all(set(o["ids"]) == set(refs) and not o["others"] for o in outcomes), outcomes
+    for ref in refs:
+        assert len(notes(node, ref)) == 4 == len(audited(node, ref))
+        assert show(node, ref)["hold_reason"] == notes(node, ref)[-1][2], "the last one holds"
+    assert sorted(a[0] for a in audited(node, refs[0])) == ["nina"] * 2 + ["olaf"] * 2
+
+
+def test_P8_five_thousand_by_one_order_with_progress(node):
+    count = 2300 if QUICK else 5000
+    subprocess.run([program(LOADGEN), "--to", f"{ADDRESS}:{node.port}", "--messages", str(count), "--connections", "20",
+                    "--per-connection", "40", "--from", node.sender, "--rcpt", "user@acme.example"], check=True, capture_output=True, timeout=120)
+    wait_until(lambda: len(node.spool("--from", node.sender)) == count, 30, "all are spooled")
+    ours, theirs = os.openpty()
+    done = subprocess.run(Desk(node, "olaf").argv("spool", "hold", "--from", node.sender, "--reason", "many"), stdout=subprocess.PIPE,
+                          stderr=theirs, text=True, timeout=60, env=dict(os.environ, **node.env))
+    os.close(theirs)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.stdout == f"held {count} messages\n" and f"{count} of {count} messages" in said and f"2000 of {count}" in said, said
+    assert node.postgres.sql("SELECT sum(jsonb_array_length(new_row -> 'refs'))::int FROM postern.audit WHERE reason = 'many' AND who = 'olaf'"
+                             ) == [(count,)]
+    assert len(node.spool("--from", node.sender, "--state", "held")) == count
+    assert Desk(node, "olaf").json("remove", "--from", node.sender, "--reason", "many")["messages"] == count
