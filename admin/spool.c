@@ -6,6 +6,7 @@
 
 #include "admin/commands.h"
 #include "admin/selection.h"
+#include "admin/spool_index.h"
 #include "admin/spool_reader.h"
 
 static const struct printer_column list_columns[] = {
@@ -58,26 +59,32 @@ print_all(struct printer *p, const struct selection *selection, struct spool_sto
     }
 }
 
+static enum command_status
+list_store(const struct call *call, const struct selection *selection, struct spool_store *store)
+{
+    struct printer *p =
+        printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
+    unsigned count;
+
+    print_all(p, selection, store, call->printing.now_ms);
+    count = printer_row_count(p);
+    printer_finish(&p);
+    if (count == 0)
+        call_complain(selection->is_empty ? "the spool is empty" : "no message matches");
+    return count || selection->is_empty ? COMMAND_DONE : COMMAND_NOTHING;
+}
+
 enum command_status
 spool_list(struct call *call)
 {
     struct spool_store *store = NULL;
     struct selection selection;
-    struct printer *p;
-    unsigned count;
     enum command_status status = selection_read(call, &selection);
 
     if (status == COMMAND_DONE)
-        status = spool_reader_open_customer(call, selection.customer, &store);
-    if (status == COMMAND_DONE) {
-        p = printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
-        print_all(p, &selection, store, call->printing.now_ms);
-        count = printer_row_count(p);
-        printer_finish(&p);
-        if (count == 0)
-            call_complain(selection.is_empty ? "the spool is empty" : "no message matches");
-        status = count || selection.is_empty ? COMMAND_DONE : COMMAND_NOTHING;
-    }
+        status = spool_index_or_store(call, &selection, selection.customer, &store);
+    if (status == COMMAND_DONE)
+        status = store ? list_store(call, &selection, store) : spool_index_list(call, &selection);
     spool_store_close(&store);
     selection_fini(&selection);
     return status;

@@ -105,13 +105,12 @@ find_node(struct spool_commander *c, struct buf *why)
     PGresult *result;
 
     snprintf(node, sizeof node, "%u", c->node);
-    result =
-        database_try(
-            &c->call,
-            "SELECT " DATABASE_MS("now() - (SELECT seen_at FROM postern.spool_nodes WHERE node = "
-                                  "$1)") ", (SELECT string_agg(node::text, ', ' ORDER BY node) "
-                                         "FROM postern.spool_nodes)",
-            1, params);
+    result = database_try(
+        &c->call,
+        "SELECT " DATABASE_MS("now() - (SELECT seen_at FROM postern.spool_nodes WHERE node = "
+                              "$1)") ", (SELECT string_agg(node::text, ', ' ORDER BY node) "
+                                     "FROM postern.spool_nodes)",
+        1, params);
     status = PQresultStatus(result) == PGRES_TUPLES_OK ? judge_node(c, result, why)
                                                        : judge_failure(result, why);
     PQclear(result);

@@ -186,6 +186,9 @@ spool_export(struct call *call)
         status = selection_need(call, &selection);
     if (status == COMMAND_DONE)
         status = spool_orders_check_reason(&e.orders);
+    if (status == COMMAND_DONE && selection.node && selection.node != call->config->node)
+        status = call_usage("--node: content lies in the spool itself; run relayctl on node %u",
+                            selection.node);
     if (status == COMMAND_DONE)
         status = spool_reader_open(call, &e.store);
     if (status == COMMAND_DONE)

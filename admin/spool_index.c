@@ -4,7 +4,9 @@
  */
 #include "admin/spool_index.h"
 
+#include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "admin/database.h"
 #include "base/clock.h"
@@ -116,28 +118,244 @@ connect_it(struct call *call)
     return status;
 }
 
-enum command_status
-spool_index_query(struct call *call, const struct selection *selection, unsigned node,
-                  const char *columns, PGresult **result)
+/* --- Which spool. */
+
+static bool
+is_here(const struct call *call, const struct selection *s)
 {
-    enum command_status status = check_selectors(selection);
-    struct where w = {.count = 0};
+    return s->node == 0 || s->node == call->config->node;
+}
+
+unsigned
+spool_index_node(const struct call *call, const struct selection *s)
+{
+    if (s->node)
+        return s->node;
+    return access(call->config->spool_dir, F_OK) != 0 && errno == ENOENT ? 0 : call->config->node;
+}
+
+enum command_status
+spool_index_or_store(const struct call *call, const struct selection *selection,
+                     const char *customer, struct spool_store **store)
+{
+    enum command_status status = COMMAND_DONE;
+    struct buf why;
+
+    *store = NULL;
+    if (!is_here(call, selection))
+        return COMMAND_DONE;
+    buf_init(&why, 0);
+    if (spool_reader_try_open(call, customer, store, &why) != COMMAND_DONE) {
+        bool has_database = call->config->database[0] != '\0';
+
+        if (!has_database || spool_index_node(call, selection) != 0)
+            call_complain("%s", buf_text(&why));
+        status = has_database ? COMMAND_DONE : COMMAND_FAILED;
+    }
+    buf_fini(&why);
+    return status;
+}
+
+/* --- Rows. */
+
+static void
+where_init(struct where *w, const struct call *call, const struct selection *s)
+{
+    *w = (struct where){.count = 0};
+    buf_init(&w->sql, 0);
+    buf_init(&w->refs, 0);
+    add_all(w, s, spool_index_node(call, s));
+}
+
+static void
+where_fini(struct where *w)
+{
+    buf_fini(&w->refs);
+    buf_fini(&w->sql);
+}
+
+static enum command_status
+run(struct call *call, const char *sql, const struct where *w, PGresult **result)
+{
+    return database_query(call, sql, w ? w->count : 0, w ? w->params : NULL, result);
+}
+
+static enum command_status
+begin(struct call *call, const struct selection *s, const char *columns)
+{
+    PGresult *result = NULL;
+    enum command_status status = run(call, "BEGIN", NULL, &result);
+    struct where w;
     struct buf sql;
 
-    *result = NULL;
+    PQclear(result);
+    if (status != COMMAND_DONE)
+        return status;
+    where_init(&w, call, s);
+    buf_init(&sql, 0);
+    buf_printf(&sql,
+               "DECLARE found CURSOR FOR SELECT %s FROM postern.spool_index%s "
+               "ORDER BY received_at, ref",
+               columns, buf_text(&w.sql));
+    status = run(call, buf_text(&sql), &w, &result);
+    PQclear(result);
+    buf_fini(&sql);
+    where_fini(&w);
+    return status;
+}
+
+enum command_status
+spool_index_each(struct call *call, const struct selection *s, const char *columns,
+                 void (*each)(void *ctx, const PGresult *result, int row), void *ctx)
+{
+    enum command_status status = check_selectors(s);
+    int count;
+
+    if (status == COMMAND_DONE)
+        status = connect_it(call);
+    if (status == COMMAND_DONE)
+        status = begin(call, s, columns);
+    if (status != COMMAND_DONE)
+        return status;
+    do {
+        PGresult *result;
+
+        status = run(call, "FETCH 1000 FROM found", NULL, &result);
+        count = status == COMMAND_DONE ? PQntuples(result) : 0;
+        for (int i = 0; i < count; i++)
+            each(ctx, result, i);
+        PQclear(result);
+    } while (count > 0);
+    return database_end(call, status);
+}
+
+/* --- Counts. */
+
+/* Whose recipients are counted: all that are open, or those of one domain; the index does not say
+ * which of them have ended. */
+static const char by_customer_sql[] =
+    "SELECT customer AS key, open_recipients AS counted, i.* FROM postern.spool_index i%s";
+static const char by_domain_sql[] =
+    "SELECT d.key, d.counted, i.* FROM postern.spool_index i, LATERAL (SELECT "
+    "substring(lower(r) from '[^@]*$') AS key, count(*) AS counted FROM unnest(i.recipients) r "
+    "GROUP BY 1) d%s";
+static const char count_sql[] =
+    "SELECT coalesce(key, ''), count(*), sum(counted), sum(size_bytes), "
+    "count(*) FILTER (WHERE state = 'held'), count(*) FILTER (WHERE state = 'damaged'), "
+    "count(*) FILTER (WHERE state = 'no-route'), count(*) FILTER (WHERE tried AND next <= now), "
+    "min(received), min(next) FILTER (WHERE tried AND next > now), min(expires), "
+    "count(*) FILTER (WHERE received > now - 3600000), "
+    "count(*) FILTER (WHERE received > now - 21600000), "
+    "count(*) FILTER (WHERE received > now - 86400000), "
+    "count(*) FILTER (WHERE received > now - 259200000) "
+    "FROM (SELECT *, state IN ('waiting', 'running') AS tried, "
+    "(extract(epoch FROM now()) * 1000)::bigint AS now, "
+    "(extract(epoch FROM received_at) * 1000)::bigint AS received, "
+    "(extract(epoch FROM next_attempt_at) * 1000)::bigint AS next, "
+    "(extract(epoch FROM expires_at) * 1000)::bigint AS expires "
+    "FROM (%s) found) found GROUP BY 1";
+
+static void
+read_totals(const PGresult *result, int row, struct spool_totals *t)
+{
+    uint64_t before = 0;
+
+    *t = (struct spool_totals){
+        .messages = (uint64_t)database_number(result, row, 1),
+        .recipients = (uint64_t)database_number(result, row, 2),
+        .size_bytes = (uint64_t)database_number(result, row, 3),
+        .held = (uint64_t)database_number(result, row, 4),
+        .damaged = (uint64_t)database_number(result, row, 5),
+        .no_route = (uint64_t)database_number(result, row, 6),
+        .due = (uint64_t)database_number(result, row, 7),
+        .oldest_at_ms = database_number(result, row, 8),
+        .next_at_ms = database_number(result, row, 9),
+        .expires_at_ms = database_number(result, row, 10),
+    };
+    for (int i = 0; i < SPOOL_AGES; i++) {
+        uint64_t below =
+            i + 1 < SPOOL_AGES ? (uint64_t)database_number(result, row, 11 + i) : t->messages;
+
+        t->ages[i] = below - before;
+        before = below;
+    }
+}
+
+enum command_status
+spool_index_count(struct call *call, const struct selection *s, bool by_domain,
+                  void (*each)(void *ctx, const char *key, const struct spool_totals *totals),
+                  void *ctx)
+{
+    enum command_status status = check_selectors(s);
+    PGresult *result = NULL;
+    struct where w;
+    struct buf rows, sql;
+
     if (status == COMMAND_DONE)
         status = connect_it(call);
     if (status != COMMAND_DONE)
         return status;
-    buf_init(&w.sql, 0);
-    buf_init(&w.refs, 0);
+    where_init(&w, call, s);
+    buf_init(&rows, 0);
     buf_init(&sql, 0);
-    add_all(&w, selection, node);
-    buf_printf(&sql, "SELECT %s FROM postern.spool_index%s ORDER BY received_at, ref", columns,
-               buf_text(&w.sql));
-    status = database_query(call, buf_text(&sql), w.count, w.params, result);
+    buf_printf(&rows, by_domain ? by_domain_sql : by_customer_sql, buf_text(&w.sql));
+    buf_printf(&sql, count_sql, buf_text(&rows));
+    status = run(call, buf_text(&sql), &w, &result);
+    for (int i = 0; status == COMMAND_DONE && i < PQntuples(result); i++) {
+        struct spool_totals totals;
+
+        read_totals(result, i, &totals);
+        each(ctx, PQgetvalue(result, i, 0), &totals);
+    }
+    PQclear(result);
     buf_fini(&sql);
-    buf_fini(&w.refs);
-    buf_fini(&w.sql);
+    buf_fini(&rows);
+    where_fini(&w);
     return status;
+}
+
+/* --- How old it is. */
+
+static void
+say_node(struct buf *text, const PGresult *result, int row)
+{
+    long long age_s = (long long)database_number(result, row, 1);
+
+    buf_printf(text, "%s node %lld ", row ? "," : ":", (long long)database_number(result, row, 0));
+    if (PQgetisnull(result, row, 1))
+        buf_add_text(text, "has never been seen in it");
+    else if (age_s < 60)
+        buf_printf(text, "as of %lld s ago", age_s);
+    else
+        buf_printf(text, "as of %lld minutes ago (its keeper is away)", age_s / 60);
+    if (!PQgetisnull(result, row, 1) && !database_bool(result, row, 2))
+        buf_add_text(text, " (not all is copied yet)");
+}
+
+bool
+spool_index_say(struct call *call, const struct selection *s)
+{
+    static const char sql[] =
+        "SELECT coalesce(n.node, w.node), extract(epoch FROM now() - n.seen_at)::bigint, n.follows "
+        "FROM (SELECT nullif($1::integer, 0) AS node) w "
+        "FULL JOIN postern.spool_nodes n ON n.node = w.node "
+        "WHERE coalesce(n.node, w.node) = coalesce(w.node, nullif($1::integer, 0), n.node) "
+        "ORDER BY 1";
+    char node[16];
+    const char *params[] = {node};
+    bool is_known = false;
+    PGresult *result;
+    struct buf text;
+
+    snprintf(node, sizeof node, "%u", spool_index_node(call, s));
+    result = database_try(call, sql, 1, params);
+    buf_init(&text, 0);
+    for (int i = 0; PQresultStatus(result) == PGRES_TUPLES_OK && i < PQntuples(result); i++) {
+        say_node(&text, result, i);
+        is_known = is_known || !PQgetisnull(result, i, 1);
+    }
+    call_complain("from PostgreSQL's index of the spool%s", buf_text(&text));
+    buf_fini(&text);
+    PQclear(result);
+    return is_known;
 }

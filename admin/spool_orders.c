@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "admin/commands.h"
+#include "admin/database.h"
 #include "admin/selection.h"
 #include "admin/spool_audit.h"
 #include "admin/spool_index.h"
@@ -150,7 +151,7 @@ status_of(const struct spool_orders *o)
 {
     size_t others = json_array_size(o->others);
 
-    if (o->done + o->already > 0)
+    if (o->done + o->already + o->unjudged > 0)
         return others || o->is_broken ? COMMAND_PARTLY : COMMAND_DONE;
     if (o->is_broken)
         return o->broken;
@@ -311,13 +312,12 @@ confirm(const struct spool_orders *o)
 static enum command_status
 judge_here(struct spool_orders *o, struct spool_store *store)
 {
-    size_t unknown = o->away_count + (store ? 0 : o->picked_count);
-
+    o->unjudged = o->away_count + (store ? 0 : o->picked_count);
     if (store)
         judge_all(o, store);
-    if (unknown > 0)
-        call_complain("dry run: would have asked for %zu message%s more that can not be read here",
-                      unknown, plural(unknown));
+    if (o->unjudged > 0)
+        call_complain("dry run: would have asked for %zu message%s more, to be judged where %s",
+                      o->unjudged, plural(o->unjudged), o->unjudged == 1 ? "it is" : "they are");
     return COMMAND_DONE;
 }
 
@@ -437,21 +437,13 @@ pick_for(struct spool_orders *o, struct ref ref, unsigned node)
         pick_away(o, ref, node);
 }
 
-static enum command_status
-pick_from_index(struct spool_orders *o, const struct selection *selection, unsigned node)
+static void
+pick_row(void *ctx, const PGresult *result, int row)
 {
-    PGresult *result;
-    enum command_status status = spool_index_query(o->call, selection, node, "ref", &result);
-    int count = status == COMMAND_DONE ? PQntuples(result) : 0;
+    struct ref ref;
 
-    for (int i = 0; i < count; i++) {
-        struct ref ref;
-
-        if (ref_parse(slice_of(PQgetvalue(result, i, 0)), &ref) == ERR_OK)
-            pick_for(o, ref, node);
-    }
-    PQclear(result);
-    return status;
+    if (ref_parse(slice_of(PQgetvalue(result, row, 0)), &ref) == ERR_OK)
+        pick_for(ctx, ref, (unsigned)database_number(result, row, 1));
 }
 
 /* Bare ids need no index: their node knows them. */
@@ -468,8 +460,12 @@ pick_blind(struct spool_orders *o, const struct selection *selection)
 {
     unsigned node = selection->node;
 
+    if (!is_ids_alone(selection) && spool_index_node(o->call, selection) == 0)
+        return call_usage(
+            "--node N is needed: this machine has no spool (%s), so say whose is meant",
+            o->call->config->spool_dir);
     if (!is_ids_alone(selection))
-        return pick_from_index(o, selection, node ? node : o->call->config->node);
+        return spool_index_each(o->call, selection, "ref, node", pick_row, o);
     for (size_t i = 0; i < selection->ref_count; i++)
         pick_for(o, selection->refs[i], node ? node : selection->refs[i].node);
     return COMMAND_DONE;
@@ -478,22 +474,12 @@ pick_blind(struct spool_orders *o, const struct selection *selection)
 static enum command_status
 pick(struct spool_orders *o, const struct selection *selection, struct spool_store **store)
 {
-    bool is_here = selection->node == 0 || selection->node == o->call->config->node;
-    enum command_status status = COMMAND_DONE;
-    struct buf why;
+    enum command_status status = spool_index_or_store(o->call, selection, NULL, store);
 
-    if (!is_here)
+    if (status == COMMAND_DONE && *store == NULL)
         return pick_blind(o, selection);
-    buf_init(&why, 0);
-    if (spool_reader_try_open(o->call, NULL, store, &why) == COMMAND_DONE)
+    if (status == COMMAND_DONE)
         spool_orders_pick(o, selection, *store);
-    else if (o->call->config->database[0] != '\0')
-        status = pick_blind(o, selection);
-    else {
-        call_complain("%s", buf_text(&why));
-        status = COMMAND_FAILED;
-    }
-    buf_fini(&why);
     return status;
 }
 

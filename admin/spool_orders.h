@@ -28,7 +28,8 @@ struct spool_orders {
     size_t picked_count;
     struct spool_away *away; /* by node, once they are asked */
     size_t away_count;
-    size_t sent; /* answered so far */
+    size_t sent;     /* answered so far */
+    size_t unjudged; /* in a dry run: of spools that can not be read here */
     size_t done, already;
     json_t *ids;    /* what is done */
     json_t *others; /* as lib/order/order_json.h has them */

@@ -11,6 +11,7 @@
 #include "admin/commands.h"
 #include "admin/selection.h"
 #include "admin/spool_content.h"
+#include "admin/spool_index.h"
 #include "admin/spool_orders.h"
 #include "admin/spool_reader.h"
 
@@ -429,11 +430,14 @@ spool_show(struct call *call)
     enum command_status status = selection_read(call, &selection);
 
     if (status == COMMAND_DONE)
-        status = spool_reader_open(call, &store);
-    if (status == COMMAND_DONE)
+        status = spool_index_or_store(call, &selection, NULL, &store);
+    if (status == COMMAND_DONE && store == NULL)
+        status = spool_index_show(call, &selection);
+    else if (status == COMMAND_DONE) {
         status = account_for(call, &selection, store);
-    if (status == COMMAND_DONE)
-        status = show_all(call, &selection, store);
+        if (status == COMMAND_DONE)
+            status = show_all(call, &selection, store);
+    }
     spool_store_close(&store);
     selection_fini(&selection);
     return status;

@@ -11,6 +11,7 @@
 
 #include "admin/commands.h"
 #include "admin/selection.h"
+#include "admin/spool_index.h"
 #include "admin/spool_reader.h"
 
 struct row {
@@ -226,6 +227,28 @@ count_all(struct summary *s, const struct by *by, struct spool_store *store)
     }
 }
 
+static void
+add_row(void *ctx, const char *key, const struct spool_totals *totals)
+{
+    struct summary *s = ctx;
+
+    *totals_of(s, key) = *totals;
+}
+
+static enum command_status
+count_index(struct summary *s, const struct by *by, struct call *call)
+{
+    enum command_status status;
+
+    if (by->count == count_backends)
+        return call_usage("--by backend: PostgreSQL's index of the spool does not know it; use "
+                          "customer or domain, or run relayctl on that node as root");
+    status = spool_index_count(call, &s->selection, by->count == count_domains, add_row, s);
+    if (status == COMMAND_DONE && !spool_index_say(call, &s->selection) && s->count == 0)
+        return COMMAND_NOTHING;
+    return status;
+}
+
 enum command_status
 spool_summary(struct call *call)
 {
@@ -238,9 +261,12 @@ spool_summary(struct call *call)
     if (status == COMMAND_DONE)
         status = read_by(call, &by);
     if (status == COMMAND_DONE)
-        status = spool_reader_open_customer(call, s->selection.customer, &store);
-    if (status == COMMAND_DONE) {
+        status = spool_index_or_store(call, &s->selection, s->selection.customer, &store);
+    if (status == COMMAND_DONE && store)
         count_all(s, by, store);
+    else if (status == COMMAND_DONE)
+        status = count_index(s, by, call);
+    if (status == COMMAND_DONE) {
         print_summary(s, by);
         if (s->count == 0)
             call_complain(s->selection.is_empty ? "the spool is empty" : "no message matches");

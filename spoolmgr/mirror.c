@@ -375,6 +375,7 @@ flush(struct mirror *mirror)
         send_prune(mirror);
     else if (mirror->state == PRUNING) {
         mirror->state = FOLLOWING;
+        commands_poke(mirror->keeper->commands); /* says so */
         log_line(LOG_LEVEL_INFO, NULL, "mirror", "state=agrees open=%zu",
                  spool_store_open_count(mirror->keeper->store));
     }

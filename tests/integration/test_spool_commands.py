@@ -218,6 +218,71 @@ def test_nonsense_is_refused_with_a_sentence(node):
             node.postgres.sql(f"INSERT INTO postern.spool_commands (node, act, refs) VALUES {wrong}")
 
 
+# --- Who can not read a spool
+
+
+def settled(node):
+    """The index has all that the tests so far have spooled, and both keepers say so."""
+    for one in (node, node.second):
+        listed = {m["id"]: m["state"] for m in one.spool()}
+        wait_until(lambda: dict(node.postgres.sql("SELECT ref, state FROM postern.spool_index WHERE node = %s", one.settings.get("node", 1)))
+                   == listed, 10, "the index agrees")
+
+
+def test_P5_staff_elsewhere_look_into_the_index(node):
+    here, there = spooled(node), spooled(node.second, sender=node.sender)
+    Desk(node, "olaf").json("hold", there, "--reason", "x")
+    settled(node)
+    susi = Desk(node, "susi", elsewhere=True)
+
+    def rows(done):
+        return {row["id"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+    done = susi("spool", "list", "--from", node.sender, "--json")
+    assert {r["id"]: (r["node"], r["state"]) for r in rows(done).values()} == {here: (1, "waiting"), there: (2, "held")}
+    assert "index" in done.stderr and "node 1 as of" in done.stderr and "node 2 as of" in done.stderr, done.stderr
+    own, = node.spool("--from", node.sender)
+    seen = rows(done)[here]
+    assert {name: seen[name] for name in own} == own and seen["updated_at"], "the same columns say the same"
+    for selector in (["--state", "held"], ["--node", "2"], [there], ["--node", "2", "--domain", "acme.example", "--customer", "acme"],
+                     ["--rcpt", "USER@acme.example", "--node", "2", "--newer", "1h"]):
+        assert set(rows(susi("spool", "list", *selector, "--from", node.sender, "--json"))) == {there}, selector
+    assert not susi("spool", "list", "--older", "1h", "--from", node.sender, code=3).stdout
+    shown = json.loads(susi("spool", "show", there, "--json").stdout)
+    assert (shown["id"], shown["node"], shown["recipients"], shown["state"]) == (there, 2, ["user@acme.example"], "held")
+    for by in ("customer", "domain"):
+        assert json.loads(susi("spool", "summary", "--by", by, "--node", "1", "--json", "--from", node.sender).stdout) \
+            == node.relayctl_json("spool", "summary", "--by", by, "--from", node.sender)[0]
+    for wrong, said in ((["list", "--backend", "acme/1"], "registry"), (["list", "--state", "ended"], "does not know"),
+                        (["summary", "--by", "backend"], "does not know"), (["show", here, "--body", "--reason", "x"], "content lies")):
+        assert said in susi("spool", *wrong, code=1 if "--backend" in wrong else 2).stderr, wrong
+    assert "never been seen" in susi("spool", "list", "--node", "77", code=3).stderr
+    assert "--node" in Desk(node, "olaf", elsewhere=True)("spool", "hold", "--all", "--reason", "x", code=2).stderr, "which spool?"
+    assert "node 2" in Desk(node, "olaf")("spool", "export", there, "--node", "2", "--reason", "x", code=2).stderr
+    database(node, "false")
+    assert "away" in susi("spool", "list", code=75).stderr
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
+def test_P5_who_may_not_read_the_files_is_shown_the_index(node):
+    ref = spooled(node)
+    settled(node)
+    desk = Desk(node, "olaf")
+    desk.file.chmod(0o644)
+
+    def as_stranger(*args, code=0):
+        stranger = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
+        done = subprocess.run(stranger + desk.argv("spool", *args), capture_output=True, text=True, timeout=60, env=dict(os.environ, **node.env))
+        assert done.returncode == code, done
+        return done
+
+    done = as_stranger("list", "--from", node.sender, "--json")
+    assert json.loads(done.stdout)["id"] == ref and "may not be read" in done.stderr and "index" in done.stderr, done.stderr
+    done = as_stranger("hold", "--from", node.sender, "--reason", "by a stranger to the files")
+    assert done.stdout == "held 1 message\n"
+    assert notes(node, ref) == [("held", "olaf", "by a stranger to the files")]
+
+
 # --- When something is away
 
 
