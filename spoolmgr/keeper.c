@@ -149,7 +149,10 @@ take_all(struct keeper *k)
     while ((m = spool_store_next(k->store, m)) != NULL) {
         take_message(k, m);
         kept_found(k, m, false);
+        if (m->open_count == 0)
+            tell_ended_before(k, m);
     }
+    tell_begin(k);
 }
 
 /* --- The end. */
@@ -250,6 +253,7 @@ on_tick(void *ctx)
     expiry_look(k);
     keeper_refresh(k);
     if (++k->ticks % TICKS_A_SECOND == 0) {
+        tell_look(k); /* what has ended is remembered before it is cleaned away */
         committer_clean(k->committer);
         await_look(k);
         kept_look(k);
@@ -456,6 +460,7 @@ start(struct keeper *k)
     open_control(k);
     expiry_begin(k);
     spool_store_on_resolved(k->store, await_resolved, k);
+    k->tell = tell_new(k);
     take_all(k);
     if (k->once)
         await_look(k);
@@ -498,6 +503,7 @@ end(struct keeper *k)
     if (committer_free(&k->committer) != 0)
         k->exit_status = 1;
     ending_end(k);
+    tell_free(&k->tell);
     own_free(&k->own);
     report_end(k);
     mirror_free(&k->mirror);

@@ -12,6 +12,7 @@
  *   noroute.c    mail that nobody takes: said, and expired
  *   ending.c     what ends without delivery, and whether its sender is told
  *   own.c        mail of our own: into the spool, and its way out
+ *   tell.c       customers are told of trouble with their mail
  *   report.c     what has become of a message, said once it is durable
  *   orders.c     what operators order
  *   commands.c   what of it comes through PostgreSQL
@@ -36,6 +37,7 @@
 #include "spoolmgr/own.h"
 #include "spoolmgr/route.h"
 #include "spoolmgr/schedule.h"
+#include "spoolmgr/tell.h"
 
 struct audit;
 struct commands;
@@ -124,6 +126,7 @@ struct keeper {
     struct commands *commands;
     struct audit *audit;
     struct own *own;
+    struct tell *tell; /* NULL: customers are told nothing */
     struct notice_rate notice_rate;
     struct ending *endings; /* in the order in which they settle */
     struct loop_timer tick;

@@ -49,10 +49,13 @@ kept_found(struct keeper *k, const struct spool_message *m, bool is_new)
         return;
     if (m->open_count > 0) {
         mail->is_counted = true;
+        tell_found(k, m);
         if (is_new)
             count(k, m, true);
-    } else if (is_new)
+    } else if (is_new) {
         shared_kept_give(route_table(k->route), m->customer_id, m->body_bytes);
+        tell_ended(k, m, false);
+    }
 }
 
 void
@@ -64,6 +67,7 @@ kept_changed(struct keeper *k, struct mail *mail)
         return;
     mail->is_counted = false;
     shared_kept_remove(route_table(k->route), m->customer_id, m->body_bytes);
+    tell_ended(k, m, true);
 }
 
 static uint64_t

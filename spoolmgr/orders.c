@@ -151,10 +151,12 @@ take_back(struct keeper *k, struct asked *a, struct spool_message *m)
 static enum order_result
 carry_out(struct keeper *k, struct asked *a, struct spool_message *m, const char **why)
 {
+    int64_t deadline_ms = m->expires_at_ms;
     enum order_result result;
 
     if (a->order.act != SPOOL_ACT_RETURN) {
         result = order_carry_out(k->store, m, &a->order, a->asker.who, clock_wall_ms(), why);
+        tell_extended(k, m, deadline_ms);
         if (result == ORDER_DONE)
             follow(k, a, m);
         return result;

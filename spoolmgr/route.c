@@ -273,6 +273,12 @@ route_is_missing(const struct route *r, const char *domain, uint64_t number)
     return err == ERR_NOT_FOUND || (err == 0 && count == 0);
 }
 
+bool
+route_contact(const struct route *r, uint32_t customer_id, struct registry_contact *contact)
+{
+    return r->registry != NULL && registry_find_contact(r->registry, customer_id, contact) == 0;
+}
+
 struct shared_table *
 route_table(struct route *r)
 {

@@ -76,6 +76,9 @@ unsigned route_backends(const struct route *route, uint64_t number,
 /* The replica says that nobody serves the domain (ROUTE_NONE), or that the route has no backend.
  * False too if it cannot say: then nothing may follow from it. */
 bool route_is_missing(const struct route *route, const char *domain, uint64_t number);
+/* False: the customer has no contact, or no replica says so (route_has_replica). */
+bool route_contact(const struct route *route, uint32_t customer_id,
+                   struct registry_contact *contact);
 struct shared_table *route_table(struct route *route);
 
 #endif

@@ -91,6 +91,37 @@ clock_retention_end_ms(int64_t arrived_ms, unsigned days)
     return (int64_t)mktime(&tm) * 1000;
 }
 
+int32_t
+clock_local_day(int64_t wall_ms)
+{
+    time_t t = (time_t)(wall_ms / 1000);
+    struct tm tm;
+
+    localtime_r(&t, &tm);
+    return (tm.tm_year + 1900) * 10000 + (tm.tm_mon + 1) * 100 + tm.tm_mday;
+}
+
+int64_t
+clock_next_hour_ms(int64_t wall_ms, int hour)
+{
+    time_t t = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    int64_t at_ms;
+
+    localtime_r(&t, &tm);
+    for (int days = 0;; days++) {
+        struct tm then = tm;
+
+        then.tm_mday += days;
+        then.tm_hour = hour;
+        then.tm_min = then.tm_sec = 0;
+        then.tm_isdst = -1;
+        at_ms = (int64_t)mktime(&then) * 1000;
+        if (at_ms > wall_ms)
+            return at_ms;
+    }
+}
+
 const char *
 clock_rfc3339(int64_t wall_ms, char dst[CLOCK_RFC3339_SIZE])
 {

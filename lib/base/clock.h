@@ -33,6 +33,11 @@ bool clock_has_timezone(const char *zone);
  * Right over changes of summer time. */
 int64_t clock_retention_end_ms(int64_t arrived_ms, unsigned days);
 
+/* The day of the process's zone as a number, 20261130; days grow. */
+int32_t clock_local_day(int64_t wall_ms);
+/* The first moment behind `wall_ms` at which the process's zone has this full hour, 0 to 23. */
+int64_t clock_next_hour_ms(int64_t wall_ms, int hour);
+
 /* RFC 3339 in UTC, "2026-11-22T08:30:00.123Z". */
 #define CLOCK_RFC3339_SIZE 32
 const char *clock_rfc3339(int64_t wall_ms, char dst[CLOCK_RFC3339_SIZE]);

@@ -367,6 +367,7 @@ static const struct rule {
     {FIELD(notices_per_domain), 0, 1000000, 0, NULL},
     {FIELD(notices_per_hour), 0, 1000000, 0, NULL},
     {FIELD(notice_retention_ms), MINUTE, 30 * DAY, 0, NULL},
+    {FIELD(notify_after_ms), 0, 30 * DAY, 0, NULL},
 };
 
 static const struct rule *

@@ -189,12 +189,12 @@ is_returned_whole(const struct spool_message *m, const struct spool_envelope *e)
 
 /* --- All of it. */
 
-static const char *
-from_of(const struct config *config, char *dst, size_t dst_size)
+const char *
+notice_from(const struct config *config, char dst[NOTICE_FROM_SIZE])
 {
     if (config->notice_from[0] != '\0')
         return config->notice_from;
-    snprintf(dst, dst_size, "MAILER-DAEMON@%s", config->hostname);
+    snprintf(dst, NOTICE_FROM_SIZE, "MAILER-DAEMON@%s", config->hostname);
     return dst;
 }
 
@@ -204,11 +204,11 @@ write_dsn(const struct config *config, const struct spool_message *m,
           unsigned count, struct slice original, int64_t now_ms, struct buf *out)
 {
     bool is_whole = is_returned_whole(m, e);
-    char from[INET_DOMAIN_SIZE + 20];
+    char from[NOTICE_FROM_SIZE];
     struct smtp_dsn dsn = {
         .action = SMTP_DSN_FAILED,
         .hostname = config->hostname,
-        .from = from_of(config, from, sizeof from),
+        .from = notice_from(config, from),
         .reverse_path = e->reverse_path,
         .envid = e->dsn_envid ? e->dsn_envid : "",
         .ref = e->ref,
@@ -247,15 +247,14 @@ notice_envelope(const struct config *config, struct spool_recipient *recipient, 
     };
 }
 
-/* False: there is no domain that mail could be sent to. */
-static bool
-address_notice(struct notice *n, const struct config *config, const struct spool_envelope *e,
-               int64_t now_ms)
+bool
+notice_begin(struct notice *n, const struct config *config, const char *address, int64_t now_ms)
 {
-    const char *at = strrchr(e->reverse_path, '@'), *why;
+    const char *at = strrchr(address, '@'), *why;
 
+    *n = (struct notice){.ends = NULL};
     if (at == NULL || inet_domain_normalize(slice_of(at + 1), n->domain, &why) < 0 ||
-        !slice_to_text(slice_of(e->reverse_path), n->address, sizeof n->address))
+        !slice_to_text(slice_of(address), n->address, sizeof n->address))
         return false;
     n->recipient = (struct spool_recipient){
         .address = n->address,
@@ -264,6 +263,8 @@ address_notice(struct notice *n, const struct config *config, const struct spool
         .dsn_orcpt = "",
     };
     n->envelope = notice_envelope(config, &n->recipient, now_ms);
+    n->envelope.reason = n->reason;
+    buf_init(&n->content, 0);
     return true;
 }
 
@@ -278,7 +279,6 @@ note_about(struct notice *n, const struct spool_envelope *e, const struct notice
         n->ends[i] = (struct spool_about_end){(uint16_t)ends[i].recipient, (uint8_t)ends[i].end};
     n->envelope.about = (struct spool_about){e->ref, n->ends, end_count};
     snprintf(n->reason, sizeof n->reason, "failure notice for %s", ref_text(e->ref, ref));
-    n->envelope.reason = n->reason;
     n->envelope.body = SMTP_BODY_8BITMIME;
     if (e->flags & SPOOL_FLAG_SMTPUTF8)
         n->envelope.flags |= SPOOL_FLAG_SMTPUTF8;
@@ -294,8 +294,7 @@ notice_dsn_make(const struct config *config, struct spool_store *store,
     unsigned count;
     int rc;
 
-    *n = (struct notice){.ends = NULL};
-    if (!address_notice(n, config, e, now_ms))
+    if (!notice_begin(n, config, e->reverse_path, now_ms))
         return NOTICE_UNREADABLE;
     buf_init(&original, 0);
     rc = read_original(store, m, e, is_returned_whole(m, e), &original);
@@ -303,7 +302,6 @@ notice_dsn_make(const struct config *config, struct spool_store *store,
         recipients = mem_alloc(end_count * sizeof *recipients);
         count =
             fill_recipients(e, spool_message_last_attempt_at_ms(m), ends, end_count, recipients);
-        buf_init(&n->content, 0);
         write_dsn(config, m, e, recipients, count, buf_slice(&original), now_ms, &n->content);
         note_about(n, e, ends, end_count);
         free(recipients);

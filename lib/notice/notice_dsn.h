@@ -81,6 +81,13 @@ enum notice_verdict notice_make(const struct config *config, struct spool_store 
                                 struct notice *notice);
 void notice_fini(struct notice *notice);
 
+/* Who writes: the setting notice-from, or its default, which is in dst then. */
+#define NOTICE_FROM_SIZE (INET_DOMAIN_SIZE + 20)
+const char *notice_from(const struct config *config, char dst[NOTICE_FROM_SIZE]);
+/* A notice to this mailbox that has no content yet, and nothing to tell the end of; its reason is
+ * the caller's to write.  False: no mail could be sent there, and nothing is to be freed. */
+bool notice_begin(struct notice *notice, const struct config *config, const char *address,
+                  int64_t now_ms);
 /* An envelope of mail of our own, with a reference and a deadline: the null reverse-path, one
  * recipient (borrowed, `domain` normalised). */
 struct spool_envelope notice_envelope(const struct config *config,

@@ -49,6 +49,34 @@ Test(clock, dates_are_written_as_the_rfcs_say)
     cr_expect_str_eq(clock_rfc3339(1795438800123, text), "2026-11-23T13:00:00.123Z");
 }
 
+static const struct {
+    const char *name;
+    int64_t at_s;
+    int hour;
+    const char *next; /* UTC */
+    int32_t day;
+} hours[] = {
+    {"the same day", 1795438800, 15, "2026-11-23T14:00:00.000Z", 20261123},
+    {"not that moment itself", 1795438800, 14, "2026-11-24T13:00:00.000Z", 20261123},
+    {"the next day", 1795438800, 7, "2026-11-24T06:00:00.000Z", 20261123},
+    {"the last second of a day", 1795474799, 0, "2026-11-23T23:00:00.000Z", 20261123},
+    {"the first second of a day", 1795474800, 7, "2026-11-24T06:00:00.000Z", 20261124},
+    {"into summer time (2026-03-29)", 1774730000, 7, "2026-03-29T05:00:00.000Z", 20260328},
+    {"out of summer time (2026-10-25)", 1792850000, 7, "2026-10-25T06:00:00.000Z", 20261024},
+};
+
+Test(clock, hours_and_days_are_those_of_the_zone)
+{
+    cr_assert_eq(clock_set_timezone("Europe/Berlin"), ERR_OK);
+    for (size_t i = 0; i < ARRAY_SIZE(hours); i++) {
+        char text[CLOCK_RFC3339_SIZE];
+
+        clock_rfc3339(clock_next_hour_ms(hours[i].at_s * 1000, hours[i].hour), text);
+        cr_expect_str_eq(text, hours[i].next, "%s", hours[i].name);
+        cr_expect_eq(clock_local_day(hours[i].at_s * 1000), hours[i].day, "%s", hours[i].name);
+    }
+}
+
 Test(clock, a_zone_that_is_none_is_told)
 {
     cr_expect_eq(clock_set_timezone("Mars/Olympus"), ERR_NOT_FOUND);
