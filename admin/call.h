@@ -21,6 +21,7 @@ struct call {
     PGconn *pg;
     struct printer_settings printing;
     bool dry_run;
+    const char *reads_for; /* we read the spool for this user, who may not; NULL: for ourselves */
     char *warnings[CALL_WARNINGS_MAX]; /* that call_warn has said */
     size_t warning_count;
 };

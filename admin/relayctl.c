@@ -10,6 +10,7 @@
 
 #include "admin/commands.h"
 #include "admin/database.h"
+#include "admin/spool_serve.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "config.h"
@@ -118,6 +119,24 @@ start(struct call *call, int argc, char **argv)
     return run(call);
 }
 
+/* Run by the keeper for who may not read the spool's files. */
+static enum command_status
+serve(int argc, char **argv)
+{
+    struct call call = {0};
+    enum command_status status = COMMAND_FAILED;
+
+    if (!spool_serve_begin(&argc, &argv, &call.reads_for))
+        return COMMAND_FAILED;
+    status = start(&call, argc, argv);
+    command_line_fini(&call.line);
+    spool_serve_end(status);
+    for (int i = 0; i < argc; i++)
+        free(argv[i]);
+    free(argv);
+    return status;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -125,9 +144,10 @@ main(int argc, char **argv)
     enum command_status status;
 
     log_init("relayctl", STDERR_FILENO, LOG_LEVEL_WARN);
+    if (argc == 5 && strcmp(argv[1], "--serve-reader") == 0)
+        return (int)serve(argc, argv);
     status = start(&call, argc, argv);
     command_line_fini(&call.line);
-    call_fini(&call);
     if (fflush(stdout) != 0 && status == COMMAND_DONE)
         status = COMMAND_FAILED;
     return (int)status;

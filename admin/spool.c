@@ -8,6 +8,7 @@
 #include "admin/selection.h"
 #include "admin/spool_index.h"
 #include "admin/spool_reader.h"
+#include "admin/spool_serve.h"
 
 static const struct printer_column list_columns[] = {
     {"id", "ID", PRINTER_LEFT},
@@ -79,8 +80,11 @@ spool_list(struct call *call)
 {
     struct spool_store *store = NULL;
     struct selection selection;
-    enum command_status status = selection_read(call, &selection);
+    enum command_status status;
 
+    if (spool_serve_ask(call, &status))
+        return status;
+    status = selection_read(call, &selection);
     if (status == COMMAND_DONE)
         status = spool_index_or_store(call, &selection, selection.customer, &store);
     if (status == COMMAND_DONE)

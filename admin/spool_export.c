@@ -16,6 +16,7 @@
 #include "admin/spool_content.h"
 #include "admin/spool_orders.h"
 #include "admin/spool_reader.h"
+#include "admin/spool_serve.h"
 
 struct export
 {
@@ -179,8 +180,14 @@ spool_export(struct call *call)
 {
     struct export e = {.folder = call_value(call, "to"), .folder_fd = -1};
     struct selection selection;
-    enum command_status status = selection_read(call, &selection);
+    enum command_status status;
 
+    if (spool_serve_ask(call, &status))
+        return status;
+    if (call->reads_for && e.folder)
+        return call_usage("--to: the spool is read for you by its own user, who writes no files: "
+                          "relayctl spool export ID --reason TEXT >FILE, one message at a time");
+    status = selection_read(call, &selection);
     spool_orders_init(&e.orders, call, SPOOL_ACT_EXPORT);
     if (status == COMMAND_DONE)
         status = selection_need(call, &selection);

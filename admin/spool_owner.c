@@ -394,6 +394,8 @@ spool_owner_ask(struct spool_owner *o, const struct order *order, const struct r
     int rc = ERR_CLOSED;
 
     CHECK(json != NULL && count <= ORDER_IDS_MAX);
+    if (o->call->reads_for) /* the keeper believes it of its own user alone */
+        json_object_set_new(json, "for", json_string(o->call->reads_for));
     if (o->child != 0)
         answer = ask_child(o, json);
     else

@@ -14,6 +14,7 @@
 #include "admin/spool_index.h"
 #include "admin/spool_orders.h"
 #include "admin/spool_reader.h"
+#include "admin/spool_serve.h"
 
 struct shown {
     struct spool_message *message;
@@ -427,8 +428,11 @@ spool_show(struct call *call)
 {
     struct spool_store *store = NULL;
     struct selection selection;
-    enum command_status status = selection_read(call, &selection);
+    enum command_status status;
 
+    if (spool_serve_ask(call, &status))
+        return status;
+    status = selection_read(call, &selection);
     if (status == COMMAND_DONE)
         status = spool_index_or_store(call, &selection, NULL, &store);
     if (status == COMMAND_DONE && store == NULL)

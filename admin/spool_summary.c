@@ -13,6 +13,7 @@
 #include "admin/selection.h"
 #include "admin/spool_index.h"
 #include "admin/spool_reader.h"
+#include "admin/spool_serve.h"
 
 struct row {
     char *key; /* "": no backend */
@@ -252,12 +253,16 @@ count_index(struct summary *s, const struct by *by, struct call *call)
 enum command_status
 spool_summary(struct call *call)
 {
-    struct summary *s = mem_alloc(sizeof *s);
+    struct summary *s;
     struct spool_store *store = NULL;
     const struct by *by;
-    enum command_status status = selection_read(call, &s->selection);
+    enum command_status status;
 
+    if (spool_serve_ask(call, &status))
+        return status;
+    s = mem_alloc(sizeof *s);
     s->call = call;
+    status = selection_read(call, &s->selection);
     if (status == COMMAND_DONE)
         status = read_by(call, &by);
     if (status == COMMAND_DONE)

@@ -59,6 +59,8 @@ needs_restart(const struct config *a, const struct config *b)
         return "timezone";
     if (!same_text(a->user, b->user) || !same_text(a->worker_user, b->worker_user))
         return "user or worker-user";
+    if (!same_text(a->control_group, b->control_group))
+        return "control-group";
     return NULL;
 }
 

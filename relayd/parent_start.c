@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "net/listener.h"
 #include "net/process.h"
+#include "net/control.h"
 #include "net/tls_client.h"
 #include "net/tls_server.h"
 #include "relayd/capacity.h"
@@ -58,6 +59,17 @@ make_folders(const struct config *c)
         make_folder(c->spool_dir, owner) < 0 || make_folder(c->log_dir, owner) < 0)
         return ERR_IO;
     return ERR_OK;
+}
+
+static int
+share_sockets(const struct config *c)
+{
+    int rc = control_share(c->run_dir, c->control_group);
+
+    if (rc < 0)
+        fprintf(stderr, "relayd: control-group \"%s\": %s\n", c->control_group,
+                rc == ERR_NOT_FOUND ? "there is no such group" : strerror(errno));
+    return rc;
 }
 
 static int
@@ -425,8 +437,8 @@ parent_set_up(struct parent *p)
     if (geteuid() == 0 && !(has_user("user", c->user) & has_user("worker-user", c->worker_user)))
         return ERR_NOT_FOUND;
     capacity_raise(c); /* while we may; so the keys */
-    if (load_tls(c, &p->tls, &p->tls_client) < 0 || make_folders(c) < 0 || take_lock(c) < 0 ||
-        become_user(c) < 0 || bind_sockets(p) < 0)
+    if (load_tls(c, &p->tls, &p->tls_client) < 0 || make_folders(c) < 0 || share_sockets(c) < 0 ||
+        take_lock(c) < 0 || become_user(c) < 0 || bind_sockets(p) < 0)
         return ERR_IO;
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* the kernel has it, or is old */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

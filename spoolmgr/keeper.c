@@ -257,6 +257,7 @@ on_tick(void *ctx)
         committer_clean(k->committer);
         await_look(k);
         kept_look(k);
+        reading_look(k->reading);
         attempt_tidy(k);
     }
     plan_sweep(k);
@@ -458,6 +459,7 @@ start(struct keeper *k)
         k->mirror = mirror_new(k);
     k->orders = orders_new(k);
     open_control(k);
+    k->reading = reading_new(k);
     expiry_begin(k);
     spool_store_on_resolved(k->store, await_resolved, k);
     k->tell = tell_new(k);
@@ -498,6 +500,7 @@ end(struct keeper *k)
     commands_down(k->commands);
     orders_free(&k->orders);
     control_close(&k->control);
+    reading_free(&k->reading);
     fleet_free(&k->fleet); /* what still runs stays `offered`, and is named at the next start */
     attempt_abandon_all(k);
     if (committer_free(&k->committer) != 0)

@@ -16,6 +16,7 @@
  *   report.c     what has become of a message, said once it is durable
  *   orders.c     what operators order
  *   commands.c   what of it comes through PostgreSQL
+ *   reading.c    those who read the spool through us
  *   audit.c      what comes over the control socket, on its way into PostgreSQL's audit
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
@@ -46,6 +47,7 @@ struct fleet;
 struct json_t;
 struct mirror;
 struct orders;
+struct reading;
 
 struct task {                  /* the recipients of one message that have one route */
     struct schedule_item item; /* first */
@@ -124,6 +126,7 @@ struct keeper {
     struct control *control;
     struct orders *orders;
     struct commands *commands;
+    struct reading *reading;
     struct audit *audit;
     struct own *own;
     struct tell *tell; /* NULL: customers are told nothing */
@@ -289,6 +292,12 @@ void commands_up(struct commands *commands, struct db *db); /* connected, and th
 void commands_down(struct commands *commands);              /* the connection is no more */
 void commands_poke(struct commands *commands);              /* there may be new ones */
 bool commands_is_idle(const struct commands *commands);     /* no answer is on its way */
+
+/* reading.c */
+struct reading *reading_new(struct keeper *k);
+void reading_free(struct reading **reading); /* ends those who read */
+void
+reading_look(struct reading *reading); /* every second: who has ended, or whose asker has gone */
 
 /* audit.c */
 struct audit *audit_new(void);

@@ -164,6 +164,17 @@ run(const struct config *config, bool once)
 }
 
 static int
+share_sockets(const struct config *config)
+{
+    int err = control_share(config->run_dir, config->control_group);
+
+    if (err != 0)
+        fprintf(stderr, "spoolmgr: control-group \"%s\": %s\n", config->control_group,
+                err == ERR_NOT_FOUND ? "there is no such group" : strerror(errno));
+    return err == 0 ? 0 : 1;
+}
+
+static int
 become(const struct config *config)
 {
     int err = process_become(config->user);
@@ -192,7 +203,7 @@ dispatch(const struct config *config, enum mode mode)
         printf("%s: the configuration is good\n", config->path);
         return 0;
     }
-    if (become(config) != 0)
+    if ((mode != MODE_FSCK && share_sockets(config) != 0) || become(config) != 0)
         return 1;
     if (mode == MODE_FSCK)
         return fsck_run(config);

@@ -12,7 +12,9 @@
  * and what follows from them is durable.
  */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -325,8 +327,12 @@ void
 orders_take_request(struct keeper *k, struct control_request *request, json_t *json)
 {
     struct orders_asker asker = {.on_answer = on_answer, .ctx = request};
+    const char *reader = json_string_value(json_object_get(json, "for"));
 
-    order_who(control_peer_uid(request), asker.who);
+    if (reader != NULL && control_peer_uid(request) == geteuid()) /* one of ours: reading.c */
+        snprintf(asker.who, sizeof asker.who, "%s", reader);
+    else
+        order_who(control_peer_uid(request), asker.who);
     orders_take(k, &asker, json);
 }
 

@@ -9,6 +9,7 @@
 #include "net/control.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -172,22 +173,52 @@ bind_and_listen(int fd, const char *path)
 }
 
 int
+control_bind(const char *path, int *fd)
+{
+    int rc, saved;
+
+    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (*fd < 0)
+        return ERR_IO;
+    rc = bind_and_listen(*fd, path);
+    if (rc < 0) {
+        saved = errno;
+        close(*fd);
+        *fd = -1;
+        errno = saved;
+    }
+    return rc;
+}
+
+/* What is made in a set-group-id folder has the folder's group. */
+int
+control_share(const char *folder, const char *group)
+{
+    const struct group *found;
+    struct stat st;
+
+    if (group[0] == '\0')
+        return ERR_OK;
+    errno = 0;
+    found = getgrnam(group);
+    if (found == NULL)
+        return errno == 0 || errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    if (stat(folder, &st) < 0 || chown(folder, (uid_t)-1, found->gr_gid) < 0 ||
+        chmod(folder, (st.st_mode & 07777) | S_ISGID | S_IXGRP) < 0)
+        return ERR_IO;
+    return ERR_OK;
+}
+
+int
 control_listen(struct loop *loop, const char *path, control_on_request on_request, void *ctx,
                struct control **control)
 {
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc, saved;
     struct control *c;
+    int fd, rc = control_bind(path, &fd);
 
     *control = NULL;
-    if (fd < 0)
-        return ERR_IO;
-    rc = bind_and_listen(fd, path);
-    if (rc < 0) {
-        saved = errno;
-        close(fd);
-        errno = saved;
+    if (rc < 0)
         return rc;
-    }
     c = mem_alloc(sizeof *c);
     *c = (struct control){
         .loop = loop, .on_request = on_request, .ctx = ctx, .path = mem_strdup(path)};

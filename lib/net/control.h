@@ -19,6 +19,12 @@ struct control_request; /* one line being answered; owned by the control socket 
  * control_answer. */
 typedef void (*control_on_request)(void *ctx, struct control_request *request, struct slice line);
 
+/* A listening socket as control_listen makes it, for who serves it himself.  ERR_BUSY: somebody
+ * listens there. */
+MUST_USE int control_bind(const char *path, int *fd);
+/* The sockets that are made in this folder from now on belong to the group, whose members may use
+ * them.  Before the process gives up its rights.  ERR_NOT_FOUND: there is no such group. */
+MUST_USE int control_share(const char *folder, const char *group);
 MUST_USE int control_listen(struct loop *loop, const char *path, control_on_request on_request,
                             void *ctx, struct control **control);
 void control_close(struct control **control); /* also unlinks the socket */

@@ -8,7 +8,8 @@
  *    "others":[{"id":"...","result":"ended","why":"it has ended"}]}
  *   {"ok":false,"error":"..."}
  *
- * The operator's name is not in it: it is the socket's peer's.
+ * The operator's name is not in it: it is the socket's peer's.  ("for" names who has asked a reader
+ * that the keeper itself has started; of anybody else it means nothing.)
  */
 #ifndef ORDER_JSON_H
 #define ORDER_JSON_H

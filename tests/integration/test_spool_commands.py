@@ -3,10 +3,12 @@
 has the messages, done once, audited under that role; without PostgreSQL or without the keeper they take another way, and never two.
 Two nodes of one database; nothing moves by itself. Each test has senders of its own."""
 import contextlib
+import grp
 import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from harness import ADDRESS, LOADGEN, QUICK, SILENT, Backend, Node, make_message, program, reference_in, wait_until, write_config
 
 PATIENT = {"probe-interval-min": "10m", "probe-interval-max": "10m", "message-retry-min": "10m", "message-retry-max": "10m", "workers": 1}
+STAFF = grp.getgrnam("games").gr_gid  # any group that nobody of ours is in
 numbers = itertools.count(1)
 
 
@@ -46,7 +49,9 @@ class Desk:
 
 @pytest.fixture(scope="module")
 def pair():
-    with Node(settings=PATIENT) as first, contextlib.closing(Backend().start()) as backend:
+    with Node(settings=dict(PATIENT, **({"control-group": "games"} if os.getuid() == 0 else {})), start=False) as first, contextlib.closing(Backend().start()) as backend:
+        first.spoolmgr.env["POSTERN_TEST_RELAYCTL"] = program("admin/relayctl")
+        first.start()
         first.postgres.sql("CREATE ROLE olaf LOGIN IN ROLE postern_operator; CREATE ROLE nina LOGIN IN ROLE postern_operator;"
                            " CREATE ROLE susi LOGIN IN ROLE postern_support; CREATE ROLE kees LOGIN IN ROLE postern_relay, postern_spool")
         first.add_customer("acme", "acme.example", backend.endpoint)
@@ -263,6 +268,80 @@ def test_P5_staff_elsewhere_look_into_the_index(node):
     assert "away" in susi("spool", "list", code=75).stderr
 
 
+STRANGER = ["setpriv", "--reuid", "54321", "--regid", "54321"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
+def test_staff_read_through_the_keeper(node):
+    """A member of control-group, whose the files are not: shown what the spool itself has, content under his own name, and no files written."""
+    ref, other = spooled(node, 2)
+    desk = Desk(node, "susi")
+    desk.file.chmod(0o644)
+
+    def staff(*args, code=0, groups=("--groups", str(STAFF)), **kwargs):
+        done = subprocess.run(STRANGER + [*groups] + desk.argv("spool", *args), capture_output=True, text=True, timeout=60,
+                              env=dict(os.environ, **node.env), **kwargs)
+        assert done.returncode == code, done
+        return done
+
+    assert staff("list", "--from", node.sender, "--json").stdout == node.relayctl("spool", "list", "--from", node.sender, "--json").stdout
+    assert staff("summary", "--by", "backend", "--json").stdout == node.relayctl("spool", "summary", "--by", "backend", "--json").stdout
+    assert json.loads(staff("show", ref, "--json").stdout)["headers"] == show(node, ref)["headers"]
+    assert {json.loads(line)["id"] for line in staff("list", "-", "--json", input=f"{ref}\n{other}\n").stdout.splitlines()} == {ref, other}
+    assert staff("list", "--customer", "nobody", code=3).stderr.endswith("no message matches\n")
+    assert staff("list", "--state", "helt", code=2).stderr.endswith("did you mean held\n")
+    assert "--reason" in staff("show", ref, "--body", code=2).stderr
+    assert "Hello" in staff("show", ref, "--body", "--reason", "asked by the sender").stdout
+    assert staff("export", ref, "--reason", "a copy").stdout.startswith("Received: ")
+    assert notes(node, ref) == [("viewed", "uid 54321", "asked by the sender"), ("exported", "uid 54321", "a copy")]
+    wait_until(lambda: audited(node, ref) == [("uid 54321", "update", "asked by the sender", "view"), ("uid 54321", "update", "a copy", "export")],
+               10, "the database has it too")
+    assert "writes no files" in staff("export", ref, "--to", "/tmp", "--reason", "x", code=2).stderr
+    done = staff("list", "--from", node.sender, "--json", groups=("--clear-groups",))
+    assert "index" in done.stderr and len(done.stdout.splitlines()) == 2, "who is no member has the index alone"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
+def test_P8_readers_that_hang_hold_up_nobody_and_end_with_their_askers(node):
+    ref = spooled(node)
+    path = str(node.dirs["run-dir"] / "spoolmgr-read.sock")
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(8)]
+    for s in silent:
+        s.connect(path)
+    wait_until(lambda: len(readers(node)) == 8, 20, "each has its reader")
+    with socket.socket(socket.AF_UNIX) as ninth:
+        ninth.connect(path)
+        ninth.settimeout(20)
+        assert ninth.recv(1) == b"", "so many and no more"
+    assert Desk(node, "olaf").json("hold", ref, "--reason", "meanwhile")["ids"] == [ref]
+    for line in (b'{"args":["hold","--all","--reason","x"]}\0', b'{"args":["list","--config","/etc/passwd"]}\0', b'{"args":7}\0', b"\0", b"{}"):
+        s = silent.pop()
+        pipe = os.pipe()
+        socket.send_fds(s, [line], [0, pipe[1], pipe[1]])
+        os.close(pipe[1])
+        s.shutdown(socket.SHUT_WR)
+        s.settimeout(20)
+        assert s.recv(1) in (b"", b"\x02"), line
+        s.close()
+        os.close(pipe[0])
+    for s in silent:
+        s.close()
+    wait_until(lambda: not readers(node), 20, "they end with their askers")
+    assert notes(node, ref) == [("held", "olaf", "meanwhile")]
+
+
+def test_a_group_that_there_is_not_is_said_at_the_start(node):
+    file = node.folder / "group.conf"
+    write_config(file, dict(node.settings, **{"control-group": "no-such-group"}))
+    for which in ("spoolmgr/spoolmgr", "relayd/relayd"):
+        done = subprocess.run([program(which), "-c", str(file)], capture_output=True, text=True, timeout=60, env=dict(os.environ, **node.env))
+        assert done.returncode == 1 and 'control-group "no-such-group"' in done.stderr, done
+
+
+def readers(node):
+    return [pid for pid in node.spoolmgr.children() if b"--serve-reader" in open(f"/proc/{pid}/cmdline", "rb").read()]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
 def test_P5_who_may_not_read_the_files_is_shown_the_index(node):
     ref = spooled(node)
@@ -271,8 +350,7 @@ def test_P5_who_may_not_read_the_files_is_shown_the_index(node):
     desk.file.chmod(0o644)
 
     def as_stranger(*args, code=0):
-        stranger = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]
-        done = subprocess.run(stranger + desk.argv("spool", *args), capture_output=True, text=True, timeout=60, env=dict(os.environ, **node.env))
+        done = subprocess.run(STRANGER + ["--clear-groups"] + desk.argv("spool", *args), capture_output=True, text=True, timeout=60, env=dict(os.environ, **node.env))
         assert done.returncode == code, done
         return done
 

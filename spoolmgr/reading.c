@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Staff who may use the control sockets and not the spool's files read the spool through us: each
+ * connection to run-dir/spoolmgr-read.sock gets a relayctl of its own, run as the spool's user and
+ * told who asks.  What may be read, and that content is noted first, is relayctl's to know
+ * (admin/spool_serve.c).  Here: so many at once and no more, each ended with its asker.
+ *
+ *   relayctl of staff ── arguments, its standard descriptors ──▶ relayctl of the spool's user
+ */
+#define _GNU_SOURCE 1
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "net/control.h"
+#include "net/listener.h"
+#include "net/process.h"
+#include "order/order.h"
+#include "spoolmgr/keeper.h"
+
+#define READERS_MAX 8
+#define READ_MS 600000
+
+struct reader {
+    pid_t pid;      /* 0: unused */
+    int fd;         /* the connection, to see that its asker has gone */
+    int64_t end_ms; /* of the loop's clock */
+};
+
+struct reading {
+    struct keeper *keeper;
+    struct listener *listener;
+    char path[4096];
+    struct reader readers[READERS_MAX];
+};
+
+static const char *
+program(void)
+{
+#ifdef POSTERN_DEVELOPER
+    if (getenv("POSTERN_TEST_RELAYCTL"))
+        return getenv("POSTERN_TEST_RELAYCTL");
+#endif
+    return SBINDIR "/relayctl";
+}
+
+static _Noreturn void
+become_reader(const struct keeper *k, int fd, const char *who)
+{
+    char number[16];
+    char *const argv[] = {(char *)"relayctl",
+                          (char *)"--serve-reader",
+                          (char *)k->config->path,
+                          (char *)who,
+                          number,
+                          NULL};
+
+    snprintf(number, sizeof number, "%d", fd);
+    if (fcntl(fd, F_SETFD, 0) == 0 && fcntl(fd, F_SETFL, 0) == 0)
+        execv(program(), argv);
+    log_line(LOG_LEVEL_ALARM, NULL, "reader-failed", "program=%s why=\"%s\"", program(),
+             strerror(errno));
+    _exit(1);
+}
+
+static struct reader *
+find_place(struct reading *reading)
+{
+    for (size_t i = 0; i < READERS_MAX; i++)
+        if (reading->readers[i].pid == 0)
+            return &reading->readers[i];
+    return NULL;
+}
+
+/* False: there is none. */
+static bool
+begin(struct reading *reading, struct reader *reader, int fd, const char *who)
+{
+    pid_t pid;
+    int channel;
+
+    if (process_fork("spoolmgr-read", &fd, 1, &pid, &channel) != ERR_OK)
+        return false;
+    if (pid == 0)
+        become_reader(reading->keeper, fd, who);
+    close(channel);
+    *reader = (struct reader){pid, fd, loop_now_ms(reading->keeper->loop) + READ_MS};
+    return true;
+}
+
+static void
+on_accept(void *ctx, int fd, const struct inet_endpoint *peer)
+{
+    struct reading *reading = ctx;
+    struct reader *reader;
+    struct ucred cred;
+    socklen_t size = sizeof cred;
+    char who[ORDER_WHO_SIZE];
+
+    (void)peer;
+    reading_look(reading);
+    reader = find_place(reading);
+    if (reader == NULL || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &size) < 0 ||
+        !begin(reading, reader, fd, order_who(cred.uid, who)))
+        close(fd); /* the asker says what that means */
+}
+
+static void
+end(struct reader *reader)
+{
+    kill(reader->pid, SIGKILL);
+    while (waitpid(reader->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    close(reader->fd);
+    reader->pid = 0;
+}
+
+static bool
+has_gone(const struct reader *reader)
+{
+    struct pollfd p = {.fd = reader->fd, .events = POLLRDHUP};
+
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLRDHUP));
+}
+
+void
+reading_look(struct reading *reading)
+{
+    for (size_t i = 0; i < READERS_MAX; i++) {
+        struct reader *reader = &reading->readers[i];
+
+        if (reader->pid == 0)
+            continue;
+        if (waitpid(reader->pid, NULL, WNOHANG) == reader->pid) {
+            close(reader->fd);
+            reader->pid = 0;
+        } else if (has_gone(reader) || loop_now_ms(reading->keeper->loop) >= reader->end_ms)
+            end(reader);
+    }
+}
+
+struct reading *
+reading_new(struct keeper *k)
+{
+    struct reading *reading = mem_alloc(sizeof *reading);
+    int fd;
+
+    reading->keeper = k;
+    snprintf(reading->path, sizeof reading->path, "%s/spoolmgr-read.sock", k->config->run_dir);
+    if (control_bind(reading->path, &fd) == ERR_OK)
+        reading->listener = listener_open(k->loop, fd, on_accept, reading);
+    else
+        log_line(LOG_LEVEL_WARN, NULL, "control-failed",
+                 "socket=%s effect=\"nobody can read the spool through the keeper\"",
+                 reading->path);
+    return reading;
+}
+
+void
+reading_free(struct reading **reading)
+{
+    struct reading *r = *reading;
+
+    if (r->listener != NULL) {
+        unlink(r->path);
+        listener_leave(&r->listener);
+    }
+    for (size_t i = 0; i < READERS_MAX; i++)
+        if (r->readers[i].pid != 0)
+            end(&r->readers[i]);
+    free(r);
+    *reading = NULL;
+}
