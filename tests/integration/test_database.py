@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""P5: PostgreSQL is away, across restarts; and its index agrees with the log when it is back."""
+"""P5: PostgreSQL is away, across restarts, or slow; and its index agrees with the log when it is back."""
+import os
+import signal
+import time
+from contextlib import contextmanager, suppress
+
 from harness import Backend, Node, make_message, reference_in, wait_until
 
 OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
@@ -57,6 +62,69 @@ def test_P5_with_the_database_away_everything_but_administration_goes_on(acme, b
     wait_until(lambda: len(backend.taken) == before + 6, 60, "the rest is delivered")
     wait_until(lambda: agrees(acme) and not open_in_log(acme), 30, "and the index agrees again")
     acme.relayctl("customer", "add", "late", "--contact", "a@b.example")
+
+
+@contextmanager
+def stopped(node):
+    """All its processes stand still, as on a disk that does not answer: connections stay, and nothing comes."""
+    process = node.postgres.process
+    process.signal(signal.SIGSTOP)  # it makes no new ones
+    signal_all(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        signal_all(process, signal.SIGCONT)
+
+
+def signal_all(process, number):
+    for pid in process.tree():
+        with suppress(ProcessLookupError):  # it was about to end
+            os.kill(pid, number)
+
+
+@contextmanager
+def locked(node):
+    """Somebody holds the tables that mail is mirrored into and the registry is read from."""
+    connection = node.postgres.connect()
+    connection.autocommit = False
+    tables = ", ".join(f"postern.{name}" for name in ("spool_index", "domains", "backends", "customers"))
+    connection.cursor().execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+    yield
+    connection.rollback()
+    connection.close()
+
+
+def slows_no_mail(node, backend, away, slow):
+    wait_until(lambda: "queued until" in node.send(rcpts="user@away.example").text, 10, "it is away")
+    wait_until(lambda: agrees(node), 20, "the index is behind nothing")
+    with slow(node):
+        began, taken, waited = time.monotonic(), len(backend.taken), len(open_in_log(node))
+        for n in range(20):
+            reply = node.send(make_message(test_id=n))
+            assert reply.code == 250 and "queued" not in reply.text
+            assert "queued until" in node.send(make_message(test_id=n), rcpts="user@away.example").text
+        assert len(backend.taken) == taken + 20
+        assert node.send(rcpts="user@unknown.example").code == 550
+        taken = len(away.taken)
+        away.start()
+        wait_until(lambda: len(away.taken) == taken + waited + 20, 20, "what waited is delivered")
+        away.stop()
+        for n in range(5):
+            wait_until(lambda: "queued until" in node.send(make_message(test_id=n), rcpts="user@away.example").text, 10, "away again")
+        assert time.monotonic() - began < 20
+    waiting = open_in_log(node)
+    wait_until(lambda: open_in_index(node) == waiting, 2, "the index is behind by two seconds at most")
+    away.start()
+    wait_until(lambda: agrees(node) and not open_in_log(node), 20, "and in the end")
+    away.stop()
+
+
+def test_P5_a_slow_database_slows_no_mail(acme, backend, world_of):
+    away = world_of(Backend())
+    acme.add_customer("away", "away.example", away.endpoint)
+    away.stop()
+    for slow in (stopped, locked):
+        slows_no_mail(acme, backend, away, slow)
 
 
 def test_P5_a_dropped_database_costs_the_index_and_no_mail(acme, backend):
