@@ -108,8 +108,7 @@ choose_destination(struct keeper *k, const struct schedule_queue *queue,
     if (down && !may_probe(k, e, queue))
         return false;
     choice->is_busy =
-        !schedule_window_may_start(&e->window, limit, down) ||
-        (!e->is_own && !shared_slot_take(route_table(k->route), ROUTE_SLOT, &e->address, limit));
+        !schedule_window_may_start(&e->window, limit, down) || !slot_take(k, e, limit);
     if (choice->is_busy)
         return true;
     choice->endpoint = e;
@@ -249,7 +248,7 @@ attempt_free(struct keeper *k, struct attempt *a)
     if (a->stands)
         shared_slot_stands(route_table(k->route), ROUTE_SLOT, &a->endpoint->address, false);
     if (a->has_slot)
-        shared_slot_give(route_table(k->route), ROUTE_SLOT, &a->endpoint->address);
+        slot_give(k, a->endpoint);
     mail->is_running = false;
     free(a->recipients);
     free(a->results);
@@ -268,6 +267,7 @@ attempt_tidy(struct keeper *k)
         while (*at != NULL) {
             struct endpoint *e = *at;
 
+            slot_tidy(k, e);
             if (!e->is_own || e->window.active > 0 ||
                 now_ms < e->rests_until_ms + k->config->message_retry_max_ms) {
                 at = &e->next;

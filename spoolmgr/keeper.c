@@ -450,6 +450,7 @@ start(struct keeper *k)
     k->fleet = fleet_new(k, k->config->deliverers); /* before there are threads */
     k->committer = committer_new(k->loop, k->store, &committer_ops, k);
     loop_timer_init(&k->tick, k->loop, on_tick, k);
+    loop_timer_init(&k->slot_retry, k->loop, slot_on_retry, k);
     loop_on_signal(k->loop, SIGTERM, on_signal, k);
     loop_on_signal(k->loop, SIGINT, on_signal, k);
     loop_on_signal(k->loop, SIGHUP, on_hangup, k);
@@ -496,6 +497,7 @@ static void
 end(struct keeper *k)
 {
     loop_timer_cancel(&k->tick);
+    loop_timer_cancel(&k->slot_retry);
     expiry_end(k);
     commands_down(k->commands);
     orders_free(&k->orders);

@@ -82,7 +82,8 @@ struct endpoint { /* of a backend; shared by all customers that have it */
     int64_t rests_until_ms, rest_ms; /* own: it could not be reached; of the loop's clock; 0: it
                                         could */
     struct schedule_window window;
-    uint64_t asked_in_pass; /* the pass that has had its probe here */
+    uint64_t asked_in_pass;                      /* the pass that has had its probe here */
+    int64_t slot_wanted_at_ms, slot_given_at_ms; /* of the loop's clock; wanted, 0: no */
 };
 
 struct attempt {
@@ -132,7 +133,7 @@ struct keeper {
     struct tell *tell; /* NULL: customers are told nothing */
     struct notice_rate notice_rate;
     struct ending *endings; /* in the order in which they settle */
-    struct loop_timer tick;
+    struct loop_timer tick, slot_retry;
     struct endpoint *endpoints[ENDPOINT_SLOTS]; /* hashed by address */
     struct pool mails;
     struct awaited *awaited;
@@ -187,6 +188,13 @@ void await_look(struct keeper *k); /* every second: what is no longer to be wait
 /* spool_is_writing and spool_on_resolved of the store; ctx is the keeper. */
 bool await_is_writing(void *ctx, struct spool_segment_id segment, uint32_t process);
 void await_resolved(void *ctx, struct spool_message *m, const struct spool_resolution *resolution);
+
+/* slot.c */
+/* False: live mail has it, or is owed it; attempt_pump comes again soon. */
+bool slot_take(struct keeper *k, struct endpoint *e, uint32_t limit);
+void slot_give(struct keeper *k, struct endpoint *e);
+void slot_tidy(struct keeper *k, struct endpoint *e); /* every second */
+void slot_on_retry(void *ctx);
 
 /* attempt.c */
 void attempt_pump(struct keeper *k);

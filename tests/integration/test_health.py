@@ -138,7 +138,7 @@ def test_P4_while_nobody_says_who_is_known_one_that_recovers_refuses_nobody(node
     assert (reply.code, reply.enhanced) == (451, "4.3.0"), reply
 
 
-def spool_many(node, recipients, count=100):
+def spool_many(node, recipients, count):
     for n in range(count):
         with Client(node.port) as client:
             client.ehlo()
@@ -148,19 +148,20 @@ def spool_many(node, recipients, count=100):
 def test_P4_a_backend_that_is_back_without_its_mailboxes_bounces_nothing_of_what_waits(node, backend):
     teach(node, users(4))
     go_down(node, backend)
-    spool_many(node, users(4), 99)
+    count = 150 if QUICK else 1000
+    spool_many(node, users(4), count)
     backend.script["rcpt"] = lambda s, line: REFUSED
     backend.start()
     wait_until(lambda: state(node, backend) == "refusing", 30, "refusing")
     wait_until(lambda: [x for x in node.spoolmgr.log_lines("deferred") if "550" in x], 10, "one was refused, and stays")
-    assert len(node.spool()) == 100
+    assert len(node.spool()) == count + 1
     assert not node.spoolmgr.log_lines("refused")
     before = asked(backend)
     wait_until(lambda: asked(backend) > before + 1, 20, "probing goes on")
-    assert len(node.spool()) == 100
+    assert len(node.spool()) == count + 1
     backend.script.clear()
-    wait_until(lambda: not node.spool(), 60, "three good probes, and all is delivered", pause=0.3)
-    assert ids(backend) == list(range(99)), "each once"
+    wait_until(lambda: not node.spool(), 120, "three good probes, and all is delivered", pause=0.3)
+    assert ids(backend) == list(range(count)), "each once"
     assert not node.spoolmgr.log_lines("refused")
     assert node.spoolmgr.log_lines("backend-takes-again") or node.relayd.log_lines("backend-takes-again")
     wait_until(lambda: state(node, backend) == "up", 10, "plainly up")

@@ -51,7 +51,7 @@ def victims(node, sink):
         "control": lambda rnd: kill_child(node.relayd, "control", rnd),
         "relayd-parent": lambda rnd: restart(node.relayd, node.relayd.kill),
         "relayd-all": lambda rnd: restart(node.relayd, node.relayd.kill_all),
-        "deliverer": lambda rnd: kill_child(node.spoolmgr, "deliver", rnd),
+        "deliverer": lambda rnd: kill_child(node.spoolmgr, "dlv", rnd),
         "keeper": lambda rnd: restart(node.spoolmgr, node.spoolmgr.kill),
         "spoolmgr-all": lambda rnd: restart(node.spoolmgr, node.spoolmgr.kill_all),
         "postgres": lambda rnd: restart(node.postgres, node.postgres.kill),
@@ -111,6 +111,7 @@ def test_P1_P2_nothing_is_lost_and_no_duplicate_is_silent(world_of, tmp_path):
     result = json.loads(load.text().splitlines()[-1])
     assert min(killed[name] for name in deeds) >= max(1, TIMES - 1), f"the load was too short: {dict(killed)}, {result}"
     assert result["accepted"] == MESSAGES, result
+    assert node.spoolmgr.log_lines("deliverer-died"), "its name is what it was"
 
     wait_until(lambda: waiting(node) == 0, 300, "the spool has drained", pause=0.5)
     wait_until(quiet(sink), 30, "nothing more arrives", pause=0.5)
