@@ -1,432 +1,23 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A message is looked at when it comes and when it has ended, never in between: counts and
- * deadlines are kept a customer (deadlines are ends of days, so there are few different ones).  A
- * look goes over the queues, a slice at a time, and then over the customers that have mail waiting
- * or something left to be told.
+ * A look goes over the queues, a slice at a time, and then over the customers that have mail
+ * waiting or something left to be told; never over messages (P10).
  *
  * spool-dir/told is written before the segments of what has ended may go: what a keeper that was
  * killed had not written yet, the next one finds in the spool.  A notice counts as told when it is
  * durable; a death in between tells it twice.
  */
-#include "spoolmgr/tell.h"
+#include "spoolmgr/tell_private.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/parse.h"
-#include "spoolmgr/keeper.h"
 
-#define CUSTOMER_SLOTS 1024
 #define QUEUES_A_LOOK 256
-#define LINES_MOST 10000     /* of all digests together */
-#define RECIPIENTS_SHOWN 5   /* of one message */
-#define FILE_MOST (64 << 20) /* that is read */
-#define RETRY_MS 60000       /* behind a notice that could not be kept */
-
-struct deadline { /* of what waits */
-    int64_t at_ms, first_arrived_at_ms;
-    uint64_t messages;
-};
-
-struct customer {
-    struct customer *next;
-    struct keeper *keeper;
-    uint32_t id;
-    char name[REGISTRY_NAME_SIZE];
-    /* What waits. */
-    uint64_t messages, bytes, unheard;
-    struct deadline *deadlines; /* by moment */
-    size_t deadline_count;
-    struct customer_trouble trouble;
-    struct tell_server server; /* as this round of looks finds it */
-    /* Of what the file says, until tell_begin. */
-    uint64_t waited, arrived_since, ended_since;
-    struct customer_told told; /* whose notice is on its way to the disk; NONE: none is */
-    struct ref told_ref;
-    int64_t retry_at_ms;     /* of the loop's clock */
-    int32_t withheld_day;    /* said */
-    bool is_contact_missing; /* said */
-};
-
-struct tell {
-    struct keeper *keeper;
-    struct customer *customers[CUSTOMER_SLOTS]; /* hashed by id */
-    size_t next_queue;                          /* of the round */
-    size_t line_count;
-    int64_t written_at_ms; /* the file before us; 0: there was none */
-    bool is_dirty, has_failed;
-};
-
-/* --- Customers. */
-
-static struct customer **
-slot_of(struct tell *tell, uint32_t id)
-{
-    struct customer **slot = &tell->customers[id % CUSTOMER_SLOTS];
-
-    while (*slot != NULL && (*slot)->id != id)
-        slot = &(*slot)->next;
-    return slot;
-}
-
-static struct customer *
-customer_of(struct tell *tell, uint32_t id, const char *name)
-{
-    struct customer **slot = slot_of(tell, id), *c = *slot;
-
-    if (c != NULL)
-        return c;
-    c = *slot = mem_alloc(sizeof *c);
-    c->keeper = tell->keeper;
-    c->id = id;
-    snprintf(c->name, sizeof c->name, "%s", name);
-    return c;
-}
-
-static void
-customer_free(struct customer **at)
-{
-    struct customer *c = *at;
-
-    *at = c->next;
-    customer_trouble_fini(&c->trouble);
-    free(c->deadlines);
-    free(c);
-}
-
-/* --- What waits. */
-
-/* Where the deadline is, or would be. */
-static size_t
-deadline_at(const struct customer *c, int64_t at_ms)
-{
-    size_t low = 0, high = c->deadline_count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-
-        if (c->deadlines[middle].at_ms < at_ms)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static void
-deadline_add(struct customer *c, int64_t at_ms, int64_t arrived_at_ms)
-{
-    size_t i = deadline_at(c, at_ms);
-
-    if (i == c->deadline_count || c->deadlines[i].at_ms != at_ms) {
-        c->deadlines = mem_realloc(c->deadlines, (c->deadline_count + 1) * sizeof *c->deadlines);
-        memmove(&c->deadlines[i + 1], &c->deadlines[i],
-                (c->deadline_count - i) * sizeof *c->deadlines);
-        c->deadline_count++;
-        c->deadlines[i] = (struct deadline){at_ms, arrived_at_ms, 0};
-    }
-    if (arrived_at_ms < c->deadlines[i].first_arrived_at_ms)
-        c->deadlines[i].first_arrived_at_ms = arrived_at_ms;
-    c->deadlines[i].messages++;
-}
-
-static void
-deadline_remove(struct customer *c, int64_t at_ms)
-{
-    size_t i = deadline_at(c, at_ms);
-
-    CHECK(i < c->deadline_count && c->deadlines[i].at_ms == at_ms);
-    if (--c->deadlines[i].messages > 0)
-        return;
-    c->deadline_count--;
-    memmove(&c->deadlines[i], &c->deadlines[i + 1], (c->deadline_count - i) * sizeof *c->deadlines);
-}
-
-/* P4, as far as the message says (notice_judge). */
-static bool
-is_unheard(const struct spool_message *m)
-{
-    return !(m->flags & SPOOL_FLAG_VERIFIED) || (m->flags & SPOOL_FLAG_SPAM);
-}
-
-void
-tell_found(struct keeper *k, const struct spool_message *m)
-{
-    struct customer *c;
-
-    if (k->tell == NULL)
-        return;
-    c = customer_of(k->tell, m->customer_id, m->customer);
-    c->messages++;
-    c->bytes += m->body_bytes;
-    c->unheard += is_unheard(m);
-    c->arrived_since += m->received_at_ms > k->tell->written_at_ms;
-    deadline_add(c, m->expires_at_ms, m->received_at_ms);
-}
-
-void
-tell_extended(struct keeper *k, const struct spool_message *m, int64_t deadline_before_ms)
-{
-    struct customer *c;
-
-    if (k->tell == NULL || m->expires_at_ms == deadline_before_ms || (m->flags & SPOOL_FLAG_OWN) ||
-        m->open_count == 0)
-        return;
-    c = customer_of(k->tell, m->customer_id, m->customer);
-    deadline_remove(c, deadline_before_ms);
-    deadline_add(c, m->expires_at_ms, m->received_at_ms);
-}
-
-/* --- What has ended. */
-
-static bool
-is_failure(enum spool_end end)
-{
-    return end == SPOOL_END_REFUSED || end == SPOOL_END_EXPIRED || end == SPOOL_END_RETURNED ||
-           end == SPOOL_END_REMOVED;
-}
-
-static void
-list_recipients(const struct spool_message *m, const struct spool_envelope *e, struct buf *out)
-{
-    unsigned shown = 0, more = 0;
-
-    for (unsigned i = 0; i < m->recipient_count; i++) {
-        if (!is_failure(spool_message_end(m, i)))
-            continue;
-        if (shown < RECIPIENTS_SHOWN)
-            buf_printf(out, "%s%s", shown > 0 ? ", " : "", e->recipients[i].address);
-        else
-            more++;
-        shown++;
-    }
-    if (more > 0)
-        buf_printf(out, " (+%u)", more);
-}
-
-/* What is recorded behind the reply says whether its sender was told (notice_reply). */
-static bool
-split_reply(const char *reply, char reason[NOTICE_REPLY_SIZE])
-{
-    char *note;
-
-    snprintf(reason, NOTICE_REPLY_SIZE, "%s", reply);
-    note = strstr(reason, " [no notice: ");
-    if (note == NULL)
-        note = strstr(reason, " [notice ");
-    if (note == NULL)
-        return false;
-    *note = '\0';
-    return note[2] == 'n' && note[3] == 'o' && note[4] == 't';
-}
-
-static void
-note_failure(struct keeper *k, struct customer *c, const struct spool_message *m, unsigned first)
-{
-    bool has_room =
-        c->trouble.failure_count < CUSTOMER_TROUBLE_LINES && k->tell->line_count < LINES_MOST;
-    char ref[REF_SIZE], reason[NOTICE_REPLY_SIZE];
-    struct customer_failure f = {.at_ms = spool_message_ended_at_ms(m, first),
-                                 .end = spool_message_end(m, first),
-                                 .ref = ref_text(m->ref, ref),
-                                 .sender = "?",
-                                 .reason = reason};
-    size_t lines = c->trouble.failure_count;
-    struct spool_envelope e;
-    struct buf recipients;
-    struct arena arena;
-
-    f.is_sender_told = split_reply(spool_message_reply(m, first), reason);
-    buf_init(&recipients, 0);
-    arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
-    if (has_room && spool_store_envelope(k->store, m, &arena, &e) == 0) {
-        f.sender = e.reverse_path;
-        list_recipients(m, &e, &recipients);
-    }
-    f.recipients = buf_text(&recipients);
-    customer_trouble_failed(&c->trouble, &f, has_room);
-    k->tell->line_count += c->trouble.failure_count - lines;
-    arena_clear(&arena);
-    buf_fini(&recipients);
-    k->tell->is_dirty = true;
-}
-
-/* One message is one, however many recipients it has: failed if one of them is. */
-static void
-note_end(struct keeper *k, struct customer *c, const struct spool_message *m)
-{
-    unsigned failed = m->recipient_count;
-    bool is_delivered = false;
-
-    for (unsigned i = m->recipient_count; i-- > 0;) {
-        failed = is_failure(spool_message_end(m, i)) ? i : failed;
-        is_delivered = is_delivered || spool_message_end(m, i) == SPOOL_END_DELIVERED;
-    }
-    if (failed < m->recipient_count) {
-        note_failure(k, c, m, failed);
-    } else if (is_delivered && c->trouble.since_ms != 0) {
-        customer_trouble_delivered(&c->trouble, 1);
-        k->tell->is_dirty = true;
-    }
-}
-
-void
-tell_ended(struct keeper *k, const struct spool_message *m, bool was_found)
-{
-    struct customer *c;
-
-    if (k->tell == NULL)
-        return;
-    c = customer_of(k->tell, m->customer_id, m->customer);
-    if (was_found) {
-        c->messages--;
-        c->bytes -= m->body_bytes;
-        c->unheard -= is_unheard(m);
-        deadline_remove(c, m->expires_at_ms);
-    }
-    note_end(k, c, m);
-}
-
-/* --- The file. */
-
-static void
-file_path(const struct tell *tell, const char *end, char *dst, size_t dst_size)
-{
-    snprintf(dst, dst_size, "%s/told%s", tell->keeper->config->spool_dir, end);
-}
-
-static void
-file_text(struct tell *tell, struct buf *out)
-{
-    int32_t today = clock_local_day(clock_wall_ms());
-
-    buf_printf(out, "told\t1\t%" PRId64 "\n", clock_wall_ms());
-    for (size_t i = 0; i < CUSTOMER_SLOTS; i++)
-        for (const struct customer *c = tell->customers[i]; c != NULL; c = c->next) {
-            if (customer_trouble_is_empty(&c->trouble, today))
-                continue;
-            buf_printf(out, "customer\t%u\t%" PRIu64 "\t%s\n", c->id, c->messages, c->name);
-            customer_trouble_text(&c->trouble, out);
-        }
-}
-
-static bool
-file_put(const char *path, const char *path_new, struct slice text)
-{
-    FILE *file = fopen(path_new, "we");
-    bool is_whole;
-
-    if (file == NULL)
-        return false;
-    is_whole = fwrite(text.p, 1, text.n, file) == text.n;
-    return fclose(file) == 0 && is_whole && rename(path_new, path) == 0;
-}
-
-/* Not synced: behind a loss of power something may be told twice. */
-static void
-file_write(struct tell *tell)
-{
-    char path[4096], path_new[4096];
-    struct buf text;
-    bool is_good;
-
-    buf_init(&text, 0);
-    file_text(tell, &text);
-    file_path(tell, "", path, sizeof path);
-    file_path(tell, ".new", path_new, sizeof path_new);
-    is_good = file_put(path, path_new, buf_slice(&text));
-    buf_fini(&text);
-    if (!is_good && !tell->has_failed)
-        log_line(LOG_LEVEL_WARN, NULL, "told-unwritable",
-                 "file=%s effect=\"behind a restart customers may be told things twice\"", path);
-    tell->has_failed = !is_good;
-    tell->is_dirty = !is_good;
-}
-
-/* "customer" id waited name; what follows is of it. NULL: it is no such line. */
-static struct customer *
-read_customer(struct tell *tell, struct slice line)
-{
-    char name[REGISTRY_NAME_SIZE];
-    struct customer *c;
-    uint64_t id, waited;
-
-    if (!slice_equal(slice_split(&line, '\t'), SLICE("customer")) ||
-        parse_u64(slice_split(&line, '\t'), &id) != ERR_OK || id > UINT32_MAX ||
-        parse_u64(slice_split(&line, '\t'), &waited) != ERR_OK ||
-        !slice_to_text(line, name, sizeof name))
-        return NULL;
-    c = customer_of(tell, (uint32_t)id, name);
-    c->waited = waited;
-    return c;
-}
-
-/* ERR_SYNTAX: what is good of it has been taken. */
-static int
-read_text(struct tell *tell, struct slice text)
-{
-    struct slice line = slice_split(&text, '\n');
-    struct customer *c = NULL;
-    uint64_t written_at_ms;
-    int err = ERR_OK;
-
-    if (!slice_starts_nocase(line, SLICE("told\t1\t")) ||
-        parse_u64((struct slice){line.p + 7, line.n - 7}, &written_at_ms) != ERR_OK)
-        return ERR_SYNTAX;
-    tell->written_at_ms = (int64_t)written_at_ms;
-    while (text.n > 0) {
-        struct customer *next;
-
-        line = slice_split(&text, '\n');
-        next = read_customer(tell, line);
-        if (next != NULL)
-            c = next;
-        else if (c == NULL || customer_trouble_parse(&c->trouble, line) != ERR_OK)
-            err = ERR_SYNTAX;
-    }
-    return err;
-}
-
-static void
-read_open(struct tell *tell, int fd, const char *path)
-{
-    struct buf text;
-    ssize_t n = 1;
-    char *room;
-
-    buf_init(&text, FILE_MOST);
-    while (n > 0 && buf_room(&text, 65536, &room) == ERR_OK) {
-        n = read(fd, room, 65536);
-        buf_added(&text, n > 0 ? (size_t)n : 0);
-    }
-    if (n != 0 || read_text(tell, buf_slice(&text)) != ERR_OK)
-        log_line(LOG_LEVEL_WARN, NULL, "told-unreadable",
-                 "file=%s effect=\"customers may be told things twice\"", path);
-    buf_fini(&text);
-}
-
-static void
-file_read(struct tell *tell)
-{
-    char path[4096];
-    int fd;
-
-    file_path(tell, "", path, sizeof path);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        read_open(tell, fd, path);
-        close(fd);
-    }
-    for (size_t i = 0; i < CUSTOMER_SLOTS; i++)
-        for (struct customer *c = tell->customers[i]; c != NULL; c = c->next)
-            tell->line_count += c->trouble.failure_count;
-}
+#define RETRY_MS 60000 /* behind a notice that could not be kept */
 
 /* --- Life. */
 
@@ -439,7 +30,7 @@ tell_new(struct keeper *k)
         return NULL;
     tell = mem_alloc(sizeof *tell);
     tell->keeper = k;
-    file_read(tell);
+    tell_file_read(tell);
     return tell;
 }
 
@@ -449,7 +40,7 @@ tell_ended_before(struct keeper *k, const struct spool_message *m)
 {
     struct tell *tell = k->tell;
     int64_t ended_at_ms = 0;
-    struct customer *c;
+    struct tell_customer *c;
 
     if (tell == NULL || tell->written_at_ms == 0 || (m->flags & SPOOL_FLAG_OWN))
         return;
@@ -458,14 +49,14 @@ tell_ended_before(struct keeper *k, const struct spool_message *m)
             ended_at_ms = spool_message_ended_at_ms(m, i);
     if (ended_at_ms < tell->written_at_ms)
         return;
-    c = customer_of(tell, m->customer_id, m->customer);
+    c = tell_customer_of(tell, m->customer_id, m->customer);
     c->ended_since++;
-    note_end(k, c, m);
+    tell_note_end(k, c, m);
 }
 
 /* What is neither here nor among what has ended was delivered, and is cleaned away. */
 static void
-mend(struct keeper *k, struct customer *c)
+mend(struct keeper *k, struct tell_customer *c)
 {
     uint64_t there = c->messages + c->ended_since, were = c->waited + c->arrived_since;
 
@@ -483,10 +74,10 @@ tell_begin(struct keeper *k)
 
     if (tell == NULL)
         return;
-    for (size_t i = 0; i < CUSTOMER_SLOTS; i++)
-        for (struct customer *c = tell->customers[i]; c != NULL; c = c->next)
+    for (size_t i = 0; i < TELL_SLOTS; i++)
+        for (struct tell_customer *c = tell->customers[i]; c != NULL; c = c->next)
             mend(k, c);
-    file_write(tell);
+    tell_file_write(tell);
 }
 
 void
@@ -497,19 +88,19 @@ tell_free(struct tell **held)
     *held = NULL;
     if (tell == NULL)
         return;
-    file_write(tell);
-    for (size_t i = 0; i < CUSTOMER_SLOTS; i++)
+    tell_file_write(tell);
+    for (size_t i = 0; i < TELL_SLOTS; i++)
         while (tell->customers[i] != NULL)
-            customer_free(&tell->customers[i]);
+            tell_customer_free(&tell->customers[i]);
     free(tell);
 }
 
 /* --- Telling. */
 
 static void
-fill_notice(const struct keeper *k, const struct customer *c, struct customer_notice *n)
+fill_notice(const struct keeper *k, const struct tell_customer *c, struct customer_notice *n)
 {
-    const struct deadline *first = c->deadline_count > 0 ? c->deadlines : NULL;
+    const struct tell_deadline *first = c->deadline_count > 0 ? c->deadlines : NULL;
 
     n->customer = c->name;
     n->hostname = k->config->hostname;
@@ -547,7 +138,7 @@ postmaster_of(const struct config *config, char *dst, size_t dst_size)
 static void
 on_written(void *ctx, int err)
 {
-    struct customer *c = ctx;
+    struct tell_customer *c = ctx;
     struct keeper *k = c->keeper;
     char ref[REF_SIZE];
     size_t lines = c->trouble.failure_count;
@@ -568,18 +159,23 @@ on_written(void *ctx, int err)
     c->told.kind = CUSTOMER_NOTICE_NONE;
 }
 
-/* Nobody will ever hear of it: it is over, and does not count. */
+static const struct nobody { /* why one is not told */
+    const char *why, *remedy;
+} no_contact = {"it has no contact", "relayctl customer set NAME --contact ADDRESS"},
+  no_address = {"its contact is no mail address", "relayctl customer set NAME --contact ADDRESS"},
+  no_way = {"outbound-route is not set", "set outbound-route to mx or to a smarthost"};
+
+/* Nobody will ever hear of it: it is over, and does not count.  Said once an outage. */
 static void
-tell_nobody(struct tell *tell, struct customer *c, const char *why)
+tell_nobody(struct tell *tell, struct tell_customer *c, const struct nobody *nobody)
 {
     size_t lines = c->trouble.failure_count;
 
-    if (!c->is_contact_missing && c->told.kind != CUSTOMER_NOTICE_BACK) /* said when it went down */
+    if (!c->is_untold && c->told.kind != CUSTOMER_NOTICE_BACK)
         log_line(LOG_LEVEL_WARN, NULL, "customer-not-told",
-                 "customer=%s kind=%s why=\"%s\" remedy=\"relayctl customer set %s --contact "
-                 "ADDRESS\"",
-                 c->name, customer_notice_word(c->told.kind), why, c->name);
-    c->is_contact_missing = true;
+                 "customer=%s kind=%s why=\"%s\" remedy=\"%s\"", c->name,
+                 customer_notice_word(c->told.kind), nobody->why, nobody->remedy);
+    c->is_untold = true;
     c->told.is_counted = false;
     customer_trouble_told(&c->trouble, &c->told);
     c->told.kind = CUSTOMER_NOTICE_NONE;
@@ -588,7 +184,7 @@ tell_nobody(struct tell *tell, struct customer *c, const char *why)
 }
 
 static void
-submit(struct keeper *k, struct customer *c, const struct registry_contact *contact,
+submit(struct keeper *k, struct tell_customer *c, const struct registry_contact *contact,
        struct notice *notice)
 {
     char from[NOTICE_FROM_SIZE], postmaster[SMTP_PATH_SIZE + INET_DOMAIN_SIZE];
@@ -605,13 +201,13 @@ submit(struct keeper *k, struct customer *c, const struct registry_contact *cont
     snprintf(notice->reason, sizeof notice->reason, "notice to %.40s: %s", c->name,
              customer_notice_word(c->told.kind));
     c->told_ref = notice->envelope.ref;
-    c->is_contact_missing = false;
+    c->is_untold = false;
     own_submit(k, &notice->envelope, buf_slice(&notice->content), on_written, c);
     notice_fini(notice);
 }
 
 static void
-tell_customer(struct keeper *k, struct customer *c, const struct customer_facts *facts,
+tell_customer(struct keeper *k, struct tell_customer *c, const struct customer_facts *facts,
               enum customer_notice_kind kind)
 {
     struct registry_contact contact;
@@ -626,20 +222,24 @@ tell_customer(struct keeper *k, struct customer *c, const struct customer_facts 
                                      .more = c->trouble.more,
                                      .is_counted = true};
     if (!route_contact(k->route, c->id, &contact))
-        tell_nobody(k->tell, c, "it has no contact");
+        tell_nobody(k->tell, c, &no_contact);
     else if (!notice_begin(&notice, k->config, contact.address, facts->now_ms))
-        tell_nobody(k->tell, c, "its contact is no mail address");
-    else
+        tell_nobody(k->tell, c, &no_address);
+    else if (own_is_missing(k) && route_of(k->route, notice.domain) == ROUTE_NONE) {
+        notice_fini(&notice);
+        tell_nobody(k->tell, c, &no_way);
+    } else
         submit(k, c, &contact, &notice);
 }
 
 /* --- Looking. */
 
 static struct customer_facts
-facts_of(struct keeper *k, const struct customer *c, char backend[CUSTOMER_TROUBLE_BACKEND_SIZE])
+facts_of(struct keeper *k, const struct tell_customer *c,
+         char backend[CUSTOMER_TROUBLE_BACKEND_SIZE])
 {
     int64_t now_ms = clock_wall_ms();
-    const struct deadline *first = c->deadline_count > 0 ? c->deadlines : NULL;
+    const struct tell_deadline *first = c->deadline_count > 0 ? c->deadlines : NULL;
 
     backend[0] = '\0';
     if (c->server.backend != 0)
@@ -661,7 +261,8 @@ facts_of(struct keeper *k, const struct customer *c, char backend[CUSTOMER_TROUB
 }
 
 static void
-say_withheld(struct customer *c, const struct customer_facts *facts, const struct customer_due *due)
+say_withheld(struct tell_customer *c, const struct customer_facts *facts,
+             const struct customer_due *due)
 {
     if (due->withheld == CUSTOMER_NOTICE_NONE ||
         (c->withheld_day == facts->day && !due->is_forgotten))
@@ -682,7 +283,7 @@ has_changed(const struct customer_trouble *a, const struct customer_trouble *b)
 }
 
 static void
-look_at(struct keeper *k, struct customer *c)
+look_at(struct keeper *k, struct tell_customer *c)
 {
     struct customer_rules rules = {k->config->notify_after_ms};
     struct customer_trouble before = c->trouble;
@@ -702,18 +303,18 @@ look_at_all(struct keeper *k)
 {
     int32_t today = clock_local_day(clock_wall_ms());
 
-    for (size_t i = 0; i < CUSTOMER_SLOTS; i++) {
-        struct customer **at = &k->tell->customers[i];
+    for (size_t i = 0; i < TELL_SLOTS; i++) {
+        struct tell_customer **at = &k->tell->customers[i];
 
         while (*at != NULL) {
-            struct customer *c = *at;
+            struct tell_customer *c = *at;
 
             if (c->told.kind == CUSTOMER_NOTICE_NONE)
                 look_at(k, c);
             c->server = (struct tell_server){.is_down = false};
             if (c->messages == 0 && c->told.kind == CUSTOMER_NOTICE_NONE &&
                 customer_trouble_is_empty(&c->trouble, today))
-                customer_free(at);
+                tell_customer_free(at);
             else
                 at = &c->next;
         }
@@ -724,11 +325,11 @@ look_at_all(struct keeper *k)
 static void
 look_at_queue(struct keeper *k, const struct schedule_queue *queue)
 {
-    struct customer *c;
+    struct tell_customer *c;
 
     if (queue->route == ROUTE_NONE || route_is_own(queue->route))
         return;
-    c = *slot_of(k->tell, route_customer_id(queue->route));
+    c = *tell_slot(k->tell, route_customer_id(queue->route));
     if (c != NULL && (c->trouble.since_ms != 0 ||
                       queue->ready.count + queue->waiting.count + queue->running > 0))
         tell_server_add(k, queue, &c->server);
@@ -753,5 +354,5 @@ tell_look(struct keeper *k)
         }
     }
     if (tell->is_dirty)
-        file_write(tell);
+        tell_file_write(tell);
 }

@@ -73,6 +73,20 @@ follow_down(struct customer_trouble *t, const struct customer_facts *f)
     snprintf(t->backend, sizeof t->backend, "%s", f->backend);
 }
 
+/* A clock that was ahead and has been set right: what it wrote begins now. */
+static void
+follow_clock(struct customer_trouble *t, int64_t now_ms)
+{
+    if (t->since_ms > now_ms)
+        t->since_ms = now_ms;
+    if (t->back_at_ms > now_ms)
+        t->back_at_ms = now_ms;
+    if (t->quiet_at_ms > now_ms)
+        t->quiet_at_ms = now_ms;
+    if (t->first_failure_at_ms > now_ms)
+        t->first_failure_at_ms = now_ms;
+}
+
 static void
 follow_server(struct customer_trouble *t, const struct customer_facts *f)
 {
@@ -197,6 +211,7 @@ customer_trouble_look(struct customer_trouble *t, const struct customer_facts *f
 {
     struct customer_due due;
 
+    follow_clock(t, f->now_ms);
     follow_server(t, f);
     if (t->since_ms != 0 && is_over_untold(t, f, rules))
         end_outage(t);

@@ -21,6 +21,7 @@ USER, PASSWORD = "relay", "s3cret word"
 BASE64 = "AHJlbGF5AHMzY3JldCB3b3Jk"
 numbers = itertools.count(1)
 HOST = "127.0.0.7"  # of MX hosts
+CONTACT = "it@elsewhere.example"  # of the customer
 
 
 def secure_context(folder):
@@ -39,7 +40,7 @@ def shared(tmp_path_factory):
     dns = Nameserver()
     dns.start()
     node = Node(settings={"outbound-route": smarthost.endpoint, "outbound-tls": "encrypt", "notices-per-sender": 3,
-                          "resolver": dns.endpoint, "notice-from": "postmaster@isp.example"}, start=False)
+                          "resolver": dns.endpoint, "notice-from": "postmaster@isp.example", "notify-after": "1s"}, start=False)
     secret = node.folder / "credentials"
     secret.write_text(f"{USER}:{PASSWORD}\n")
     secret.chmod(0o600)
@@ -49,6 +50,7 @@ def shared(tmp_path_factory):
         node.start()
         node.backend, node.smarthost, node.dns, node.secret = backend, smarthost, dns, secret
         node.add_customer(backend=backend.endpoint)
+        node.postgres.sql("UPDATE postern.customers SET contact = %s", CONTACT)
         node.scribe = Scribe(node)
         yield node
         node.scribe.close()
@@ -372,6 +374,38 @@ def test_P4_to_a_real_smarthost(node, another_way, world_of, tmp_path):
     report = email.message_from_bytes(postfix.delivered()[0], policy=email.policy.default)
     assert report["Return-Path"] == "<>" and report["To"] == node.sender
     assert [part.get_content_type() for part in report.iter_parts()] == ["text/plain", "message/delivery-status", "text/rfc822-headers"]
+
+
+def test_P4_the_customer_is_told_of_what_nobody_else_may_be(node, another_way):
+    """What was refused late, and an outage, over a restart of the keeper; test_tell.py has the rest. Without a way out it is said."""
+    def told(subject):
+        return [parsed(m) for m in notices(node.smarthost, CONTACT) if subject in parsed(m)["Subject"]]
+
+    def remembered():
+        return (node.dirs["spool-dir"] / "told").read_text()
+    refuse_all(node)
+    ref = node.scribe.record()
+    ended(node, ref)
+    line = f"\t{ref}\t{node.sender}\trita@acme.example, ron@acme.example\t550 5.1.1 no such user here\n"
+    wait_until(lambda: line in remembered(), 10, "it will be in the morning's list")
+    node.backend.script.clear()
+    node.backend.stop()
+    reply = node.send(mail_from=node.sender, rcpts="rita@acme.example")
+    assert reply.code == 250
+    wait_until(lambda: told("acme: your mail server takes no mail, 1 message is waiting"), 20, "down")
+    node.spoolmgr.stop()
+    assert line in remembered()
+    node.spoolmgr.start()
+    node.relayctl("spool", "extend", reference_in(reply.text), "--until", "+20d")
+    node.backend.start()
+    wait_until(lambda: told("acme: your mail server is back, 1 message was delivered"), 20, "back")
+    assert len(told("takes no mail")) == 1 and len(told("is back")) == 1
+    another_way(outbound_route=None, outbound_credentials=None)
+    node.backend.stop()
+    assert node.send(mail_from=node.sender).code == 250
+    wait_until(lambda: any("kind=down" in line and 'why="outbound-route is not set"' in line
+                           for line in node.spoolmgr.log_lines("customer-not-told")), 20, "nobody is told")
+    node.backend.start()
 
 
 def test_P4_a_domain_that_goes_takes_its_mail_with_it(node):

@@ -236,6 +236,21 @@ Test(customer_trouble, P2_an_odd_clock_warns_of_nothing)
     cr_expect_eq(customer_trouble_look(&t, &facts, &rules).kind, W48);
 }
 
+Test(customer_trouble, P2_a_clock_that_was_ahead_is_forgotten)
+{
+    struct customer_trouble t = {.since_ms = T0 + 900 * DAY, .first_failure_at_ms = T0 + 900 * DAY};
+    struct customer_facts facts =
+        facts_of(&(struct look){.at_ms = HOUR, .server = D, .messages = 1}, 60 * DAY);
+
+    t.more = 1;
+    cr_expect_eq(customer_trouble_look(&t, &facts, &rules).kind, NONE);
+    facts.now_ms += 15 * MINUTE;
+    cr_expect_eq(customer_trouble_look(&t, &facts, &rules).kind, DOWN);
+    tell(&t, DOWN, &facts);
+    facts.now_ms += DAY;
+    cr_expect_eq(customer_trouble_look(&t, &facts, &rules).kind, DIGEST);
+}
+
 /* --- Four a day. */
 
 static void
