@@ -130,6 +130,7 @@ serve(int argc, char **argv)
         return COMMAND_FAILED;
     status = start(&call, argc, argv);
     command_line_fini(&call.line);
+    call_fini(&call);
     spool_serve_end(status);
     for (int i = 0; i < argc; i++)
         free(argv[i]);
@@ -144,10 +145,11 @@ main(int argc, char **argv)
     enum command_status status;
 
     log_init("relayctl", STDERR_FILENO, LOG_LEVEL_WARN);
-    if (argc == 5 && strcmp(argv[1], "--serve-reader") == 0)
+    if (argc == 4 && strcmp(argv[1], "--serve-reader") == 0)
         return (int)serve(argc, argv);
     status = start(&call, argc, argv);
     command_line_fini(&call.line);
+    call_fini(&call);
     if (fflush(stdout) != 0 && status == COMMAND_DONE)
         status = COMMAND_FAILED;
     return (int)status;

@@ -61,8 +61,9 @@ pick(struct removal *r, const PGresult *result)
         struct ref ref;
 
         if (database_number(result, i, 1) != r->orders.call->config->node) {
-            call_complain("mail waits for it on node %lld as well: `relayctl spool return` there "
-                          "first, or --spool keep",
+            call_complain("mail waits for it on node %lld as well: `relayctl spool return --node "
+                          "%lld` first, or --spool keep",
+                          (long long)database_number(result, i, 1),
                           (long long)database_number(result, i, 1));
             return COMMAND_FAILED;
         }

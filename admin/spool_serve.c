@@ -12,8 +12,10 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -23,6 +25,7 @@
 
 #define DESCRIPTORS 3
 #define LINE_MAX_BYTES (4 * 1024 * 1024)
+#define SERVED 3 /* the connection, in the server */
 #define ASK_S 10 /* from the connection to the whole of the arguments */
 
 static const char *const verbs[] = {"list", "show", "summary", "export"};
@@ -142,8 +145,6 @@ spool_serve_ask(const struct call *call, enum command_status *status)
 
 /* --- The server. */
 
-static int served = -1;
-
 static bool
 take_descriptors(struct msghdr *message)
 {
@@ -177,14 +178,14 @@ read_request(void)
                              .msg_controllen = sizeof control.room};
     struct buf line;
     json_t *request = NULL;
-    ssize_t n = recvmsg(served, &message, MSG_CMSG_CLOEXEC);
+    ssize_t n = recvmsg(SERVED, &message, MSG_CMSG_CLOEXEC);
 
     buf_init(&line, 0);
     if (n == 1 && take_descriptors(&message)) {
         do
             buf_add(&line, piece, (size_t)n);
         while (piece[n - 1] != '\0' && buf_size(&line) < LINE_MAX_BYTES &&
-               (n = recv(served, piece, sizeof piece, 0)) > 0);
+               (n = recv(SERVED, piece, sizeof piece, 0)) > 0);
         request = json_loads(buf_text(&line), 0, NULL);
     }
     buf_fini(&line);
@@ -224,12 +225,10 @@ spool_serve_begin(int *argc, char ***argv, const char **who)
 {
     const char *config = (*argv)[2];
     json_t *request, *args;
-    uint64_t fd;
 
     *who = (*argv)[3];
-    if (parse_u64(slice_of((*argv)[4]), &fd) < 0 || fd > INT16_MAX)
-        return false;
-    served = (int)fd;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* ends with the keeper */
+    close_range(SERVED + 1, ~0U, 0);
     alarm(ASK_S);
     request = read_request();
     alarm(0);
@@ -251,6 +250,6 @@ spool_serve_end(enum command_status status)
     unsigned char octet = (unsigned char)status;
 
     fflush(NULL);
-    if (send(served, &octet, 1, MSG_NOSIGNAL) < 0)
+    if (send(SERVED, &octet, 1, MSG_NOSIGNAL) < 0)
         return; /* its asker has gone */
 }

@@ -13,8 +13,9 @@
  * False: the spool is ours to read, or another node's is meant, or no keeper can be asked. */
 bool spool_serve_ask(const struct call *call, enum command_status *status);
 
-/* The other side: `relayctl --serve-reader CONFIG WHO FD`.  True: *argc and *argv are the asker's
- * command line now, of a reading verb and with that configuration, and 0, 1 and 2 his descriptors.
+/* The other side: `relayctl --serve-reader CONFIG WHO`, with the connection as descriptor 3.  True:
+ * *argc and *argv are the asker's command line now, of a reading verb and with that configuration,
+ * and 0, 1 and 2 his descriptors.
  */
 bool spool_serve_begin(int *argc, char ***argv, const char **who);
 void spool_serve_end(enum command_status status);

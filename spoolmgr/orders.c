@@ -174,7 +174,10 @@ take_message(struct keeper *k, struct asked *a, struct ref ref)
 {
     struct spool_message *m = spool_store_find(k->store, ref);
     enum order_result result = ORDER_MISSING;
-    const char *why = "it is not in the spool of this node";
+    const char *why = a->asker.again
+                          ? "it has ended, by this order or before it, and is gone: the log "
+                            "of spoolmgr says which"
+                          : "it is not in the spool of this node";
 
     if (m != NULL && is_busy(a, m)) {
         a->refs[a->busy++] = ref;

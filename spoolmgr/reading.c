@@ -13,8 +13,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,11 +24,11 @@
 #include "base/log.h"
 #include "net/control.h"
 #include "net/listener.h"
-#include "net/process.h"
 #include "order/order.h"
 #include "spoolmgr/keeper.h"
 
 #define READERS_MAX 8
+#define READING_FD 3 /* where a reader has the connection (admin/spool_serve.c) */
 #define READ_MS 600000
 
 struct reader {
@@ -52,25 +54,6 @@ program(void)
     return SBINDIR "/relayctl";
 }
 
-static _Noreturn void
-become_reader(const struct keeper *k, int fd, const char *who)
-{
-    char number[16];
-    char *const argv[] = {(char *)"relayctl",
-                          (char *)"--serve-reader",
-                          (char *)k->config->path,
-                          (char *)who,
-                          number,
-                          NULL};
-
-    snprintf(number, sizeof number, "%d", fd);
-    if (fcntl(fd, F_SETFD, 0) == 0 && fcntl(fd, F_SETFL, 0) == 0)
-        execv(program(), argv);
-    log_line(LOG_LEVEL_ALARM, NULL, "reader-failed", "program=%s why=\"%s\"", program(),
-             strerror(errno));
-    _exit(1);
-}
-
 static struct reader *
 find_place(struct reading *reading)
 {
@@ -80,20 +63,52 @@ find_place(struct reading *reading)
     return NULL;
 }
 
+/* Signals as they are at the start of a program. */
+static void
+set_signals(posix_spawnattr_t *how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    posix_spawnattr_setsigmask(how, &set);
+    sigfillset(&set);
+    posix_spawnattr_setsigdefault(how, &set);
+    posix_spawnattr_setflags(how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+}
+
+/* Not by fork: what a million messages take in memory would be copied to be thrown away (P8). */
+static int
+spawn(const struct keeper *k, int fd, const char *who, pid_t *pid)
+{
+    char *const argv[] = {(char *)"relayctl", (char *)"--serve-reader", (char *)k->config->path,
+                          (char *)who, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t how;
+    int rc;
+
+    posix_spawnattr_init(&how);
+    posix_spawn_file_actions_init(&actions);
+    set_signals(&how);
+    posix_spawn_file_actions_adddup2(&actions, fd, READING_FD);
+    rc = posix_spawn(pid, program(), &actions, &how, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&how);
+    return rc;
+}
+
 /* False: there is none. */
 static bool
 begin(struct reading *reading, struct reader *reader, int fd, const char *who)
 {
     pid_t pid;
-    int channel;
+    int rc = fcntl(fd, F_SETFL, 0) == 0 ? spawn(reading->keeper, fd, who, &pid) : errno;
 
-    if (process_fork("spoolmgr-read", &fd, 1, &pid, &channel) != ERR_OK)
-        return false;
-    if (pid == 0)
-        become_reader(reading->keeper, fd, who);
-    close(channel);
-    *reader = (struct reader){pid, fd, loop_now_ms(reading->keeper->loop) + READ_MS};
-    return true;
+    if (rc == 0)
+        *reader = (struct reader){pid, fd, loop_now_ms(reading->keeper->loop) + READ_MS};
+    else
+        log_line(LOG_LEVEL_ALARM, NULL, "reader-failed", "program=%s why=\"%s\"", program(),
+                 strerror(rc));
+    return rc == 0;
 }
 
 static void

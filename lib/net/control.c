@@ -196,6 +196,7 @@ control_share(const char *folder, const char *group)
 {
     const struct group *found;
     struct stat st;
+    mode_t wanted;
 
     if (group[0] == '\0')
         return ERR_OK;
@@ -203,10 +204,13 @@ control_share(const char *folder, const char *group)
     found = getgrnam(group);
     if (found == NULL)
         return errno == 0 || errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
-    if (stat(folder, &st) < 0 || chown(folder, (uid_t)-1, found->gr_gid) < 0 ||
-        chmod(folder, (st.st_mode & 07777) | S_ISGID | S_IXGRP) < 0)
+    if (stat(folder, &st) < 0)
         return ERR_IO;
-    return ERR_OK;
+    wanted = (st.st_mode & 07777) | S_ISGID | S_IXGRP;
+    if (st.st_gid == found->gr_gid && (st.st_mode & 07777) == wanted)
+        return ERR_OK; /* an administrator has seen to it; we may have no right to */
+    return chown(folder, (uid_t)-1, found->gr_gid) < 0 || chmod(folder, wanted) < 0 ? ERR_IO
+                                                                                    : ERR_OK;
 }
 
 int

