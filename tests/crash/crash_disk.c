@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,7 @@ static struct {
     pthread_mutex_t mutex;
     struct crash_disk_options options;
     uint64_t random, operations, syncs;
+    uint64_t points; /* since the program began */
     bool crashed;
     char base[64], path[80];
     int dir_fd, grave_fd;
@@ -344,11 +346,13 @@ may_do(bool takes_space, bool *last)
     disk.operations++;
     if (takes_space && disk.operations >= disk.options.full_from &&
         disk.operations < disk.options.full_until) {
+        disk.points++;
         errno = ENOSPC;
         return false;
     }
     *last = disk.operations == disk.options.crash_at;
     disk.crashed |= *last;
+    disk.points += *last;
     return true;
 }
 
@@ -508,6 +512,7 @@ static int
 sync_file(struct file *file)
 {
     if (++disk.syncs == disk.options.fail_sync_at) {
+        disk.points++;
         lose_some(file);
         errno = EIO;
         return -1;
@@ -795,6 +800,14 @@ crash_disk_syncs(void)
     n = disk.syncs;
     leave(0);
     return n;
+}
+
+bool
+crash_disk_tell(int test_number)
+{
+    printf("%sok %d - %" PRIu64 " crash points tried\n", disk.points > 0 ? "" : "not ", test_number,
+           disk.points);
+    return disk.points > 0;
 }
 
 bool

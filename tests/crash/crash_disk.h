@@ -45,6 +45,9 @@ const char *crash_disk_path(void); /* and its path */
 uint64_t crash_disk_operations(void);
 uint64_t crash_disk_syncs(void); /* fsync and fdatasync of files */
 bool crash_disk_crashed(void);
+/* The last line of a test: at how many operations something went wrong since the program began.
+ * False: at none. */
+bool crash_disk_tell(int test_number);
 /* The power goes now, if it has not yet; then it is back.  Descriptors opened before are still to
  * be closed, and must not be used.  The counters start anew, nothing is armed. */
 void crash_disk_power_on(void);

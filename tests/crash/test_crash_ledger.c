@@ -439,9 +439,10 @@ main(int argc, char **argv)
         if (strcmp(argv[i], "--seed") == 0)
             seed = strtoull(argv[i + 1], NULL, 10);
     }
-    printf("1..%u\n", rounds);
+    printf("1..%u\n", rounds + 1);
     for (unsigned i = 0; i < rounds; i++)
         failed += !run_round(seed, i);
     printf("# %lu times something came between two steps of a checkpoint\n", checkpoint_steps);
+    failed += !crash_disk_tell((int)rounds + 1);
     return failed > 0 || checkpoint_steps == 0;
 }

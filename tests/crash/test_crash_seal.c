@@ -180,7 +180,7 @@ main(int argc, char **argv)
              first = option(argc, argv, "--seed", 1);
     int failed = 0;
 
-    printf("1..%d\n", DEATH_COUNT);
+    printf("1..%d\n", DEATH_COUNT + 1);
     for (int death = 0; death < DEATH_COUNT; death++) {
         unsigned bad = 0;
 
@@ -191,5 +191,6 @@ main(int argc, char **argv)
                death + 1, death_names[death]);
         failed += bad > 0;
     }
+    failed += !crash_disk_tell(DEATH_COUNT + 1);
     return failed > 0;
 }
