@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The client engine against a server made of bytes.  The first octet chooses how the caller behaves
- * (recipients, DATA pipelined, reset when, TLS); the rest is what the server says, in pieces: 0x01
- * hands over what is there so far, 0x02 is a timeout, 0x03 a loss.  Checked: the engine's
- * invariants after each step; one last event; each command answered at most once and in order; a
- * 250 to the dot is only told when the server said 2xx behind it.
+ * (recipients, DATA pipelined, reset when, TLS, credentials); the rest is what the server says, in
+ * pieces: 0x01 hands over what is there so far, 0x02 is a timeout, 0x03 a loss.  Checked: the
+ * engine's invariants after each step; one last event; each command answered at most once and in
+ * order; a 250 to the dot is only told when the server said 2xx behind it; no credentials in the
+ * clear.
  */
+#include "config.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "smtp/smtp_client.h"
 
@@ -19,7 +23,7 @@ struct caller {
     struct buf in, out;
     uint8_t way;
     unsigned rcpts, answered, accepted, transactions, dots;
-    bool mail_answered, data_answered, wanted, dot_sent, given_up, ended, securing;
+    bool mail_answered, data_answered, wanted, dot_sent, given_up, ended, securing, is_secure;
 };
 
 static const struct smtp_client_settings settings = {
@@ -29,6 +33,8 @@ static const struct smtp_client_settings settings = {
     .content_timeout_ms = 1,
     .final_timeout_ms = 1,
 };
+
+static const struct smtp_credentials credentials = {"relay", "s3cret word"};
 
 static void
 give_up(struct caller *c)
@@ -175,10 +181,12 @@ step(struct caller *c, uint8_t octet)
     if (octet > 3)
         return;
     smtp_client_check(c->client);
+    CHECK(c->is_secure || memmem(buf_slice(&c->out).p, buf_size(&c->out), "AUTH", 4) == NULL);
     (void)smtp_client_phase(c->client);
     CHECK(!c->ended || smtp_client_timeout_ms(c->client) == 0);
     if (c->securing && octet == 1) {
         c->securing = false;
+        c->is_secure = true;
         smtp_client_tls_started(c->client);
     }
     if ((c->way & 32) && c->wanted && !c->dot_sent) {
@@ -186,6 +194,13 @@ step(struct caller *c, uint8_t octet)
         c->dot_sent = true;
         smtp_client_dot(c->client);
     }
+}
+
+/* In the clear as well: then there must be an end, and no AUTH. */
+static bool
+gives_credentials(uint8_t way)
+{
+    return (way & 128) && (!(way & 64) || (way & 2));
 }
 
 int
@@ -198,6 +213,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     c.client = smtp_client_new(&settings, &ops, &c, &c.out);
     if (c.way & 64)
         smtp_client_set_tls(c.client, c.way & 128 ? SMTP_CLIENT_TLS_MUST : SMTP_CLIENT_TLS_MAY);
+    if (gives_credentials(c.way))
+        smtp_client_set_credentials(c.client, &credentials);
     for (size_t i = 1; i < size; i++)
         step(&c, data[i]);
     step(&c, 1);
