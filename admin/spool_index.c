@@ -146,11 +146,8 @@ spool_index_or_store(const struct call *call, const struct selection *selection,
         return COMMAND_DONE;
     buf_init(&why, 0);
     if (spool_reader_try_open(call, customer, store, &why) != COMMAND_DONE) {
-        bool has_database = call->config->database[0] != '\0';
-
-        if (!has_database || spool_index_node(call, selection) != 0)
-            call_complain("%s", buf_text(&why));
-        status = has_database ? COMMAND_DONE : COMMAND_FAILED;
+        call_complain("%s", buf_text(&why));
+        status = call->config->database[0] ? COMMAND_DONE : COMMAND_FAILED;
     }
     buf_fini(&why);
     return status;
