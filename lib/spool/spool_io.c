@@ -56,6 +56,15 @@ disk_fsync(int fd)
 }
 
 static int
+disk_write_out(int fd, off_t offset, off_t n)
+{
+    unsigned flags =
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
+    return AGAIN_IF_INTERRUPTED("sync", sync_file_range(fd, offset, n, flags));
+}
+
+static int
 disk_fallocate(int fd, int mode, off_t offset, off_t length)
 {
     return AGAIN_IF_INTERRUPTED("allocate", fallocate(fd, mode, offset, length));
@@ -86,6 +95,7 @@ const struct spool_io spool_io_disk = {
     .pread = disk_pread,
     .fdatasync = disk_fdatasync,
     .fsync = disk_fsync,
+    .write_out = disk_write_out,
     .fallocate = disk_fallocate,
     .ftruncate = disk_ftruncate,
     .renameat = disk_renameat,

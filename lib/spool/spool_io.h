@@ -19,6 +19,8 @@ struct spool_io {
     ssize_t (*pread)(int fd, void *buf, size_t n, off_t offset);
     int (*fdatasync)(int fd);
     int (*fsync)(int fd); /* a folder as well */
+    /* Has the file's octets written to the device, and waits for it; promises nothing. */
+    int (*write_out)(int fd, off_t offset, off_t n);
     int (*fallocate)(int fd, int mode, off_t offset, off_t length);
     int (*ftruncate)(int fd, off_t length);
     int (*renameat)(int dir_fd, const char *from, const char *to);

@@ -247,6 +247,24 @@ write_batch(struct spool_lane *lane, struct spool_commits *batch, size_t pieces,
     return ERR_OK;
 }
 
+/* What came while the last sync ran is not alone: others are on their way, and a millisecond makes
+ * one sync of theirs.  Nobody waits who comes alone. */
+static void
+gather(struct spool_lane *lane)
+{
+    struct timespec at;
+
+    if (!lane->is_busy || lane->writer->stop)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_nsec += SPOOL_GATHER_NS;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_sec++;
+        at.tv_nsec -= 1000000000;
+    }
+    pthread_cond_timedwait(&lane->cond, &lane->writer->mutex, &at);
+}
+
 static void
 commit_batch(struct spool_lane *lane)
 {
@@ -262,6 +280,7 @@ commit_batch(struct spool_lane *lane)
     if (rc != ERR_OK)
         retire_current(lane, alarm);
     finish(writer, &batch, rc == ERR_AGAIN ? ERR_OK : rc);
+    lane->is_busy = !STAILQ_EMPTY(&lane->waiting);
 }
 
 /* --- The thread. */
@@ -312,6 +331,9 @@ step_commits(struct spool_lane *lane)
     const struct spool_commit *first;
 
     if (STAILQ_EMPTY(&lane->waiting))
+        return false;
+    gather(lane);
+    if (STAILQ_EMPTY(&lane->waiting)) /* they may have been cancelled meanwhile */
         return false;
     if (have_segment(lane)) {
         commit_batch(lane);

@@ -18,6 +18,8 @@
 
 /* A batch stops growing here, so that a sync does not become long while others wait for its end. */
 #define SPOOL_BATCH_BYTES (8u * 1024 * 1024)
+/* So long a busy lane waits for company before it writes (group commit delay). */
+#define SPOOL_GATHER_NS (1000 * 1000)
 /* A commit that finds no segment, and a large message, wait this long for one, then fail with
  * ERR_FULL: the client's patience at the final dot is 10 minutes (RFC 5321 4.5.3.2.6), ours with
  * the parent is not.  A spare that was asked for and has not come by then is asked for again. */
@@ -30,6 +32,8 @@
 /* So much is collected before the thread is woken. */
 #define SPOOL_LARGE_WRITE_BYTES (256u * 1024)
 #define SPOOL_LARGE_READ_BYTES (1024u * 1024)
+/* Of a large record that the device is given at once. */
+#define SPOOL_LARGE_STEP_BYTES (512u * 1024)
 
 struct spool_open_segment {
     bool open;
@@ -136,6 +140,7 @@ struct spool_lane {
     pthread_cond_t cond;
     struct spool_commits waiting;
     struct spool_open_segment current, spare;
+    bool is_busy; /* commits came while it synced */
     bool is_used; /* a commit has come: a segment is worth having; the loop's */
     bool asked;   /* for `ticket`, until asked_until_ms */
     bool refused; /* the last request was answered "none" */

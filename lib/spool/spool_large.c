@@ -234,6 +234,17 @@ write_record(struct spool_large *large, uint64_t *end)
     return spool_write_all(io, large->segment.fd, record, SPOOL_RECORD_HEADER_BYTES, start);
 }
 
+/* All of it in one sync would keep the device busy for as long, and each small record's sync behind
+ * it. */
+static int
+sync_in_steps(const struct spool_io *io, int fd, uint64_t end)
+{
+    for (uint64_t at = 0; at + SPOOL_LARGE_STEP_BYTES < end; at += SPOOL_LARGE_STEP_BYTES)
+        if (io->write_out(fd, (off_t)at, SPOOL_LARGE_STEP_BYTES) < 0)
+            return ERR_IO;
+    return io->fdatasync(fd) < 0 ? ERR_IO : ERR_OK;
+}
+
 /* As spool_lane.c's write_batch: ERR_AGAIN is durable, with trouble after it. */
 static int
 write_sync_publish(struct spool_large *large, char *alarm, size_t alarm_size)
@@ -246,7 +257,7 @@ write_sync_publish(struct spool_large *large, char *alarm, size_t alarm_size)
     if (rc == ERR_OK) {
         CRASH_POINT("large-written");
         step = "fdatasync";
-        rc = io->fdatasync(large->segment.fd) < 0 ? ERR_IO : ERR_OK;
+        rc = sync_in_steps(io, large->segment.fd, end);
     }
     if (rc == ERR_OK) {
         large->segment.end = end;

@@ -660,6 +660,14 @@ crash_unlinkat(int dir_fd, const char *name)
     return leave(rc);
 }
 
+/* Promises nothing, so it does nothing. */
+static int
+crash_write_out(int fd, off_t offset, off_t n)
+{
+    (void)fd, (void)offset, (void)n;
+    return 0;
+}
+
 static const struct spool_io crash_io = {
     .openat = crash_openat,
     .close = crash_close,
@@ -667,6 +675,7 @@ static const struct spool_io crash_io = {
     .pread = crash_pread,
     .fdatasync = crash_fsync,
     .fsync = crash_fsync,
+    .write_out = crash_write_out,
     .fallocate = crash_fallocate,
     .ftruncate = crash_ftruncate,
     .renameat = crash_renameat,

@@ -102,7 +102,7 @@ spool_fixture_write_record(const struct spool_io *io, int fd, const uint8_t key[
 
 /* --- Counting. */
 
-static atomic_llong unsynced_bytes;
+static atomic_llong unsynced_bytes[1024]; /* by descriptor */
 
 static ssize_t
 counting_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
@@ -115,17 +115,21 @@ counting_pwritev(int fd, const struct iovec *iov, int count, off_t offset)
     }
     n = spool_io_disk.pwritev(fd, iov, count, offset);
     if (n > 0)
-        atomic_fetch_add(&unsynced_bytes, n);
+        atomic_fetch_add(&unsynced_bytes[fd], n);
     return n;
+}
+
+static void
+take_time(long long bytes)
+{
+    if (spool_counts.slow_fdatasync_ms_above)
+        usleep((useconds_t)(bytes * spool_counts.slow_fdatasync_ms_above / 1024 * 1000 / 1024));
 }
 
 static int
 counting_fdatasync(int fd)
 {
-    long long bytes = atomic_exchange(&unsynced_bytes, 0);
-
-    if (spool_counts.slow_fdatasync_ms_above)
-        usleep((useconds_t)((bytes >> 20) * spool_counts.slow_fdatasync_ms_above * 1000));
+    take_time(atomic_exchange(&unsynced_bytes[fd], 0));
     if (atomic_fetch_add(&spool_counts.fdatasyncs, 1) + 1 == spool_counts.fail_fdatasync_at) {
         errno = EIO;
         return -1;
@@ -182,6 +186,14 @@ through_unlinkat(int dir_fd, const char *name)
     return spool_io_disk.unlinkat(dir_fd, name);
 }
 
+static int
+counting_write_out(int fd, off_t offset, off_t n)
+{
+    atomic_fetch_sub(&unsynced_bytes[fd], n);
+    take_time(n);
+    return spool_io_disk.write_out(fd, offset, n);
+}
+
 const struct spool_io spool_io_counting = {
     .openat = through_openat,
     .close = through_close,
@@ -189,6 +201,7 @@ const struct spool_io spool_io_counting = {
     .pread = through_pread,
     .fdatasync = counting_fdatasync,
     .fsync = counting_fsync,
+    .write_out = counting_write_out,
     .fallocate = through_fallocate,
     .ftruncate = through_ftruncate,
     .renameat = through_renameat,
