@@ -52,6 +52,11 @@ static const struct command_option suspend_options[] = {
     {0},
 };
 
+static const struct command_option accept_spool_options[] = {
+    {"node", "NUMBER", "of which node; this one without it"},
+    {0},
+};
+
 static const struct command_option spool_options[] = {
     {"spool", "keep|return", "what becomes of mail that waits"},
     {0},
@@ -625,6 +630,23 @@ const struct command commands[] = {
         .more = "A node refuses a registry with another id, a lower version, or one in which many "
                 "domains\n"
                 "are gone without having been removed by relayctl. --reason is required.",
+    },
+    {
+        .noun = "node",
+        .verb = "accept-spool",
+        .options = accept_spool_options,
+        .groups = COMMAND_CHANGES,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = node_accept_spool,
+        .summary = "Deliver from a spool that the node has refused as an older copy",
+        .example = "relayctl node accept-spool --reason \"the disk is gone, this is the backup\"",
+        .more = "PostgreSQL is told how far each node's spool goes. One that goes less far, as a "
+                "restored\n"
+                "disk does, would deliver again what has been delivered since; so nothing is "
+                "delivered from it\n"
+                "until it is accepted. Each message that may go out twice is then logged as "
+                "possible-duplicate.\n"
+                "--reason is required.",
     },
     {
         .noun = "status",

@@ -57,6 +57,7 @@ enum command_status spool_export(struct call *call);
 
 enum command_status node_show(struct call *call);
 enum command_status node_accept_registry(struct call *call);
+enum command_status node_accept_spool(struct call *call);
 
 enum command_status status_show(struct call *call);
 

@@ -5,15 +5,22 @@
  * surprise).  Control writes state-dir/registry-offered (lines "database_id ...", "version ...",
  * "why
  * ..."); we answer with state-dir/accept-registry, which names exactly what was offered, so that
- * nothing else is accepted by it.
+ * nothing else is accepted by it.  And the word that a spool which the keeper has refused is to be
+ * delivered (spoolmgr/lineage.c): that goes through PostgreSQL, which has made it refuse.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "admin/commands.h"
+#include "admin/database.h"
 #include "admin/node_registry.h"
+#include "base/parse.h"
+#include "spool/spool_identity.h"
+
+#define NODE_MAX 32767 /* as base/ref.h */
 
 static void
 take_line(struct node_offer *offer, char *line)
@@ -52,6 +59,14 @@ node_offer_read(const struct call *call, struct node_offer *offer)
 /* --- show */
 
 static const char *
+spool_word(int rc, const struct spool_identity *identity)
+{
+    if (rc == ERR_OK)
+        return identity->is_refused ? "refused" : "ok";
+    return rc == ERR_NOT_FOUND ? "new" : rc == ERR_CORRUPT ? "damaged" : "unknown";
+}
+
+static const char *
 replica_word(int rc)
 {
     if (rc == ERR_IO)
@@ -69,6 +84,7 @@ node_show(struct call *call)
         {"version", "Version", PRINTER_LEFT},
         {"domains", "Domains", PRINTER_LEFT},
         {"written_at", "Written", PRINTER_LEFT},
+        {"spool", "Spool", PRINTER_LEFT},
         {"refused_database_id", "Refused database", PRINTER_LEFT},
         {"refused_version", "Refused version", PRINTER_LEFT},
         {"refused_because", "Refused because", PRINTER_LEFT},
@@ -77,6 +93,8 @@ node_show(struct call *call)
     struct registry *registry = NULL;
     char path[CALL_PATH_SIZE];
     struct node_offer offer;
+    struct spool_identity identity;
+    int spool_rc = spool_identity_read(call->config->spool_dir, &identity);
     int rc =
         registry_open_path(call_path(path, call->config->state_dir, NODE_REPLICA_FILE), &registry);
     int why = errno;
@@ -90,6 +108,7 @@ node_show(struct call *call)
     printer_number(p, (int64_t)v->version);
     printer_number(p, (int64_t)v->domain_count);
     printer_time(p, v->written_at_ms);
+    printer_word(p, spool_word(spool_rc, &identity));
     if (offer.is_there) {
         printer_text(p, offer.database_id);
         printer_text(p, offer.version);
@@ -104,7 +123,12 @@ node_show(struct call *call)
         call_complain(
             "the node has refused the registry and serves the last good one; if the new one "
             "is right: relayctl node accept-registry --reason TEXT");
-    return offer.is_there || rc < 0 ? COMMAND_FAILED : COMMAND_DONE;
+    if (spool_rc == ERR_OK && identity.is_refused)
+        call_complain("nothing is delivered from the spool, since it is older than PostgreSQL has "
+                      "seen it; if this one is to be delivered all the same: relayctl node "
+                      "accept-spool --reason TEXT");
+    return offer.is_there || rc < 0 || (spool_rc == ERR_OK && identity.is_refused) ? COMMAND_FAILED
+                                                                                   : COMMAND_DONE;
 }
 
 /* --- accept-registry */
@@ -153,5 +177,82 @@ node_accept_registry(struct call *call)
         status = write_marker(call, &offer);
     if (status == COMMAND_DONE)
         call_done(call, "accepted", "registry", offer.database_id);
+    return status;
+}
+
+/* --- accept-spool */
+
+static enum command_status
+show_refused(struct call *call, const char *node)
+{
+    const char *params[] = {node};
+    PGresult *result;
+    enum command_status status =
+        database_query(call,
+                       "SELECT ledger, octets, refused_ledger, refused_octets, "
+                       "to_char(seen_at, 'YYYY-MM-DD HH24:MI') FROM postern.spool_logs "
+                       "WHERE node = $1::int AND refused_at IS NOT NULL AND accepted_at IS NULL",
+                       1, params, &result);
+
+    if (status != COMMAND_DONE)
+        return status;
+    if (PQntuples(result) == 0) {
+        call_complain("node %s has refused no spool; there is nothing to accept", node);
+        status = COMMAND_NOTHING;
+    }
+    for (int i = 0; i < PQntuples(result) && !call->printing.json; i++)
+        fprintf(
+            call->printing.out,
+            "Refused: a spool whose ledger ends at %s/%s; at %s it had come to %s/%s.\nWhat was "
+            "delivered in between is delivered again.\n",
+            PQgetvalue(result, i, 2), PQgetvalue(result, i, 3), PQgetvalue(result, i, 4),
+            PQgetvalue(result, i, 0), PQgetvalue(result, i, 1));
+    PQclear(result);
+    return status;
+}
+
+static enum command_status
+accept_spool(struct call *call, const char *node)
+{
+    const char *params[] = {node};
+    enum command_status status = database_begin_change(call);
+    PGresult *result = NULL;
+
+    if (status == COMMAND_DONE)
+        status = database_query(call, "SELECT postern.accept_spool($1::int)", 1, params, &result);
+    PQclear(result);
+    return database_end(call, status);
+}
+
+static enum command_status
+which_node(struct call *call, char node[16])
+{
+    const char *given = call_value(call, "node");
+    uint64_t number = call->config->node;
+
+    if (given && (parse_u64(slice_of(given), &number) < 0 || number == 0 || number > NODE_MAX)) {
+        call_complain("--node \"%s\": a node is a number from 1 to %d", given, NODE_MAX);
+        return COMMAND_USAGE;
+    }
+    snprintf(node, 16, "%" PRIu64, number);
+    return COMMAND_DONE;
+}
+
+enum command_status
+node_accept_spool(struct call *call)
+{
+    enum command_status status = call_need_reason(call);
+    char node[16];
+
+    if (status == COMMAND_DONE)
+        status = which_node(call, node);
+    if (status == COMMAND_DONE)
+        status = show_refused(call, node);
+    if (status == COMMAND_DONE)
+        status = call_confirm(call, "Deliver from this spool all the same?");
+    if (status == COMMAND_DONE)
+        status = accept_spool(call, node);
+    if (status == COMMAND_DONE)
+        call_done(call, "accepted", "spool of node", node);
     return status;
 }

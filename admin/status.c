@@ -21,6 +21,7 @@
 #include "base/parse.h"
 #include "db/db_schema.h"
 #include "net/tls_certificate.h"
+#include "spool/spool_identity.h"
 #include "state/shared_table.h"
 
 #define EXPIRES_SOON_MS (12 * 3600 * 1000LL)
@@ -265,6 +266,14 @@ describe_spool(struct part *part, const struct spool_totals *t, int64_t now_ms)
         buf_printf(&part->detail, ", %llu without a route", (unsigned long long)t->no_route);
 }
 
+static bool
+spool_is_refused(const struct call *call)
+{
+    struct spool_identity identity;
+
+    return spool_identity_read(call->config->spool_dir, &identity) == ERR_OK && identity.is_refused;
+}
+
 static void
 judge_spool(struct part *part, const struct spool_totals *t, const struct spool_store_stats *stats,
             int64_t now_ms)
@@ -319,7 +328,11 @@ look_at_spool(struct status *s, const struct call *call)
     add_fact(part, "segments", json_integer((json_int_t)stats.segments));
     add_fact(part, "damaged_records", json_integer((json_int_t)stats.damaged_records));
     describe_spool(part, &totals, call->printing.now_ms);
-    judge_spool(part, &totals, &stats, call->printing.now_ms);
+    if (spool_is_refused(call))
+        set_problem(part, "refused",
+                    "; an older copy, so nothing is delivered: see `relayctl node show`");
+    else
+        judge_spool(part, &totals, &stats, call->printing.now_ms);
 }
 
 /* --- Certificates: the files, as the next reload will read them. Their keys may be relayd's alone.

@@ -212,6 +212,8 @@ commands_up(struct commands *c, struct db *db)
 {
     char sql[64];
 
+    if (c->db != NULL)
+        return; /* the mirror has looked once more, on the same connection */
     c->db = db;
     snprintf(sql, sizeof sql, "LISTEN postern_commands_%s", c->node);
     db_query(db, sql, 0, NULL, on_listening, c);

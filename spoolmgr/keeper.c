@@ -51,7 +51,7 @@ pump(void *ctx)
     struct keeper *k = ctx;
 
     k->pump_is_due = false;
-    if (!k->is_stopping)
+    if (!k->is_stopping && lineage_permits(k))
         attempt_pump(k);
 }
 
@@ -191,6 +191,11 @@ check_stop(struct keeper *k)
 static void
 check_pass(struct keeper *k)
 {
+    if (k->once && lineage_is_old(k)) { /* the alarm has said why */
+        k->exit_status = 1;
+        stop(k, 0);
+        return;
+    }
     if (k->pass == 0 || !schedule_pass_is_over(&k->schedule) || k->attempts != NULL ||
         !own_is_idle(k))
         return;
@@ -260,7 +265,8 @@ on_tick(void *ctx)
         reading_look(k->reading);
         attempt_tidy(k);
     }
-    plan_sweep(k);
+    if (lineage_permits(k))
+        plan_sweep(k);
     drain_look(k);
     keeper_pump(k);
     check_pass(k);
@@ -458,6 +464,7 @@ start(struct keeper *k)
     k->commands = commands_new(k);
     if (k->config->database[0] != '\0')
         k->mirror = mirror_new(k);
+    lineage_begin(k);
     k->orders = orders_new(k);
     open_control(k);
     k->reading = reading_new(k);
@@ -513,6 +520,7 @@ end(struct keeper *k)
     report_end(k);
     mirror_free(&k->mirror);
     commands_free(&k->commands);
+    lineage_end(k);
     audit_free(&k->audit);
     forget_all(k);
     noroute_end(k);

@@ -20,6 +20,7 @@
  *   audit.c      what comes over the control socket, on its way into PostgreSQL's audit
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
+ *   lineage.c    whether the log is an older copy of what PostgreSQL has seen
  */
 #ifndef SPOOLMGR_KEEPER_H
 #define SPOOLMGR_KEEPER_H
@@ -44,6 +45,7 @@ struct audit;
 struct commands;
 struct ending;
 struct fleet;
+struct lineage;
 struct json_t;
 struct mirror;
 struct orders;
@@ -123,6 +125,7 @@ struct keeper {
     struct destination_finder *destinations;
     struct schedule schedule;
     struct fleet *fleet;
+    struct lineage *lineage;
     struct mirror *mirror; /* NULL: no database is configured */
     struct control *control;
     struct orders *orders;
@@ -332,6 +335,19 @@ MUST_USE int fleet_send(struct fleet *fleet, struct attempt *a,
                         const struct fleet_content *content);
 void fleet_send_dot(struct fleet *fleet, struct attempt *a);
 void fleet_ended(struct fleet *fleet, const struct attempt *a);
+
+/* lineage.c */
+void lineage_begin(struct keeper *k); /* the store is open, and the mirror made */
+void lineage_end(struct keeper *k);
+bool lineage_permits(const struct keeper *k); /* may messages be delivered, and end? */
+bool lineage_is_old(const struct keeper *k);
+void lineage_database_down(struct keeper *k);
+/* Before the mirror's copy; lineage_hear with the rows: false: it is older, ask again later. */
+void lineage_ask(struct keeper *k, struct db *db, db_on_result on_result, void *ctx);
+bool lineage_hear(struct keeper *k, const PGresult *result);
+/* How far the log goes, from time to time. */
+bool lineage_is_told(const struct keeper *k);
+void lineage_tell(struct keeper *k, struct db *db, db_on_result on_result, void *ctx);
 
 /* mirror.c */
 struct mirror *mirror_new(struct keeper *k);

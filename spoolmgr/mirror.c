@@ -6,9 +6,9 @@
  * repeated without harm.  After each connection all is written anew, and rows of this node that
  * were not are deleted: they are no longer in the log.
  *
- *   DOWN --connected--> CHECKING --the schema fits--> COPYING --all written--> PRUNING -->
- * FOLLOWING
+ *   DOWN --connected--> CHECKING --the schema fits, the log is no older one (lineage.c)--> COPYING
  *                           \--it does not--> MISFIT (asked again later)
+ *   COPYING --all written--> PRUNING --> FOLLOWING
  */
 #include "spoolmgr/keeper.h"
 
@@ -24,6 +24,7 @@
 #define BATCH_ROWS 500
 #define BATCH_MS 20 /* envelopes are on the disk: the loop reads for no longer (P8) */
 #define RECHECK_MS 30000
+#define RECHECK_OLD_MS 2000 /* an operator may have accepted it */
 
 enum state { DOWN, CHECKING, COPYING, PRUNING, FOLLOWING, MISFIT };
 
@@ -83,6 +84,7 @@ struct mirror {
     size_t in_flight;             /* queries */
     int64_t copy_began_ms, at_ms; /* at_ms never goes back: a stamp of this connection's rows */
     bool has_complained, was_ever_up;
+    bool may_tell; /* how far the log goes: it goes on with each sync, so once a timer */
     struct loop_timer timer;
     int64_t recheck_at_ms;
     char node[16];
@@ -371,7 +373,11 @@ flush(struct mirror *mirror)
         send_gone(mirror);
     else if (mirror->dirty_count > 0)
         send_rows(mirror);
-    else if (mirror->state == COPYING)
+    else if (mirror->may_tell && !lineage_is_told(mirror->keeper)) {
+        mirror->may_tell = false;
+        mirror->in_flight++;
+        lineage_tell(mirror->keeper, mirror->db, on_written, mirror);
+    } else if (mirror->state == COPYING)
         send_prune(mirror);
     else if (mirror->state == PRUNING) {
         mirror->state = FOLLOWING;
@@ -397,6 +403,30 @@ begin_copy(struct mirror *mirror)
 }
 
 static void
+recheck_in(struct mirror *mirror, int64_t ms)
+{
+    mirror->state = MISFIT;
+    mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + ms;
+}
+
+static void
+on_lineage(void *ctx, const PGresult *result)
+{
+    struct mirror *mirror = ctx;
+
+    mirror->in_flight--;
+    if (result == NULL)
+        return;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        complain(mirror, PQresultErrorMessage(result));
+        recheck_in(mirror, RECHECK_MS);
+    } else if (lineage_hear(mirror->keeper, result))
+        begin_copy(mirror);
+    else
+        recheck_in(mirror, RECHECK_OLD_MS);
+}
+
+static void
 on_schema(void *ctx, const PGresult *result)
 {
     struct mirror *mirror = ctx;
@@ -408,13 +438,13 @@ on_schema(void *ctx, const PGresult *result)
     if (db_schema_check(result, sentence) == DB_SCHEMA_FITS) {
         mirror->has_complained = false;
         commands_up(mirror->keeper->commands, mirror->db);
-        begin_copy(mirror);
+        mirror->in_flight++;
+        lineage_ask(mirror->keeper, mirror->db, on_lineage, mirror);
         return;
     }
     commands_down(mirror->keeper->commands);
     complain(mirror, sentence);
-    mirror->state = MISFIT;
-    mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + RECHECK_MS;
+    recheck_in(mirror, RECHECK_MS);
 }
 
 static void
@@ -444,6 +474,7 @@ on_down(void *ctx, const char *why)
     mirror->was_ever_up = true;
     mirror->state = DOWN;
     commands_down(mirror->keeper->commands);
+    lineage_database_down(mirror->keeper);
     while (mirror->dirty_first != NULL)
         list_remove(mirror, mirror->dirty_first);
     buf_clear(&mirror->gone);
@@ -469,6 +500,7 @@ on_timer(void *ctx)
     struct mirror *mirror = ctx;
 
     loop_timer_start(&mirror->timer, FLUSH_MS);
+    mirror->may_tell = true;
     if (mirror->state == MISFIT && mirror->in_flight == 0 &&
         loop_now_ms(mirror->keeper->loop) >= mirror->recheck_at_ms)
         check_schema(mirror);
@@ -509,7 +541,8 @@ bool
 mirror_is_settled(const struct mirror *mirror)
 {
     return mirror->state == FOLLOWING && mirror->in_flight == 0 && mirror->dirty_count == 0 &&
-           mirror->gone_count == 0 && audit_is_empty(mirror->keeper);
+           mirror->gone_count == 0 && audit_is_empty(mirror->keeper) &&
+           lineage_is_told(mirror->keeper);
 }
 
 bool

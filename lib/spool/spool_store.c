@@ -554,6 +554,7 @@ spool_store_get_stats(const struct spool_store *s, struct spool_store_stats *sta
         .segments = s->segment_count,
         .free_segments = s->free_seen,
         .records = s->records,
+        .ledger_number = ledger.number,
         .ledger_bytes = ledger.bytes,
         .ledger_entries = ledger.entries,
         .ledger_damaged = ledger.damaged + ledger.damaged_headers,
