@@ -86,6 +86,7 @@ may_probe(struct keeper *k, struct endpoint *e, const struct schedule_queue *que
 struct choice {
     struct endpoint *endpoint; /* NULL: none now */
     struct destination destination;
+    struct slot *slot;
     bool was_down;
     bool is_busy; /* one is up, and has enough to do, or is being probed; or a name is being looked
                      up: ask again later */
@@ -98,7 +99,7 @@ choose_destination(struct keeper *k, const struct schedule_queue *queue,
                    const struct destination *destination, struct choice *choice)
 {
     struct endpoint *e = endpoint_of(k, &destination->endpoint, route_is_own(queue->route));
-    unsigned limit = destination->max_connections;
+    struct destination to = *destination;
     bool down = is_down(k, e);
 
     if (down && e->window.active > 0) {
@@ -107,13 +108,13 @@ choose_destination(struct keeper *k, const struct schedule_queue *queue,
     }
     if (down && !may_probe(k, e, queue))
         return false;
-    choice->is_busy =
-        !schedule_window_may_start(&e->window, limit, down) || !slot_take(k, e, limit);
+    to.authenticates = e->is_own && own_credentials(k) != NULL;
+    choice->is_busy = !schedule_window_may_start(&e->window, to.max_connections, down) ||
+                      (choice->slot = slot_take(k, e, &to)) == NULL;
     if (choice->is_busy)
         return true;
     choice->endpoint = e;
-    choice->destination = *destination;
-    choice->destination.authenticates = e->is_own && own_credentials(k) != NULL;
+    choice->destination = to;
     choice->was_down = down;
     return true;
 }
@@ -223,7 +224,7 @@ attempt_new(struct keeper *k, struct task *task, const struct choice *choice)
     a->endpoint = choice->endpoint;
     a->destination = choice->destination;
     a->was_down = choice->was_down;
-    a->has_slot = !a->endpoint->is_own; /* choose_destination has taken it */
+    a->slot = choice->slot;
     a->started_at_ms = clock_wall_ms();
     a->endpoint->window.active++;
     a->endpoint->asked_in_pass = k->schedule.pass;
@@ -245,10 +246,7 @@ attempt_free(struct keeper *k, struct attempt *a)
         at = &(*at)->next;
     *at = a->next;
     a->endpoint->window.active--;
-    if (a->stands)
-        shared_slot_stands(route_table(k->route), ROUTE_SLOT, &a->endpoint->address, false);
-    if (a->has_slot)
-        slot_give(k, a->endpoint);
+    slot_leave(k, a->slot);
     mail->is_running = false;
     free(a->recipients);
     free(a->results);
@@ -268,7 +266,7 @@ attempt_tidy(struct keeper *k)
             struct endpoint *e = *at;
 
             slot_tidy(k, e);
-            if (!e->is_own || e->window.active > 0 ||
+            if (!e->is_own || e->slot_count > 0 ||
                 now_ms < e->rests_until_ms + k->config->message_retry_max_ms) {
                 at = &e->next;
                 continue;
@@ -428,6 +426,7 @@ attempt_pump(struct keeper *k)
         else if (queue->ready.count > 0 || schedule_pass_has(&k->schedule, queue))
             pump_queue(k, queue);
     }
+    slot_close_idle(k);
 }
 
 /* --- In passage. */
@@ -439,9 +438,7 @@ attempt_reached(struct keeper *k, struct attempt *a)
     char text[INET_ENDPOINT_SIZE];
 
     a->reached = true;
-    if (a->has_slot && !a->stands)
-        shared_slot_stands(table, ROUTE_SLOT, &a->endpoint->address, true);
-    a->stands = a->has_slot;
+    slot_reached(k, a->slot);
     a->task->item.queue->unreachable_at_ms = 0;
     if (a->endpoint->is_own) {
         a->endpoint->rest_ms = a->endpoint->rests_until_ms = 0;
@@ -807,19 +804,6 @@ attempt_crashed(struct keeper *k, unsigned deliverer)
     }
 }
 
-/* They run whatever the table's limit is: taken above it they count, and nobody starts more. */
-void
-attempt_retake_slots(struct keeper *k)
-{
-    struct shared_table *table = route_table(k->route);
-
-    for (struct attempt *a = k->attempts; a != NULL; a = a->next) {
-        a->stands = false;
-        a->has_slot = !a->endpoint->is_own &&
-                      shared_slot_take(table, ROUTE_SLOT, &a->endpoint->address, UINT32_MAX);
-    }
-}
-
 void
 attempt_abandon_all(struct keeper *k)
 {
@@ -829,4 +813,5 @@ attempt_abandon_all(struct keeper *k)
         attempt_free(k, k->attempts);
         schedule_done(item);
     }
+    slot_give_all(k);
 }

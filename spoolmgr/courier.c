@@ -54,6 +54,7 @@ void
 courier_put_job(struct buf *b, const struct courier_job *job)
 {
     put_u32(b, job->id);
+    put_u32(b, job->link);
     put_destination(b, &job->to);
     put_bytes(b, job->reverse_path);
     put_u64(b, job->body_offset);
@@ -75,6 +76,7 @@ courier_get_job(struct slice payload, struct courier_job *job)
     struct decoder d = decoder_of(payload);
 
     job->id = get_u32(&d);
+    job->link = get_u32(&d);
     job->to = get_destination(&d);
     job->reverse_path = get_bytes(&d);
     job->body_offset = get_u64(&d);

@@ -4,13 +4,20 @@
  * of one message at one endpoint:
  *
  *   keeper                                 deliverer
- *   COURIER_JOB (segment's fd) ----------->
+ *   COURIER_JOB (segment's fd) ----------->  names the connection: one that stands, or a new one
  *   COURIER_PREPEND, COURIER_RCPTS * ----->  (in pieces: a packet is small)
  *   COURIER_GO --------------------------->  connects or reuses, MAIL, RCPT, DATA, content
  *              <---------------------------  COURIER_READY   EHLO is done: the backend lives
  *              <---------------------------  COURIER_ASK_DOT
  *   COURIER_DOT (`offered` is durable) --->  dot
  *              <---------------------------  COURIER_RESULTS *, COURIER_DONE
+ *   COURIER_JOB on the same connection, or
+ *   COURIER_CLOSE ----------------------->
+ *              <---------------------------  COURIER_CLOSED  also of one that ends by itself
+ *
+ * A connection's number is that of the slot that the keeper has for it.  It holds until a
+ * COURIER_CLOSED behind which no job went there: a job that finds its connection gone has another
+ * one made under the same number.
  *
  * A deliverer decides nothing: it says what was answered, and in which phase it ended.
  */
@@ -28,17 +35,19 @@ enum courier_message {
     COURIER_RCPTS,   /* u32 job, then until the end: struct courier_rcpt */
     COURIER_GO,      /* u32 job */
     COURIER_DOT,     /* u32 job */
+    COURIER_CLOSE,   /* u32 link; no job is on it */
     COURIER_READY,   /* u32 job, u8 fresh */
     COURIER_ASK_DOT, /* u32 job */
     COURIER_RESULTS, /* u32 job, then until the end: struct courier_result */
     COURIER_DONE,    /* struct courier_done */
+    COURIER_CLOSED,  /* u32 link; behind the DONE of its last job */
     COURIER_PING,    /* u32 0; the deliverer sends it back: it turns */
 };
 
 #define COURIER_PIECE_MAX 32768 /* of what comes in pieces */
 
 struct courier_job { /* texts are borrowed */
-    uint32_t id;
+    uint32_t id, link;
     struct destination to;
     struct slice reverse_path;
     uint64_t body_offset, body_bytes, body_check;

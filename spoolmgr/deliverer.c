@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A deliverer: runs the client engine for the keeper's jobs, many at once.  A job is one attempt; a
- * link is one connection, kept for a moment when its job is done, for the next job of the same
- * endpoint.  The body goes from the segment's descriptor to the socket in pieces, checked on the
- * way; the dot goes only when the body was whole and the keeper has said that `offered` is durable.
+ * link is one connection, kept when its job is done until the keeper has another job for it or has
+ * it closed.  At most one connection stands for each link's number at any moment.  The body goes
+ * from the segment's descriptor to the socket in pieces, checked on the way; the dot goes only when
+ * the body was whole and the keeper has said that `offered` is durable.
  *
  * It decides nothing and remembers nothing: killed at any moment it loses nothing (P2).  A loss on
  * a reused connection before MAIL is answered means nothing: the job goes to a fresh one.  Signals
  * to the group do not touch it: what is behind the dot would become a possible duplicate.
  *
  *   job:   RECEIVING --GO--> RUNNING --all answered, or connection lost--> reported and freed
- *   link:  connecting, greeting --on_ready--> idle <--> with a job --> dead, freed after the turn
+ *   link:  connecting, greeting --on_ready--> idle <--> with a job --> dead, freed after the turn;
+ *          a job that is to begin anew waits until then
  */
 #include "spoolmgr/courier.h"
 
@@ -31,7 +33,7 @@
 #include "spool/spool_io.h"
 #include "spool/spool_record.h"
 
-#define IDLE_MS 5000                /* how long a connection waits for another message */
+#define IDLE_MS 5000                /* then a keeper that says nothing has forgotten it */
 #define MESSAGES_PER_LINK 100       /* then a fresh one: some servers count */
 #define LINK_AGE_MS (5 * 60 * 1000) /* then it is not used again */
 #define CLEAR_MS (5 * 60 * 1000)    /* in the clear behind a handshake that failed */
@@ -64,13 +66,16 @@ struct job {
 struct link {
     struct link *next;
     struct deliverer *deliverer;
+    uint32_t number; /* the keeper's; one link at a time has it */
     struct destination to;
     struct conn *conn;
     struct smtp_client *client;
     struct job *job;
+    struct job *then;  /* on a connection that follows this one */
     unsigned messages; /* begun on it */
     unsigned progress;
     bool is_ready, is_secure, is_dead, is_timed_out;
+    bool is_leaving; /* says QUIT when it may, and ends */
     int64_t made_at_ms;
 };
 
@@ -135,6 +140,13 @@ tell_results(struct job *job)
         courier_put_result(&d->packet, &job->rcpts[i].result);
     }
     tell(d, COURIER_RESULTS);
+}
+
+static void
+tell_closed(struct deliverer *d, uint32_t link)
+{
+    put_u32(packet(d), link);
+    tell(d, COURIER_CLOSED);
 }
 
 /* --- Jobs. */
@@ -447,22 +459,33 @@ on_want_content(void *ctx)
     pump_content(link->job);
 }
 
+/* The connection is dead; what was on it begins anew. */
+static void
+run_anew(struct link *link)
+{
+    link->is_dead = true;
+    link->then = link->job;
+    link->job = NULL;
+    link->then->link = NULL;
+}
+
 /* What is unanswered when a connection ends is `away`, or `unknown` behind the dot. */
 static void
 link_ended(struct link *link, enum smtp_phase phase, bool unknown, const char *text)
 {
     struct job *job = link->job;
+    bool is_reused = job != NULL && link->messages > job->is_running;
 
     link->is_dead = true;
     if (job == NULL)
         return;
-    link->job = NULL;
-    job->link = NULL;
-    if (link->messages > 1 && !job->mail_done && nothing_decided(job)) {
-        job_run(job); /* the connection had been waiting too long: once more, on a fresh one */
+    if (is_reused && !job->mail_done && nothing_decided(job)) {
+        run_anew(link); /* the connection had been waiting too long */
         return;
     }
-    job->done.fresh = link->messages <= 1;
+    link->job = NULL;
+    job->link = NULL;
+    job->done.fresh = !is_reused;
     job->done.lost = true;
     job->done.timed_out = link->is_timed_out;
     decide_rest(job, unknown ? SMTP_CLASS_UNKNOWN : SMTP_CLASS_AWAY, phase, text);
@@ -480,10 +503,7 @@ goes_on_in_clear(struct link *link, enum smtp_phase phase, const struct smtp_rep
         !(phase == SMTP_PHASE_STARTTLS || (phase == SMTP_PHASE_EHLO && link->is_secure)))
         return false;
     note_clear(link->deliverer, &link->to);
-    link->is_dead = true;
-    link->job = NULL;
-    job->link = NULL;
-    job_run(job);
+    run_anew(link);
     return true;
 }
 
@@ -551,6 +571,10 @@ link_close(struct link *link)
     if (link->job != NULL) /* its content was given up */
         job_finish(link->job, SMTP_PHASE_DATA, body_texts[link->job->done.body]);
     conn_close(&link->conn);
+    if (link->then != NULL)
+        job_run(link->then);
+    else
+        tell_closed(link->deliverer, link->number);
     loop_defer(link->deliverer->loop, link_free, link);
 }
 
@@ -565,12 +589,23 @@ link_deadline(struct link *link, bool anew)
     link->progress = progress;
 }
 
+static void
+link_leave(struct link *link)
+{
+    smtp_client_quit(link->client);
+    link->is_dead = true;
+    conn_flush_now(link->conn);
+}
+
 /* After every call of the engine: what it has led to. */
 static void
 link_settle(struct link *link)
 {
     bool anew = false;
 
+    if (!link->is_dead && link->is_leaving && link->job == NULL &&
+        smtp_client_is_idle(link->client))
+        link_leave(link);
     if (!link->is_dead && link->job != NULL && !link->job->is_running &&
         smtp_client_is_idle(link->client) && link->is_ready) {
         link->job->is_running = true;
@@ -616,12 +651,10 @@ on_deadline(struct link *link)
         link_failed(link, "connection timed out");
         return;
     }
-    if (link->job == NULL && smtp_client_is_idle(link->client)) {
-        smtp_client_quit(link->client); /* enough waited */
-        link->is_ready = false;
-    } else {
+    if (link->job == NULL && smtp_client_is_idle(link->client))
+        link->is_leaving = true; /* enough waited */
+    else
         smtp_client_timeout(link->client);
-    }
     link_settle(link);
 }
 
@@ -665,24 +698,32 @@ on_conn(void *ctx, enum conn_event event)
 }
 
 static struct link *
-idle_link(struct deliverer *d, const struct destination *to)
+link_find(struct deliverer *d, uint32_t number)
 {
-    for (struct link *link = d->links; link != NULL; link = link->next) {
-        if (!link->is_dead && link->is_ready && link->job == NULL &&
-            link->messages < MESSAGES_PER_LINK && smtp_client_is_idle(link->client) &&
-            loop_now_ms(d->loop) - link->made_at_ms < LINK_AGE_MS &&
-            destination_shares_links(&link->to, to))
-            return link;
-    }
-    return NULL;
+    struct link *link = d->links;
+
+    while (link != NULL && link->number != number)
+        link = link->next;
+    return link;
+}
+
+static bool
+is_worn(const struct link *link)
+{
+    return link->messages >= MESSAGES_PER_LINK ||
+           loop_now_ms(link->deliverer->loop) - link->made_at_ms >= LINK_AGE_MS;
 }
 
 static void
 cannot_connect(struct job *job, const char *why)
 {
+    struct deliverer *d = job->deliverer;
+    uint32_t link = job->wanted.link;
+
     job->done.fresh = job->done.lost = true;
     decide_rest(job, SMTP_CLASS_AWAY, SMTP_PHASE_CONNECT, why);
     job_finish(job, SMTP_PHASE_CONNECT, why);
+    tell_closed(d, link);
 }
 
 /* From the source that was asked for, or, if that cannot be, from any. */
@@ -713,8 +754,11 @@ job_connect(struct job *job)
     struct deliverer *d = job->deliverer;
     struct link *link = mem_alloc(sizeof *link);
 
-    *link = (struct link){
-        .deliverer = d, .to = job->wanted.to, .job = job, .made_at_ms = loop_now_ms(d->loop)};
+    *link = (struct link){.deliverer = d,
+                          .number = job->wanted.link,
+                          .to = job->wanted.to,
+                          .job = job,
+                          .made_at_ms = loop_now_ms(d->loop)};
     if (begin_connect(link) != 0) {
         free(link);
         cannot_connect(job, strerror(errno));
@@ -725,19 +769,24 @@ job_connect(struct job *job)
     d->links = link;
 }
 
-/* On a connection that waits, or on a new one. */
+/* On its connection, if that stands, or on a new one; on one that is to be replaced, behind it. */
 static void
 job_run(struct job *job)
 {
-    struct link *link = job->is_running ? NULL : idle_link(job->deliverer, &job->wanted.to);
+    struct link *link = link_find(job->deliverer, job->wanted.link);
 
     job->is_running = false;
     if (link == NULL) {
         job_connect(job);
         return;
     }
-    link->job = job;
-    job->link = link;
+    link->is_leaving = link->is_leaving || is_worn(link);
+    if (link->is_leaving) {
+        link->then = job;
+    } else {
+        link->job = job;
+        job->link = link;
+    }
     link_settle(link);
 }
 
@@ -809,6 +858,18 @@ take_rcpts(struct job *job, struct decoder *fields)
     }
 }
 
+/* One that is gone has been told already. */
+static void
+take_close(struct deliverer *d, uint32_t number)
+{
+    struct link *link = link_find(d, number);
+
+    if (link == NULL)
+        return;
+    link->is_leaving = true;
+    link_settle(link);
+}
+
 static void
 take_dot(struct job *job)
 {
@@ -826,6 +887,7 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
 {
     struct deliverer *d = ctx;
     struct decoder fields = decoder_of(payload);
+    uint32_t number = get_u32(&fields);
     struct job *job;
 
     if (type == COURIER_PING) {
@@ -837,7 +899,11 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
         take_job(d, payload, fd_count > 0 ? fds[0] : -1);
         return;
     }
-    job = job_find(d, get_u32(&fields));
+    if (type == COURIER_CLOSE) {
+        take_close(d, number);
+        return;
+    }
+    job = job_find(d, number);
     if (job == NULL)
         return; /* DOT for a job whose connection was lost meanwhile */
     if (type == COURIER_PREPEND)

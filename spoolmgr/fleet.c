@@ -2,8 +2,8 @@
  *
  * The keeper's side of its deliverers: it starts them, hands them attempts, reads what they say,
  * and starts another when one dies, or hangs: one that leaves a ping without an answer is killed.
- * The n-th attempt at an endpoint goes to the n-th deliverer, so that it finds the connection that
- * the n-th attempt before it has left there.
+ * An attempt goes to the deliverer that has its connection; the n-th connection to an endpoint is
+ * made by the n-th deliverer.
  */
 #include "spoolmgr/keeper.h"
 
@@ -93,6 +93,10 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
         on_done(child->fleet, payload);
         return;
     }
+    if (type == COURIER_CLOSED) {
+        slot_closed(k, id);
+        return;
+    }
     a = attempt_find(k, id);
     if (a == NULL || a->deliverer != child->number)
         return;
@@ -151,6 +155,7 @@ on_gone(void *ctx)
         child->pause_ms = RESTART_MAX_MS;
     loop_timer_start(&child->restart, child->pause_ms);
     attempt_crashed(k, child->number);
+    slot_lost(k, child->number);
 }
 
 static void
@@ -325,14 +330,26 @@ fleet_free(struct fleet **fleet)
     *fleet = NULL;
 }
 
+static bool
+child_has_room(const struct deliverer_child *child)
+{
+    return child->channel != NULL && child->jobs < JOBS_MAX;
+}
+
 bool
 fleet_has_room(const struct fleet *fleet)
 {
     for (unsigned i = 0; i < fleet->count; i++) {
-        if (fleet->children[i].channel != NULL && fleet->children[i].jobs < JOBS_MAX)
+        if (child_has_room(&fleet->children[i]))
             return true;
     }
     return false;
+}
+
+bool
+fleet_has_room_at(const struct fleet *fleet, unsigned deliverer)
+{
+    return child_has_room(&fleet->children[deliverer]);
 }
 
 /* --- What they are told. */
@@ -342,10 +359,12 @@ choose_child(struct fleet *fleet, const struct attempt *a)
 {
     unsigned from = a->endpoint->window.active;
 
+    if (a->slot->is_handed)
+        return &fleet->children[a->slot->deliverer];
     for (unsigned i = 0; i < fleet->count; i++) {
         struct deliverer_child *child = &fleet->children[(from + i) % fleet->count];
 
-        if (child->channel != NULL && child->jobs < JOBS_MAX)
+        if (child_has_room(child))
             return child;
     }
     return NULL;
@@ -376,6 +395,7 @@ send_job(struct fleet *fleet, struct deliverer_child *child, const struct attemp
     buf_clear(&fleet->packet);
     courier_put_job(&fleet->packet, &(struct courier_job){
                                         .id = a->id,
+                                        .link = a->slot->number,
                                         .to = a->destination,
                                         .reverse_path = slice_of(e->reverse_path),
                                         .body_offset = content->body.offset,
@@ -465,7 +485,8 @@ fleet_send(struct fleet *fleet, struct attempt *a, const struct fleet_content *c
         kill(child->pid, SIGKILL); /* it would have half a job for ever; on_gone follows */
         return err;
     }
-    a->deliverer = child->number;
+    a->deliverer = a->slot->deliverer = child->number;
+    a->slot->is_handed = true;
     child->jobs++;
     return 0;
 }
@@ -478,6 +499,16 @@ fleet_send_dot(struct fleet *fleet, struct attempt *a)
     packet(fleet, a->id);
     if (child->channel != NULL && send_packet(fleet, child, COURIER_DOT, -1) != 0)
         kill(child->pid, SIGKILL); /* it does not read: on_gone follows */
+}
+
+void
+fleet_send_close(struct fleet *fleet, const struct slot *slot)
+{
+    struct deliverer_child *child = &fleet->children[slot->deliverer];
+
+    packet(fleet, slot->number);
+    if (send_packet(fleet, child, COURIER_CLOSE, -1) != 0)
+        kill(child->pid, SIGKILL);
 }
 
 void

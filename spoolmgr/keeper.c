@@ -233,7 +233,7 @@ refresh_route(struct keeper *k)
     if (route_refresh(k->route, &table_is_new))
         plan_routes_changed(k);
     if (table_is_new) {
-        attempt_retake_slots(k);
+        slot_retake_all(k);
         kept_begin(k);
     }
 }

@@ -84,8 +84,22 @@ struct endpoint { /* of a backend; shared by all customers that have it */
     int64_t rests_until_ms, rest_ms; /* own: it could not be reached; of the loop's clock; 0: it
                                         could */
     struct schedule_window window;
-    uint64_t asked_in_pass;                      /* the pass that has had its probe here */
+    uint64_t asked_in_pass; /* the pass that has had its probe here */
+    unsigned slot_count;
     int64_t slot_wanted_at_ms, slot_given_at_ms; /* of the loop's clock; wanted, 0: no */
+};
+
+/* The right to one connection of a deliverer; taken in the shared table, unless for mail of our
+ * own. It outlives the attempt: until its deliverer says that no connection stands any more. */
+struct slot {
+    struct slot *next;
+    uint32_t number; /* the connection's, with its deliverer */
+    struct endpoint *endpoint;
+    struct destination destination;
+    unsigned deliverer; /* if it is handed over */
+    bool is_handed, is_busy, is_leaving;
+    bool is_taken; /* of its endpoint's, in the shared table that is there now */
+    bool stands;   /* its connection does, in that table */
 };
 
 struct attempt {
@@ -96,12 +110,11 @@ struct attempt {
     struct mail *mail;
     struct endpoint *endpoint;
     struct destination destination; /* the endpoint's, for this customer */
+    struct slot *slot;
     unsigned deliverer;
     int64_t started_at_ms;
     bool was_down; /* a probe */
     bool reached;  /* EHLO was answered */
-    bool stands;   /* its connection does, in the shared table */
-    bool has_slot; /* of its endpoint's, in the shared table that is there now */
     bool offered, dot_sent;
     uint64_t offered_seq; /* durable once the store has synced so far */
     uint32_t *recipients; /* indexes in the envelope */
@@ -143,6 +156,8 @@ struct keeper {
     struct attempt *attempts;
     struct report_list reports;
     uint32_t next_attempt_id;
+    struct slot *slots;
+    uint32_t last_slot;
     struct spool_message *sweep; /* where the sweep goes on; NULL: at the beginning */
     bool sweep_replans, replan_again;
     uint64_t sweep_number;                    /* counted up by each */
@@ -193,9 +208,17 @@ bool await_is_writing(void *ctx, struct spool_segment_id segment, uint32_t proce
 void await_resolved(void *ctx, struct spool_message *m, const struct spool_resolution *resolution);
 
 /* slot.c */
-/* False: live mail has it, or is owed it; attempt_pump comes again soon. */
-bool slot_take(struct keeper *k, struct endpoint *e, uint32_t limit);
-void slot_give(struct keeper *k, struct endpoint *e);
+/* One that stands idle, or another one.  NULL: live mail has it, or is owed it; attempt_pump comes
+ * again soon. */
+struct slot *slot_take(struct keeper *k, struct endpoint *e, const struct destination *to);
+void slot_reached(struct keeper *k, struct slot *slot); /* its connection is made and greeted */
+void slot_leave(struct keeper *k, struct slot *slot);   /* its attempt is over */
+void slot_close_idle(struct keeper *k);                 /* nobody has taken them */
+void slot_closed(struct keeper *k, uint32_t number);    /* its deliverer says so */
+void slot_lost(struct keeper *k, unsigned deliverer);   /* that one is dead; behind its attempts */
+void slot_give_all(struct keeper *k);
+/* The shared table is a new one: takes in it what is taken. */
+void slot_retake_all(struct keeper *k);
 void slot_tidy(struct keeper *k, struct endpoint *e); /* every second */
 void slot_on_retry(void *ctx);
 
@@ -214,9 +237,6 @@ void attempt_crashed(struct keeper *k, unsigned deliverer);
 void attempt_expire(struct keeper *k, struct mail *mail, uint64_t route, const char *why);
 /* A message whose dot went out in a life before this one. */
 void attempt_possible_duplicate(struct keeper *k, struct spool_message *m, const char *why);
-
-/* The shared table is a new one: takes the slots of what runs anew. */
-void attempt_retake_slots(struct keeper *k);
 
 /* keeper_health.c */
 /* What its backend has said of its recipients is counted; a refusal by one that is watched is
@@ -325,6 +345,7 @@ void audit_sent(struct keeper *k, const char *why_not); /* NULL: it is in the da
 struct fleet *fleet_new(struct keeper *k, unsigned count);
 void fleet_free(struct fleet **fleet);
 bool fleet_has_room(const struct fleet *fleet);
+bool fleet_has_room_at(const struct fleet *fleet, unsigned deliverer);
 /* Hands the attempt over. ERR_CLOSED, ERR_LIMIT, ERR_IO: it could not. */
 struct fleet_content { /* what an attempt is about; borrowed for the call */
     const struct spool_envelope *envelope;
@@ -334,6 +355,7 @@ struct fleet_content { /* what an attempt is about; borrowed for the call */
 MUST_USE int fleet_send(struct fleet *fleet, struct attempt *a,
                         const struct fleet_content *content);
 void fleet_send_dot(struct fleet *fleet, struct attempt *a);
+void fleet_send_close(struct fleet *fleet, const struct slot *slot); /* slot_closed follows */
 void fleet_ended(struct fleet *fleet, const struct attempt *a);
 
 /* lineage.c */

@@ -11,6 +11,7 @@ from world import ADDRESS, SINK, Process, free_port, make_folder, program, remov
 
 RANDOM_RECIPIENT = re.compile(r"<[a-z]{20}@")
 REFERENCE = re.compile(r"\bP[0-9A-HJKMNP-TV-Z]{3}-[0-9A-HJKMNP-TV-Z]{5}-[0-9A-HJKMNP-TV-Z]{7}\b")
+TCP_ESTABLISHED = 1
 
 
 def reference_in(text):
@@ -277,12 +278,21 @@ class Backend:
             await asyncio.sleep(raw.pause)
         return raw.code
 
+    def _standing(self):
+        """Connections that neither side has closed at this moment: a session may not have seen yet that its client is gone."""
+        def stands(writer):
+            try:
+                return writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_ESTABLISHED
+            except OSError:
+                return False
+        return sum(stands(writer) for writer in self._writers.values())
+
     async def _session(self, reader, writer):
         self.sessions += 1
         self.connections_open += 1
-        self.connections_most = max(self.connections_most, self.connections_open)
         session = self.sessions
         self._writers[session] = writer
+        self.connections_most = max(self.connections_most, self._standing())
         self.about[session] = {"peer": writer.get_extra_info("peername"), "tls": None, "reused": None}
         try:
             await self._talk(session, reader, writer)

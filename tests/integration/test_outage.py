@@ -330,6 +330,7 @@ def test_P10_a_drain_is_oldest_first_and_begins_with_one(node, customer):
     customer.go_away()
     customer.spool([f"user{n}@{customer.domain}" for n in range(MANY)])
     watched = Watched(customer, 0.05)
+    before = customer.backend.sessions
     customer.backend.start()
     customer.nothing_waits(60)
     started = watched.of("mail")
@@ -340,7 +341,10 @@ def test_P10_a_drain_is_oldest_first_and_begins_with_one(node, customer):
     assert not beyond, f"message, inside, allowed: {beyond[:5]}"
     inside = [event[2] + 1 for event in watched.seen if event[0] == "mail"]
     assert inside[0] == 1 and max(inside) == LIMIT, "up to the limit"
-    assert sum(inside[MANY // 2:]) > MANY // 2 * (LIMIT - 2), "and there it stays"
+    assert customer.backend.connections_most <= LIMIT, "with what stands idle"
+    assert customer.backend.sessions - before <= MANY // 10, "connections are used again"
+    tops = [max(inside[at:at + LIMIT]) for at in range(MANY // 2, MANY, LIMIT)]  # they may go in waves, all dots in one sync
+    assert sum(tops) > len(tops) * (LIMIT - 2), f"and there it stays: {tops}"
 
 
 def test_P10_trouble_halves_a_drain(node, customer):
@@ -376,3 +380,4 @@ def test_P10_a_drain_and_live_mail_share_what_there_is(node, customer):
     print(f"\n{between} of the backlog between the first and the last of {len(live)} live messages; {drained} of {MANY} were drained then")
     assert len(live) == 20 and between >= 20, "and the drain goes on beside them"
     assert drained < MANY, "live mail did not wait for its end"
+    assert customer.backend.connections_most <= LIMIT, "theirs together"
