@@ -8,7 +8,8 @@
  *      \--PostgreSQL is away, or silent for 5 s--> GOOD (P5), asked when it is there
  *
  * OLD outlives the keeper (spool-dir/identity): a restart without PostgreSQL delivers nothing
- * either.  Another log in its place (an empty disk) is another name, and nothing is refused.
+ * either, nor does one with a PostgreSQL that has forgotten.  Another log in its place (an empty
+ * disk) is another name, and nothing is refused.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -147,12 +148,13 @@ lineage_ask(struct keeper *k, struct db *db, db_on_result on_result, void *ctx)
 {
     struct lineage *lineage = k->lineage;
     struct numbers n;
-    const char *params[] = {n.node, lineage->identity.log, n.ledger, n.octets};
+    const char *params[] = {n.node, lineage->identity.log, n.ledger, n.octets,
+                            lineage->state == OLD ? "true" : "false"};
 
     print(k, known(lineage), &n);
     db_query(db,
              "SELECT ledger, octets, accepted FROM postern.spool_log_seen($1::int, $2, "
-             "$3::bigint, $4::bigint)",
+             "$3::bigint, $4::bigint, $5::boolean)",
              ARRAY_SIZE(params), params, on_result, ctx);
 }
 
@@ -207,17 +209,15 @@ believe(struct keeper *k, bool is_accepted)
 bool
 lineage_hear(struct keeper *k, const PGresult *result)
 {
-    struct spool_position seen;
+    struct spool_position seen = {0};
 
-    if (PQntuples(result) == 0 || PQgetisnull(result, 0, 0)) { /* nothing of it */
-        believe(k, false);
-        return true;
+    if (PQntuples(result) > 0) {
+        seen.ledger = (uint32_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+        seen.octets = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
     }
-    seen.ledger = (uint32_t)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
-    seen.octets = strtoull(PQgetvalue(result, 0, 1), NULL, 10);
-    if (PQgetvalue(result, 0, 2)[0] == 't')
+    if (PQntuples(result) > 0 && PQgetvalue(result, 0, 2)[0] == 't')
         believe(k, true);
-    else if (spool_position_is_before(known(k->lineage), seen))
+    else if (k->lineage->state == OLD || spool_position_is_before(known(k->lineage), seen))
         refuse(k, seen);
     else
         believe(k, false);
@@ -227,7 +227,10 @@ lineage_hear(struct keeper *k, const PGresult *result)
 bool
 lineage_is_told(const struct keeper *k)
 {
-    return !spool_position_is_before(k->lineage->told, position(k));
+    struct spool_store_stats stats;
+
+    spool_store_get_stats(k->store, &stats);
+    return stats.ledger_is_broken || !spool_position_is_before(k->lineage->told, position(k));
 }
 
 void

@@ -19,15 +19,19 @@ CREATE TABLE postern.spool_logs (
     PRIMARY KEY (node, log)
 );
 
--- For the keeper: how far its log has been seen; no row: not yet.  That it is refused for being older is
--- noted, and stays so until that very place has been accepted.
-CREATE FUNCTION postern.spool_log_seen(of_node integer, of_log text, at_ledger bigint, at_octets bigint)
+-- For the keeper: how far its log has been seen; no row: not yet.  That it is refused, for being older or since it
+-- was refused before, is noted, and stays so until that very place has been accepted.
+CREATE FUNCTION postern.spool_log_seen(of_node integer, of_log text, at_ledger bigint, at_octets bigint, is_refused boolean)
 RETURNS TABLE (ledger bigint, octets bigint, accepted boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    INSERT INTO postern.spool_logs (node, log, ledger, octets)
+    SELECT of_node, of_log, at_ledger, at_octets
+    WHERE is_refused
+    ON CONFLICT DO NOTHING;
     UPDATE postern.spool_logs l
     SET refused_ledger = at_ledger, refused_octets = at_octets, refused_at = now(), accepted_at = NULL
-    WHERE l.node = of_node AND l.log = of_log AND (at_ledger, at_octets) < (l.ledger, l.octets)
+    WHERE l.node = of_node AND l.log = of_log AND (is_refused OR (at_ledger, at_octets) < (l.ledger, l.octets))
       AND (l.refused_ledger, l.refused_octets) IS DISTINCT FROM (at_ledger, at_octets);
     RETURN QUERY
     SELECT l.ledger, l.octets, l.accepted_at IS NOT NULL
@@ -53,8 +57,8 @@ BEGIN
     RETURN accepted;
 END $$;
 
-REVOKE ALL ON FUNCTION postern.spool_log_seen(integer, text, bigint, bigint), postern.accept_spool(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION postern.spool_log_seen(integer, text, bigint, bigint, boolean), postern.accept_spool(integer) FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE ON postern.spool_logs TO postern_spool;
 GRANT SELECT ON postern.spool_logs TO postern_operator, postern_support;
-GRANT EXECUTE ON FUNCTION postern.spool_log_seen(integer, text, bigint, bigint) TO postern_spool;
+GRANT EXECUTE ON FUNCTION postern.spool_log_seen(integer, text, bigint, bigint, boolean) TO postern_spool;
 GRANT EXECUTE ON FUNCTION postern.accept_spool(integer) TO postern_operator;

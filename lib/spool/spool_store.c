@@ -555,6 +555,7 @@ spool_store_get_stats(const struct spool_store *s, struct spool_store_stats *sta
         .free_segments = s->free_seen,
         .records = s->records,
         .ledger_number = ledger.number,
+        .ledger_is_broken = spool_ledger_is_broken(s->ledger),
         .ledger_bytes = ledger.bytes,
         .ledger_entries = ledger.entries,
         .ledger_damaged = ledger.damaged + ledger.damaged_headers,

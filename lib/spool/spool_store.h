@@ -217,6 +217,7 @@ struct spool_store_stats {
     uint64_t segments, free_segments, unreadable_segments;
     uint64_t records, damaged_records; /* found since open, in segments that are there */
     uint32_t ledger_number;            /* of its file in use */
+    bool ledger_is_broken; /* its last sync or checkpoint failed: these numbers may not fit */
     uint64_t ledger_bytes, ledger_entries, ledger_damaged, ledger_cut_bytes;
 };
 void spool_store_get_stats(const struct spool_store *store, struct spool_store_stats *stats);

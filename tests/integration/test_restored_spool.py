@@ -9,13 +9,16 @@ from harness import Node, make_message, wait_until
 OWN_POSTGRES = True  # it is stopped here
 
 
+MESSAGES = 5
+
+
 @pytest.fixture
 def restored(world_of, backend):
-    """Five messages waited when the copy was made, and were delivered behind it; then the copy was brought back."""
+    """Five messages waited when a copy was made, and were delivered behind it; then the copy was brought back. The keeper is away."""
     node = world_of(Node(settings={"workers": 1, "probe-interval-min": "1s"}))
     node.add_customer("acme", "acme.example", backend.endpoint)
     backend.stop()
-    for number in range(5):
+    for number in range(MESSAGES):
         assert node.send(make_message(test_id=number)).code == 250
     wait_until(lambda: seen(node), 10, "PostgreSQL has seen the log")
     node.stop()
@@ -25,7 +28,7 @@ def restored(world_of, backend):
     node.spoolmgr.start()
     before = seen(node)
     backend.start()
-    wait_until(lambda: len(backend.taken) == 5, 30, "all are delivered")
+    wait_until(lambda: len(backend.taken) == MESSAGES, 30, "all are delivered")
     wait_until(lambda: seen(node) != before, 10, "PostgreSQL has seen that")
     node.stop()
     bring_back(node, copy)
@@ -73,6 +76,13 @@ def test_P2_an_older_copy_delivers_nothing_until_it_is_accepted(restored, backen
     assert node.relayctl("node", "accept-spool", check=False).returncode == 2  # no reason
     assert node.relayctl("node", "accept-spool", "--node", "7", "--reason", "x", check=False).returncode == 3
     assert node.relayctl("node", "accept-spool", "--node", "all", "--reason", "x", check=False).returncode == 2
+
+    # Nor does a PostgreSQL that has forgotten it make it good.
+    node.spoolmgr.stop()
+    node.postgres.sql("DELETE FROM postern.spool_logs")
+    node.spoolmgr.start()
+    wait_until(lambda: seen(node), 10, "it is known again, as refused")
+    assert len(backend.taken) == 6
     node.relayctl("node", "accept-spool", "--reason", "the disk was lost")
     wait_until(lambda: len(backend.taken) == 11, 30, "it is delivered")
     assert len(node.spoolmgr.log_lines("possible-duplicate")) == 5
@@ -82,7 +92,21 @@ def test_P2_an_older_copy_delivers_nothing_until_it_is_accepted(restored, backen
     assert node.relayctl("node", "accept-spool", "--reason", "again", check=False).returncode == 3
 
 
-def test_P5_without_PostgreSQL_an_older_copy_is_not_known_and_an_empty_disk_is_no_copy(world_of, backend):
+def test_P5_without_PostgreSQL_an_older_copy_is_delivered_and_noticed_when_it_is_back(restored, backend):
+    node = restored
+    node.postgres.stop()
+    node.spoolmgr.start()
+    wait_until(lambda: len(backend.taken) == 2 * MESSAGES, 30, "nobody knows better")
+    backend.stop()
+    assert node.send(make_message(test_id=6)).code == 250
+    node.postgres.start()
+    wait_until(lambda: alarms(node), 20, "it is noticed")
+    backend.start()
+    node.spoolmgr.once()
+    assert len(backend.taken) == 2 * MESSAGES
+
+
+def test_P5_a_log_that_PostgreSQL_has_not_seen_is_good_and_so_is_an_empty_disk(world_of, backend):
     node = world_of(Node(settings={"workers": 1, "probe-interval-min": "1s"}))
     node.add_customer("acme", "acme.example", backend.endpoint)
     backend.stop()
