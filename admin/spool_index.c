@@ -126,6 +126,13 @@ is_here(const struct call *call, const struct selection *s)
     return s->node == 0 || s->node == call->config->node;
 }
 
+/* The database's account of a reader is the keeper's, which may see more than its asker. */
+static bool
+may_use(const struct call *call)
+{
+    return call->config->database[0] && call->reads_for == NULL;
+}
+
 unsigned
 spool_index_node(const struct call *call, const struct selection *s)
 {
@@ -142,12 +149,14 @@ spool_index_or_store(const struct call *call, const struct selection *selection,
     struct buf why;
 
     *store = NULL;
+    if (!is_here(call, selection) && call->reads_for)
+        return call_usage("--node: the keeper has this node's spool read, and no other");
     if (!is_here(call, selection))
         return COMMAND_DONE;
     buf_init(&why, 0);
     if (spool_reader_try_open(call, customer, store, &why) != COMMAND_DONE) {
         call_complain("%s", buf_text(&why));
-        status = call->config->database[0] ? COMMAND_DONE : COMMAND_FAILED;
+        status = may_use(call) ? COMMAND_DONE : COMMAND_FAILED;
     }
     buf_fini(&why);
     return status;

@@ -11,7 +11,8 @@
 #include "admin/spool_reader.h"
 
 /* Which spool is read: *store is opened (of this customer's messages alone, unless NULL), or it is
- * NULL, and the index has to do.  Anything but COMMAND_DONE has been explained. */
+ * NULL, and the index has to do (never for who is read for).  Anything but COMMAND_DONE has been
+ * explained. */
 enum command_status spool_index_or_store(const struct call *call, const struct selection *selection,
                                          const char *customer, struct spool_store **store);
 

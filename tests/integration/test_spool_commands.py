@@ -270,6 +270,19 @@ def test_P5_staff_elsewhere_look_into_the_index(node):
 STRANGER = ["setpriv", "--reuid", "54321", "--regid", "54321"]
 
 
+def asked_by_hand(node, args):
+    """The keeper's answer to a reader's request that no relayctl would make: the status's octet, and what was written."""
+    ours, theirs = os.pipe()
+    with socket.socket(socket.AF_UNIX) as s, os.fdopen(ours, "rb") as out:
+        s.settimeout(20)
+        s.connect(str(node.dirs["run-dir"] / "spoolmgr-read.sock"))
+        socket.send_fds(s, [b"{"], [0, theirs, theirs])
+        s.sendall(json.dumps({"args": args}).encode()[1:] + b"\0")
+        os.close(theirs)
+        octet = s.recv(1)
+        return octet, out.read()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
 def test_staff_read_through_the_keeper(node):
     """A member of control-group, whose the files are not: shown what the spool itself has, content under his own name, and no files written."""
@@ -294,6 +307,12 @@ def test_staff_read_through_the_keeper(node):
     wait_until(lambda: audited(node, ref) == [("uid 54321", "update", "asked by the sender", "view"), ("uid 54321", "update", "a copy", "export")],
                10, "the database has it too")
     assert "writes no files" in staff("export", ref, "--to", "/tmp", "--reason", "x", code=2).stderr
+    there = spooled(node.second, sender=node.sender)
+    settled(node)
+    for args in (["list"], ["summary"], ["show", "--", there]):  # who asks by hand is not shown what the keeper may see
+        octet, said = asked_by_hand(node, [args[0], "--node=2", *args[1:]])
+        assert octet == b"\x02" and b"--node" in said and there.encode() not in said, (args, octet, said)
+    Desk(node, "olaf").json("remove", there, "--reason", "the end")
     done = staff("list", "--from", node.sender, "--json", groups=("--clear-groups",))
     assert "index" in done.stderr and len(done.stdout.splitlines()) == 2, "who is no member has the index alone"
 
