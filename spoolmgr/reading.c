@@ -33,7 +33,7 @@
 
 struct reader {
     pid_t pid;      /* 0: unused */
-    int fd;         /* the connection, to see that its asker has gone */
+    int fd;         /* the connection, to see that its asker has gone; -1: it is killed */
     int64_t end_ms; /* of the loop's clock */
 };
 
@@ -128,14 +128,25 @@ on_accept(void *ctx, int fd, const struct inet_endpoint *peer)
         close(fd); /* the asker says what that means */
 }
 
+/* It keeps its place until it is gone: one that is stuck in the disk is not waited for (P8). */
 static void
 end(struct reader *reader)
 {
     kill(reader->pid, SIGKILL);
-    while (waitpid(reader->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    close(reader->fd);
+    if (reader->fd >= 0)
+        close(reader->fd);
+    reader->fd = -1;
+}
+
+static bool
+has_ended(struct reader *reader)
+{
+    if (waitpid(reader->pid, NULL, WNOHANG) == 0)
+        return false;
+    if (reader->fd >= 0)
+        close(reader->fd);
     reader->pid = 0;
+    return true;
 }
 
 static bool
@@ -152,12 +163,9 @@ reading_look(struct reading *reading)
     for (size_t i = 0; i < READERS_MAX; i++) {
         struct reader *reader = &reading->readers[i];
 
-        if (reader->pid == 0)
+        if (reader->pid == 0 || has_ended(reader) || reader->fd < 0)
             continue;
-        if (waitpid(reader->pid, NULL, WNOHANG) == reader->pid) {
-            close(reader->fd);
-            reader->pid = 0;
-        } else if (has_gone(reader) || loop_now_ms(reading->keeper->loop) >= reader->end_ms)
+        if (has_gone(reader) || loop_now_ms(reading->keeper->loop) >= reader->end_ms)
             end(reader);
     }
 }

@@ -347,6 +347,26 @@ def test_P8_readers_that_hang_hold_up_nobody_and_end_with_their_askers(node):
     assert notes(node, ref) == [("held", "olaf", "meanwhile")]
 
 
+def test_P8_a_reader_whose_output_nobody_takes_ends_with_its_asker(node):
+    spooled(node)
+    with contextlib.ExitStack() as stack:
+        ours, theirs = os.pipe()
+        stack.callback(os.close, ours)
+        stack.callback(os.close, theirs)
+        os.set_blocking(theirs, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(theirs, b"x" * 4096):
+                pass
+        os.set_blocking(theirs, True)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(node.dirs["run-dir"] / "spoolmgr-read.sock"))
+            socket.send_fds(s, [b"{"], [0, theirs, theirs])
+            s.sendall(b'"args":["list"]}\0')
+            pipe = os.readlink(f"/proc/self/fd/{theirs}")
+            wait_until(lambda: any(os.readlink(f"/proc/{pid}/fd/1") == pipe for pid in readers(node)), 20, "it has been asked, and can not write")
+        wait_until(lambda: not readers(node), 20, "it is ended, though nobody reads")
+
+
 def test_a_group_that_there_is_not_is_said_at_the_start(node):
     file = node.folder / "group.conf"
     write_config(file, dict(node.settings, **{"control-group": "no-such-group"}))
