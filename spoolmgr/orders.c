@@ -288,6 +288,17 @@ on_timer(void *ctx)
     orders_synced(orders->keeper);
 }
 
+/* In the order in which they came: a release behind a hold is carried out behind it. */
+static void
+append(struct orders *orders, struct asked *a)
+{
+    struct asked **at = &orders->first;
+
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = a;
+}
+
 void
 orders_take(struct keeper *k, const struct orders_asker *asker, json_t *json)
 {
@@ -310,8 +321,7 @@ orders_take(struct keeper *k, const struct orders_asker *asker, json_t *json)
     a->kind = order_kind(a->order.act);
     a->answer = order_json_answer(a->asker.who);
     a->busy_until_ms = loop_now_ms(k->loop) + BUSY_MS;
-    a->next = k->orders->first;
-    k->orders->first = a;
+    append(k->orders, a);
     loop_timer_start(&k->orders->timer, 0);
 }
 

@@ -185,6 +185,14 @@ def test_a_role_without_rights_is_told_so_and_nothing_is_done(node):
     assert notes(node, ref) == []
 
 
+def test_P2_commands_taken_together_are_carried_out_as_they_were_given(node):
+    ref = spooled(node)
+    node.postgres.sql("INSERT INTO postern.spool_commands (node, act, reason, refs) VALUES (1, 'hold', 'first', ARRAY[%s]),"
+                      " (1, 'release', 'second', ARRAY[%s])", ref, ref)
+    wait_until(lambda: [c[2] for c in commands(node, ref)] == ["done", "done"], 10, "both are carried out")
+    assert [n[0] for n in notes(node, ref)] == ["held", "released"] and show(node, ref)["state"] == "waiting"
+
+
 # --- Other nodes
 
 
