@@ -249,6 +249,16 @@ look_again(struct orders *orders, struct asked *a)
     take_slice(orders, a);
 }
 
+static json_t *
+not_written(void)
+{
+    json_t *json = order_json_error("the ledger can not be written now: what was asked has effect, "
+                                    "and is recorded as soon as it can be");
+
+    json_object_set_new(json, "outcome", json_string("not known"));
+    return json;
+}
+
 void
 orders_synced(struct keeper *k)
 {
@@ -263,9 +273,7 @@ orders_synced(struct keeper *k)
                 audit_add(k, &a->order, a->asker.who, json_object_get(a->answer, "ids"));
             finish(k->orders, a, json_incref(a->answer));
         } else if (committer_has_failed(k->committer))
-            finish(k->orders, a,
-                   order_json_error("the ledger can not be written now: what was asked has effect, "
-                                    "and is recorded as soon as it can be"));
+            finish(k->orders, a, not_written());
     }
 }
 

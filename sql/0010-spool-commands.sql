@@ -2,7 +2,8 @@
 --
 -- Orders to the spools of the nodes, given through PostgreSQL: an operator inserts a command for a node, that node's
 -- keeper takes it, carries it out, and answers when all of it is durable in its ledger.  The ledger is the truth
--- (P5); a command lives for a day, what it has done stands in the audit for good.
+-- (P5); a command lives for a day, one that is open until its node's keeper has seen it, and what it has done stands
+-- in the audit for good.
 --
 --   waiting --the keeper--> taken --the keeper--> done
 --       \-----the operator-----\--> withdrawn
@@ -17,9 +18,9 @@ CREATE TABLE postern.spool_commands (
     program text,
     client_address inet,
     act text NOT NULL CHECK (act IN ('retry', 'hold', 'release', 'extend', 'redirect', 'remove', 'return')),
-    reason text NOT NULL DEFAULT '',
-    detail text NOT NULL DEFAULT '',
-    until timestamptz,
+    reason text NOT NULL DEFAULT '' CHECK (octet_length(reason) <= 500),
+    detail text NOT NULL DEFAULT '' CHECK (octet_length(detail) <= 500),
+    until timestamptz CHECK (isfinite(until)),
     customer_id bigint NOT NULL DEFAULT 0,
     backend integer NOT NULL DEFAULT 0,
     refs text[] NOT NULL CHECK (cardinality(refs) BETWEEN 1 AND 2000),
@@ -88,11 +89,12 @@ BEGIN
     INSERT INTO postern.spool_nodes AS n VALUES (of_node, now(), is_following)
     ON CONFLICT (node) DO UPDATE SET seen_at = EXCLUDED.seen_at, follows = EXCLUDED.follows
         WHERE n.seen_at < now() - interval '2 seconds' OR n.follows <> EXCLUDED.follows;
-    DELETE FROM postern.spool_commands WHERE given_at < now() - interval '1 day';
     PERFORM postern.spool_command_drop(c)
     FROM postern.spool_commands c
     WHERE c.node = of_node AND c.state IN ('waiting', 'taken') AND c.id <> ALL (known)
       AND c.given_at < now() - CASE c.state WHEN 'waiting' THEN interval '1 minute' ELSE interval '10 minutes' END;
+    DELETE FROM postern.spool_commands c
+    WHERE c.state IN ('done', 'withdrawn') AND c.given_at < now() - interval '1 day';
     RETURN QUERY
     WITH open AS (SELECT c.id, c.state = 'taken' AS was_taken
                   FROM postern.spool_commands c
@@ -108,7 +110,7 @@ BEGIN
     SELECT t.id, t.was_taken, t.who, t.command FROM taken t ORDER BY t.id;
 END $$;
 
--- For the keeper: what has come of it.  Said again it changes nothing.
+-- For the keeper: what has come of it; it says so if that is not known.  Said again it changes nothing.
 CREATE FUNCTION postern.spool_command_answer(of_node integer, which bigint, answer jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -120,6 +122,8 @@ BEGIN
     RETURNING c.* INTO command;
     IF FOUND AND jsonb_array_length(coalesce(answer -> 'ids', '[]')) > 0 THEN
         PERFORM postern.spool_command_audit(command, answer -> 'ids', NULL);
+    ELSIF FOUND AND command.state = 'done' AND answer ->> 'outcome' = 'not known' THEN
+        PERFORM postern.spool_command_audit(command, to_jsonb(command.refs), 'not known');
     END IF;
     PERFORM pg_notify('postern_answers', which::text);
 END $$;

@@ -6,7 +6,7 @@
  *    "detail":"","ids":["P001-4KX3T-0B7Q2CF",...]}
  *   {"ok":true,"who":"root","ids":["..."],"already":1,
  *    "others":[{"id":"...","result":"ended","why":"it has ended"}]}
- *   {"ok":false,"error":"..."}
+ *   {"ok":false,"error":"..."}; with "outcome":"not known" where it may have been done
  *
  * The operator's name is not in it: it is the socket's peer's.  ("for" names who has asked a reader
  * that the keeper itself has started; of anybody else it means nothing.)

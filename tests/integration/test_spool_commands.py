@@ -122,6 +122,10 @@ def audited(node, ref):
                              " AND new_row -> 'refs' ? %s ORDER BY id", ref)
 
 
+def outcomes(node, ref):
+    return [o for o, in node.postgres.sql("SELECT new_row ->> 'outcome' FROM postern.audit WHERE table_name = 'spool' AND new_row -> 'refs' ? %s", ref)]
+
+
 def commands(node, ref):
     return node.postgres.sql("SELECT who, act, state FROM postern.spool_commands WHERE %s = ANY (refs) ORDER BY id", ref)
 
@@ -229,6 +233,9 @@ def test_nonsense_is_refused_with_a_sentence(node):
     for wrong in ("(1, 'view', '{x}')", "(0, 'retry', '{x}')", "(1, 'retry', '{}')"):
         with pytest.raises(Exception, match="check constraint"):
             node.postgres.sql(f"INSERT INTO postern.spool_commands (node, act, refs) VALUES {wrong}")
+    for column, value in (("until", "infinity"), ("until", "-infinity"), ("reason", "é" * 251), ("detail", "x" * 501)):
+        with pytest.raises(Exception, match="check constraint"):
+            node.postgres.sql(f"INSERT INTO postern.spool_commands (node, act, {column}, refs) VALUES (1, 'extend', %s, '{{x}}')", value)
 
 
 # --- Who can not read a spool
@@ -464,16 +471,31 @@ def test_P2_who_interrupts_relayctl_knows_that_nothing_is_done(node):
 
 
 def test_P2_a_command_that_nobody_waits_for_any_more_is_not_begun(node):
-    old, ancient = spooled(node, 2)
+    old, ancient, begun = spooled(node, 3)
     sql = node.postgres.sql
     node.spoolmgr.stop()
-    for ref, age in ((old, "2 minutes"), (ancient, "2 days")):
+    for ref, age in ((old, "2 minutes"), (ancient, "2 days"), (begun, "2 days")):
         sql("INSERT INTO postern.spool_commands (node, act, reason, refs) VALUES (1, 'remove', 'x', ARRAY[%s])", ref)
         sql(f"UPDATE postern.spool_commands SET given_at = now() - interval '{age}' WHERE %s = ANY (refs)", ref)
+    sql("UPDATE postern.spool_commands SET state = 'taken' WHERE %s = ANY (refs)", begun)
+    sql("SELECT FROM postern.spool_commands_take(2, '{}', 1, true)")
+    assert commands(node, begun) == [("postern", "remove", "taken")], "another node's keeper does not forget it"
     node.spoolmgr.start()
     wait_until(lambda: commands(node, old) == [("postern", "remove", "withdrawn")], 20, "it is withdrawn")
-    assert commands(node, ancient) == [], "a day later it is forgotten"
-    assert notes(node, old) == notes(node, ancient) == []
+    assert commands(node, ancient) == commands(node, begun) == [], "a day later it is forgotten"
+    assert notes(node, old) == notes(node, ancient) == notes(node, begun) == []
+    assert (audited(node, ancient), outcomes(node, begun)) == ([], ["not known"])
+
+
+def test_P2_an_answer_that_does_not_know_is_audited_so(node):
+    sql = node.postgres.sql
+    for answer, audit in (({"ok": False, "error": "x", "outcome": "not known"}, ["not known"]), ({"ok": False, "error": "x"}, [])):
+        ref = spooled(node)
+        number, = sql("INSERT INTO postern.spool_commands (node, act, reason, refs) VALUES (77, 'remove', 'x', ARRAY[%s]) RETURNING id", ref)[0]
+        sql("SELECT FROM postern.spool_commands_take(77, '{}', 1, true)")
+        sql("SELECT postern.spool_command_answer(77, %s, %s)", number, json.dumps(answer))
+        assert commands(node, ref) == [("postern", "remove", "done")] and outcomes(node, ref) == audit
+    sql("DELETE FROM postern.spool_nodes WHERE node = 77")
 
 
 @pytest.mark.parametrize("act", ["remove", "return"])
