@@ -100,7 +100,7 @@ tell_free(struct tell **held)
 static void
 fill_notice(const struct keeper *k, const struct tell_customer *c, struct customer_notice *n)
 {
-    const struct tell_deadline *first = c->deadline_count > 0 ? c->deadlines : NULL;
+    const struct tell_deadline *first = tell_first_deadline(c, c->told.now_ms);
 
     n->customer = c->name;
     n->hostname = k->config->hostname;
@@ -239,7 +239,7 @@ facts_of(struct keeper *k, const struct tell_customer *c,
          char backend[CUSTOMER_TROUBLE_BACKEND_SIZE])
 {
     int64_t now_ms = clock_wall_ms();
-    const struct tell_deadline *first = c->deadline_count > 0 ? c->deadlines : NULL;
+    const struct tell_deadline *first = tell_first_deadline(c, now_ms);
 
     backend[0] = '\0';
     if (c->server.backend != 0)

@@ -104,6 +104,14 @@ is_unheard(const struct spool_message *m)
     return !(m->flags & SPOOL_FLAG_VERIFIED) || (m->flags & SPOOL_FLAG_SPAM);
 }
 
+const struct tell_deadline *
+tell_first_deadline(const struct tell_customer *c, int64_t now_ms)
+{
+    size_t i = deadline_at(c, now_ms + 1);
+
+    return i < c->deadline_count ? &c->deadlines[i] : NULL;
+}
+
 void
 tell_found(struct keeper *k, const struct spool_message *m)
 {

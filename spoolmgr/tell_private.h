@@ -49,6 +49,9 @@ struct tell_customer **tell_slot(struct tell *tell,
 struct tell_customer *tell_customer_of(struct tell *tell, uint32_t id,
                                        const char *name); /* makes it */
 void tell_customer_free(struct tell_customer **at);
+/* The first that is to come.  Behind its deadline stays what is held, or may have been taken: of
+ * that there is nothing to warn of.  NULL: there is none. */
+const struct tell_deadline *tell_first_deadline(const struct tell_customer *c, int64_t now_ms);
 /* How the message has ended is noted; all its recipients have. */
 void tell_note_end(struct keeper *k, struct tell_customer *c, const struct spool_message *m);
 

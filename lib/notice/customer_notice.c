@@ -185,7 +185,8 @@ write_down(struct writer *w)
 {
     say_outage(w);
     say_alone(w, TEXT_DOWN_KEPT);
-    say_alone(w, TEXT_DOWN_UNTIL);
+    if (w->n->first_expires_at_ms != 0)
+        say_alone(w, TEXT_DOWN_UNTIL);
     say_remedies(w);
     say_commands(w);
 }

@@ -57,7 +57,7 @@ struct customer_notice { /* borrows everything */
     /* What waits. */
     uint64_t messages, bytes, unheard; /* unheard: whose senders may not be told (P4) */
     uint64_t first_messages;           /* of them with the first deadline */
-    int64_t first_expires_at_ms;       /* 0: nothing waits */
+    int64_t first_expires_at_ms;       /* to come; 0: there is none */
     /* Digest. */
     const struct customer_failure *failures;
     size_t failure_count;

@@ -57,7 +57,7 @@ struct customer_facts { /* as they are now */
     /* Of what waits: */
     uint64_t messages;
     bool is_moving;              /* something is tried now, or as soon as the server permits */
-    int64_t first_expires_at_ms; /* 0: nothing waits */
+    int64_t first_expires_at_ms; /* to come; 0: there is none */
     int64_t first_arrived_at_ms; /* the oldest with that deadline */
     bool is_clock_odd;           /* it has jumped: deadlines say nothing */
 };

@@ -19,7 +19,7 @@ OWN_POSTGRES = True
 NOON = datetime(2027, 3, 24, 11, tzinfo=timezone.utc).timestamp()
 EXPIRY = datetime(2027, 3, 29, 22, tzinfo=timezone.utc).timestamp()  # of what arrives that day: summer time has begun by then
 MINUTE, HOUR = 60, 3600
-LANGUAGES = {"short": "en", "acme": "en", "berg": "de", "dijk": "nl", "dahl": "da", "often": "en", "mute": "en", "late": "en"}
+LANGUAGES = {"short": "en", "acme": "en", "berg": "de", "dijk": "nl", "dahl": "da", "often": "en", "mute": "en", "late": "en", "held": "en"}
 HOME = "home"  # its contact is in its own domain
 
 
@@ -195,7 +195,11 @@ def test_at_most_four_a_day(node):
 
 def test_P4_warnings_and_a_digest(node):
     """Two warnings before the first deadline; what an operator has removed and what has expired is listed in the mornings,
-    also when the keeper is killed as soon as it is recorded."""
+    also when the keeper is killed as soon as it is recorded. What is held behind its deadline keeps no warning of other mail back."""
+    held, extended = node.keep("held", 2)
+    for verb in (["hold", held], ["hold", extended], ["extend", extended, "--until", "2027-04-03"]):
+        node.relayctl("spool", *verb, "--reason", "ticket 4710")
+    node.servers["held"].start()
     removed, *refs = node.keep("late", 3)
     node.clock.to(NOON + 100 * MINUTE)
     wait_until(lambda: node.told("late"), 20, "down")
@@ -228,3 +232,10 @@ def test_P4_warnings_and_a_digest(node):
     assert all(ref in text for ref in refs) and text.count(", expired ") == 2 and removed not in text
     assert len(node.told("late")) == 5, "a digest, and nothing else"
     assert [m for m in node.smarthost.taken if m.rcpts == ["sender@origin.example"]] == [], "nor a sender"
+    warned = node.told("held", "in less than 12 hours")
+    assert [m["Subject"].split(" that ")[0] for m in warned] == ["held: 1 message"]
+    wait_until(lambda: "\theld\nwarned" not in node.remembered(), 20, "the keeper has seen that the held one is behind its deadline")
+    node.clock.to(EXPIRY + 3 * 24 * HOUR)
+    wait_until(lambda: len(node.told("held", "in less than 48 hours")) == 2, 20, "the other one's first warning")
+    text = text_of(node.told("held", "in less than 48 hours")[1])
+    assert "1 message expires on Friday, 2 April 2027, 24:00 CEST" in text and len(node.waiting("held")) == 2, text

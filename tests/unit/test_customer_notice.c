@@ -311,6 +311,20 @@ Test(customer_notice, a_warning_without_an_outage_says_so, .init = use_amsterdam
     cr_expect_null(strstr(text, "backend test"), "%s", text);
 }
 
+Test(customer_notice, what_is_behind_its_deadline_is_not_called_safe, .init = use_amsterdam,
+     .fini = forget)
+{
+    struct customer_notice n = notice_of(CUSTOMER_NOTICE_DOWN, NOTICE_EN, 5);
+    const char *text;
+
+    n.first_messages = 0;
+    n.first_expires_at_ms = 0;
+    text = written(&n);
+    cr_expect_not_null(strstr(text, "We are keeping 5 messages"), "%s", text);
+    cr_expect_null(strstr(text, "safe until"), "%s", text);
+    cr_expect_null(strstr(text, "1970"), "%s", text);
+}
+
 Test(customer_notice, a_server_that_refuses_recipients, .init = use_amsterdam, .fini = forget)
 {
     struct customer_notice n = notice_of(CUSTOMER_NOTICE_DOWN, NOTICE_DE, 5);
