@@ -110,6 +110,7 @@ fill_notice(const struct keeper *k, const struct tell_customer *c, struct custom
     n->why = c->trouble.why;
     n->servers = c->trouble.servers;
     n->backend = c->trouble.backend;
+    n->is_up = tell_server_state(&c->server) == CUSTOMER_SERVER_UP;
     n->delivered = c->trouble.delivered;
     n->failed = c->trouble.failed;
     n->messages = c->messages;

@@ -147,15 +147,28 @@ say_outage(struct writer *w)
     say_alone(w, TEXT_REASON);
 }
 
+static bool
+is_down(const struct customer_notice *n)
+{
+    return n->since_ms != 0 && n->back_at_ms == 0;
+}
+
+static bool
+refuses(const struct customer_notice *n)
+{
+    return is_down(n) && n->why == CUSTOMER_NOTICE_WHY_REFUSES;
+}
+
 static void
 say_remedies(struct writer *w)
 {
-    bool refuses = w->n->why == CUSTOMER_NOTICE_WHY_REFUSES;
-
     say_alone(w, TEXT_TODO);
-    say(w, refuses ? TEXT_TODO_RECIPIENTS : TEXT_TODO_START);
-    if (!refuses)
+    if (refuses(w->n))
+        say(w, TEXT_TODO_RECIPIENTS);
+    else if (is_down(w->n)) {
+        say(w, TEXT_TODO_START);
         say(w, TEXT_TODO_CHECK);
+    }
     if (w->n->kind != CUSTOMER_NOTICE_DOWN)
         say(w, TEXT_WARN_MORE_TIME);
     end_paragraph(w);
@@ -169,7 +182,7 @@ say_commands(struct writer *w)
     say_alone(w, TEXT_COMMANDS);
     if (n->backend[0] != '\0')
         buf_printf(&w->body, "    relayctl backend test %s\n", n->backend);
-    if (n->why == CUSTOMER_NOTICE_WHY_REFUSES && n->backend[0] != '\0')
+    if (refuses(n) && n->backend[0] != '\0')
         buf_printf(&w->body, "    relayctl backend release %s\n", n->backend);
     buf_printf(&w->body, "    relayctl spool list --customer %s\n", n->customer);
     if (n->kind != CUSTOMER_NOTICE_DOWN)
@@ -209,10 +222,10 @@ write_warning(struct writer *w)
     if (w->n->first_messages < w->n->messages)
         say(w, TEXT_WARN_REST);
     end_paragraph(w);
-    if (w->n->since_ms != 0 && w->n->back_at_ms == 0)
+    if (is_down(w->n))
         say_outage(w);
     else
-        say_alone(w, TEXT_WARN_UP);
+        say_alone(w, w->n->is_up ? TEXT_WARN_UP : TEXT_WARN_UNKNOWN);
     say_alone(w, w->n->unheard > 0 ? TEXT_WARN_UNHEARD : TEXT_WARN_ALL_HEAR);
     say_remedies(w);
     say_commands(w);

@@ -54,6 +54,7 @@ struct customer_notice { /* borrows everything */
     const char *servers; /* "192.0.2.10:25" */
     const char *backend; /* one of them, as relayctl names it; "": none */
     uint64_t delivered, failed;
+    bool is_up; /* it takes mail now; false without an outage: nobody can say */
     /* What waits. */
     uint64_t messages, bytes, unheard; /* unheard: whose senders may not be told (P4) */
     uint64_t first_messages;           /* of them with the first deadline */
@@ -64,8 +65,8 @@ struct customer_notice { /* borrows everything */
     uint64_t more; /* that are not listed */
 };
 
-/* Appends the whole message, header and content, in ASCII (the text is UTF-8, quoted-printable),
- * with CR LF line ends. */
+/* Appends the whole message, header and content, in ASCII but for `to` (the text is UTF-8,
+ * quoted-printable), with CR LF line ends. */
 void customer_notice_write(const struct customer_notice *notice, struct buf *out);
 
 #endif

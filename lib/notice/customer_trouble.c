@@ -55,6 +55,8 @@ end_outage(struct customer_trouble *t)
 {
     t->since_ms = t->back_at_ms = t->quiet_at_ms = 0;
     t->delivered = t->failed = 0;
+    t->why = CUSTOMER_NOTICE_WHY_UNKNOWN;
+    t->servers[0] = t->backend[0] = '\0';
     t->told_down = false;
 }
 

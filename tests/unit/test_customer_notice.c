@@ -305,10 +305,58 @@ Test(customer_notice, a_warning_without_an_outage_says_so, .init = use_amsterdam
     n.since_ms = 0;
     n.unheard = 0;
     n.backend = "";
+    n.is_up = true;
     text = written(&n);
     cr_expect_not_null(strstr(text, "Your server answers, but it puts this mail off"), "%s", text);
-    cr_expect_not_null(strstr(text, "all of their senders are told"), "%s", text);
+    cr_expect_not_null(strstr(text, "as far as these want to know"), "%s", text);
     cr_expect_null(strstr(text, "backend test"), "%s", text);
+}
+
+/* By language: that nobody can say, and what is advised for a server that is down. */
+static const struct {
+    const char *unknown, *start, *answers;
+} neutral[NOTICE_LANGUAGES] = {
+    [NOTICE_EN] = {"We cannot say at the moment", "- Start", "Your server answers"},
+    [NOTICE_DE] = {"können wir derzeit nicht sagen", "- Starten", "Ihr Server antwortet"},
+    [NOTICE_NL] = {"kunnen wij op dit moment niet zeggen", "- Start", "Uw server antwoordt"},
+    [NOTICE_DA] = {"Vi kan i øjeblikket ikke sige", "- Start", "Jeres server svarer"},
+};
+
+/* One line: the texts are wrapped. */
+static const char *
+unwrapped(const struct customer_notice *n)
+{
+    static char text[8192];
+
+    snprintf(text, sizeof text, "%s", written(n));
+    for (char *p = text; *p != '\0'; p++)
+        *p = *p == '\n' ? ' ' : *p;
+    return text;
+}
+
+Test(customer_notice, a_warning_advises_what_fits_the_server, .init = use_amsterdam, .fini = forget)
+{
+    for (unsigned language = 0; language < NOTICE_LANGUAGES; language++) {
+        struct customer_notice n =
+            notice_of(CUSTOMER_NOTICE_WARN_12, (enum notice_language)language, 5);
+        const char *text = unwrapped(&n);
+
+        cr_expect_not_null(strstr(text, neutral[language].start), "down: %s", text);
+        cr_expect_null(strstr(text, neutral[language].unknown), "down: %s", text);
+        n.back_at_ms = NOW;
+        n.why = CUSTOMER_NOTICE_WHY_REFUSES; /* and is over */
+        n.is_up = true;
+        text = unwrapped(&n);
+        cr_expect_not_null(strstr(text, neutral[language].answers), "up: %s", text);
+        cr_expect_null(strstr(text, neutral[language].start), "up: %s", text);
+        cr_expect_null(strstr(text, "relayctl backend release"), "up: %s", text);
+        n.since_ms = n.back_at_ms = 0;
+        n.is_up = false;
+        text = unwrapped(&n);
+        cr_expect_not_null(strstr(text, neutral[language].unknown), "unknown: %s", text);
+        cr_expect_null(strstr(text, neutral[language].answers), "unknown: %s", text);
+        cr_expect_null(strstr(text, neutral[language].start), "unknown: %s", text);
+    }
 }
 
 Test(customer_notice, what_is_behind_its_deadline_is_not_called_safe, .init = use_amsterdam,

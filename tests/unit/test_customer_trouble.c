@@ -221,6 +221,13 @@ Test(customer_trouble, the_outage_has_its_first_moment_and_its_counts)
     cr_expect_eq(t.delivered, 7);
     cr_expect_str_eq(t.servers, "192.0.2.10:25");
     cr_expect_eq(t.why, CUSTOMER_NOTICE_WHY_TIMEOUT);
+    facts.server = CUSTOMER_SERVER_UP;
+    facts.messages = 0;
+    tell(&t, DOWN, &facts);
+    cr_expect_eq(customer_trouble_look(&t, &facts, &rules).kind, BACK);
+    cr_expect_str_eq(t.servers, "192.0.2.10:25", "the notice names it");
+    tell(&t, BACK, &facts);
+    cr_expect(t.why == CUSTOMER_NOTICE_WHY_UNKNOWN && t.servers[0] == '\0' && t.backend[0] == '\0');
     customer_trouble_fini(&t);
 }
 
