@@ -179,6 +179,28 @@ make_notice(uint8_t dsn_ret, size_t body_bytes, char *dst, size_t dst_size)
     close(dir_fd);
 }
 
+static const struct {
+    const char *address;
+    bool is_utf8;
+} addresses[] = {
+    {"it@acme.example", false},
+    {"\xc3\xbc@acme.example", true},
+};
+
+Test(notice, an_address_beyond_ascii_needs_smtputf8)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(addresses); i++) {
+        struct notice n;
+
+        cr_assert(notice_begin(&n, &config, addresses[i].address, HOUR_MS));
+        cr_expect_eq((n.envelope.flags & SPOOL_FLAG_SMTPUTF8) != 0, addresses[i].is_utf8, "%s",
+                     addresses[i].address);
+        cr_expect_eq(n.envelope.body == SMTP_BODY_8BITMIME, addresses[i].is_utf8);
+        cr_expect_eq(n.envelope.flags & SPOOL_FLAG_OWN, SPOOL_FLAG_OWN);
+        notice_fini(&n);
+    }
+}
+
 Test(notice, what_is_in_it)
 {
     static char text[512 * 1024];
