@@ -275,6 +275,16 @@ say_withheld(struct tell_customer *c, const struct customer_facts *facts,
              due->is_forgotten ? "it is not told" : "it is told tomorrow, if it still holds");
 }
 
+/* Who was not told that it was down need not hear that it is up. */
+static void
+say_lost(const struct tell_customer *c, const struct customer_due *due)
+{
+    if (due->is_lost && !c->is_untold)
+        log_line(LOG_LEVEL_WARN, NULL, "customer-not-told",
+                 "customer=%s kind=%s why=\"nothing waits, and its server is not known to be up\"",
+                 c->name, customer_notice_word(CUSTOMER_NOTICE_BACK));
+}
+
 /* What the file has of it is no longer so. */
 static bool
 has_changed(const struct customer_trouble *a, const struct customer_trouble *b)
@@ -295,6 +305,7 @@ look_at(struct keeper *k, struct tell_customer *c)
     if (has_changed(&before, &c->trouble))
         k->tell->is_dirty = true;
     say_withheld(c, &facts, &due);
+    say_lost(c, &due);
     if (due.kind != CUSTOMER_NOTICE_NONE && loop_now_ms(k->loop) >= c->retry_at_ms)
         tell_customer(k, c, &facts, due.kind);
 }
@@ -333,7 +344,7 @@ look_at_queue(struct keeper *k, const struct schedule_queue *queue)
     c = *tell_slot(k->tell, route_customer_id(queue->route));
     if (c != NULL && (c->trouble.since_ms != 0 ||
                       queue->ready.count + queue->waiting.count + queue->running > 0))
-        tell_server_add(k, queue, &c->server);
+        tell_server_add(k, queue, c->trouble.servers, &c->server);
 }
 
 void

@@ -41,8 +41,9 @@ struct tell_server { /* of all its queues */
     char servers[CUSTOMER_TROUBLE_SERVERS_SIZE];
     uint32_t backend; /* the number of one that is down; 0: none */
 };
-/* Adds what this queue's servers say. */
-void tell_server_add(struct keeper *k, const struct schedule_queue *queue,
+/* Adds what this queue's servers say.  That nothing is known of them counts only if mail waits for
+ * them, or if they are among `were_down`, the names of the outage: else nobody asks them. */
+void tell_server_add(struct keeper *k, const struct schedule_queue *queue, const char *were_down,
                      struct tell_server *server);
 enum customer_server tell_server_state(const struct tell_server *server);
 

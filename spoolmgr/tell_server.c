@@ -35,16 +35,25 @@ struct view { /* of one route's servers */
     uint32_t backend;
 };
 
-static void
-add_name(struct tell_server *server, const char *host, const struct inet_endpoint *endpoint)
+#define NAME_SIZE (INET_DOMAIN_SIZE + INET_ENDPOINT_SIZE)
+
+static const char *
+name_of(const struct registry_backend *backend, char text[NAME_SIZE])
 {
-    char text[INET_DOMAIN_SIZE + INET_ENDPOINT_SIZE];
+    if (backend->host[0] != '\0')
+        snprintf(text, NAME_SIZE, "%s:%u", backend->host, backend->endpoint.port);
+    else
+        inet_endpoint_text(&backend->endpoint, text);
+    return text;
+}
+
+static void
+add_name(struct tell_server *server, const struct registry_backend *backend)
+{
+    char text[NAME_SIZE];
     size_t used = strlen(server->servers);
 
-    if (host[0] != '\0')
-        snprintf(text, sizeof text, "%s:%u", host, endpoint->port);
-    else
-        inet_endpoint_text(endpoint, text);
+    name_of(backend, text);
     if (strstr(server->servers, text) == NULL)
         snprintf(server->servers + used, sizeof server->servers - used, "%s%s",
                  used > 0 ? ", " : "", text);
@@ -107,15 +116,31 @@ add_down(const struct view *view, const struct registry_backend *backends, unsig
     server->backend = view->backend;
     for (unsigned i = 0; i < count; i++)
         if (!backends[i].held)
-            add_name(server, backends[i].host, &backends[i].endpoint);
+            add_name(server, &backends[i]);
+}
+
+/* A list that was cut may have had any. */
+static bool
+is_among(const char *names, const struct registry_backend *backends, unsigned count)
+{
+    char text[NAME_SIZE];
+
+    if (strlen(names) + 1 >= CUSTOMER_TROUBLE_SERVERS_SIZE)
+        return true;
+    for (unsigned i = 0; i < count; i++)
+        if (strstr(names, name_of(&backends[i], text)) != NULL)
+            return true;
+    return false;
 }
 
 void
-tell_server_add(struct keeper *k, const struct schedule_queue *queue, struct tell_server *server)
+tell_server_add(struct keeper *k, const struct schedule_queue *queue, const char *were_down,
+                struct tell_server *server)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
     unsigned count = route_backends(k->route, queue->route, backends);
     struct view view = {.why = CUSTOMER_NOTICE_WHY_UNKNOWN};
+    bool has_mail = queue->ready.count + queue->waiting.count + queue->running > 0;
 
     if (queue->ready.count + queue->running > 0)
         server->is_moving = true;
@@ -126,7 +151,7 @@ tell_server_add(struct keeper *k, const struct schedule_queue *queue, struct tel
         server->is_up = true;
     else if (view.down > 0 && view.unsure == 0)
         add_down(&view, backends, count, server);
-    else
+    else if (has_mail || is_among(were_down, backends, count))
         server->is_unsure = true;
 }
 

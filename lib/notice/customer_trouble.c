@@ -212,14 +212,18 @@ customer_trouble_look(struct customer_trouble *t, const struct customer_facts *f
                       const struct customer_rules *rules)
 {
     struct customer_due due;
+    bool is_lost = false;
 
     follow_clock(t, f->now_ms);
     follow_server(t, f);
-    if (t->since_ms != 0 && is_over_untold(t, f, rules))
+    if (t->since_ms != 0 && is_over_untold(t, f, rules)) {
+        is_lost = t->told_down;
         end_outage(t);
+    }
     if (t->since_ms == 0 && !is_near_end(f, 48) && !f->is_clock_odd)
         t->told_48 = t->told_12 = false;
     due = choose(t, f, rules);
+    due.is_lost = is_lost;
     if (due.is_forgotten)
         end_outage(t);
     return due;

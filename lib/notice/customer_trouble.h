@@ -70,6 +70,7 @@ struct customer_due {
     enum customer_notice_kind kind;     /* to be sent now; NONE: nothing */
     enum customer_notice_kind withheld; /* would have been, but for the day's count */
     bool is_forgotten;                  /* and will not be: its moment is over */
+    bool is_lost; /* an outage that was told is over, and nobody can say that it is back */
 };
 
 /* Takes the facts in.  What is due is not told yet: customer_trouble_told when it is durable. */

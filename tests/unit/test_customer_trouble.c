@@ -231,6 +231,22 @@ Test(customer_trouble, the_outage_has_its_first_moment_and_its_counts)
     customer_trouble_fini(&t);
 }
 
+/* With nothing known for an hour: of an outage that was told, and of one that was not. */
+Test(customer_trouble, a_told_outage_that_ends_unseen_is_named)
+{
+    for (int told = 0; told < 2; told++) {
+        struct customer_trouble t = {.since_ms = T0, .told_down = told != 0};
+        struct customer_facts facts = facts_of(&(struct look){.at_ms = HOUR, .server = X}, 6 * DAY);
+
+        cr_expect(!customer_trouble_look(&t, &facts, &rules).is_lost);
+        facts.now_ms += HOUR;
+        cr_expect_eq(customer_trouble_look(&t, &facts, &rules).is_lost, told != 0);
+        cr_expect_eq(t.since_ms, 0);
+        cr_expect(!customer_trouble_look(&t, &facts, &rules).is_lost, "once");
+        customer_trouble_fini(&t);
+    }
+}
+
 Test(customer_trouble, P2_an_odd_clock_warns_of_nothing)
 {
     struct customer_trouble t = {.since_ms = 0};
