@@ -56,7 +56,8 @@ put(const char *path, const char *path_new, struct slice text)
     return false;
 }
 
-/* Not synced: behind a loss of power something may be told twice. */
+/* Not synced, since nothing may block the loop: behind a loss of power it may be an older one, or
+ * empty.  Then things are told twice, and a digest lacks what was in it and is cleaned away. */
 void
 tell_file_write(struct tell *tell)
 {
@@ -135,7 +136,8 @@ read_open(struct tell *tell, int fd, const char *path)
     }
     if (n != 0 || read_text(tell, buf_slice(&text)) != ERR_OK)
         log_line(LOG_LEVEL_WARN, NULL, "told-unreadable",
-                 "file=%s effect=\"customers may be told things twice\"", path);
+                 "file=%s effect=\"customers may be told things twice, and not of what had ended\"",
+                 path);
     buf_fini(&text);
 }
 
