@@ -162,12 +162,12 @@ refuses(const struct customer_notice *n)
 static void
 say_remedies(struct writer *w)
 {
-    say_alone(w, TEXT_TODO);
+    say_alone(w, TEXT_ADVICE);
     if (refuses(w->n))
-        say(w, TEXT_TODO_RECIPIENTS);
+        say(w, TEXT_ADVICE_RECIPIENTS);
     else if (is_down(w->n)) {
-        say(w, TEXT_TODO_START);
-        say(w, TEXT_TODO_CHECK);
+        say(w, TEXT_ADVICE_START);
+        say(w, TEXT_ADVICE_CHECK);
     }
     if (w->n->kind != CUSTOMER_NOTICE_DOWN)
         say(w, TEXT_WARN_MORE_TIME);
