@@ -829,3 +829,14 @@ crash_disk_crashed(void)
     leave(0);
     return crashed;
 }
+
+/* --- The command line of a test. */
+
+uint64_t
+crash_disk_option(int argc, char **argv, const char *name, uint64_t otherwise)
+{
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], name) == 0)
+            return strtoull(argv[i + 1], NULL, 10);
+    return otherwise;
+}

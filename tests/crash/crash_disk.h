@@ -45,6 +45,8 @@ const char *crash_disk_path(void); /* and its path */
 uint64_t crash_disk_operations(void);
 uint64_t crash_disk_syncs(void); /* fsync and fdatasync of files */
 bool crash_disk_crashed(void);
+/* A number of the command line, "--rounds 20". */
+uint64_t crash_disk_option(int argc, char **argv, const char *name, uint64_t otherwise);
 /* The last line of a test: at how many operations something went wrong since the program began.
  * False: at none. */
 bool crash_disk_tell(int test_number);

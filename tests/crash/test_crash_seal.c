@@ -164,20 +164,11 @@ run_round(enum death death, uint64_t crash_at)
     return !is_wrong;
 }
 
-static uint64_t
-option(int argc, char **argv, const char *name, uint64_t otherwise)
-{
-    for (int i = 1; i + 1 < argc; i++)
-        if (strcmp(argv[i], name) == 0)
-            return strtoull(argv[i + 1], NULL, 10);
-    return otherwise;
-}
-
 int
 main(int argc, char **argv)
 {
-    uint64_t rounds = option(argc, argv, "--rounds", ROUNDS),
-             first = option(argc, argv, "--seed", 1);
+    uint64_t rounds = crash_disk_option(argc, argv, "--rounds", ROUNDS),
+             first = crash_disk_option(argc, argv, "--seed", 1);
     int failed = 0;
 
     printf("1..%d\n", DEATH_COUNT + 1);

@@ -380,20 +380,11 @@ run_round(uint64_t seed, enum kind kind)
     return r.wrong[0] == '\0';
 }
 
-static uint64_t
-option(int argc, char **argv, const char *name, uint64_t otherwise)
-{
-    for (int i = 1; i + 1 < argc; i++)
-        if (strcmp(argv[i], name) == 0)
-            return strtoull(argv[i + 1], NULL, 10);
-    return otherwise;
-}
-
 int
 main(int argc, char **argv)
 {
-    uint64_t rounds = option(argc, argv, "--rounds", ROUNDS),
-             seed = option(argc, argv, "--seed", 1);
+    uint64_t rounds = crash_disk_option(argc, argv, "--rounds", ROUNDS),
+             seed = crash_disk_option(argc, argv, "--seed", 1);
     int failed_kinds = 0;
 
     printf("1..%d\n", KIND_COUNT + 1);
