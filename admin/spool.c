@@ -11,18 +11,7 @@
 #include "admin/spool_serve.h"
 
 static const struct printer_column list_columns[] = {
-    {"id", "ID", PRINTER_LEFT},
-    {"state", "STATE", PRINTER_LEFT},
-    {"customer", "CUSTOMER", PRINTER_LEFT},
-    {"from", "FROM", PRINTER_LEFT},
-    {"recipients", "TO", PRINTER_LEFT},
-    {"open_recipients", "OPEN", PRINTER_RIGHT},
-    {"size_bytes", "SIZE", PRINTER_RIGHT},
-    {"received_at", "RECEIVED", PRINTER_LEFT},
-    {"attempts", "TRIES", PRINTER_RIGHT},
-    {"next_attempt_at", "NEXT TRY", PRINTER_LEFT},
-    {"expires_at", "KEPT UNTIL", PRINTER_LEFT},
-    {"last_reply", "LAST REPLY", PRINTER_LEFT},
+    SPOOL_LIST_COLUMNS,
 };
 
 static void
