@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Three layers: a question (name and type) with what is known of it, which is also the cache and
- * the place where equal queries meet; a look-up, which waits for one or two questions; and the two
- * merges that make the typed answer of a look-up out of its questions' records.
+ * A look-up waits for one or two questions of the cache; a merge makes its typed answer out of
+ * their replies.  News of a question makes its look-ups ready; deliver(), which the loop runs,
+ * looks at each of those and at no other: what waits for a dead resolver costs nothing meanwhile.
  *
- * Invariants: a question has at most one query in flight, and is not evicted then, nor while a
- * look-up waits for it; a look-up calls back out of deliver() alone, which the loop runs.
+ * Invariants: a look-up is in one of two lists, the waiting or the ready, and holds its questions;
+ * it calls back out of deliver() alone.
  */
 #include "dns/dns.h"
 
@@ -13,85 +13,60 @@
 #include <stdlib.h>
 
 #include "base/siphash.h"
-#include "dns/dns_transport.h"
+#include "dns/dns_cache.h"
 
-#define BUCKETS 1024
-#define QUESTIONS_MAX 2048
-#define QUERIES_MAX 512 /* in flight; more fail at once */
-
-#define TTL_MIN_S 5
 #define TTL_MAX_S 3600
-#define NEGATIVE_MAX_S 60
-#define FAILURE_MS 5000               /* then the resolver is asked again */
-#define STALE_MS (24 * 3600 * 1000LL) /* behind the end of its TTL */
-#define STALE_WAIT_MS 1800  /* for the resolver, with a stale answer at hand: RFC 8767 5 */
-#define STALE_HOLD_MS 30000 /* then it is not waited for: the same */
-#define AAAA_WAIT_MS 300    /* for the other family, with one at hand */
+#define STALE_WAIT_MS 1800 /* for the resolver, with a stale answer at hand: RFC 8767 5 */
+#define AAAA_WAIT_MS 300   /* for the other family, with one at hand */
 
-struct question {
-    struct question *next_in_bucket;
-    struct question *older, *newer; /* by use */
-    char name[INET_DOMAIN_SIZE];
-    enum dns_type type;
-    struct dns_records *records; /* the last that the resolver was sure of; NULL none */
-    int64_t fresh_until_ms, failed_until_ms, hold_until_ms;
-    struct query *query;
-    unsigned waiting; /* look-ups that wait for it */
+enum lookup_kind { LOOKUP_ADDRESSES, LOOKUP_HOSTS, LOOKUP_RECORDS };
+
+#define QUESTIONS_MAX 2
+
+struct asked {
+    struct dns_question *questions[QUESTIONS_MAX];
+    unsigned count;
 };
 
-struct query {
-    struct query *next;
-    struct dns *dns;
-    struct question *question;
-    uint16_t id;
+struct waiter { /* a look-up in a question's list */
+    struct dns_lookup *lookup;
+    struct waiter *next, *previous;
 };
-
-enum lookup_kind { LOOKUP_ADDRESSES, LOOKUP_HOSTS };
-
-#define LOOKUP_QUESTIONS_MAX 2
 
 struct dns_lookup {
     struct dns *dns;
     struct dns_lookup *next, *previous;
     enum lookup_kind kind;
-    struct question *questions[LOOKUP_QUESTIONS_MAX];
-    unsigned question_count;
+    bool is_ready;
+    struct asked asked;
+    struct waiter waiters[QUESTIONS_MAX];
     int64_t by_ms; /* no longer than this */
     struct loop_timer timer;
-    void (*on_addresses)(void *ctx, const struct dns_addresses *found);
-    void (*on_hosts)(void *ctx, const struct dns_hosts *found);
+    union {
+        void (*addresses)(void *ctx, const struct dns_addresses *found);
+        void (*hosts)(void *ctx, const struct dns_hosts *found);
+        void (*records)(void *ctx, const struct dns_records *found);
+    } on_found;
     void *ctx;
 };
 
 struct dns {
     struct loop *loop;
-    struct dns_transport *transport;
-    bool is_trusted; /* the resolver's AD bit */
+    struct dns_cache *cache;
+    struct dns_lookup *waiting, *ready;
     bool is_closed, deliver_is_due;
-    uint8_t key[SIPHASH_KEY_SIZE];
-    struct question *buckets[BUCKETS];
-    struct question *oldest, *newest;
-    unsigned question_count, query_count;
-    struct query *queries;
-    struct dns_lookup *lookups;
-    int64_t aged_ms; /* by a test */
 };
 
 static const struct lookup_row {
-    enum dns_type types[LOOKUP_QUESTIONS_MAX];
+    enum dns_type types[QUESTIONS_MAX];
     unsigned type_count;
 } rows[] = {
     [LOOKUP_ADDRESSES] = {{DNS_TYPE_A, DNS_TYPE_AAAA}, 2},
     [LOOKUP_HOSTS] = {{DNS_TYPE_MX}, 1},
+    [LOOKUP_RECORDS] = {{DNS_TYPE_COUNT}, 1}, /* the caller's */
 };
 
 static void deliver(void *ctx);
-
-static int64_t
-now_of(const struct dns *dns)
-{
-    return loop_now_ms(dns->loop) + dns->aged_ms;
-}
 
 static void
 deliver_soon(struct dns *dns)
@@ -102,204 +77,6 @@ deliver_soon(struct dns *dns)
     loop_defer(dns->loop, deliver, dns);
 }
 
-/* --- Questions. */
-
-static struct question **
-bucket_of(struct dns *dns, const char *name, enum dns_type type)
-{
-    return &dns->buckets[(siphash(name, strlen(name), dns->key) + type) % BUCKETS];
-}
-
-static void
-list_remove(struct dns *dns, struct question *q)
-{
-    *(q->older ? &q->older->newer : &dns->oldest) = q->newer;
-    *(q->newer ? &q->newer->older : &dns->newest) = q->older;
-}
-
-static void
-list_add(struct dns *dns, struct question *q)
-{
-    q->older = dns->newest;
-    q->newer = NULL;
-    *(dns->newest ? &dns->newest->newer : &dns->oldest) = q;
-    dns->newest = q;
-}
-
-static void
-question_free(struct dns *dns, struct question *q)
-{
-    struct question **at = bucket_of(dns, q->name, q->type);
-
-    while (*at != q)
-        at = &(*at)->next_in_bucket;
-    *at = q->next_in_bucket;
-    list_remove(dns, q);
-    dns->question_count--;
-    free(q->records);
-    free(q);
-}
-
-static void
-evict(struct dns *dns)
-{
-    struct question *q = dns->oldest;
-
-    while (q != NULL && (q->query != NULL || q->waiting > 0))
-        q = q->newer;
-    if (q != NULL)
-        question_free(dns, q);
-}
-
-static struct question *
-question_of(struct dns *dns, const char *name, enum dns_type type)
-{
-    struct question **bucket = bucket_of(dns, name, type), *q = *bucket;
-
-    while (q != NULL && (q->type != type || strcmp(q->name, name) != 0))
-        q = q->next_in_bucket;
-    if (q != NULL) {
-        list_remove(dns, q);
-        list_add(dns, q);
-        return q;
-    }
-    if (dns->question_count >= QUESTIONS_MAX)
-        evict(dns);
-    q = mem_alloc(sizeof *q);
-    snprintf(q->name, sizeof q->name, "%s", name);
-    q->type = type;
-    q->next_in_bucket = *bucket;
-    *bucket = q;
-    list_add(dns, q);
-    dns->question_count++;
-    return q;
-}
-
-static int64_t
-lifetime_ms(const struct dns_records *records)
-{
-    uint32_t most_s = records->result == DNS_OK ? TTL_MAX_S : NEGATIVE_MAX_S;
-    uint32_t ttl_s = records->has_ttl ? records->ttl_s : most_s;
-
-    ttl_s = ttl_s < TTL_MIN_S ? TTL_MIN_S : ttl_s;
-    return (ttl_s < most_s ? ttl_s : most_s) * INT64_C(1000);
-}
-
-static void
-question_answered(struct dns *dns, struct question *q, const struct dns_records *records)
-{
-    int64_t now_ms = now_of(dns);
-
-    if (records->result == DNS_TEMPORARY) {
-        q->failed_until_ms = now_ms + FAILURE_MS;
-        q->hold_until_ms = now_ms + STALE_HOLD_MS;
-    } else {
-        if (q->records == NULL)
-            q->records = mem_alloc(sizeof *q->records);
-        *q->records = *records;
-        q->fresh_until_ms = now_ms + lifetime_ms(records);
-        q->failed_until_ms = q->hold_until_ms = 0;
-    }
-    deliver_soon(dns);
-}
-
-/* --- Queries. */
-
-static void
-query_free(struct query *query)
-{
-    struct query **at = &query->dns->queries;
-
-    while (*at != query)
-        at = &(*at)->next;
-    *at = query->next;
-    query->dns->query_count--;
-    query->question->query = NULL;
-    free(query);
-}
-
-static void
-on_answer(void *ctx, const uint8_t *packet, size_t size)
-{
-    struct query *query = ctx;
-    struct dns *dns = query->dns;
-    struct question *q = query->question;
-    struct dns_records records = {.result = DNS_TEMPORARY};
-
-    query_free(query);
-    if (dns->is_closed)
-        return;
-    if (packet != NULL)
-        dns_packet_parse(packet, size, q->name, q->type, &records);
-    records.is_authentic = records.is_authentic && dns->is_trusted;
-    question_answered(dns, q, &records);
-}
-
-static uint16_t
-new_id(const struct dns *dns)
-{
-    const struct query *query;
-    uint16_t id;
-
-    do {
-        random_bytes(&id, sizeof id);
-        for (query = dns->queries; query != NULL && query->id != id;)
-            query = query->next;
-    } while (query != NULL);
-    return id;
-}
-
-static void
-query_start(struct dns *dns, struct question *q)
-{
-    uint8_t packet[DNS_QUERY_SIZE];
-    struct query *query;
-    uint16_t id = new_id(dns);
-    size_t size;
-
-    if (dns->query_count >= QUERIES_MAX ||
-        dns_packet_query(q->name, q->type, id, packet, &size) < 0) {
-        question_answered(dns, q, &(struct dns_records){.result = DNS_TEMPORARY});
-        return;
-    }
-    query = mem_alloc(sizeof *query);
-    *query = (struct query){.next = dns->queries, .dns = dns, .question = q, .id = id};
-    dns->queries = query;
-    dns->query_count++;
-    q->query = query;
-    dns_transport_send(dns->transport, packet, size, on_answer, query);
-}
-
-/* --- What is known of a question now. */
-
-enum known { KNOWN_FRESH, KNOWN_STALE, KNOWN_FAILED, KNOWN_NOT };
-
-static bool
-has_stale(const struct question *q, int64_t now_ms)
-{
-    return q->records != NULL && now_ms < q->fresh_until_ms + STALE_MS;
-}
-
-static enum known
-look(const struct question *q, int64_t now_ms)
-{
-    if (q->records != NULL && now_ms < q->fresh_until_ms)
-        return KNOWN_FRESH;
-    if (has_stale(q, now_ms))
-        return now_ms < q->hold_until_ms ? KNOWN_STALE : KNOWN_NOT;
-    return now_ms < q->failed_until_ms ? KNOWN_FAILED : KNOWN_NOT;
-}
-
-/* Asks if there is a reason to, also behind the back of a stale answer. */
-static void
-question_ask(struct dns *dns, struct question *q)
-{
-    int64_t now_ms = now_of(dns);
-
-    if (q->query == NULL && look(q, now_ms) != KNOWN_FRESH && now_ms >= q->failed_until_ms)
-        query_start(dns, q);
-}
-
 /* --- Merging. */
 
 static void
@@ -308,28 +85,30 @@ begin_answer(struct dns_answer *answer)
     *answer = (struct dns_answer){.result = DNS_NO_DATA, .is_authentic = true, .ttl_s = TTL_MAX_S};
 }
 
-/* One question's part of an answer; its records, if it has any. */
-static const struct dns_records *
-merge(const struct dns *dns, const struct question *q, struct dns_answer *answer)
+/* One question's part of an answer; its reply, if that is a fact. */
+static const struct dns_reply *
+merge(const struct dns *dns, const struct dns_question *q, struct dns_answer *answer)
 {
-    int64_t now_ms = now_of(dns), left_s;
-    enum known known = look(q, now_ms);
+    enum dns_known known = dns_cache_look(dns->cache, q);
     enum dns_result result =
-        known == KNOWN_FAILED || known == KNOWN_NOT ? DNS_TEMPORARY : q->records->result;
+        known == DNS_KNOWN_FAILED || known == DNS_KNOWN_NOT ? DNS_TEMPORARY : q->reply->result;
+    int64_t left_s;
 
-    if (known == KNOWN_STALE && result != DNS_OK) /* what was not there may be there now */
+    if (known == DNS_KNOWN_STALE && result != DNS_OK) /* what was not there may be there now */
         result = DNS_TEMPORARY;
     if (result == DNS_OK || (answer->result != DNS_OK && result == DNS_TEMPORARY) ||
         (answer->result == DNS_NO_DATA && result == DNS_NO_NAME))
         answer->result = result;
     if (result == DNS_TEMPORARY)
         return NULL;
-    answer->is_authentic = answer->is_authentic && q->records->is_authentic;
-    answer->is_stale = answer->is_stale || known == KNOWN_STALE;
-    left_s = known == KNOWN_STALE ? 0 : (q->fresh_until_ms - now_ms + 999) / 1000;
+    answer->is_authentic = answer->is_authentic && q->reply->is_authentic;
+    answer->is_stale = answer->is_stale || known == DNS_KNOWN_STALE;
+    left_s = (q->fresh_until_ms - dns_cache_now_ms(dns->cache) + 999) / 1000;
+    if (known == DNS_KNOWN_STALE)
+        left_s = 0;
     if (left_s < answer->ttl_s)
         answer->ttl_s = (uint32_t)left_s;
-    return q->records;
+    return q->reply;
 }
 
 static unsigned
@@ -342,28 +121,27 @@ random_below(unsigned n)
 }
 
 static void
-add_addresses(struct dns_addresses *found, const struct dns_records *records)
+add_addresses(struct dns_addresses *found, const struct dns_reply *reply)
 {
-    for (unsigned i = 0; records != NULL && i < records->count; i++) {
+    for (unsigned i = 0; reply != NULL && i < reply->count; i++) {
         unsigned at;
 
-        if (found->count == DNS_RECORDS_MAX)
+        if (found->count == DNS_ADDRESSES_MAX)
             return;
         at = random_below(found->count + 1); /* a shuffle, card by card */
         found->items[found->count] = found->items[at];
-        found->items[at] = records->records[i].address;
+        found->items[at] = reply->records[i].address;
         found->count++;
     }
 }
 
 static void
-merge_addresses(const struct dns *dns, struct question *const *questions,
-                struct dns_addresses *found)
+merge_addresses(const struct dns *dns, const struct asked *asked, struct dns_addresses *found)
 {
     memset(found, 0, sizeof *found);
     begin_answer(&found->answer);
-    for (unsigned i = 0; i < rows[LOOKUP_ADDRESSES].type_count; i++)
-        add_addresses(found, merge(dns, questions[i], &found->answer));
+    for (unsigned i = 0; i < asked->count; i++)
+        add_addresses(found, merge(dns, asked->questions[i], &found->answer));
 }
 
 /* Into its place by preference, and a random one among those of the same. */
@@ -384,49 +162,66 @@ add_host(struct dns_hosts *found, uint16_t preference, const char *name)
 }
 
 static void
-merge_hosts(const struct dns *dns, struct question *const *questions, struct dns_hosts *found)
+merge_hosts(const struct dns *dns, const struct asked *asked, struct dns_hosts *found)
 {
-    const struct dns_records *records;
+    const struct dns_reply *reply;
 
     memset(found, 0, sizeof *found);
     begin_answer(&found->answer);
-    records = merge(dns, questions[0], &found->answer);
+    reply = merge(dns, asked->questions[0], &found->answer);
     if (found->answer.result == DNS_NO_DATA) { /* RFC 5321 5.1: the implicit MX */
         found->answer.result = DNS_OK;
-        add_host(found, 0, questions[0]->name);
+        add_host(found, 0, asked->questions[0]->name);
         return;
     }
-    for (unsigned i = 0; records != NULL && i < records->count; i++)
-        if (records->records[i].name[0] != '\0')
-            add_host(found, records->records[i].preference, records->records[i].name);
+    for (unsigned i = 0; reply != NULL && i < reply->count && found->count < DNS_HOSTS_MAX; i++)
+        if (reply->records[i].name[0] != '\0')
+            add_host(found, reply->records[i].preference, reply->records[i].name);
     if (found->answer.result == DNS_OK && found->count == 0)
         found->answer.result = DNS_NO_NAME; /* a null MX, or none that could be a host */
 }
 
+static void
+merge_records(const struct dns *dns, const struct asked *asked, struct dns_records *found)
+{
+    const struct dns_reply *reply;
+
+    memset(found, 0, sizeof *found);
+    begin_answer(&found->answer);
+    reply = merge(dns, asked->questions[0], &found->answer);
+    if (reply == NULL)
+        return;
+    found->is_alias = reply->is_alias;
+    found->count = reply->count;
+    found->items = reply->records;
+}
+
 /* --- Look-ups. */
 
+/* A type for a row that leaves it to the caller. */
 static void
-collect(struct dns *dns, enum lookup_kind kind, const char *name, struct question **questions)
+collect(struct dns *dns, enum dns_cause cause, enum lookup_kind kind, const char *name,
+        enum dns_type type, struct asked *asked)
 {
-    for (unsigned i = 0; i < rows[kind].type_count; i++) {
-        questions[i] = question_of(dns, name, rows[kind].types[i]);
-        questions[i]->waiting++; /* the second must not evict the first */
-        question_ask(dns, questions[i]);
-    }
+    asked->count = rows[kind].type_count;
+    for (unsigned i = 0; i < asked->count; i++)
+        asked->questions[i] =
+            dns_cache_hold(dns->cache, cause, name,
+                           rows[kind].types[i] == DNS_TYPE_COUNT ? type : rows[kind].types[i]);
 }
 
 static void
-let_go(struct question *const *questions, unsigned count)
+let_go(struct asked *asked)
 {
-    for (unsigned i = 0; i < count; i++)
-        questions[i]->waiting--;
+    for (unsigned i = 0; i < asked->count; i++)
+        dns_cache_let_go(asked->questions[i]);
 }
 
 static bool
-is_known(const struct dns *dns, struct question *const *questions, unsigned count)
+is_known(const struct dns *dns, const struct asked *asked)
 {
-    for (unsigned i = 0; i < count; i++)
-        if (look(questions[i], now_of(dns)) == KNOWN_NOT)
+    for (unsigned i = 0; i < asked->count; i++)
+        if (dns_cache_look(dns->cache, asked->questions[i]) == DNS_KNOWN_NOT)
             return false;
     return true;
 }
@@ -435,15 +230,16 @@ is_known(const struct dns *dns, struct question *const *questions, unsigned coun
 static int64_t
 patience_ms(const struct dns_lookup *lookup)
 {
-    int64_t now_ms = now_of(lookup->dns), patience = DNS_LOOKUP_MS;
+    const struct dns_cache *cache = lookup->dns->cache;
+    int64_t patience = DNS_LOOKUP_MS;
 
-    for (unsigned i = 0; i < lookup->question_count; i++) {
-        const struct question *q = lookup->questions[i];
+    for (unsigned i = 0; i < lookup->asked.count; i++) {
+        const struct dns_question *q = lookup->asked.questions[i];
         int64_t enough = DNS_LOOKUP_MS;
 
-        if (look(q, now_ms) == KNOWN_FRESH && q->records->count > 0)
+        if (dns_cache_look(cache, q) == DNS_KNOWN_FRESH && q->reply->count > 0)
             enough = AAAA_WAIT_MS;
-        else if (has_stale(q, now_ms) && q->records->result == DNS_OK)
+        else if (dns_cache_has_stale(cache, q) && q->reply->result == DNS_OK)
             enough = STALE_WAIT_MS;
         patience = enough < patience ? enough : patience;
     }
@@ -453,7 +249,7 @@ patience_ms(const struct dns_lookup *lookup)
 static void
 set_patience(struct dns_lookup *lookup)
 {
-    int64_t now_ms = now_of(lookup->dns), by_ms = now_ms + patience_ms(lookup);
+    int64_t now_ms = dns_cache_now_ms(lookup->dns->cache), by_ms = now_ms + patience_ms(lookup);
 
     if (lookup->by_ms != 0 && by_ms >= lookup->by_ms)
         return;
@@ -461,51 +257,139 @@ set_patience(struct dns_lookup *lookup)
     loop_timer_start(&lookup->timer, by_ms - now_ms);
 }
 
+static struct dns_lookup **
+list_of(const struct dns_lookup *lookup)
+{
+    return lookup->is_ready ? &lookup->dns->ready : &lookup->dns->waiting;
+}
+
+static void
+list_add(struct dns_lookup *lookup, bool is_ready)
+{
+    struct dns_lookup **list;
+
+    lookup->is_ready = is_ready;
+    list = list_of(lookup);
+    lookup->previous = NULL;
+    lookup->next = *list;
+    if (*list != NULL)
+        (*list)->previous = lookup;
+    *list = lookup;
+}
+
+static void
+list_remove(struct dns_lookup *lookup)
+{
+    *(lookup->previous ? &lookup->previous->next : list_of(lookup)) = lookup->next;
+    if (lookup->next != NULL)
+        lookup->next->previous = lookup->previous;
+}
+
+static void
+make_ready(struct dns_lookup *lookup)
+{
+    if (!lookup->is_ready) {
+        list_remove(lookup);
+        list_add(lookup, true);
+    }
+    deliver_soon(lookup->dns);
+}
+
+static void
+on_news(void *ctx, struct dns_question *q)
+{
+    (void)ctx;
+    for (struct waiter *w = q->waiters; w != NULL; w = w->next)
+        make_ready(w->lookup);
+}
+
+static void
+waiters_add(struct dns_lookup *lookup)
+{
+    for (unsigned i = 0; i < lookup->asked.count; i++) {
+        struct dns_question *q = lookup->asked.questions[i];
+        struct waiter *first = q->waiters, *w = &lookup->waiters[i];
+
+        *w = (struct waiter){.lookup = lookup, .next = first};
+        if (first != NULL)
+            first->previous = w;
+        q->waiters = w;
+    }
+}
+
+static void
+waiters_remove(struct dns_lookup *lookup)
+{
+    for (unsigned i = 0; i < lookup->asked.count; i++) {
+        struct waiter *w = &lookup->waiters[i];
+
+        if (w->next != NULL)
+            w->next->previous = w->previous;
+        if (w->previous != NULL)
+            w->previous->next = w->next;
+        else
+            lookup->asked.questions[i]->waiters = w->next;
+    }
+}
+
 static void
 lookup_end(struct dns_lookup *lookup)
 {
-    *(lookup->previous ? &lookup->previous->next : &lookup->dns->lookups) = lookup->next;
-    if (lookup->next)
-        lookup->next->previous = lookup->previous;
-    let_go(lookup->questions, lookup->question_count);
+    list_remove(lookup);
+    waiters_remove(lookup);
+    let_go(&lookup->asked);
     loop_timer_cancel(&lookup->timer);
     loop_defer(lookup->dns->loop, free, lookup);
 }
 
 static void
-answer(struct dns_lookup *lookup)
+answer_addresses(struct dns_lookup *lookup)
 {
-    struct dns *dns = lookup->dns;
-    struct dns_addresses addresses;
-    struct dns_hosts hosts;
+    struct dns_addresses found;
 
-    if (lookup->kind == LOOKUP_ADDRESSES)
-        merge_addresses(dns, lookup->questions, &addresses);
-    else
-        merge_hosts(dns, lookup->questions, &hosts);
+    merge_addresses(lookup->dns, &lookup->asked, &found);
     lookup_end(lookup);
-    if (lookup->kind == LOOKUP_ADDRESSES)
-        lookup->on_addresses(lookup->ctx, &addresses);
-    else
-        lookup->on_hosts(lookup->ctx, &hosts);
+    lookup->on_found.addresses(lookup->ctx, &found);
 }
+
+static void
+answer_hosts(struct dns_lookup *lookup)
+{
+    struct dns_hosts found;
+
+    merge_hosts(lookup->dns, &lookup->asked, &found);
+    lookup_end(lookup);
+    lookup->on_found.hosts(lookup->ctx, &found);
+}
+
+static void
+answer_records(struct dns_lookup *lookup)
+{
+    struct dns_records found;
+
+    merge_records(lookup->dns, &lookup->asked, &found);
+    lookup_end(lookup);
+    lookup->on_found.records(lookup->ctx, &found);
+}
+
+static void (*const answers[])(struct dns_lookup *lookup) = {
+    [LOOKUP_ADDRESSES] = answer_addresses,
+    [LOOKUP_HOSTS] = answer_hosts,
+    [LOOKUP_RECORDS] = answer_records,
+};
+_Static_assert(ARRAY_SIZE(answers) == ARRAY_SIZE(rows), "each kind of look-up has its answer");
 
 /* The resolver did not answer in time: nobody else waits for it either for a while. */
 static void
 on_patience(void *ctx)
 {
     struct dns_lookup *lookup = ctx;
-    int64_t now_ms = now_of(lookup->dns);
+    struct dns *dns = lookup->dns;
 
-    for (unsigned i = 0; i < lookup->question_count; i++) {
-        struct question *q = lookup->questions[i];
-
-        if (look(q, now_ms) != KNOWN_NOT)
-            continue;
-        q->failed_until_ms = now_ms + FAILURE_MS;
-        q->hold_until_ms = now_ms + STALE_HOLD_MS;
-    }
-    deliver(lookup->dns);
+    for (unsigned i = 0; i < lookup->asked.count; i++)
+        if (dns_cache_look(dns->cache, lookup->asked.questions[i]) == DNS_KNOWN_NOT)
+            dns_cache_give_up(dns->cache, lookup->asked.questions[i]);
+    make_ready(lookup);
 }
 
 /* One at a time from the beginning, since a callback may cancel any other. */
@@ -516,56 +400,62 @@ deliver(void *ctx)
     struct dns_lookup *lookup;
 
     dns->deliver_is_due = false;
-    if (dns->is_closed)
-        return;
-    do {
-        for (lookup = dns->lookups; lookup != NULL; lookup = lookup->next)
-            if (is_known(dns, lookup->questions, lookup->question_count))
-                break;
-        if (lookup != NULL)
-            answer(lookup);
-    } while (lookup != NULL && !dns->is_closed);
-    for (lookup = dns->is_closed ? NULL : dns->lookups; lookup != NULL; lookup = lookup->next)
+    while (!dns->is_closed && (lookup = dns->ready) != NULL) {
+        if (is_known(dns, &lookup->asked)) {
+            answers[lookup->kind](lookup);
+            continue;
+        }
+        list_remove(lookup);
+        list_add(lookup, false);
         set_patience(lookup);
+    }
 }
 
 static struct dns_lookup *
-lookup_start(struct dns *dns, enum lookup_kind kind, const char *name, void *ctx)
+lookup_start(struct dns *dns, enum dns_cause cause, enum lookup_kind kind, const char *name,
+             enum dns_type type, void *ctx)
 {
     struct dns_lookup *lookup = mem_alloc(sizeof *lookup);
 
     lookup->dns = dns;
     lookup->kind = kind;
     lookup->ctx = ctx;
-    lookup->question_count = rows[kind].type_count;
-    collect(dns, kind, name, lookup->questions);
-    lookup->next = dns->lookups;
-    if (dns->lookups)
-        dns->lookups->previous = lookup;
-    dns->lookups = lookup;
+    collect(dns, cause, kind, name, type, &lookup->asked);
+    waiters_add(lookup);
+    list_add(lookup, true);
     loop_timer_init(&lookup->timer, dns->loop, on_patience, lookup);
-    set_patience(lookup);
     deliver_soon(dns);
     return lookup;
 }
 
 struct dns_lookup *
-dns_lookup_addresses(struct dns *dns, const char *name,
+dns_lookup_addresses(struct dns *dns, enum dns_cause cause, const char *name,
                      void (*on_found)(void *ctx, const struct dns_addresses *found), void *ctx)
 {
-    struct dns_lookup *lookup = lookup_start(dns, LOOKUP_ADDRESSES, name, ctx);
+    struct dns_lookup *lookup =
+        lookup_start(dns, cause, LOOKUP_ADDRESSES, name, DNS_TYPE_COUNT, ctx);
 
-    lookup->on_addresses = on_found;
+    lookup->on_found.addresses = on_found;
     return lookup;
 }
 
 struct dns_lookup *
-dns_lookup_hosts(struct dns *dns, const char *name,
+dns_lookup_hosts(struct dns *dns, enum dns_cause cause, const char *name,
                  void (*on_found)(void *ctx, const struct dns_hosts *found), void *ctx)
 {
-    struct dns_lookup *lookup = lookup_start(dns, LOOKUP_HOSTS, name, ctx);
+    struct dns_lookup *lookup = lookup_start(dns, cause, LOOKUP_HOSTS, name, DNS_TYPE_COUNT, ctx);
 
-    lookup->on_hosts = on_found;
+    lookup->on_found.hosts = on_found;
+    return lookup;
+}
+
+struct dns_lookup *
+dns_lookup_records(struct dns *dns, const char *name, enum dns_type type,
+                   void (*on_found)(void *ctx, const struct dns_records *found), void *ctx)
+{
+    struct dns_lookup *lookup = lookup_start(dns, DNS_FOR_POLICY, LOOKUP_RECORDS, name, type, ctx);
+
+    lookup->on_found.records = on_found;
     return lookup;
 }
 
@@ -578,39 +468,97 @@ dns_lookup_cancel(struct dns_lookup **lookup)
 }
 
 bool
-dns_find_addresses(struct dns *dns, const char *name, struct dns_addresses *found)
+dns_find_addresses(struct dns *dns, enum dns_cause cause, const char *name,
+                   struct dns_addresses *found)
 {
-    struct question *questions[LOOKUP_QUESTIONS_MAX];
-    unsigned count = rows[LOOKUP_ADDRESSES].type_count;
+    struct asked asked;
     bool known;
 
-    collect(dns, LOOKUP_ADDRESSES, name, questions);
-    known = is_known(dns, questions, count);
+    collect(dns, cause, LOOKUP_ADDRESSES, name, DNS_TYPE_COUNT, &asked);
+    known = is_known(dns, &asked);
     if (known)
-        merge_addresses(dns, questions, found);
-    let_go(questions, count);
+        merge_addresses(dns, &asked, found);
+    let_go(&asked);
     return known;
 }
 
 bool
-dns_find_hosts(struct dns *dns, const char *name, struct dns_hosts *found)
+dns_find_hosts(struct dns *dns, enum dns_cause cause, const char *name, struct dns_hosts *found)
 {
-    struct question *questions[LOOKUP_QUESTIONS_MAX];
-    unsigned count = rows[LOOKUP_HOSTS].type_count;
+    struct asked asked;
     bool known;
 
-    collect(dns, LOOKUP_HOSTS, name, questions);
-    known = is_known(dns, questions, count);
+    collect(dns, cause, LOOKUP_HOSTS, name, DNS_TYPE_COUNT, &asked);
+    known = is_known(dns, &asked);
     if (known)
-        merge_hosts(dns, questions, found);
-    let_go(questions, count);
+        merge_hosts(dns, &asked, found);
+    let_go(&asked);
     return known;
+}
+
+bool
+dns_find_records(struct dns *dns, const char *name, enum dns_type type, struct dns_records *found)
+{
+    struct asked asked;
+    bool known;
+
+    collect(dns, DNS_FOR_POLICY, LOOKUP_RECORDS, name, type, &asked);
+    known = is_known(dns, &asked);
+    if (known)
+        merge_records(dns, &asked, found);
+    let_go(&asked);
+    return known;
+}
+
+/* --- Names of addresses. */
+
+static const char *
+reverse(const struct inet_endpoint *address, const char *end, char *dst, size_t size)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t n = 0;
+
+    if (address->family == 4) {
+        snprintf(dst, size, "%u.%u.%u.%u.%s", address->addr[3], address->addr[2], address->addr[1],
+                 address->addr[0], end);
+        return dst;
+    }
+    for (unsigned i = 16; i-- > 0;) {
+        dst[n++] = digits[address->addr[i] & 15];
+        dst[n++] = '.';
+        dst[n++] = digits[address->addr[i] >> 4];
+        dst[n++] = '.';
+    }
+    snprintf(dst + n, size - n, "%s", end);
+    return dst;
+}
+
+const char *
+dns_reverse_name(const struct inet_endpoint *address, char dst[DNS_REVERSE_SIZE])
+{
+    return reverse(address, address->family == 4 ? "in-addr.arpa" : "ip6.arpa", dst,
+                   DNS_REVERSE_SIZE);
+}
+
+const char *
+dns_zone_name(const struct inet_endpoint *address, const char *zone,
+              char dst[DNS_REVERSE_SIZE + INET_DOMAIN_SIZE])
+{
+    return reverse(address, zone, dst, DNS_REVERSE_SIZE + INET_DOMAIN_SIZE);
+}
+
+/* --- The rest. */
+
+struct dns_usage
+dns_usage(const struct dns *dns, enum dns_cause cause)
+{
+    return dns_cache_usage(dns->cache, cause);
 }
 
 void
 dns_age(struct dns *dns, int64_t by_ms)
 {
-    dns->aged_ms += by_ms;
+    dns_cache_age(dns->cache, by_ms);
 }
 
 const char *
@@ -626,25 +574,13 @@ dns_result_text(enum dns_result result)
     return texts[result];
 }
 
-/* --- Life. */
-
-static bool
-is_loopback(const struct inet_endpoint *e)
-{
-    static const uint8_t loopback6[16] = {[15] = 1};
-
-    return e->family == 4 ? e->addr[0] == 127 : memcmp(e->addr, loopback6, 16) == 0;
-}
-
 struct dns *
 dns_new(struct loop *loop, const struct inet_endpoint *resolver)
 {
     struct dns *dns = mem_alloc(sizeof *dns);
 
     dns->loop = loop;
-    dns->is_trusted = is_loopback(resolver);
-    random_bytes(dns->key, sizeof dns->key);
-    dns->transport = dns_transport_new(loop, resolver);
+    dns->cache = dns_cache_new(loop, resolver, on_news, dns);
     return dns;
 }
 
@@ -657,10 +593,10 @@ dns_free(struct dns **held)
     if (dns == NULL)
         return;
     dns->is_closed = true;
-    dns_transport_free(&dns->transport); /* ends every query */
-    while (dns->lookups != NULL)
-        lookup_end(dns->lookups);
-    while (dns->oldest != NULL)
-        question_free(dns, dns->oldest);
+    while (dns->ready != NULL)
+        lookup_end(dns->ready);
+    while (dns->waiting != NULL)
+        lookup_end(dns->waiting);
+    dns_cache_free(&dns->cache);
     loop_defer(dns->loop, free, dns);
 }

@@ -7,6 +7,7 @@
 #include "dns/dns_packet.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define HEADER_SIZE 12
 #define TYPE_CNAME 5
@@ -116,11 +117,59 @@ read_name(struct reader *r, char text[NAME_TEXT_SIZE])
     r->failed = r->failed || at.failed;
 }
 
+/* --- What has been gathered of an answer, before it is known how much that is. */
+
+struct gathered {
+    struct dns_reply head;
+    struct dns_record records[DNS_RECORDS_MAX];
+    char data[DNS_DATA_MAX];
+    size_t used;
+    bool is_over; /* there was more than there is room for */
+};
+
+static char *
+take_room(struct gathered *g, size_t size)
+{
+    char *room = g->data + g->used;
+
+    if (size > sizeof g->data - g->used) {
+        g->is_over = true;
+        return NULL;
+    }
+    g->used += size;
+    return room;
+}
+
+static struct dns_reply *
+packed(const struct gathered *g)
+{
+    size_t records_size = g->head.count * sizeof g->records[0];
+    size_t size = sizeof(struct dns_reply) + records_size + g->used;
+    struct dns_reply *reply = mem_alloc(size);
+    struct dns_record *records = (struct dns_record *)(reply + 1);
+    char *data = (char *)records + records_size;
+
+    *reply = g->head;
+    reply->size_bytes = size;
+    reply->records = records;
+    memcpy(records, g->records, records_size);
+    memcpy(data, g->data, g->used);
+    for (unsigned i = 0; i < reply->count; i++) {
+        struct dns_record *record = &records[i];
+
+        if (record->data.p != NULL)
+            record->data.p = data + (record->data.p - g->data);
+        record->name = record->name != NULL ? data + (record->name - g->data) : "";
+    }
+    return reply;
+}
+
 /* --- The types: how the data of one record is read; false: it is of no use. */
 
 static bool
-read_ipv4(struct reader *r, size_t length, struct dns_record *record)
+read_ipv4(struct reader *r, size_t length, struct gathered *g, struct dns_record *record)
 {
+    (void)g;
     record->address.family = 4;
     for (unsigned i = 0; i < 4; i++)
         record->address.addr[i] = (uint8_t)read_u8(r);
@@ -128,8 +177,9 @@ read_ipv4(struct reader *r, size_t length, struct dns_record *record)
 }
 
 static bool
-read_ipv6(struct reader *r, size_t length, struct dns_record *record)
+read_ipv6(struct reader *r, size_t length, struct gathered *g, struct dns_record *record)
 {
+    (void)g;
     record->address.family = 6;
     for (unsigned i = 0; i < 16; i++)
         record->address.addr[i] = (uint8_t)read_u8(r);
@@ -144,25 +194,73 @@ is_host(const char *name)
 }
 
 static bool
-read_mx(struct reader *r, size_t length, struct dns_record *record)
+read_host(struct reader *r, struct gathered *g, struct dns_record *record)
 {
-    char name[NAME_TEXT_SIZE];
+    char name[NAME_TEXT_SIZE], *kept;
+    size_t size;
 
-    record->preference = (uint16_t)read_u16(r);
     read_name(r, name);
     record->is_root = name[0] == '\0';
-    if (is_host(name))
-        snprintf(record->name, sizeof record->name, "%.*s", INET_DOMAIN_SIZE - 1, name);
-    return length > 2;
+    if (!is_host(name))
+        name[0] = '\0';
+    size = strlen(name) + 1;
+    kept = take_room(g, size);
+    if (kept == NULL)
+        return false;
+    memcpy(kept, name, size);
+    record->name = kept;
+    return true;
+}
+
+static bool
+read_mx(struct reader *r, size_t length, struct gathered *g, struct dns_record *record)
+{
+    record->preference = (uint16_t)read_u16(r);
+    return length > 2 && read_host(r, g, record);
+}
+
+static bool
+read_ptr(struct reader *r, size_t length, struct gathered *g, struct dns_record *record)
+{
+    return length > 0 && read_host(r, g, record);
+}
+
+static bool
+read_text(struct reader *r, size_t length, struct gathered *g, struct dns_record *record)
+{
+    char *text = take_room(g, length);
+    size_t n = 0, end = r->at + length;
+
+    while (text != NULL && r->at < end && !r->failed)
+        for (unsigned left = read_u8(r); left > 0 && !r->failed; left--)
+            text[n++] = (char)read_u8(r);
+    if (text == NULL || length == 0)
+        return false;
+    g->used -= length - n; /* the lengths are not kept */
+    record->data = (struct slice){text, n};
+    return true;
+}
+
+static bool
+read_raw(struct reader *r, size_t length, struct gathered *g, struct dns_record *record)
+{
+    char *data = take_room(g, length);
+
+    for (size_t i = 0; data != NULL && i < length; i++)
+        data[i] = (char)read_u8(r);
+    record->data = (struct slice){data, length};
+    return length > 0 && data != NULL;
 }
 
 static const struct type {
-    unsigned number; /* in messages */
-    bool (*read)(struct reader *r, size_t length, struct dns_record *record);
+    unsigned number;    /* in messages */
+    bool has_name;      /* in its data, which may go on elsewhere in the message */
+    bool is_whole_only; /* a part of the records is worse than none */
+    bool (*read)(struct reader *r, size_t length, struct gathered *g, struct dns_record *record);
 } types[] = {
-    [DNS_TYPE_A] = {1, read_ipv4},
-    [DNS_TYPE_AAAA] = {28, read_ipv6},
-    [DNS_TYPE_MX] = {15, read_mx},
+    [DNS_TYPE_A] = {1, false, false, read_ipv4},  [DNS_TYPE_AAAA] = {28, false, false, read_ipv6},
+    [DNS_TYPE_MX] = {15, true, false, read_mx},   [DNS_TYPE_TXT] = {16, false, true, read_text},
+    [DNS_TYPE_PTR] = {12, true, false, read_ptr}, [DNS_TYPE_TLSA] = {52, false, true, read_raw},
 };
 _Static_assert(ARRAY_SIZE(types) == DNS_TYPE_COUNT, "each type has its row");
 
@@ -223,11 +321,11 @@ struct answer {
     struct reader begin; /* stands at the first record of the answer */
     unsigned record_count;
     const struct type *type;
-    struct dns_records *found;
+    struct gathered *found;
 };
 
 static void
-take_ttl(struct dns_records *found, uint32_t ttl_s, bool is_first)
+take_ttl(struct dns_reply *found, uint32_t ttl_s, bool is_first)
 {
     if (ttl_s > INT32_MAX) /* RFC 2181 8 */
         ttl_s = 0;
@@ -239,14 +337,16 @@ static void
 take_record(const struct answer *a, struct reader r, size_t length)
 {
     struct dns_record record = {.preference = 0};
+    struct gathered *g = a->found;
 
-    if (a->found->count == DNS_RECORDS_MAX)
+    if (g->head.count == DNS_RECORDS_MAX) {
+        g->is_over = true;
         return;
-    r.size = r.at + length < r.size ? r.at + length : r.size;
-    if (a->type->read == read_mx)
-        r.size = a->begin.size; /* a name may point anywhere */
-    if (a->type->read(&r, length, &record) && !r.failed)
-        a->found->records[a->found->count++] = record;
+    }
+    if (!a->type->has_name)
+        r.size = r.at + length < r.size ? r.at + length : r.size;
+    if (a->type->read(&r, length, g, &record) && !r.failed)
+        g->records[g->head.count++] = record;
 }
 
 /* All records of `owner`; its alias, if it has one, replaces it (true). */
@@ -269,7 +369,7 @@ walk(const struct answer *a, char owner[NAME_TEXT_SIZE], bool *is_first, bool *f
         length = read_u16(&r);
         if (!r.failed && class == CLASS_IN && strcmp(name, owner) == 0 &&
             (number == a->type->number || number == TYPE_CNAME)) {
-            take_ttl(a->found, ttl_s, *is_first);
+            take_ttl(&a->found->head, ttl_s, *is_first);
             *is_first = false;
             if (number == TYPE_CNAME) {
                 struct reader data = r;
@@ -288,19 +388,38 @@ walk(const struct answer *a, char owner[NAME_TEXT_SIZE], bool *is_first, bool *f
     return has_alias;
 }
 
+/* As read_name writes it. */
+static void
+canonical_name(const char *name, char text[NAME_TEXT_SIZE])
+{
+    size_t n = 0;
+
+    for (; *name != '\0'; name++)
+        if (*name == '.')
+            text[n++] = '.';
+        else
+            n = add_octet(text, n, (unsigned char)*name);
+    text[n] = '\0';
+}
+
 static enum dns_result
 read_answer(const struct answer *a, const char *name)
 {
     char owner[NAME_TEXT_SIZE];
+    struct gathered *g = a->found;
     bool is_first = true, failed = false;
 
     snprintf(owner, sizeof owner, "%s", name);
-    for (unsigned aliases = 0; walk(a, owner, &is_first, &failed) && a->found->count == 0;)
+    for (unsigned aliases = 0; walk(a, owner, &is_first, &failed);) {
+        g->head.is_alias = true;
+        if (g->head.count > 0)
+            break;
         if (++aliases > ALIASES_MAX || failed)
             return DNS_TEMPORARY;
-    if (failed)
+    }
+    if (failed || (g->is_over && a->type->is_whole_only))
         return DNS_TEMPORARY;
-    return a->found->count > 0 ? DNS_OK : DNS_NO_DATA;
+    return g->head.count > 0 ? DNS_OK : DNS_NO_DATA;
 }
 
 static bool
@@ -310,12 +429,12 @@ is_question(struct reader *r, const char *name, const struct type *type)
 
     read_name(r, asked);
     return read_u16(r) == type->number && read_u16(r) == CLASS_IN && !r->failed &&
-           slice_equal_nocase(slice_of(asked), slice_of(name));
+           strcmp(asked, name) == 0;
 }
 
 /* How long it may be remembered that there is nothing: by the SOA record (RFC 2308 5). */
 static void
-read_negative_ttl(const struct answer *a, unsigned authority_count, struct dns_records *found)
+read_negative_ttl(const struct answer *a, unsigned authority_count, struct dns_reply *found)
 {
     struct reader r = a->begin;
     char name[NAME_TEXT_SIZE];
@@ -343,16 +462,13 @@ read_negative_ttl(const struct answer *a, unsigned authority_count, struct dns_r
     }
 }
 
-void
-dns_packet_parse(const uint8_t *packet, size_t size, const char *name, enum dns_type type,
-                 struct dns_records *found)
+static void
+read_message(struct reader r, const char *name, const struct type *type, struct gathered *g)
 {
-    struct reader r = {.packet = packet, .size = size};
-    struct answer answer = {.type = &types[type], .found = found};
+    struct answer answer = {.type = type, .found = g};
+    struct dns_reply *head = &g->head;
     unsigned flags, questions, authorities;
 
-    memset(found, 0, sizeof *found);
-    found->result = DNS_TEMPORARY;
     read_u16(&r); /* the id: the transport has seen to it */
     flags = read_u16(&r);
     questions = read_u16(&r);
@@ -360,17 +476,36 @@ dns_packet_parse(const uint8_t *packet, size_t size, const char *name, enum dns_
     authorities = read_u16(&r);
     skip(&r, HEADER_SIZE - 10);
     if (r.failed || !(flags & FLAG_RESPONSE) || (flags & FLAG_TRUNCATED) || questions != 1 ||
-        answer.record_count > ANSWERS_MAX || !is_question(&r, name, answer.type))
+        answer.record_count > ANSWERS_MAX || !is_question(&r, name, type))
         return;
-    found->is_authentic = (flags & FLAG_AUTHENTIC) != 0;
+    head->is_authentic = (flags & FLAG_AUTHENTIC) != 0;
     answer.begin = r;
     if ((flags & RCODE_MASK) == RCODE_NAME)
-        found->result = DNS_NO_NAME;
+        head->result = DNS_NO_NAME;
     else if ((flags & RCODE_MASK) == 0)
-        found->result = read_answer(&answer, name);
-    found->has_ttl = found->result == DNS_OK;
-    if (found->result == DNS_NO_NAME || found->result == DNS_NO_DATA)
-        read_negative_ttl(&answer, authorities, found);
-    if (found->result != DNS_OK)
-        found->count = 0;
+        head->result = read_answer(&answer, name);
+    head->has_ttl = head->result == DNS_OK;
+    if (head->result == DNS_NO_NAME || head->result == DNS_NO_DATA)
+        read_negative_ttl(&answer, authorities, head);
+}
+
+struct dns_reply *
+dns_packet_parse(const uint8_t *packet, size_t size, const char *name, enum dns_type type)
+{
+    char asked[NAME_TEXT_SIZE];
+    struct gathered g;
+
+    memset(&g.head, 0, sizeof g.head);
+    g.head.result = DNS_TEMPORARY;
+    g.used = 0;
+    g.is_over = false;
+    if (packet != NULL && strlen(name) < WIRE_NAME_MAX) {
+        canonical_name(name, asked);
+        read_message((struct reader){.packet = packet, .size = size}, asked, &types[type], &g);
+    }
+    if (g.head.result != DNS_OK) {
+        g.head.count = 0;
+        g.used = 0;
+    }
+    return packed(&g);
 }

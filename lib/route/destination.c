@@ -182,10 +182,10 @@ find_addresses(struct destination_walk *w, const char *name, struct dns_addresse
 {
     struct dns *dns = w->finder->dns;
 
-    if (dns_find_addresses(dns, name, found))
+    if (dns_find_addresses(dns, DNS_FOR_BACKEND, name, found))
         return true;
     if (w->on_ready != NULL && w->lookup == NULL)
-        w->lookup = dns_lookup_addresses(dns, name, on_addresses, w);
+        w->lookup = dns_lookup_addresses(dns, DNS_FOR_BACKEND, name, on_addresses, w);
     return false;
 }
 
@@ -244,7 +244,8 @@ take_host(struct destination_walk *w, const struct registry_backend *b,
 
     if (destination_own_name(w->finder->config, name))
         return false;
-    if (!dns_find_addresses(w->finder->dns, name, &found) || found.answer.result != DNS_OK) {
+    if (!dns_find_addresses(w->finder->dns, DNS_FOR_BACKEND, name, &found) ||
+        found.answer.result != DNS_OK) {
         say_unresolved(w, b, name, found.answer.result);
         return true;
     }
@@ -281,9 +282,9 @@ expand_mx(struct destination_walk *w, const struct registry_backend *b)
 {
     struct dns_hosts hosts;
 
-    if (!dns_find_hosts(w->finder->dns, b->host, &hosts)) {
+    if (!dns_find_hosts(w->finder->dns, DNS_FOR_BACKEND, b->host, &hosts)) {
         if (w->on_ready != NULL && w->lookup == NULL)
-            w->lookup = dns_lookup_hosts(w->finder->dns, b->host, on_hosts, w);
+            w->lookup = dns_lookup_hosts(w->finder->dns, DNS_FOR_BACKEND, b->host, on_hosts, w);
         return false;
     }
     if (hosts.answer.result != DNS_OK)

@@ -1,29 +1,45 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A DNS answer: the first octet says of which type it is asked.  Whatever comes, there are records
- * exactly if the result says so, and a name is a host's or empty.
+ * exactly if the result says so, a name is a host's or empty, and all lies within the limits.
  */
 #include <stdint.h>
+#include <stdlib.h>
 
 #include "dns/dns_packet.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void
+check_record(enum dns_type type, const struct dns_record *record)
+{
+    bool is_address = type == DNS_TYPE_A || type == DNS_TYPE_AAAA;
+    unsigned sum = 0;
+
+    CHECK(strlen(record->name) < INET_DOMAIN_SIZE);
+    CHECK(strspn(record->name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(record->name));
+    CHECK(is_address == (record->address.family != 0));
+    CHECK((type == DNS_TYPE_TXT || type == DNS_TYPE_TLSA) == (record->data.p != NULL));
+    CHECK(record->data.n <= DNS_DATA_MAX);
+    for (size_t i = 0; i < record->data.n; i++) /* each is there to be read */
+        sum += (unsigned char)record->data.p[i];
+    CHECK(sum <= record->data.n * 255);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct dns_records found;
+    struct dns_reply *found;
+    enum dns_type type;
 
     if (size == 0)
         return 0;
-    dns_packet_parse(data + 1, size - 1, "acme.test", data[0] % DNS_TYPE_COUNT, &found);
-    CHECK(found.count <= DNS_RECORDS_MAX);
-    CHECK((found.result == DNS_OK) == (found.count > 0));
-    for (unsigned i = 0; i < found.count; i++) {
-        const char *name = found.records[i].name;
-
-        CHECK(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(name));
-        CHECK(data[0] % DNS_TYPE_COUNT == DNS_TYPE_MX || found.records[i].address.family != 0);
-    }
+    type = data[0] % DNS_TYPE_COUNT;
+    found = dns_packet_parse(data + 1, size - 1, "acme.test", type);
+    CHECK(found->count <= DNS_RECORDS_MAX);
+    CHECK((found->result == DNS_OK) == (found->count > 0));
+    for (unsigned i = 0; i < found->count; i++)
+        check_record(type, &found->records[i]);
+    free(found);
     return 0;
 }

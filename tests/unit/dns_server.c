@@ -12,14 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PACKET_MAX 4096
+#define PACKET_MAX 65536
 
 struct dns_server {
     struct loop *loop;
     struct dns_server_script *scripts;
     struct loop_watch *udp_watch, *tcp_watch, *stream_watch;
     int udp, tcp, stream; /* the stream: one connection at a time */
-    bool is_mute;
+    bool is_mute, is_mute_for_others;
     struct sockaddr_in address;
 };
 
@@ -48,24 +48,78 @@ add_name(uint8_t *p, size_t n, const char *name)
 }
 
 static size_t
+add_octets(uint8_t *p, size_t n, const char *data, size_t size)
+{
+    memcpy(p + n, data, size);
+    return n + size;
+}
+
+/* In strings of 255 octets. */
+static size_t
+add_text(uint8_t *p, size_t n, const char *data, size_t size)
+{
+    do {
+        size_t part = size < 255 ? size : 255;
+
+        p[n++] = (uint8_t)part;
+        n = add_octets(p, n, data, part);
+        data += part;
+        size -= part;
+    } while (size > 0);
+    return n;
+}
+
+static size_t
+add_soa(uint8_t *p, size_t n, uint32_t minimum_s)
+{
+    n = add_name(p, n, "ns.test");
+    n = add_name(p, n, "hostmaster.test");
+    for (unsigned i = 0; i < 8; i++) /* serial, refresh, retry, expire */
+        n = add_u16(p, n, 1);
+    n = add_u16(p, n, minimum_s >> 16);
+    return add_u16(p, n, minimum_s & 0xffff);
+}
+
+static size_t
+add_data(uint8_t *p, size_t n, const struct dns_server_record *r)
+{
+    size_t size = r->preference > 0 ? r->preference : strlen(r->data);
+
+    switch (r->type) {
+    case SERVER_A:
+    case SERVER_AAAA:
+        inet_pton(r->type == SERVER_A ? AF_INET : AF_INET6, r->data, p + n);
+        return n + (r->type == SERVER_A ? 4 : 16);
+    case SERVER_SOA:
+        return add_soa(p, n, r->ttl_s);
+    case SERVER_TXT:
+        return add_text(p, n, r->data, size);
+    case SERVER_TLSA:
+        return add_octets(p, n, r->data, size);
+    case SERVER_MX:
+        n = add_u16(p, n, r->preference);
+        return add_name(p, n, r->data);
+    default:
+        return add_name(p, n, r->data);
+    }
+}
+
+static size_t
 add_record(uint8_t *p, size_t n, const struct dns_server_record *r)
 {
     size_t length_at;
 
-    n = add_name(p, n, r->owner);
+    if (strcmp(r->owner, "*") == 0)
+        n = add_u16(p, n, 0xc00c);
+    else
+        n = add_name(p, n, r->owner);
     n = add_u16(p, n, r->type);
     n = add_u16(p, n, 1);
     n = add_u16(p, n, r->ttl_s >> 16);
     n = add_u16(p, n, r->ttl_s & 0xffff);
     length_at = n;
     n += 2;
-    if (r->type == SERVER_MX)
-        n = add_u16(p, n, r->preference);
-    if (r->type == SERVER_A || r->type == SERVER_AAAA) {
-        inet_pton(r->type == SERVER_A ? AF_INET : AF_INET6, r->data, p + n);
-        n += r->type == SERVER_A ? 4 : 16;
-    } else
-        n = add_name(p, n, r->data);
+    n = add_data(p, n, r);
     add_u16(p, length_at, (unsigned)(n - length_at - 2));
     return n;
 }
@@ -87,11 +141,21 @@ read_question(const uint8_t *query, char *name, unsigned *type)
     return at + 5;
 }
 
+static bool
+matches(const char *pattern, const char *name)
+{
+    size_t n = strlen(name), end = strlen(pattern) - 1;
+
+    if (pattern[0] != '*')
+        return strcasecmp(pattern, name) == 0;
+    return n > end && strcasecmp(pattern + 1, name + n - end) == 0;
+}
+
 static struct dns_server_script *
 find(struct dns_server *s, const char *name, unsigned type)
 {
     for (struct dns_server_script *script = s->scripts; script->name != NULL; script++)
-        if (script->type == type && strcasecmp(script->name, name) == 0)
+        if (script->type == type && matches(script->name, name))
             return script;
     return NULL;
 }
@@ -100,13 +164,17 @@ static size_t
 answer(const struct dns_server_script *script, const uint8_t *query, size_t question_end,
        bool is_tcp, uint8_t *p)
 {
-    unsigned count = 0, flags = 0x8180;
+    unsigned count = 0, authorities = 0, flags = 0x8180;
     size_t n = question_end;
 
     memcpy(p, query, question_end);
     if (script != NULL && !(script->is_truncated && !is_tcp))
         for (; count < DNS_SERVER_RECORDS && script->records[count].owner; count++)
             n = add_record(p, n, &script->records[count]);
+    if (count > 0 && script->records[count - 1].type == SERVER_SOA) {
+        count--;
+        authorities++;
+    }
     flags |= script ? script->rcode : 5;
     if (script != NULL && script->is_truncated && !is_tcp)
         flags |= 0x0200;
@@ -115,7 +183,7 @@ answer(const struct dns_server_script *script, const uint8_t *query, size_t ques
     add_u16(p, 2, flags);
     add_u16(p, 4, 1);
     add_u16(p, 6, count);
-    add_u16(p, 8, 0);
+    add_u16(p, 8, authorities);
     add_u16(p, 10, 0);
     return n;
 }
@@ -169,7 +237,7 @@ on_udp(void *ctx)
     if (got < 17)
         return;
     script = ask(s, query, &question_end);
-    if (s->is_mute || (script && script->is_silent))
+    if (s->is_mute || (script ? script->is_silent : s->is_mute_for_others))
         return;
     if (script && script->is_forged)
         forge(s, query, question_end, (struct sockaddr *)&from, from_size);
@@ -236,6 +304,8 @@ dns_server_open(struct loop *loop, struct dns_server_script *scripts)
     s->udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     rc = bind(s->udp, (struct sockaddr *)&s->address, size);
     CHECK(rc == 0);
+    rc = setsockopt(s->udp, SOL_SOCKET, SO_RCVBUF, &(int){1 << 20}, sizeof(int));
+    CHECK(rc == 0);
     s->udp_watch = loop_watch_start(loop, s->udp, on_udp, s);
     s->tcp_watch = loop_watch_start(loop, s->tcp, on_tcp, s);
     return s;
@@ -269,4 +339,10 @@ void
 dns_server_mute(struct dns_server *s, bool is_mute)
 {
     s->is_mute = is_mute;
+}
+
+void
+dns_server_mute_others(struct dns_server *s)
+{
+    s->is_mute_for_others = true;
 }
