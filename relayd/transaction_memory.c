@@ -101,7 +101,7 @@ on_greylist(void *ctx, const struct state_answer *answer)
     struct transaction *t = ctx;
 
     t->query = NULL;
-    t->must_wait_ms = answer->wait_ms;
+    t->must_wait_ms = answer->greylist.wait_ms;
     transaction_ask(t);
 }
 

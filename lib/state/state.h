@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The node's memory: what it has learned about recipients, domains and backends, and who has come
- * before (greylist; later: bans), kept by the state process in LMDB, asked by workers over a
- * channel.  The client never waits longer than STATE_DEADLINE_MS; no answer means "unknown" and
- * costs learning, never mail.
+ * before
+ * (greylist) or has been a nuisance (backscatter), kept by the state process in LMDB, asked by
+ * workers over a channel.  The client never waits longer than STATE_DEADLINE_MS; no answer means
+ * "unknown" and costs learning, never mail.
  */
 #ifndef STATE_H
 #define STATE_H
@@ -34,15 +35,21 @@ struct state_capabilities {
 #define STATE_CAPABILITIES_TTL_MS (30 * 24 * 60 * 60 * 1000LL)
 
 /* Who comes: addresses as on the wire, their case means nothing; of the client its network counts
- * (/24, or /64). */
+ * (/24, or /64).  It is known by `authorised_domain`, for which SPF has authorised the client by a
+ * sound pass, or by its network if there is none (NULL, ""). */
 struct state_greylist_key {
     uint32_t customer_id;
     struct inet_endpoint client;
     const char *sender; /* "" is the null sender */
     const char *recipient;
+    const char *authorised_domain;
+};
+struct state_greylist {
+    int64_t wait_ms; /* 0: may pass */
+    bool is_known;   /* it passes since its network or domain is known, not for having waited */
 };
 #define STATE_GREYLIST_WINDOW_MS (24 * 60 * 60 * 1000LL)     /* then a first contact is forgotten */
-#define STATE_GREYLIST_KNOWN_MS (30 * 24 * 60 * 60 * 1000LL) /* since who passed was last seen */
+#define STATE_GREYLIST_KNOWN_MS (36 * 24 * 60 * 60 * 1000LL) /* since who passed was last seen */
 
 /* --- In a worker. */
 struct state_client;
@@ -64,7 +71,7 @@ struct state_answer { /* what was asked for, the rest is zero */
     bool is_told;     /* the state process has answered */
     enum state_recipient recipient;
     struct state_capabilities capabilities;
-    int64_t wait_ms; /* of the greylist; 0: may pass */
+    struct state_greylist greylist;
 };
 typedef void (*state_on_answer)(void *ctx, const struct state_answer *answer);
 
@@ -131,9 +138,10 @@ void state_store_learn_capabilities(struct state_store *store, const struct inet
 struct state_capabilities state_store_capabilities(struct state_store *store,
                                                    const struct inet_endpoint *endpoint,
                                                    int64_t stopped_at_ms, int64_t wall_ms);
-/* What is left to wait, 0: may pass.  A first contact is written down. */
-int64_t state_store_greylist(struct state_store *store, const struct state_greylist_key *key,
-                             int64_t delay_ms, int64_t wall_ms);
+/* A first contact is written down; one that has waited makes its domain or network known. */
+struct state_greylist state_store_greylist(struct state_store *store,
+                                           const struct state_greylist_key *key, int64_t delay_ms,
+                                           int64_t wall_ms);
 /* Commits in synced batches: call when STATE_BATCH_MAX changes wait or STATE_BATCH_MS after the
  * first. Hands them to the writing thread and returns at once; the result is that of the batch
  * before. ERR_AGAIN: that one is still being written, nothing was handed over.  ERR_FULL, ERR_IO:

@@ -123,7 +123,7 @@ answer_of(enum state_question question, uint8_t word, uint64_t number)
         a.capabilities = state_capabilities_of(word, number);
         break;
     case STATE_ASK_GREYLIST:
-        a.wait_ms = (int64_t)number;
+        a.greylist = (struct state_greylist){.wait_ms = (int64_t)number, .is_known = word != 0};
         break;
     }
     return a;
@@ -378,10 +378,10 @@ struct state_query *
 state_greylist_ask(struct state_client *client, const struct state_greylist_key *key,
                    int64_t delay_ms, state_on_answer on_answer, void *ctx)
 {
-    char pair[STATE_PAIR_MAX];
+    char contact[STATE_CONTACT_MAX];
     struct entry entry = {
         .customer_id = key->customer_id, .number = (uint64_t)delay_ms, .endpoint = &key->client};
-    bool is_key = state_pair_encode(key, pair, &entry.key);
+    bool is_key = state_contact_encode(key, contact, &entry.key);
 
     return ask(client, STATE_ASK_GREYLIST, is_key ? &entry : NULL, on_answer, ctx);
 }

@@ -39,18 +39,43 @@ state_network_encode(const struct inet_endpoint *client, char dst[STATE_NETWORK_
 }
 
 bool
-state_pair_encode(const struct state_greylist_key *key, char dst[STATE_PAIR_MAX],
-                  struct slice *pair)
+state_contact_encode(const struct state_greylist_key *key, char dst[STATE_CONTACT_MAX],
+                     struct slice *contact)
 {
-    int n = snprintf(dst, STATE_PAIR_MAX, "%s%c%s", key->sender, '\0', key->recipient);
+    const char *domain = key->authorised_domain ? key->authorised_domain : "";
+    int n = snprintf(dst, STATE_CONTACT_MAX, "%s%c%s%c%s", key->sender, '\0', key->recipient, '\0',
+                     domain);
 
-    if (n < 0 || n >= STATE_PAIR_MAX)
+    if (n < 0 || n >= STATE_CONTACT_MAX || strnlen(domain, INET_DOMAIN_SIZE) >= INET_DOMAIN_SIZE)
         return false;
     for (int i = 0; i < n; i++)
         if (dst[i] >= 'A' && dst[i] <= 'Z')
             dst[i] = (char)(dst[i] - 'A' + 'a');
-    *pair = (struct slice){dst, (size_t)n};
+    *contact = (struct slice){dst, (size_t)n};
     return true;
+}
+
+bool
+state_contact_decode(struct slice contact, char dst[STATE_CONTACT_MAX],
+                     struct state_greylist_key *key)
+{
+    const char *texts[3] = {dst}, *end = dst + contact.n;
+    unsigned count = 1;
+
+    if (contact.n >= STATE_CONTACT_MAX)
+        return false;
+    memcpy(dst, contact.p, contact.n);
+    dst[contact.n] = '\0';
+    for (const char *p = dst; p < end; p++)
+        if (*p == '\0') {
+            if (count == ARRAY_SIZE(texts))
+                return false;
+            texts[count++] = p + 1;
+        }
+    key->sender = texts[0];
+    key->recipient = texts[1];
+    key->authorised_domain = texts[2];
+    return count == ARRAY_SIZE(texts);
 }
 
 uint8_t

@@ -21,8 +21,8 @@ enum state_message {
 enum state_question {
     STATE_ASK_RECIPIENT,    /* number: ages stand still from then; word: enum state_recipient */
     STATE_ASK_CAPABILITIES, /* the same; word: flags, number: size */
-    STATE_ASK_GREYLIST,     /* number: the delay; endpoint: the client; key: the pair; number:
-                               what is left to wait */
+    STATE_ASK_GREYLIST,     /* number: the delay; endpoint: the client; key: sender, NUL, recipient,
+                               NUL, domain; word: is it known, number: what is left to wait */
 };
 
 enum state_news {
@@ -41,7 +41,7 @@ enum state_news {
 
 #define STATE_ENDPOINT_SIZE 19
 #define STATE_NETWORK_SIZE 9
-#define STATE_PAIR_MAX 700
+#define STATE_CONTACT_MAX 960
 
 void state_endpoint_encode(const struct inet_endpoint *endpoint, char dst[STATE_ENDPOINT_SIZE]);
 /* Family 0 for none, and for what is none. */
@@ -49,9 +49,13 @@ struct inet_endpoint state_endpoint_decode(struct slice bytes);
 
 /* The client's /24 or /64. */
 void state_network_encode(const struct inet_endpoint *client, char dst[STATE_NETWORK_SIZE]);
-/* Sender, NUL, recipient, in lower case; false if they are longer than addresses can be. */
-bool state_pair_encode(const struct state_greylist_key *key, char dst[STATE_PAIR_MAX],
-                       struct slice *pair);
+/* Sender, NUL, recipient, NUL, domain, in lower case; false if they are longer than addresses and
+ * domains can be. */
+bool state_contact_encode(const struct state_greylist_key *key, char dst[STATE_CONTACT_MAX],
+                          struct slice *contact);
+/* Cuts *contact in three, in place; its texts are borrowed.  false: it is none. */
+bool state_contact_decode(struct slice contact, char dst[STATE_CONTACT_MAX],
+                          struct state_greylist_key *key);
 
 uint8_t state_capabilities_flags(const struct state_capabilities *capabilities);
 struct state_capabilities state_capabilities_of(uint8_t flags, uint64_t size_max_bytes);

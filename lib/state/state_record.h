@@ -7,7 +7,8 @@
  *   key    'r' customer recipient            state_store_recipient.c
  *          'd' customer domain               state_store_recipient.c
  *          'c' endpoint                      state_store_backend.c
- *          'g' customer network pair         state_store_greylist.c
+ *          'w' network or domain, customer, contact    state_store_greylist.c
+ *          'k' network or domain             state_store_greylist.c
  *   value  u8 kind, u64 moment, more, u32 check
  */
 #ifndef STATE_RECORD_H

@@ -76,16 +76,14 @@ get_entry(struct decoder *d)
     return e;
 }
 
-static int64_t
+static struct state_greylist
 ask_greylist(struct state_server *server, const struct entry *e, int64_t wall_ms)
 {
-    char sender[STATE_PAIR_MAX], recipient[STATE_PAIR_MAX];
-    struct slice rest = e->key, first = slice_split(&rest, '\0');
-    struct state_greylist_key key = {e->customer_id, e->endpoint, sender, recipient};
+    struct state_greylist_key key = {.customer_id = e->customer_id, .client = e->endpoint};
+    char texts[STATE_CONTACT_MAX];
 
-    if (rest.p == NULL || !slice_to_text(first, sender, sizeof sender) ||
-        !slice_to_text(rest, recipient, sizeof recipient))
-        return 0;
+    if (e->endpoint.family == 0 || !state_contact_decode(e->key, texts, &key))
+        return (struct state_greylist){.wait_ms = 0};
     return state_store_greylist(server->store, &key, (int64_t)e->number, wall_ms);
 }
 
@@ -96,6 +94,7 @@ answer(struct state_server *server, uint8_t question, const struct entry *e, int
 {
     char key[STATE_KEY_MAX + 1];
     struct state_capabilities caps;
+    struct state_greylist greylist;
 
     *number = 0;
     switch (question) {
@@ -109,8 +108,9 @@ answer(struct state_server *server, uint8_t question, const struct entry *e, int
         *number = caps.size_max_bytes;
         return caps.is_known ? state_capabilities_flags(&caps) : 0;
     case STATE_ASK_GREYLIST:
-        *number = (uint64_t)ask_greylist(server, e, wall_ms);
-        return 0;
+        greylist = ask_greylist(server, e, wall_ms);
+        *number = (uint64_t)greylist.wait_ms;
+        return greylist.is_known;
     default:
         return 0;
     }

@@ -32,6 +32,7 @@ struct state_store {
     unsigned reading;                        /* look-ups under way: one inside a walk */
     struct state_changes *waiting, *written; /* swapped */
     struct state_store_place purge_place;    /* where the purge goes on */
+    bool has_failed;                         /* the last batch that was heard of */
 
     pthread_t writer;
     bool has_writer;
@@ -146,6 +147,8 @@ state_store_commit(struct state_store *store)
     if (store->writer_state == WRITER_IDLE) {
         store->last_result = ERR_OK;
         batch = store->written;
+        if (batch->count > 0)
+            store->has_failed = rc != ERR_OK;
         state_changes_clear(batch);
         store->written = store->waiting;
         store->waiting = batch;
@@ -244,6 +247,25 @@ state_store_settings(const struct state_store *store)
     return &store->settings;
 }
 
+bool
+state_store_has_failed(const struct state_store *store)
+{
+    return store->has_failed;
+}
+
+/* Pages that are free are not counted: LMDB uses them first. */
+bool
+state_store_is_crowded(const struct state_store *store)
+{
+    uint64_t pages;
+    MDB_stat st;
+
+    if (mdb_env_stat(store->env, &st) != 0)
+        return true;
+    pages = st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages;
+    return pages * st.ms_psize > store->settings.map_size_bytes / 2;
+}
+
 /* --- Walks over the file. */
 
 int
@@ -287,7 +309,9 @@ static const struct {
     {STATE_STORE_RECIPIENT, state_store_recipient_is_outdated},
     {STATE_STORE_DOMAIN, state_store_domain_is_outdated},
     {STATE_STORE_BACKEND, state_store_backend_is_outdated},
-    {STATE_STORE_GREYLIST, state_store_greylist_is_outdated},
+    {STATE_STORE_GREYLIST_BEFORE, state_store_of_before_is_outdated},
+    {STATE_STORE_WAITING, state_store_waiting_is_outdated},
+    {STATE_STORE_KNOWN, state_store_known_is_outdated},
 };
 
 struct purge {

@@ -20,7 +20,9 @@ enum state_store_kind {
     STATE_STORE_RECIPIENT = 'r',
     STATE_STORE_DOMAIN = 'd',
     STATE_STORE_BACKEND = 'c',
-    STATE_STORE_GREYLIST = 'g',
+    STATE_STORE_GREYLIST_BEFORE = 'g', /* of an earlier form: nobody looks for it */
+    STATE_STORE_WAITING = 'w',
+    STATE_STORE_KNOWN = 'k',
 };
 
 /* What waits, what is being written, then the file. */
@@ -29,6 +31,11 @@ bool state_store_find(struct state_store *store, struct slice key, struct state_
 bool state_store_put(struct state_store *store, struct slice key,
                      const struct state_record *record);
 const struct state_store_settings *state_store_settings(const struct state_store *store);
+/* Half of the file's room is used: what anybody may make as many records of as he likes is to stop.
+ */
+bool state_store_is_crowded(const struct state_store *store);
+/* The last batch was not written: what is put now may be lost, too. */
+bool state_store_has_failed(const struct state_store *store);
 
 /* Calls for at most `limit` records of the file in the order of their keys, from `place` on, as
  * they are there: what waits is not seen. `each` may find and put; false: enough, and the walk goes
@@ -50,8 +57,12 @@ bool state_store_domain_is_outdated(struct state_store *store, struct slice key,
                                     const struct state_record *record, int64_t wall_ms);
 bool state_store_backend_is_outdated(struct state_store *store, struct slice key,
                                      const struct state_record *record, int64_t wall_ms);
-bool state_store_greylist_is_outdated(struct state_store *store, struct slice key,
-                                      const struct state_record *record, int64_t wall_ms);
+bool state_store_of_before_is_outdated(struct state_store *store, struct slice key,
+                                       const struct state_record *record, int64_t wall_ms);
+bool state_store_waiting_is_outdated(struct state_store *store, struct slice key,
+                                     const struct state_record *record, int64_t wall_ms);
+bool state_store_known_is_outdated(struct state_store *store, struct slice key,
+                                   const struct state_record *record, int64_t wall_ms);
 
 /* Older than `ttl_ms` at `wall_ms`, or of a clock that was far ahead. */
 static inline bool

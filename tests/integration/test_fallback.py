@@ -8,6 +8,7 @@ from harness import Backend, Client, Node, make_message, wait_until
 OWN_POSTGRES = True  # it is stopped here, or other databases are made in it
 
 DELAY = 3  # seconds, of both
+ELSEWHERE = "127.88.1.1"  # another network than that of a test's other clients
 
 
 @pytest.fixture
@@ -47,9 +48,8 @@ def check_first_contact(node, backend, first):
     assert rcpt(node, "user@acme.example") == [first], "too early"
     assert not [line for _, _, line in backend.transcript if line.startswith("RCPT")]
     wait_until(lambda: rcpt(node, "user@acme.example") == [(250, "2.1.5")], 3 * DELAY, "it passes behind the delay")
-    assert rcpt(node, "user@acme.example", "other@acme.example", "user@acme.example") == \
-        [(250, "2.1.5"), first, (250, "2.1.5")], "each recipient for itself"
-    assert rcpt(node, "user@acme.example", mail_from="other@origin.example") == [first]
+    assert rcpt(node, "other@acme.example", mail_from="other@origin.example") == [(250, "2.1.5")], "its network is known"
+    assert rcpt(node, "user@acme.example", source=ELSEWHERE) == [first], "another network is not"
     assert node.send(make_message()).code == 250
     assert backend.taken[-1].rcpts == ["user@acme.example"]
 
@@ -67,12 +67,12 @@ def test_strict_is_greylisting_while_the_primary_is_up(fallback, backend):
 def test_with_the_backends_recipients_none_that_waits_is_delivered(fallback, backend):
     set_mode(fallback, "defer")
     wait_for(fallback, (450, "4.7.1"))
-    wait_until(lambda: rcpt(fallback, "user@acme.example") == [(250, "2.1.5")], 3 * DELAY, "it passes")
+    rcpt(fallback, "user@acme.example")
     with Client(fallback.port) as client:
         client.ehlo()
         client.cmd("MAIL FROM:<sender@origin.example>")
-        assert client.cmd("RCPT TO:<user@acme.example>").code == 250
         assert client.cmd("RCPT TO:<new@acme.example>").code == 450
+        wait_until(lambda: client.cmd("RCPT TO:<user@acme.example>").code == 250, 3 * DELAY, "it passes")
         assert client.cmd("DATA").code == 354
         assert client.content(make_message()).code == 250
     assert backend.taken[-1].rcpts == ["user@acme.example"]
@@ -94,7 +94,7 @@ def test_nobody_is_put_off_for_a_primary_that_is_down(fallback, backend, primary
     assert rcpt(fallback, "again@acme.example") == [(250, "2.1.5")], "P5"
     backend.start()
     wait_until(lambda: backend.taken, 60, "the message is delivered")
-    wait_until(lambda: rcpt(fallback, "late@acme.example", mail_from="l@origin.example")[0][0] // 100 == 4, 20,
+    wait_until(lambda: rcpt(fallback, "late@acme.example", source=ELSEWHERE)[0][0] // 100 == 4, 20,
                "the primary is up again")
 
 
@@ -119,6 +119,5 @@ def test_the_memory_survives_a_restart(fallback, backend):
     fallback.relayd.stop()
     fallback.relayd.start()
     wait_until(lambda: len(fallback.relayd.log_lines("state-ready")) == 2, 20, "the memory is there again")
-    fresh = iter(range(1000))
-    wait_until(lambda: rcpt(fallback, "user@acme.example", f"new{next(fresh)}@acme.example") == [(250, "2.1.5"), (450, "4.7.1")], 10,
-               "who has passed is known, and a stranger waits")
+    wait_until(lambda: rcpt(fallback, "new@acme.example", source=ELSEWHERE) == [(450, "4.7.1")], 10, "a stranger waits")
+    assert rcpt(fallback, "new@acme.example") == [(250, "2.1.5")], "who has passed is known"

@@ -12,65 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/slice.h"
-#include "state/state.h"
 #include "state/state_changes.h"
-
-#define NOW 1795000000000
-#define MINUTE 60000LL
-#define DAY (24 * 60 * MINUTE)
-
-static char folder[64], path[128];
-static struct state_store *store;
-static struct state_store_settings settings;
-
-static void
-setup(void)
-{
-    snprintf(folder, sizeof folder, "/tmp/test_state.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/state.mdb", folder);
-    settings = (struct state_store_settings){folder, 30 * DAY, 15 * MINUTE, 64 << 20};
-}
-
-static unsigned
-each_file(const char *prefix, bool remove_it)
-{
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-    unsigned count = 0;
-
-    while ((entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] == '.' || strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
-            continue;
-        count++;
-        if (remove_it)
-            cr_expect(unlinkat(dirfd(dir), entry->d_name, 0) == 0 ||
-                      unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) == 0);
-    }
-    closedir(dir);
-    return count;
-}
-
-static void
-teardown(void)
-{
-    state_store_close(&store);
-    each_file("", true);
-    cr_expect_eq(rmdir(folder), 0);
-}
+#include "tests/unit/store_fixture.h"
 
 TestSuite(state_store, .init = setup, .fini = teardown, .timeout = 120);
-
-static bool
-reopen(void)
-{
-    bool set_aside;
-
-    state_store_close(&store);
-    cr_assert_eq(state_store_open(&settings, &store, &set_aside), ERR_OK);
-    return set_aside;
-}
 
 /* Learning is worth something in all domains of these tests. */
 static void
@@ -403,56 +348,6 @@ Test(state_store, capabilities_hold_for_thirty_days_and_while_it_is_down)
     c.smtputf8 = false;
     state_store_learn_capabilities(store, &e, &c, NOW + 2 * MINUTE);
     cr_expect_not(state_store_capabilities(store, &e, 0, NOW + DAY).smtputf8, "a change at once");
-}
-
-/* --- The greylist. */
-
-static const struct {
-    const char *name;
-    struct state_greylist_key key;
-    bool is_same; /* as the first */
-} contacts[] = {
-    {"first", {1, {4, {192, 0, 2, 1}, 1000}, "a@b.example", "u@x.example"}, true},
-    {"another port", {1, {4, {192, 0, 2, 1}, 2000}, "a@b.example", "u@x.example"}, true},
-    {"its network", {1, {4, {192, 0, 2, 200}, 1}, "a@b.example", "u@x.example"}, true},
-    {"case", {1, {4, {192, 0, 2, 1}, 1}, "A@B.Example", "u@x.example"}, true},
-    {"another network", {1, {4, {192, 0, 3, 1}, 1}, "a@b.example", "u@x.example"}, false},
-    {"another sender", {1, {4, {192, 0, 2, 1}, 1}, "c@b.example", "u@x.example"}, false},
-    {"the null sender", {1, {4, {192, 0, 2, 1}, 1}, "", "u@x.example"}, false},
-    {"another recipient", {1, {4, {192, 0, 2, 1}, 1}, "a@b.example", "v@x.example"}, false},
-    {"another customer", {2, {4, {192, 0, 2, 1}, 1}, "a@b.example", "u@x.example"}, false},
-    {"IPv6", {1, {6, {0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 1}, 1}, "a@b.example", "u@x.example"}, false},
-};
-
-Test(state_store, a_first_contact_waits_and_then_passes)
-{
-    const struct state_greylist_key *first = &contacts[0].key;
-
-    reopen();
-    cr_expect_eq(state_store_greylist(store, first, 5 * MINUTE, NOW), 5 * MINUTE);
-    cr_expect_eq(state_store_greylist(store, first, 5 * MINUTE, NOW + MINUTE), 4 * MINUTE);
-    cr_assert_eq(state_store_flush(store), ERR_OK);
-    reopen();
-    for (size_t i = 1; i < ARRAY_SIZE(contacts); i++)
-        cr_expect_eq(state_store_greylist(store, &contacts[i].key, 5 * MINUTE, NOW + 5 * MINUTE),
-                     contacts[i].is_same ? 0 : 5 * MINUTE, "%s", contacts[i].name);
-    cr_expect_eq(state_store_greylist(store, first, 60 * MINUTE, NOW + 30 * DAY), 0, "known");
-    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW + 61 * DAY), MINUTE, "forgotten");
-}
-
-Test(state_store, a_first_contact_that_comes_too_late_is_one_again)
-{
-    const struct state_greylist_key *first = &contacts[0].key;
-
-    reopen();
-    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW), MINUTE);
-    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW + DAY + 1), MINUTE);
-    cr_expect_eq(state_store_greylist(store, first, MINUTE, NOW + DAY - MINUTE), MINUTE,
-                 "a clock that was set back makes nobody wait longer than the delay");
-    cr_expect_eq(state_store_greylist(store, first, 0, NOW), 0);
-    cr_assert_eq(state_store_flush(store), ERR_OK);
-    cr_assert_eq(state_store_purge(store, NOW + 3 * DAY, 100), ERR_OK);
-    cr_expect_eq(state_store_waiting(store), 1);
 }
 
 /* --- Damage. */
