@@ -13,19 +13,20 @@ allowed() {
     lib/notice) echo base smtp spool notice ;;
     lib/registry) echo base policy registry ;;
     lib/dns) echo base net dns ;;
+    lib/spf) echo base net dns spf ;;
     lib/route) echo base net registry dns route ;;
     lib/state) echo base net smtp state ;;
     lib/db) echo base net db ;;
     lib/probe) echo base net smtp state probe ;;
     lib/policy) echo base policy ;;
-    relayd) echo base net smtp spool registry dns route state db probe policy relayd ;;
+    relayd) echo base net smtp spool registry dns spf route state db probe policy relayd ;;
     spoolmgr) echo base net smtp spool order notice registry dns route state db spoolmgr ;;
     admin) echo base net smtp spool order notice registry dns route state db probe policy admin ;;
     esac
 }
 
 bad=0
-for folder in lib/base lib/net lib/smtp lib/spool lib/order lib/notice lib/registry lib/dns lib/route lib/state lib/db lib/probe lib/policy relayd spoolmgr admin; do
+for folder in lib/base lib/net lib/smtp lib/spool lib/order lib/notice lib/registry lib/dns lib/spf lib/route lib/state lib/db lib/probe lib/policy relayd spoolmgr admin; do
     list=" $(allowed $folder) "
     for file in "$folder"/*.[ch]; do
         [ -e "$file" ] || continue
