@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/log.h"
+#include "dns/dns.h"
 #include "net/conn.h"
 #include "net/listener.h"
 #include "net/tls_server.h"
@@ -359,7 +360,8 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     CHECK(rc == ERR_OK);
     w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
     body_pool_init(&w->bodies, w->loop, BODY_POOL_CHUNKS, capacity_of_spill(config));
-    w->destinations = destination_finder_new(w->loop, config);
+    w->dns = dns_new(w->loop, &config->resolver);
+    w->destinations = destination_finder_new(w->loop, config, w->dns);
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);
@@ -401,6 +403,7 @@ tear_down(struct worker *w)
     backend_pool_free(&w->pool);
     late_free_all(w);
     destination_finder_free(&w->destinations);
+    dns_free(&w->dns);
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);
     spool_writer_free(&w->writer);

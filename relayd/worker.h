@@ -19,13 +19,18 @@
 struct arrival;
 struct backend_pool;
 struct destination_finder;
+struct dns;
 struct event_log;
 struct late;
 struct listener;
 struct probe;
 struct recipient_probe;
 struct worker_asked;
+struct sender_dialin;
+struct sender_dnsbl;
 struct session;
+struct simulation;
+struct spf_client;
 struct tls_client;
 struct tls_server;
 
@@ -39,10 +44,15 @@ struct worker {
     struct channel *parent;
     struct registry *registry; /* NULL: no usable replica yet */
     struct state_client *state;
+    struct spf_client *spf;
+    struct sender_dnsbl *dnsbl;     /* the lists; NULL: there are none */
+    struct sender_dialin *dialin;   /* patterns of dial-in names */
+    struct simulation *simulations; /* that run */
     struct spool_writer *writer;
+    struct dns *dns;
     struct destination_finder *destinations;
     struct backend_pool *pool;
-    struct probe *probes;       /* that run */
+    struct probe *probes; /* that run */
     struct recipient_probe *recipient_probes;
     struct worker_asked *asked; /* what operators ask */
     struct event_log *events;

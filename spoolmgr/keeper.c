@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "dns/dns.h"
 #include "net/control.h"
 
 #define TICK_MS 200
@@ -449,7 +450,8 @@ static void
 start(struct keeper *k)
 {
     k->loop = loop_new();
-    k->destinations = destination_finder_new(k->loop, k->config);
+    k->dns = dns_new(k->loop, &k->config->resolver);
+    k->destinations = destination_finder_new(k->loop, k->config, k->dns);
     schedule_init(&k->schedule);
     pool_init(&k->mails, sizeof(struct mail));
     notice_rate_init(&k->notice_rate);
@@ -525,6 +527,7 @@ end(struct keeper *k)
     forget_all(k);
     noroute_end(k);
     destination_finder_free(&k->destinations);
+    dns_free(&k->dns);
     schedule_fini(&k->schedule);
     loop_free(&k->loop);
 }

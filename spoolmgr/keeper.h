@@ -135,6 +135,7 @@ struct keeper {
     struct spool_store *store;
     struct committer *committer;
     struct route *route;
+    struct dns *dns;
     struct destination_finder *destinations;
     struct schedule schedule;
     struct fleet *fleet;

@@ -36,6 +36,7 @@ static const char *const fact_words[] = {
     [POLICY_FACT_UNKNOWN] = "unknown", [POLICY_FACT_PASS] = "pass",
     [POLICY_FACT_NONE] = "none",       [POLICY_FACT_TEMPORARY] = "temporary",
     [POLICY_FACT_FAIL] = "fail",       [POLICY_FACT_FORGED] = "forged",
+    [POLICY_FACT_ODD] = "odd",
 };
 
 const char *

@@ -86,6 +86,7 @@ enum policy_fact {
     POLICY_FACT_TEMPORARY, /* a look-up failed */
     POLICY_FACT_FAIL,
     POLICY_FACT_FORGED, /* helo */
+    POLICY_FACT_ODD,    /* marked, whatever the action, unless it is off */
 };
 const char *policy_fact_word(enum policy_fact fact);
 

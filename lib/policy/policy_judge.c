@@ -83,7 +83,7 @@ look_at(struct walk *w, enum policy_check check)
     if (check == POLICY_DNSBL && is_whitelisted(w))
         return false;
     w->is_suspect = w->is_suspect || is_failed(fact);
-    action = action_against(w, check, fact);
+    action = fact == POLICY_FACT_ODD ? POLICY_MARK : action_against(w, check, fact);
     if (action == POLICY_MARK) {
         w->judgement.marks |= policy_check_bit(check);
         return false;

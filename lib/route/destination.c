@@ -435,13 +435,13 @@ destination_walk_is_unsure(const struct destination_walk *w)
 }
 
 struct destination_finder *
-destination_finder_new(struct loop *loop, const struct config *config)
+destination_finder_new(struct loop *loop, const struct config *config, struct dns *dns)
 {
     struct destination_finder *f = mem_alloc(sizeof *f);
 
     f->loop = loop;
     f->config = config;
-    f->dns = dns_new(loop, &config->resolver);
+    f->dns = dns;
     random_bytes(f->key, sizeof f->key);
     return f;
 }
@@ -452,8 +452,5 @@ destination_finder_free(struct destination_finder **held)
     struct destination_finder *f = *held;
 
     *held = NULL;
-    if (f == NULL)
-        return;
-    dns_free(&f->dns);
     free(f);
 }

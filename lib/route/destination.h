@@ -28,8 +28,11 @@ struct destination {
 /* --- Finding them. */
 
 /* One a process: the resolver, who we are, and what has been said lately. */
+struct dns;
 struct destination_finder;
-struct destination_finder *destination_finder_new(struct loop *loop, const struct config *config);
+/* `config` and `dns` are borrowed for its life. */
+struct destination_finder *destination_finder_new(struct loop *loop, const struct config *config,
+                                                  struct dns *dns);
 void destination_finder_free(struct destination_finder **finder); /* behind all walks */
 
 /* The destinations of a domain, one after the other: by priority, random by weight within one (as
