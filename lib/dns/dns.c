@@ -584,6 +584,12 @@ dns_new(struct loop *loop, const struct inet_endpoint *resolver)
     return dns;
 }
 
+struct loop *
+dns_loop(const struct dns *dns)
+{
+    return dns->loop;
+}
+
 void
 dns_free(struct dns **held)
 {

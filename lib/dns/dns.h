@@ -33,6 +33,7 @@ struct dns_lookup;
 
 struct dns *dns_new(struct loop *loop, const struct inet_endpoint *resolver);
 void dns_free(struct dns **dns); /* look-ups have been cancelled */
+struct loop *dns_loop(const struct dns *dns);
 
 struct dns_answer {
     enum dns_result result;
