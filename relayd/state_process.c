@@ -63,6 +63,24 @@ on_store_error(void *ctx, int err)
 }
 
 static void
+on_backscatter(void *ctx, uint32_t customer_id, const struct inet_endpoint *address,
+               const struct state_backscatter *what)
+{
+    char text[INET_ENDPOINT_SIZE], until[CLOCK_RFC3339_SIZE];
+
+    (void)ctx;
+    (void)inet_address_text(address, text);
+    if (what->word == STATE_BACKSCATTER_BANNED)
+        log_line(LOG_LEVEL_WARN, NULL, "backscatter-source",
+                 "address=%s customer_id=%u ban=\"until %s\"", text, customer_id,
+                 clock_rfc3339(what->until_ms, until));
+    else
+        log_line(LOG_LEVEL_WARN, NULL, "backscatter-source",
+                 "address=%s customer_id=%u ban=no why=good-for-%u-customers", text, customer_id,
+                 what->good_customers);
+}
+
+static void
 on_purge(void *ctx)
 {
     struct state_process *p = ctx;
@@ -127,6 +145,9 @@ open_store(const struct config *config, struct state_store **store)
         .positive_ttl_ms = config->recipient_positive_ttl_ms,
         .negative_ttl_ms = config->recipient_negative_ttl_ms,
         .map_size_bytes = MAP_BYTES,
+        .bounce_threshold = config->backscatter_threshold,
+        .bounce_window_ms = config->backscatter_window_ms,
+        .ban_ms = config->backscatter_ban_ms,
     };
     bool set_aside;
     int rc = state_store_open(&settings, store, &set_aside);
@@ -165,6 +186,7 @@ run(struct state_process *p, const struct config *config, int parent_fd, struct 
     loop_on_signal(p->loop, SIGINT, on_term, p);
     p->parent = channel_open(p->loop, parent_fd, on_parent_message, on_parent_close, p);
     p->server = state_server_new(p->loop, p->store, on_store_error, p);
+    state_server_on_backscatter(p->server, on_backscatter, p);
     loop_timer_init(&p->purge_timer, p->loop, on_purge, p);
     loop_timer_start(&p->purge_timer, PURGE_EVERY_MS);
     start_snapshots(p, config, table);

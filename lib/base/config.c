@@ -356,6 +356,8 @@ static const struct rule {
     {FIELD(max_connections), 10, 1000000, 0, NULL},
     {FIELD(client_min_rate), 0, 1000000, 0, NULL},
     {FIELD(greet_wait_ms), 0, MINUTE, 0, NULL},
+    {FIELD(backscatter_window_ms), 100, DAY, 0, NULL},
+    {FIELD(backscatter_ban_ms), 100, 365 * DAY, 0, NULL},
     {FIELD(message_retry_min_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(message_retry_max_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(max_received), 10, 10000, 0, NULL},

@@ -72,6 +72,7 @@ struct state_answer { /* what was asked for, the rest is zero */
     enum state_recipient recipient;
     struct state_capabilities capabilities;
     struct state_greylist greylist;
+    int64_t banned_until_ms; /* 0: it is not */
 };
 typedef void (*state_on_answer)(void *ctx, const struct state_answer *answer);
 
@@ -88,6 +89,10 @@ struct state_query *state_capabilities_ask(struct state_client *client,
 struct state_query *state_greylist_ask(struct state_client *client,
                                        const struct state_greylist_key *key, int64_t delay_ms,
                                        state_on_answer on_answer, void *ctx);
+/* Is null-sender mail of this address banned for the customer? */
+struct state_query *state_ban_ask(struct state_client *client, uint32_t customer_id,
+                                  const struct inet_endpoint *address, state_on_answer on_answer,
+                                  void *ctx);
 void state_query_cancel(struct state_query **query);
 
 /* News have no answer.  `backend` said it.  What an acceptance is worth the store knows: nothing
@@ -101,6 +106,16 @@ void state_recipient_forget(struct state_client *client, uint32_t customer_id, c
 void state_domain_forget(struct state_client *client, uint32_t customer_id, const char *domain);
 void state_capabilities_learn(struct state_client *client, const struct inet_endpoint *endpoint,
                               const struct state_capabilities *capabilities);
+/* The address has sent null-sender mail for a recipient of the customer that does not exist. */
+void state_bounce_learn(struct state_client *client, uint32_t customer_id,
+                        const struct inet_endpoint *address);
+/* It has delivered mail to the customer, and not of the null sender.  Costs next to nothing when it
+ * is said of every message. */
+void state_good_learn(struct state_client *client, uint32_t customer_id,
+                      const struct inet_endpoint *address);
+/* An operator's word: a ban ends, and counting begins anew. */
+void state_ban_forget(struct state_client *client, uint32_t customer_id,
+                      const struct inet_endpoint *address);
 /* The state process asks this worker, and no other, to find out whether a domain accepts every
  * recipient: something of it has been learned at `backend`.  Answered by state_domain_learn, or
  * not; then somebody is asked again in ten minutes. */
@@ -114,6 +129,8 @@ struct state_store_settings {
     const char *dir; /* state.mdb lives here */
     int64_t positive_ttl_ms, negative_ttl_ms;
     uint64_t map_size_bytes;
+    uint32_t bounce_threshold; /* more than that within the window are banned; 0: nobody is */
+    int64_t bounce_window_ms, ban_ms;
 };
 /* A file that fails its check (foreign, torn, of another version) is set aside as
  * state.mdb.bad-TIME and begun anew; *set_aside says so. */
@@ -142,6 +159,27 @@ struct state_capabilities state_store_capabilities(struct state_store *store,
 struct state_greylist state_store_greylist(struct state_store *store,
                                            const struct state_greylist_key *key, int64_t delay_ms,
                                            int64_t wall_ms);
+/* Of an address that bounces. A good one is one that has delivered to three customers in a week. */
+struct state_backscatter {
+    enum {
+        STATE_BACKSCATTER_COUNTED, /* nothing to report */
+        STATE_BACKSCATTER_BANNED,  /* just now */
+        STATE_BACKSCATTER_SPARED,  /* above the threshold, but good; said once a day */
+    } word;
+    int64_t until_ms;
+    unsigned good_customers;
+};
+struct state_backscatter state_store_learn_bounce(struct state_store *store, uint32_t customer_id,
+                                                  const struct inet_endpoint *address,
+                                                  int64_t wall_ms);
+void state_store_learn_good(struct state_store *store, uint32_t customer_id,
+                            const struct inet_endpoint *address, int64_t wall_ms);
+/* The end of its ban, 0: there is none.  A good one has none, whatever it was before. */
+int64_t state_store_ban(struct state_store *store, uint32_t customer_id,
+                        const struct inet_endpoint *address, int64_t wall_ms);
+/* False: there was no ban. */
+bool state_store_forget_bounces(struct state_store *store, uint32_t customer_id,
+                                const struct inet_endpoint *address, int64_t wall_ms);
 /* Commits in synced batches: call when STATE_BATCH_MAX changes wait or STATE_BATCH_MS after the
  * first. Hands them to the writing thread and returns at once; the result is that of the batch
  * before. ERR_AGAIN: that one is still being written, nothing was handed over.  ERR_FULL, ERR_IO:
@@ -162,6 +200,12 @@ MUST_USE int state_store_purge(struct state_store *store, int64_t wall_ms, unsig
 struct state_server;
 struct state_server *state_server_new(struct loop *loop, struct state_store *store,
                                       void (*on_error)(void *ctx, int err), void *ctx);
+/* What is worth a line of the log. */
+typedef void (*state_on_backscatter)(void *ctx, uint32_t customer_id,
+                                     const struct inet_endpoint *address,
+                                     const struct state_backscatter *what);
+void state_server_on_backscatter(struct state_server *server, state_on_backscatter on_backscatter,
+                                 void *ctx);
 void state_server_add(struct state_server *server, int channel_fd);
 void state_server_free(struct state_server **server);
 

@@ -10,8 +10,11 @@
 #include <stdlib.h>
 
 #include "base/codec.h"
+#include "base/siphash.h"
 #include "state/state_protocol.h"
 
+#define HOUR_MS (60 * 60 * 1000)
+#define GOOD_TOLD_MAX 1024
 #define NEWS_MS 20 /* a worker that dies takes no more than that to its grave */
 
 struct state_query {
@@ -36,6 +39,7 @@ struct state_client {
     uint64_t timeouts;
     state_on_probe on_probe;
     void *probe_ctx;
+    uint64_t good_told[GOOD_TOLD_MAX]; /* hashes of what was said lately */
 };
 
 /* --- The list. */
@@ -124,6 +128,9 @@ answer_of(enum state_question question, uint8_t word, uint64_t number)
         break;
     case STATE_ASK_GREYLIST:
         a.greylist = (struct state_greylist){.wait_ms = (int64_t)number, .is_known = word != 0};
+        break;
+    case STATE_ASK_BAN:
+        a.banned_until_ms = (int64_t)number;
         break;
     }
     return a;
@@ -272,6 +279,7 @@ state_client_attach(struct state_client *client, int channel_fd)
     channel_close(&client->channel);
     give_up(client);
     buf_clear(&client->asks);
+    memset(client->good_told, 0, sizeof client->good_told);
     client->channel = channel_open(client->loop, channel_fd, on_message, on_close, client);
 }
 
@@ -386,6 +394,15 @@ state_greylist_ask(struct state_client *client, const struct state_greylist_key 
     return ask(client, STATE_ASK_GREYLIST, is_key ? &entry : NULL, on_answer, ctx);
 }
 
+struct state_query *
+state_ban_ask(struct state_client *client, uint32_t customer_id,
+              const struct inet_endpoint *address, state_on_answer on_answer, void *ctx)
+{
+    struct entry entry = {.customer_id = customer_id, .endpoint = address};
+
+    return ask(client, STATE_ASK_BAN, &entry, on_answer, ctx);
+}
+
 void
 state_query_cancel(struct state_query **query)
 {
@@ -459,6 +476,70 @@ state_capabilities_learn(struct state_client *client, const struct inet_endpoint
     tell(client, STATE_NEWS_CAPABILITIES,
          &(struct entry){
              .number = capabilities->size_max_bytes, .endpoint = endpoint, .key = {&flags, 1}});
+}
+
+/* --- News of addresses, which need no key. */
+
+static bool
+add_client_news(struct state_client *client, enum state_news news, uint32_t customer_id,
+                const struct inet_endpoint *address)
+{
+    struct entry entry = {.customer_id = customer_id, .endpoint = address, .key = {"", 0}};
+
+    if (client->channel == NULL)
+        return false;
+    put_u8(&client->news, news);
+    put_entry(&client->news, &entry);
+    return true;
+}
+
+void
+state_bounce_learn(struct state_client *client, uint32_t customer_id,
+                   const struct inet_endpoint *address)
+{
+    if (add_client_news(client, STATE_NEWS_BOUNCE, customer_id, address))
+        flush_in_time(client);
+}
+
+/* Has it been said this hour?  If two share a place, some is said again. */
+static bool
+is_good_told(struct state_client *client, uint32_t customer_id, const struct inet_endpoint *address)
+{
+    static const uint8_t fixed[SIPHASH_KEY_SIZE] = "postern good";
+    struct {
+        int64_t hour;
+        uint32_t customer_id;
+        char source[STATE_SOURCE_SIZE];
+    } what;
+    uint64_t hash, *told;
+
+    memset(&what, 0, sizeof what);
+    what.hour = loop_now_ms(client->loop) / HOUR_MS;
+    what.customer_id = customer_id;
+    state_source_encode(address, what.source);
+    hash = siphash(&what, sizeof what, fixed);
+    told = &client->good_told[hash % GOOD_TOLD_MAX];
+    if (*told == hash)
+        return true;
+    *told = hash;
+    return false;
+}
+
+void
+state_good_learn(struct state_client *client, uint32_t customer_id,
+                 const struct inet_endpoint *address)
+{
+    if (client->channel != NULL && !is_good_told(client, customer_id, address) &&
+        add_client_news(client, STATE_NEWS_GOOD, customer_id, address))
+        flush_in_time(client);
+}
+
+void
+state_ban_forget(struct state_client *client, uint32_t customer_id,
+                 const struct inet_endpoint *address)
+{
+    if (add_client_news(client, STATE_NEWS_FORGET_BAN, customer_id, address))
+        flush_later(client);
 }
 
 void

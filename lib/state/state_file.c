@@ -79,9 +79,9 @@ judge_free_pages(MDB_val value, size_t last_page)
 static int
 judge_record(MDB_val key, MDB_val value)
 {
-    static const char kinds[] = {STATE_STORE_RECIPIENT, STATE_STORE_DOMAIN,
-                                 STATE_STORE_BACKEND,   STATE_STORE_GREYLIST_BEFORE,
-                                 STATE_STORE_WAITING,   STATE_STORE_KNOWN};
+    static const char kinds[] = {
+        STATE_STORE_RECIPIENT, STATE_STORE_DOMAIN, STATE_STORE_BACKEND, STATE_STORE_GREYLIST_BEFORE,
+        STATE_STORE_WAITING,   STATE_STORE_KNOWN,  STATE_STORE_BOUNCE,  STATE_STORE_GOOD};
     struct slice k = {key.mv_data, key.mv_size}, v = {value.mv_data, value.mv_size};
     struct state_record record;
 

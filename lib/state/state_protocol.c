@@ -38,6 +38,14 @@ state_network_encode(const struct inet_endpoint *client, char dst[STATE_NETWORK_
     memcpy(dst + 1, client->addr, client->family == 4 ? 3 : 8);
 }
 
+void
+state_source_encode(const struct inet_endpoint *client, char dst[STATE_SOURCE_SIZE])
+{
+    memset(dst, 0, STATE_SOURCE_SIZE);
+    dst[0] = (char)client->family;
+    memcpy(dst + 1, client->addr, client->family == 4 ? 4 : 8);
+}
+
 bool
 state_contact_encode(const struct state_greylist_key *key, char dst[STATE_CONTACT_MAX],
                      struct slice *contact)

@@ -23,6 +23,7 @@ enum state_question {
     STATE_ASK_CAPABILITIES, /* the same; word: flags, number: size */
     STATE_ASK_GREYLIST,     /* number: the delay; endpoint: the client; key: sender, NUL, recipient,
                                NUL, domain; word: is it known, number: what is left to wait */
+    STATE_ASK_BAN,          /* endpoint: the client; number: the end of its ban */
 };
 
 enum state_news {
@@ -33,6 +34,9 @@ enum state_news {
     STATE_NEWS_FORGET,        /* the recipient `key` */
     STATE_NEWS_FORGET_DOMAIN, /* the domain `key` */
     STATE_NEWS_CAPABILITIES,  /* of the endpoint; number: size, key: one octet of flags */
+    STATE_NEWS_BOUNCE,        /* of the endpoint: a client; no key */
+    STATE_NEWS_GOOD,          /* the same */
+    STATE_NEWS_FORGET_BAN,    /* the same */
 };
 
 #define STATE_MESSAGE_ROOM                                                 \
@@ -41,6 +45,7 @@ enum state_news {
 
 #define STATE_ENDPOINT_SIZE 19
 #define STATE_NETWORK_SIZE 9
+#define STATE_SOURCE_SIZE 9
 #define STATE_CONTACT_MAX 960
 
 void state_endpoint_encode(const struct inet_endpoint *endpoint, char dst[STATE_ENDPOINT_SIZE]);
@@ -49,6 +54,8 @@ struct inet_endpoint state_endpoint_decode(struct slice bytes);
 
 /* The client's /24 or /64. */
 void state_network_encode(const struct inet_endpoint *client, char dst[STATE_NETWORK_SIZE]);
+/* Its address, or its /64. */
+void state_source_encode(const struct inet_endpoint *client, char dst[STATE_SOURCE_SIZE]);
 /* Sender, NUL, recipient, NUL, domain, in lower case; false if they are longer than addresses and
  * domains can be. */
 bool state_contact_encode(const struct state_greylist_key *key, char dst[STATE_CONTACT_MAX],

@@ -9,6 +9,8 @@
  *          'c' endpoint                      state_store_backend.c
  *          'w' network or domain, customer, contact    state_store_greylist.c
  *          'k' network or domain             state_store_greylist.c
+ *          'b' customer address              state_store_bounce.c
+ *          'h' address                       state_store_bounce.c
  *   value  u8 kind, u64 moment, more, u32 check
  */
 #ifndef STATE_RECORD_H

@@ -23,6 +23,8 @@ struct state_server {
     struct state_store *store;
     void (*on_error)(void *ctx, int err);
     void *ctx;
+    state_on_backscatter on_backscatter;
+    void *backscatter_ctx;
     struct server_channel *channels;
     struct loop_timer commit_timer;
     struct buf answers, probes;
@@ -111,6 +113,9 @@ answer(struct state_server *server, uint8_t question, const struct entry *e, int
         greylist = ask_greylist(server, e, wall_ms);
         *number = (uint64_t)greylist.wait_ms;
         return greylist.is_known;
+    case STATE_ASK_BAN:
+        *number = (uint64_t)state_store_ban(server->store, e->customer_id, &e->endpoint, wall_ms);
+        return 0;
     default:
         return 0;
     }
@@ -164,6 +169,16 @@ learn_capabilities(struct state_server *server, const struct entry *e, int64_t w
 }
 
 static void
+learn_bounce(struct state_server *server, const struct entry *e, int64_t wall_ms)
+{
+    struct state_backscatter what =
+        state_store_learn_bounce(server->store, e->customer_id, &e->endpoint, wall_ms);
+
+    if (what.word != STATE_BACKSCATTER_COUNTED && server->on_backscatter != NULL)
+        server->on_backscatter(server->backscatter_ctx, e->customer_id, &e->endpoint, &what);
+}
+
+static void
 learn(struct state_server *server, uint8_t news, const struct entry *e, int64_t wall_ms)
 {
     char key[STATE_KEY_MAX + 1];
@@ -189,6 +204,15 @@ learn(struct state_server *server, uint8_t news, const struct entry *e, int64_t 
         return;
     case STATE_NEWS_CAPABILITIES:
         learn_capabilities(server, e, wall_ms);
+        return;
+    case STATE_NEWS_BOUNCE:
+        learn_bounce(server, e, wall_ms);
+        return;
+    case STATE_NEWS_GOOD:
+        state_store_learn_good(server->store, e->customer_id, &e->endpoint, wall_ms);
+        return;
+    case STATE_NEWS_FORGET_BAN:
+        (void)state_store_forget_bounces(server->store, e->customer_id, &e->endpoint, wall_ms);
         return;
     default:
         return;
@@ -265,6 +289,14 @@ state_server_new(struct loop *loop, struct state_store *store, void (*on_error)(
     buf_init(&server->probes, 0);
     loop_timer_init(&server->commit_timer, loop, commit, server);
     return server;
+}
+
+void
+state_server_on_backscatter(struct state_server *server, state_on_backscatter on_backscatter,
+                            void *ctx)
+{
+    server->on_backscatter = on_backscatter;
+    server->backscatter_ctx = ctx;
 }
 
 void

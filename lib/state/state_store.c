@@ -312,6 +312,8 @@ static const struct {
     {STATE_STORE_GREYLIST_BEFORE, state_store_of_before_is_outdated},
     {STATE_STORE_WAITING, state_store_waiting_is_outdated},
     {STATE_STORE_KNOWN, state_store_known_is_outdated},
+    {STATE_STORE_BOUNCE, state_store_bounce_is_outdated},
+    {STATE_STORE_GOOD, state_store_good_is_outdated},
 };
 
 struct purge {

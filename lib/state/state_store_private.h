@@ -23,6 +23,8 @@ enum state_store_kind {
     STATE_STORE_GREYLIST_BEFORE = 'g', /* of an earlier form: nobody looks for it */
     STATE_STORE_WAITING = 'w',
     STATE_STORE_KNOWN = 'k',
+    STATE_STORE_BOUNCE = 'b',
+    STATE_STORE_GOOD = 'h',
 };
 
 /* What waits, what is being written, then the file. */
@@ -63,6 +65,11 @@ bool state_store_waiting_is_outdated(struct state_store *store, struct slice key
                                      const struct state_record *record, int64_t wall_ms);
 bool state_store_known_is_outdated(struct state_store *store, struct slice key,
                                    const struct state_record *record, int64_t wall_ms);
+
+bool state_store_bounce_is_outdated(struct state_store *store, struct slice key,
+                                    const struct state_record *record, int64_t wall_ms);
+bool state_store_good_is_outdated(struct state_store *store, struct slice key,
+                                  const struct state_record *record, int64_t wall_ms);
 
 /* Older than `ttl_ms` at `wall_ms`, or of a clock that was far ahead. */
 static inline bool

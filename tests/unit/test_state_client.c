@@ -22,6 +22,8 @@ static const struct inet_endpoint backend = {4, {127, 0, 0, 1}, 25};
 static unsigned answered, wanted;
 static enum state_recipient last_answer;
 static bool last_is_told;
+static struct state_answer last;
+static unsigned backscatters;
 static unsigned errors;
 
 static void
@@ -39,6 +41,7 @@ on_answer(void *ctx, const struct state_answer *answer)
 
     last_answer = answer->recipient;
     last_is_told = answer->is_told;
+    last = *answer;
     if (count != NULL)
         (*count)++;
     if (++answered == wanted)
@@ -69,7 +72,13 @@ run(unsigned count, int64_t limit_ms)
 static void
 setup(void)
 {
-    struct state_store_settings settings = {folder, 1000000, 1000, 16 << 20};
+    struct state_store_settings settings = {.dir = folder,
+                                            .positive_ttl_ms = 1000000,
+                                            .negative_ttl_ms = 1000,
+                                            .map_size_bytes = 16 << 20,
+                                            .bounce_threshold = 2,
+                                            .bounce_window_ms = 60000,
+                                            .ban_ms = 60000};
     bool set_aside;
     int fds[2];
 
@@ -158,6 +167,76 @@ Test(state_client, news_of_recipients_leave_in_time)
     for (int i = 0; i < 1000 && !knows("last@x.example"); i++)
         run(1, 1);
     cr_expect(knows("last@x.example"));
+}
+
+/* --- Who comes. */
+
+static const struct inet_endpoint peer = {4, {192, 0, 2, 1}, 4711},
+                                  of_pool = {4, {192, 0, 3, 1}, 1};
+
+static struct state_greylist
+ask_greylist(const struct inet_endpoint *from, const char *domain, int64_t delay_ms)
+{
+    struct state_greylist_key key = {1, *from, "a@b.example", "u@x.example", domain};
+
+    state_greylist_ask(client, &key, delay_ms, on_answer, NULL);
+    run(1, 5000);
+    cr_expect(last.is_told);
+    return last.greylist;
+}
+
+Test(state_client, a_domain_waits_and_is_known)
+{
+    cr_expect_gt(ask_greylist(&peer, "b.example", 60000).wait_ms, 0);
+    run(1, 3);
+    cr_expect_gt(ask_greylist(&of_pool, "c.example", 60000).wait_ms, 0, "another domain");
+    cr_expect_gt(ask_greylist(&of_pool, NULL, 60000).wait_ms, 0, "no domain");
+    cr_expect_eq(ask_greylist(&of_pool, "b.example", 1).wait_ms, 0);
+    cr_expect_not(last.greylist.is_known, "it has waited");
+    cr_expect(ask_greylist(&peer, "b.example", 60000).is_known);
+}
+
+static int64_t
+ask_ban(uint32_t customer_id)
+{
+    state_ban_ask(client, customer_id, &peer, on_answer, NULL);
+    run(1, 5000);
+    cr_expect(last.is_told);
+    return last.banned_until_ms;
+}
+
+static void
+on_backscatter(void *ctx, uint32_t customer_id, const struct inet_endpoint *address,
+               const struct state_backscatter *what)
+{
+    (void)ctx;
+    cr_expect(customer_id == 1 && inet_endpoint_equal(address, &peer));
+    cr_expect_neq(what->word, STATE_BACKSCATTER_COUNTED);
+    backscatters++;
+}
+
+Test(state_client, a_source_of_backscatter_is_banned_and_told_of_once)
+{
+    state_server_on_backscatter(server, on_backscatter, NULL);
+    for (unsigned i = 0; i < 10; i++)
+        state_bounce_learn(client, 1, &peer);
+    cr_expect_gt(ask_ban(1), clock_wall_ms());
+    cr_expect_eq(ask_ban(2), 0);
+    cr_expect_eq(backscatters, 1);
+    state_ban_forget(client, 1, &peer);
+    cr_expect_eq(ask_ban(1), 0);
+}
+
+Test(state_client, P4_who_delivers_good_mail_is_not_banned_and_told_of)
+{
+    state_server_on_backscatter(server, on_backscatter, NULL);
+    for (unsigned i = 0; i < 10; i++)
+        for (uint32_t customer_id = 1; customer_id <= 3; customer_id++)
+            state_good_learn(client, customer_id, &peer);
+    for (unsigned i = 0; i < 10; i++)
+        state_bounce_learn(client, 1, &peer);
+    cr_expect_eq(ask_ban(1), 0);
+    cr_expect_eq(backscatters, 1);
 }
 
 Test(state_client, thousands_in_one_turn)
