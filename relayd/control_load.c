@@ -9,10 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "base/parse.h"
+#include "relayd/control_row.h"
 
-#define SKIPPED_LINES_MAX 20
 #define RETENTION_DAYS_MOST 3650 /* no limit is ten years, since a date must be computed */
 
 void
@@ -31,86 +30,11 @@ control_load_fini(struct control_load *load)
     free(load->changes);
     free(load->backends);
     free(load->recipients);
+    free(load->filters);
+    free(load->includes);
+    free(load->rules);
     buf_fini(&load->skipped);
     *load = (struct control_load){0};
-}
-
-/* --- Fields. A row is bad from its first bad field on; its name is kept for the alarm. */
-
-struct row {
-    const PGresult *rows;
-    int number;
-    const char *bad; /* the column, NULL: none */
-};
-
-static bool
-is_null(const struct row *row, const char *column)
-{
-    return PQgetisnull(row->rows, row->number, PQfnumber(row->rows, column)) != 0;
-}
-
-static struct slice
-text_of(const struct row *row, const char *column)
-{
-    int field = PQfnumber(row->rows, column);
-
-    return (struct slice){PQgetvalue(row->rows, row->number, field),
-                          (size_t)PQgetlength(row->rows, row->number, field)};
-}
-
-static void
-set_bad(struct row *row, const char *column)
-{
-    if (row->bad == NULL)
-        row->bad = column;
-}
-
-static uint64_t
-number_of(struct row *row, const char *column, uint64_t most)
-{
-    uint64_t v = 0;
-
-    if (is_null(row, column) || parse_u64(text_of(row, column), &v) != ERR_OK || v > most)
-        set_bad(row, column);
-    return v;
-}
-
-static uint32_t
-limit_of(struct row *row, const char *column)
-{
-    if (is_null(row, column))
-        return REGISTRY_UNLIMITED;
-    return (uint32_t)number_of(row, column, REGISTRY_UNLIMITED - 1);
-}
-
-static unsigned
-word_of(struct row *row, const char *column, const char *const *words, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (slice_equal(text_of(row, column), slice_of(words[i])))
-            return i;
-    set_bad(row, column);
-    return 0;
-}
-
-static bool
-flag_of(struct row *row, const char *column)
-{
-    static const char *const words[] = {"f", "t"};
-
-    return word_of(row, column, words, ARRAY_SIZE(words)) == 1;
-}
-
-static void
-skip_row(struct control_load *load, const struct row *row, const char *table, struct slice name)
-{
-    char who[300], value[300];
-
-    if (load->skipped_count++ >= SKIPPED_LINES_MAX)
-        return;
-    buf_printf(&load->skipped, "table=%s row=%s column=%s value=%s\n", table,
-               log_quote(name, who, sizeof who), row->bad,
-               log_quote(text_of(row, row->bad), value, sizeof value));
 }
 
 /* --- Rows. */
@@ -120,61 +44,99 @@ static const char *const scopes[] = {
 static const char *const bare_lf_words[] = {"refuse", "normalise"};
 static const char *const live_4xx_words[] = {"pass", "keep"};
 
-static uint64_t
-size_of(struct row *row, const char *column)
+static uint32_t
+limit_of(struct control_row *row, const char *column)
 {
-    return is_null(row, column) ? UINT64_MAX : number_of(row, column, INT64_MAX);
+    if (control_row_is_null(row, column))
+        return REGISTRY_UNLIMITED;
+    return (uint32_t)control_row_number(row, column, REGISTRY_UNLIMITED - 1);
+}
+
+static uint64_t
+size_of(struct control_row *row, const char *column)
+{
+    return control_row_is_null(row, column) ? UINT64_MAX
+                                            : control_row_number(row, column, INT64_MAX);
 }
 
 static uint32_t
-days_of(struct row *row, const char *column)
+days_of(struct control_row *row, const char *column)
 {
-    return is_null(row, column) ? RETENTION_DAYS_MOST
-                                : (uint32_t)number_of(row, column, RETENTION_DAYS_MOST);
+    return control_row_is_null(row, column)
+               ? RETENTION_DAYS_MOST
+               : (uint32_t)control_row_number(row, column, RETENTION_DAYS_MOST);
 }
 
 /* One that is odd is none: the customer is served all the same. */
 static struct registry_contact
-contact_of(const struct row *row)
+contact_of(const struct control_row *row)
 {
     struct registry_contact contact = {.address = ""};
 
-    if (!slice_to_text(text_of(row, "contact"), contact.address, sizeof contact.address) ||
-        !slice_to_text(text_of(row, "language"), contact.language, sizeof contact.language))
+    if (!slice_to_text(control_row_text(row, "contact"), contact.address, sizeof contact.address) ||
+        !slice_to_text(control_row_text(row, "language"), contact.language,
+                       sizeof contact.language))
         contact.address[0] = '\0';
     return contact;
 }
 
+static policy_set
+policy_of(struct control_row *row, const char *column)
+{
+    policy_set policy = POLICY_SET_OFF;
+    const char *why;
+
+    if (policy_change(POLICY_SET_OFF, control_row_text(row, column), &policy, &why) != ERR_OK)
+        control_row_set_bad(row, column);
+    return policy;
+}
+
+/* A customer whose policy is not one of ours is served without one (P5), and that is said. */
+static policy_set
+lasting_policy(struct control_load *load, struct control_row *row)
+{
+    policy_set policy = policy_of(row, "policy");
+
+    if (row->bad)
+        control_row_skip(load, row, "customers", control_row_text(row, "name"));
+    return policy;
+}
+
 static void
-take_customer(struct control_load *load, struct row *row)
+take_customer(struct control_load *load, struct control_row *row)
 {
     static const char *const states[] = {"active", "suspended", "refused"};
-    struct registry_customer c = {.id = (uint32_t)number_of(row, "id", UINT32_MAX)};
+    struct registry_customer c = {.id = (uint32_t)control_row_number(row, "id", UINT32_MAX)};
 
-    if (!slice_to_text(text_of(row, "name"), c.name, sizeof c.name) || c.name[0] == '\0')
-        set_bad(row, "name");
-    c.state = (enum registry_customer_state)word_of(row, "state", states, ARRAY_SIZE(states));
+    if (!slice_to_text(control_row_text(row, "name"), c.name, sizeof c.name) || c.name[0] == '\0')
+        control_row_set_bad(row, "name");
+    c.state =
+        (enum registry_customer_state)control_row_word(row, "state", states, ARRAY_SIZE(states));
     c.max_recipients_per_message = limit_of(row, "max_recipients_per_message");
     c.max_messages_per_connection = limit_of(row, "max_messages_per_connection");
     c.max_connections_per_hour = limit_of(row, "max_connections_per_hour");
     c.max_message_size_bytes = size_of(row, "max_message_size_bytes");
     c.retention_days = days_of(row, "retention_days");
-    c.connections_scope = (enum registry_connections_scope)word_of(row, "connections_scope", scopes,
-                                                                   ARRAY_SIZE(scopes));
-    c.normalise_bare_lf = word_of(row, "bare_lf", bare_lf_words, ARRAY_SIZE(bare_lf_words)) == 1;
-    c.keep_live_4xx = word_of(row, "live_4xx", live_4xx_words, ARRAY_SIZE(live_4xx_words)) == 1;
+    c.connections_scope = (enum registry_connections_scope)control_row_word(
+        row, "connections_scope", scopes, ARRAY_SIZE(scopes));
+    c.normalise_bare_lf =
+        control_row_word(row, "bare_lf", bare_lf_words, ARRAY_SIZE(bare_lf_words)) == 1;
+    c.keep_live_4xx =
+        control_row_word(row, "live_4xx", live_4xx_words, ARRAY_SIZE(live_4xx_words)) == 1;
     c.max_spool_messages = limit_of(row, "max_spool_messages");
     c.max_spool_bytes = size_of(row, "max_spool_bytes");
+    c.filters_only = control_row_flag(row, "filters_only");
     if (row->bad) {
-        skip_row(load, row, "customers", text_of(row, "name"));
+        control_row_skip(load, row, "customers", control_row_text(row, "name"));
         return;
     }
+    c.policy = lasting_policy(load, row);
     load->contacts[load->customer_count] = contact_of(row);
     load->customers[load->customer_count++] = c;
 }
 
 static uint64_t
-temporary_value(struct row *row, enum registry_limit limit)
+temporary_value(struct control_row *row, enum registry_limit limit)
 {
     switch (limit) {
     case REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE:
@@ -188,9 +150,11 @@ temporary_value(struct row *row, enum registry_limit limit)
     case REGISTRY_LIMIT_RETENTION_DAYS:
         return days_of(row, "value");
     case REGISTRY_LIMIT_CONNECTIONS_SCOPE:
-        return word_of(row, "value", scopes, ARRAY_SIZE(scopes));
+        return control_row_word(row, "value", scopes, ARRAY_SIZE(scopes));
     case REGISTRY_LIMIT_BARE_LF:
-        return word_of(row, "value", bare_lf_words, ARRAY_SIZE(bare_lf_words));
+        return control_row_word(row, "value", bare_lf_words, ARRAY_SIZE(bare_lf_words));
+    case REGISTRY_LIMIT_POLICY:
+        return policy_of(row, "value");
     case REGISTRY_LIMIT_COUNT:
         break;
     }
@@ -198,7 +162,7 @@ temporary_value(struct row *row, enum registry_limit limit)
 }
 
 static void
-take_change(struct control_load *load, struct row *row)
+take_change(struct control_load *load, struct control_row *row)
 {
     static const char *const fields[REGISTRY_LIMIT_COUNT] = {
         [REGISTRY_LIMIT_RECIPIENTS_PER_MESSAGE] = "max_recipients_per_message",
@@ -210,154 +174,124 @@ take_change(struct control_load *load, struct row *row)
         [REGISTRY_LIMIT_BARE_LF] = "bare_lf",
         [REGISTRY_LIMIT_SPOOL_MESSAGES] = "max_spool_messages",
         [REGISTRY_LIMIT_SPOOL_BYTES] = "max_spool_bytes",
+        [REGISTRY_LIMIT_POLICY] = "policy",
     };
-    struct control_change change = {.customer_id =
-                                        (uint32_t)number_of(row, "customer_id", UINT32_MAX)};
+    struct control_change change = {
+        .customer_id = (uint32_t)control_row_number(row, "customer_id", UINT32_MAX)};
     char name[32];
 
-    change.temporary.limit = (enum registry_limit)word_of(row, "field", fields, ARRAY_SIZE(fields));
+    change.temporary.limit =
+        (enum registry_limit)control_row_word(row, "field", fields, ARRAY_SIZE(fields));
     change.temporary.value = temporary_value(row, change.temporary.limit);
-    change.temporary.until_ms = (int64_t)number_of(row, "until_ms", INT64_MAX);
+    change.temporary.until_ms = (int64_t)control_row_number(row, "until_ms", INT64_MAX);
     snprintf(name, sizeof name, "customer-%u", change.customer_id);
     if (row->bad)
-        skip_row(load, row, "customer_changes", slice_of(name));
+        control_row_skip(load, row, "customer_changes", slice_of(name));
     else
         load->changes[load->change_count++] = change;
 }
 
-/* A name that is not normalised would never be found by a look-up. */
-static bool
-is_normalised(const char *name)
-{
-    char normal[INET_DOMAIN_SIZE];
-    const char *why;
-
-    name += name[0] == '.';
-    return inet_domain_normalize(slice_of(name), normal, &why) == ERR_OK &&
-           strcmp(name, normal) == 0;
-}
-
 static void
-take_domain(struct control_load *load, struct row *row)
+take_domain(struct control_load *load, struct control_row *row)
 {
     static const char *const words[] = {"accept", "defer", "reject"};
     static const char *const modes[] = {"mx", "fallback"};
     static const char *const primary_up_words[] = {"strict", "defer", "accept"};
-    struct registry_domain d = {.customer_id = (uint32_t)number_of(row, "customer_id", UINT32_MAX)};
+    struct registry_domain d = {.customer_id =
+                                    (uint32_t)control_row_number(row, "customer_id", UINT32_MAX)};
 
-    if (!slice_to_text(text_of(row, "name"), d.name, sizeof d.name) || !is_normalised(d.name))
-        set_bad(row, "name");
-    d.when_down = (enum registry_when_down)word_of(row, "when_down", words, ARRAY_SIZE(words));
-    d.removed = flag_of(row, "removed");
-    d.id = (uint32_t)number_of(row, "id", UINT32_MAX);
-    d.mode = (enum registry_mode)word_of(row, "mode", modes, ARRAY_SIZE(modes));
-    d.primary_up = (enum registry_primary_up)word_of(row, "primary_up", primary_up_words,
-                                                     ARRAY_SIZE(primary_up_words));
-    d.has_backends = flag_of(row, "has_backends");
-    d.has_recipients = flag_of(row, "has_recipients");
-    d.is_recipients_complete = flag_of(row, "recipients_complete");
+    if (!slice_to_text(control_row_text(row, "name"), d.name, sizeof d.name) ||
+        !control_row_is_domain(d.name))
+        control_row_set_bad(row, "name");
+    d.when_down =
+        (enum registry_when_down)control_row_word(row, "when_down", words, ARRAY_SIZE(words));
+    d.removed = control_row_flag(row, "removed");
+    d.id = (uint32_t)control_row_number(row, "id", UINT32_MAX);
+    d.mode = (enum registry_mode)control_row_word(row, "mode", modes, ARRAY_SIZE(modes));
+    d.primary_up = (enum registry_primary_up)control_row_word(row, "primary_up", primary_up_words,
+                                                              ARRAY_SIZE(primary_up_words));
+    d.has_backends = control_row_flag(row, "has_backends");
+    d.has_recipients = control_row_flag(row, "has_recipients");
+    d.is_recipients_complete = control_row_flag(row, "recipients_complete");
     if (row->bad)
-        skip_row(load, row, "domains", text_of(row, "name"));
+        control_row_skip(load, row, "domains", control_row_text(row, "name"));
     else
         registry_set_add(&load->domains, &d);
 }
 
-/* "" where there is none. */
 static void
-name_of(struct row *row, const char *column, char dst[INET_DOMAIN_SIZE])
+address_of(struct control_row *row, const char *column, uint16_t port,
+           struct inet_endpoint *endpoint)
 {
-    if (is_null(row, column))
-        return;
-    if (!slice_to_text(text_of(row, column), dst, INET_DOMAIN_SIZE) || !is_normalised(dst))
-        set_bad(row, column);
-}
-
-static void
-address_of(struct row *row, const char *column, uint16_t port, struct inet_endpoint *endpoint)
-{
-    if (inet_endpoint_parse(text_of(row, column), port, endpoint) != ERR_OK ||
+    if (inet_endpoint_parse(control_row_text(row, column), port, endpoint) != ERR_OK ||
         endpoint->port != port)
-        set_bad(row, column);
+        control_row_set_bad(row, column);
 }
 
 static void
-take_place(struct row *row, struct registry_backend *b)
+take_place(struct control_row *row, struct registry_backend *b)
 {
     static const char *const lookups[] = {"address", "mx"};
-    uint64_t port = number_of(row, "port", UINT16_MAX);
+    uint64_t port = control_row_number(row, "port", UINT16_MAX);
 
-    name_of(row, "host", b->host);
-    b->lookup = (enum registry_lookup)word_of(row, "lookup", lookups, ARRAY_SIZE(lookups));
+    control_row_domain(row, "host", b->host);
+    b->lookup = (enum registry_lookup)control_row_word(row, "lookup", lookups, ARRAY_SIZE(lookups));
     b->endpoint.port = (uint16_t)port;
     if (port == 0)
-        set_bad(row, "port");
+        control_row_set_bad(row, "port");
     else if (b->host[0] == '\0')
         address_of(row, "address", (uint16_t)port, &b->endpoint);
-    if (!is_null(row, "source_address"))
+    if (!control_row_is_null(row, "source_address"))
         address_of(row, "source_address", 1, &b->source);
     b->source.port = 0;
 }
 
 static void
-take_backend(struct control_load *load, struct row *row)
+take_backend(struct control_load *load, struct control_row *row)
 {
     static const char *const words[] = {"none", "may", "encrypt", "verify"};
     struct registry_backend b = {
-        .customer_id = (uint32_t)number_of(row, "customer_id", UINT32_MAX),
-        .number = (uint32_t)number_of(row, "number", UINT32_MAX),
-        .domain_id = (uint32_t)number_of(row, "domain_id", UINT32_MAX),
-        .priority = (uint32_t)number_of(row, "priority", UINT32_MAX),
-        .weight = (uint32_t)number_of(row, "weight", UINT16_MAX),
-        .trusts_us = flag_of(row, "xforward"),
-        .held = flag_of(row, "held"),
+        .customer_id = (uint32_t)control_row_number(row, "customer_id", UINT32_MAX),
+        .number = (uint32_t)control_row_number(row, "number", UINT32_MAX),
+        .domain_id = (uint32_t)control_row_number(row, "domain_id", UINT32_MAX),
+        .priority = (uint32_t)control_row_number(row, "priority", UINT32_MAX),
+        .weight = (uint32_t)control_row_number(row, "weight", UINT16_MAX),
+        .trusts_us = control_row_flag(row, "xforward"),
+        .held = control_row_flag(row, "held"),
     };
     char name[32];
 
     snprintf(name, sizeof name, "customer-%u/%u", b.customer_id, b.number);
     take_place(row, &b);
-    name_of(row, "tls_name", b.tls_name);
+    control_row_domain(row, "tls_name", b.tls_name);
     if (b.weight == 0)
-        set_bad(row, "weight");
-    b.max_connections = is_null(row, "max_connections")
+        control_row_set_bad(row, "weight");
+    b.max_connections = control_row_is_null(row, "max_connections")
                             ? 0
-                            : (uint32_t)number_of(row, "max_connections", UINT32_MAX);
-    b.tls = (enum registry_tls)word_of(row, "tls", words, ARRAY_SIZE(words));
+                            : (uint32_t)control_row_number(row, "max_connections", UINT32_MAX);
+    b.tls = (enum registry_tls)control_row_word(row, "tls", words, ARRAY_SIZE(words));
     if (row->bad)
-        skip_row(load, row, "backends", slice_of(name));
+        control_row_skip(load, row, "backends", slice_of(name));
     else
         load->backends[load->backend_count++] = b;
 }
 
 static void
-take_recipient(struct control_load *load, struct row *row)
+take_recipient(struct control_load *load, struct control_row *row)
 {
-    struct control_recipient r = {.domain_id = (uint32_t)number_of(row, "domain_id", UINT32_MAX)};
+    struct control_recipient r = {.domain_id =
+                                      (uint32_t)control_row_number(row, "domain_id", UINT32_MAX)};
 
-    if (!slice_to_text(text_of(row, "local_part"), r.local_part, sizeof r.local_part) ||
+    if (!slice_to_text(control_row_text(row, "local_part"), r.local_part, sizeof r.local_part) ||
         r.local_part[0] == '\0')
-        set_bad(row, "local_part");
+        control_row_set_bad(row, "local_part");
     if (row->bad)
-        skip_row(load, row, "recipients", text_of(row, "local_part"));
+        control_row_skip(load, row, "recipients", control_row_text(row, "local_part"));
     else
         load->recipients[load->recipient_count++] = r;
 }
 
 /* --- Results. */
-
-static int
-take_rows(struct control_load *load, const PGresult *rows, const char *const *columns,
-          size_t column_count, void (*take)(struct control_load *load, struct row *row))
-{
-    for (size_t i = 0; i < column_count; i++)
-        if (PQfnumber(rows, columns[i]) < 0)
-            return ERR_SYNTAX;
-    for (int i = 0; i < PQntuples(rows); i++) {
-        struct row row = {rows, i, NULL};
-
-        take(load, &row);
-    }
-    return ERR_OK;
-}
 
 static int
 take_customers(struct control_load *load, const PGresult *rows)
@@ -376,14 +310,16 @@ take_customers(struct control_load *load, const PGresult *rows)
                                           "max_spool_messages",
                                           "max_spool_bytes",
                                           "contact",
-                                          "language"};
+                                          "language",
+                                          "policy",
+                                          "filters_only"};
 
     free(load->customers);
     free(load->contacts);
     load->customers = mem_alloc((size_t)PQntuples(rows) * sizeof *load->customers + 1);
     load->contacts = mem_alloc((size_t)PQntuples(rows) * sizeof *load->contacts + 1);
     load->customer_count = 0;
-    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_customer);
+    return control_row_take(load, rows, columns, ARRAY_SIZE(columns), take_customer);
 }
 
 static int
@@ -394,7 +330,7 @@ take_changes(struct control_load *load, const PGresult *rows)
     free(load->changes);
     load->changes = mem_alloc((size_t)PQntuples(rows) * sizeof *load->changes + 1);
     load->change_count = 0;
-    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_change);
+    return control_row_take(load, rows, columns, ARRAY_SIZE(columns), take_change);
 }
 
 static int
@@ -403,7 +339,7 @@ take_domains(struct control_load *load, const PGresult *rows)
     static const char *const columns[] = {
         "name", "customer_id", "when_down",    "removed",        "id",
         "mode", "primary_up",  "has_backends", "has_recipients", "recipients_complete"};
-    int rc = take_rows(load, rows, columns, ARRAY_SIZE(columns), take_domain);
+    int rc = control_row_take(load, rows, columns, ARRAY_SIZE(columns), take_domain);
 
     registry_set_sort(&load->domains);
     return rc;
@@ -420,7 +356,7 @@ take_backends(struct control_load *load, const PGresult *rows)
     free(load->backends);
     load->backends = mem_alloc((size_t)PQntuples(rows) * sizeof *load->backends + 1);
     load->backend_count = 0;
-    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_backend);
+    return control_row_take(load, rows, columns, ARRAY_SIZE(columns), take_backend);
 }
 
 static int
@@ -431,7 +367,7 @@ take_recipients(struct control_load *load, const PGresult *rows)
     free(load->recipients);
     load->recipients = mem_alloc((size_t)PQntuples(rows) * sizeof *load->recipients + 1);
     load->recipient_count = 0;
-    return take_rows(load, rows, columns, ARRAY_SIZE(columns), take_recipient);
+    return control_row_take(load, rows, columns, ARRAY_SIZE(columns), take_recipient);
 }
 
 const struct control_query control_queries[] = {
@@ -440,6 +376,10 @@ const struct control_query control_queries[] = {
     {"SELECT * FROM postern.replica_domains", take_domains},
     {"SELECT * FROM postern.replica_backends", take_backends},
     {"SELECT * FROM postern.replica_recipients", take_recipients},
+    {"SELECT * FROM postern.replica_includes", control_load_take_includes},
+    {"SELECT * FROM postern.replica_filters ORDER BY customer_id, number",
+     control_load_take_filters},
+    {"SELECT * FROM postern.replica_rules ORDER BY customer_id", control_load_take_rules},
     {"COMMIT", NULL},
 };
 const size_t control_query_count = ARRAY_SIZE(control_queries);
@@ -507,7 +447,7 @@ add_all(const struct control_load *load, struct registry_maker *maker)
     for (size_t i = 0; rc == ERR_OK && i < load->recipient_count; i++)
         rc = registry_maker_recipient(maker, load->recipients[i].domain_id,
                                       slice_of(load->recipients[i].local_part));
-    return rc;
+    return rc == ERR_OK ? control_load_add_senders(load, maker) : rc;
 }
 
 int

@@ -28,7 +28,11 @@ struct control_load {
     struct control_change *changes;      /* by customer's id */
     struct registry_backend *backends;
     struct control_recipient *recipients;
-    size_t customer_count, change_count, backend_count, recipient_count;
+    struct registry_filter_entry *filters; /* by customer's id, then number */
+    struct registry_include *includes;     /* whose networks are known */
+    struct registry_rule *rules;           /* by customer's id */
+    size_t customer_count, change_count, backend_count, recipient_count, filter_count,
+        include_count, rule_count;
     struct buf skipped; /* a line for each row that was skipped: key=value text */
     unsigned skipped_count;
 };
@@ -47,6 +51,13 @@ extern const size_t control_query_count;
 
 /* From the result of DB_SCHEMA_QUERY. */
 MUST_USE int control_load_take_version(struct control_load *load, const PGresult *rows);
+
+/* Who sends: control_load_sender.c. */
+MUST_USE int control_load_take_filters(struct control_load *load, const PGresult *rows);
+MUST_USE int control_load_take_includes(struct control_load *load, const PGresult *rows);
+MUST_USE int control_load_take_rules(struct control_load *load, const PGresult *rows);
+MUST_USE int control_load_add_senders(const struct control_load *load,
+                                      struct registry_maker *maker);
 
 /* Writes the replica with the domains as the guard has left them. */
 MUST_USE int control_load_write(const struct control_load *load, const char *path,

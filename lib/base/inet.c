@@ -181,6 +181,23 @@ inet_network_has(const struct inet_network *n, const struct inet_endpoint *e)
     return true;
 }
 
+struct inet_network
+inet_network_around(const struct inet_endpoint *e, unsigned bits)
+{
+    struct inet_network n = {.family = e->family, .bits = (uint8_t)bits};
+
+    for (unsigned i = 0; i < sizeof n.addr; i++)
+        n.addr[i] = e->addr[i] & mask_octet(bits, i);
+    return n;
+}
+
+bool
+inet_network_is_valid(const struct inet_network *n)
+{
+    return (n->family == 4 || n->family == 6) && n->bits <= (n->family == 4 ? 32 : 128) &&
+           !has_host_bits(n);
+}
+
 socklen_t
 inet_endpoint_to_sockaddr(const struct inet_endpoint *e, struct sockaddr_storage *ss)
 {

@@ -43,6 +43,11 @@ struct inet_network {
 MUST_USE int inet_network_parse(struct slice s, struct inet_network *n);
 const char *inet_network_text(const struct inet_network *n, char dst[INET_ENDPOINT_SIZE]);
 bool inet_network_has(const struct inet_network *n, const struct inet_endpoint *e);
+/* The network of that length which holds the address; at most 32 or 128 bits. */
+struct inet_network inet_network_around(const struct inet_endpoint *e, unsigned bits);
+/* A network of the form that inet_network_parse makes: of a family, no longer than its addresses,
+ * no bits set behind the prefix. */
+bool inet_network_is_valid(const struct inet_network *n);
 
 socklen_t inet_endpoint_to_sockaddr(const struct inet_endpoint *e, struct sockaddr_storage *ss);
 MUST_USE int inet_endpoint_from_sockaddr(const struct sockaddr *sa, struct inet_endpoint *e);

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/inet.h"
+#include "policy/policy.h"
 
 #define REGISTRY_NAME_SIZE 64
 #define REGISTRY_UNLIMITED 0xffffffffu
@@ -62,6 +63,9 @@ struct registry_customer {
     bool keep_live_4xx;     /* a known recipient that the backend defers is taken and kept here */
     uint32_t max_spool_messages; /* that wait here; REGISTRY_UNLIMITED: none */
     uint64_t max_spool_bytes;    /* of their content; UINT64_MAX: none */
+    policy_set policy;           /* of its senders */
+    bool filters_only; /* nobody but its filters may send to it. Never without a filter whose
+                          networks are known: it would refuse all mail */
 };
 
 /* What a change with an end (`--until`) can be of. The numbers are in replica files. */
@@ -75,6 +79,7 @@ enum registry_limit {
     REGISTRY_LIMIT_BARE_LF,
     REGISTRY_LIMIT_SPOOL_MESSAGES,
     REGISTRY_LIMIT_SPOOL_BYTES,
+    REGISTRY_LIMIT_POLICY,
     REGISTRY_LIMIT_COUNT
 };
 
@@ -126,6 +131,54 @@ struct registry_backend {
     bool held;
 };
 
+/* A mail filter before us, as registered: one network, or what an SPF record leads to. */
+struct registry_filter_entry {
+    uint32_t customer_id, number;
+    char label[REGISTRY_NAME_SIZE];
+    struct inet_network network;    /* family 0: `include` */
+    char include[INET_DOMAIN_SIZE]; /* a name with an SPF record; "" with a network */
+    unsigned exempt;                /* as below */
+    bool origin_received;
+};
+
+/* The networks that an SPF include led to when it was last looked up with success. */
+#define REGISTRY_INCLUDE_NETWORKS_MAX 500
+struct registry_include {
+    char name[INET_DOMAIN_SIZE];
+    int64_t resolved_ms;
+    unsigned count;
+    struct inet_network networks[REGISTRY_INCLUDE_NETWORKS_MAX];
+};
+
+/* The filter that an address is one of. */
+struct registry_filter {
+    uint32_t customer_id, number;
+    char label[REGISTRY_NAME_SIZE];
+    struct inet_network network; /* that the address is in */
+    unsigned exempt; /* bits of the checks (policy_check_bit) that are not made of the connecting
+                        host; those of SPF always, and BAN, since bounces come through it */
+    bool origin_received; /* SPF and DNSBL judge the client that the filter's Received line names */
+};
+
+/* Whom a customer, or an operator for every customer, lets in or keeps out by name. */
+enum registry_rule_action { REGISTRY_RULE_ALLOW, REGISTRY_RULE_BLOCK };
+enum registry_rule_kind {
+    REGISTRY_RULE_SENDER, /* a whole address */
+    REGISTRY_RULE_DOMAIN, /* a sender's domain; with a dot in front, all below it */
+    REGISTRY_RULE_NETWORK /* of the client; one address too */
+};
+#define REGISTRY_RULE_VALUE_SIZE 321
+#define REGISTRY_RULE_REASON_SIZE 801 /* 200 characters */
+struct registry_rule {
+    uint32_t customer_id; /* 0: the operators' own, for every customer */
+    enum registry_rule_action action;
+    enum registry_rule_kind kind;
+    struct inet_network network;          /* of a network */
+    char value[REGISTRY_RULE_VALUE_SIZE]; /* as it is registered */
+    char reason[REGISTRY_RULE_REASON_SIZE];
+    int64_t expires_ms; /* wall clock; 0: never */
+};
+
 /* --- The replica file. */
 struct registry_version {
     char database_id[40]; /* random, made by `relayctl db init` */
@@ -170,6 +223,24 @@ MUST_USE int registry_find_recipient(const struct registry *registry,
 MUST_USE int registry_find_backend_customers(const struct registry *registry,
                                              const struct inet_endpoint *address, uint32_t *ids,
                                              unsigned most, unsigned *count);
+/* The longest of the customer's networks that holds the address; of two that are equal the one with
+ * the lower number.  ERR_NOT_FOUND. */
+MUST_USE int registry_find_filter(const struct registry *registry, uint32_t customer_id,
+                                  const struct inet_endpoint *address,
+                                  struct registry_filter *found);
+/* The rule of that customer (0: of the operators for every customer, networks only; there an allow
+ * is an exception from a wider block and lets nobody past a customer's own checks) that is the most
+ * specific: the sender's whole address, the client's single address, the sender's domain, its
+ * parents from below, the client's networks from the longest.  Of an allow and a block that are
+ * equal the allow.  What has ended at `wall_ms` is none.  `address` may be NULL; `sender` is a
+ * reverse-path without brackets, NULL or "" (the null sender): no rule by name.  ERR_NOT_FOUND. */
+MUST_USE int registry_find_rule(const struct registry *registry, uint32_t customer_id,
+                                const struct inet_endpoint *address, const char *sender,
+                                int64_t wall_ms, struct registry_rule *found);
+/* The checks (bits) that any customer's policy, lasting or temporary, has not off; 0 too in a file
+ * that is damaged or of a format before 4. */
+unsigned registry_checks_needed(const struct registry *registry);
+
 /* Every domain, for the shrink guard and for lists. */
 MUST_USE int registry_each_domain(const struct registry *registry,
                                   void (*each)(void *ctx, const struct registry_domain *domain),
@@ -180,6 +251,15 @@ MUST_USE int registry_each_customer(const struct registry *registry, int64_t wal
                                     void (*each)(void *ctx,
                                                  const struct registry_customer *customer),
                                     void *ctx);
+
+/* Every filter as registered, and every include with its networks; for control. */
+MUST_USE int registry_each_filter(const struct registry *registry,
+                                  void (*each)(void *ctx,
+                                               const struct registry_filter_entry *filter),
+                                  void *ctx);
+MUST_USE int registry_each_include(const struct registry *registry,
+                                   void (*each)(void *ctx, const struct registry_include *include),
+                                   void *ctx);
 
 /* --- Writing (control). */
 struct registry_maker;
@@ -197,6 +277,17 @@ MUST_USE int registry_maker_backend(struct registry_maker *maker,
 /* `local_part` in lower case. */
 MUST_USE int registry_maker_recipient(struct registry_maker *maker, uint32_t domain_id,
                                       struct slice local_part);
+/* All of a customer's filters behind one another, in order of number. `include`: the networks of an
+ * entry that is one; NULL: not known yet, so its customer is not locked to its filters. */
+MUST_USE int registry_maker_filter(struct registry_maker *maker,
+                                   const struct registry_filter_entry *filter,
+                                   const struct registry_include *include);
+MUST_USE int registry_maker_include(struct registry_maker *maker,
+                                    const struct registry_include *include);
+/* All of a customer's rules behind one another. */
+MUST_USE int registry_maker_rule(struct registry_maker *maker, const struct registry_rule *rule);
+/* Everything of another replica but filters and includes, which may be added then. */
+MUST_USE int registry_maker_copy(struct registry_maker *maker, const struct registry *registry);
 /* Syncs, renames to `path`, syncs the folder; frees the maker in every case. The domains are
  * counted here, version->domain_count is not read. */
 MUST_USE int registry_maker_finish(struct registry_maker **maker,

@@ -3,26 +3,41 @@
  * The replica file's layout, shared by its reader and its maker and by nobody else: a cdb, and
  * behind it a trailer of fixed size.
  *
- *   key              value (base/codec.h)
- *   'd' name         u32 customer, u8 when_down, u8 flags, u64 missing_since_ms; from format 3 on:
- * u32 id, u8 mode, u8 primary_up, u8 more flags
- *   'c' u32          name, u8 state, u32 x 3 limits, u64 size, u32 days; from format 2 on: u8
- * scope, u8 bare LF, u8 count of temporary changes, each u8 limit, u64 value, u64 until; from
- * format 3 on: u8 flags 'b' u32          of a customer: u32 number, u8 family, addr[16], u16 port,
- * u32 priority, u32 connections, u8 tls, u8 held; from format 3 on: host, u8 lookup, u32 weight, u8
- * source's family, addr[16], tls name, u8 flags; one record a backend, several under one key 'o'
- * u32          of a domain: as 'b', behind the customer's u32; from format 3 on 'a' u8 addr[16]
- * family and address: u32 customer; a record a backend; from format 2 on 'r' u32 local    a
- * domain's registered recipient: nothing; from format 3 on 't' u32          of a customer: contact,
- * language; where it has one.  A file of format 3 may lack these, and a reader that does not know
- * them passes them over, so they made no new format.
+ * Each value is of base/codec.h; "3:" means from format 3 on.
+ *
+ *   'd' name      u32 customer, u8 when_down, u8 flags, u64 missing_since_ms;
+ *                 3: u32 id, u8 mode, u8 primary_up, u8 more flags
+ *   'c' u32       a customer: name, u8 state, u32 x 3 limits, u64 size, u32 days;
+ *                 3: u8 flags, u32 messages, u64 octets; 4: u64 policy;
+ *                 2: u8 scope, u8 bare LF, u8 count of temporary changes, each u8 limit, u64 value,
+ *                 u64 until
+ *   'b' u32       of a customer: u32 number, u8 family, addr[16], u16 port, u32 priority, u32
+ *                 connections, u8 tls, u8 held; 3: host, u8 lookup, u32 weight, u8 source's family,
+ *                 addr[16], tls name, u8 flags; one record a backend, several under one key
+ *   'o' u32       3: of a domain: as 'b', behind the customer's u32
+ *   'a' address   2: u8 family, addr[16]: u32 customer; a record a backend
+ *   'r' u32 local 3: a domain's registered recipient: nothing
+ *   't' u32       of a customer: contact, language; where it has one.  A file of format 3 may lack
+ *                 these, and a reader that does not know them passes them over, so they made no new
+ *                 format.
+ *   'i' u32       4: a customer's filter as registered: u32 number, label, u8 family, u8 bits,
+ *                 addr[16], include, u32 exempt, u8 origin; a record a filter
+ *   'n' name      4: an include: u64 resolved_ms, u32 count, each u8 family, u8 bits, addr[16]
+ *   'f' network   4: u32 customer, u8 family, u8 bits, addr[16]: u32 number, label, u32 exempt, u8
+ *                 origin; a record for each network of each filter
+ *   'F' u32       4: of a customer with filters: u8 is every include known, then as 'X'
+ *   'x' network   4: as 'f': a rule by network: u8 action, u8 kind, u64 expires, value, reason
+ *   'q' u32 text  4: a customer's rule by sender, or by domain: as 'x'
+ *   'X' u32       4: of a customer with rules by network: the lengths of prefixes in use, the
+ * longest first, each u8 family, u8 bits.  A look-up tries each of them. 'p'           4: u32
+ * checks that any policy has not off
  */
 #ifndef REGISTRY_FORMAT_H
 #define REGISTRY_FORMAT_H
 
 #include "registry/registry.h"
 
-#define REGISTRY_FORMAT_VERSION 3
+#define REGISTRY_FORMAT_VERSION 4
 #define REGISTRY_FORMAT_OLDEST 1 /* that is read */
 #define REGISTRY_MAGIC "PSTNREPL"
 #define REGISTRY_CDB_MIN 2048 /* the table of tables that every cdb begins with */
@@ -51,7 +66,10 @@ enum registry_domain_more {
     REGISTRY_DOMAIN_MORE_ALL = 7,
 };
 
-enum registry_customer_flag { REGISTRY_CUSTOMER_KEEPS_LIVE_4XX = 1 };
+enum registry_customer_flag {
+    REGISTRY_CUSTOMER_KEEPS_LIVE_4XX = 1,
+    REGISTRY_CUSTOMER_FILTERS_ONLY = 2, /* from format 4 on */
+};
 enum registry_backend_flag { REGISTRY_BACKEND_TRUSTS_US = 1 };
 
 #define REGISTRY_KEY_SIZE (1 + INET_DOMAIN_SIZE)
@@ -88,12 +106,38 @@ registry_key_recipient(char key[REGISTRY_KEY_SIZE], uint32_t domain_id, struct s
     return n + size;
 }
 
+/* 'f' or 'x' */
 static inline size_t
-registry_key_name(char key[REGISTRY_KEY_SIZE], const char *name)
+registry_key_network(char key[REGISTRY_KEY_SIZE], char kind, uint32_t customer_id,
+                     const struct inet_network *network)
+{
+    size_t n = registry_key_number(key, kind, customer_id);
+
+    key[n] = (char)network->family;
+    key[n + 1] = (char)network->bits;
+    memcpy(key + n + 2, network->addr, sizeof network->addr);
+    return n + 2 + sizeof network->addr;
+}
+
+/* A sender's address or domain, normalised. */
+#define REGISTRY_KEY_SENDER_SIZE (5 + REGISTRY_RULE_VALUE_SIZE)
+static inline size_t
+registry_key_sender(char key[REGISTRY_KEY_SENDER_SIZE], uint32_t customer_id, const char *text)
+{
+    size_t n = registry_key_number(key, 'q', customer_id),
+           size = strnlen(text, REGISTRY_RULE_VALUE_SIZE - 1);
+
+    memcpy(key + n, text, size);
+    return n + size;
+}
+
+/* 'd' or 'n' */
+static inline size_t
+registry_key_name(char key[REGISTRY_KEY_SIZE], char kind, const char *name)
 {
     size_t n = strnlen(name, INET_DOMAIN_SIZE - 1);
 
-    key[0] = 'd';
+    key[0] = kind;
     memcpy(key + 1, name, n);
     return 1 + n;
 }

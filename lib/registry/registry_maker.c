@@ -5,7 +5,6 @@
  * between.  What is added is trusted to be normalised and unique: the database's keys see to that,
  * and a second record of one name would simply never be found.
  */
-#include <cdb.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -20,15 +19,7 @@
 #include "base/crash_point.h"
 #include "registry/registry_file.h"
 #include "registry/registry_format.h"
-
-struct registry_maker {
-    int fd;
-    char *path_tmp;
-    struct cdb_make cdb;
-    bool cdb_is_open; /* holds memory that only cdb_make_finish gives back */
-    uint64_t domain_count;
-    struct buf value;
-};
+#include "registry/registry_private.h"
 
 static void
 maker_free(struct registry_maker **maker)
@@ -67,8 +58,8 @@ registry_maker_new(const char *path_tmp, struct registry_maker **maker)
     return ERR_OK;
 }
 
-static int
-add(struct registry_maker *m, const char *key, size_t key_size)
+int
+registry_maker_add(struct registry_maker *m, const char *key, size_t key_size)
 {
     struct slice value = buf_slice(&m->value);
     int rc = cdb_make_add(&m->cdb, key, (unsigned)key_size, value.p, (unsigned)value.n);
@@ -91,9 +82,12 @@ registry_maker_customer(struct registry_maker *m, const struct registry_customer
     put_u32(&m->value, customer->max_connections_per_hour);
     put_u64(&m->value, customer->max_message_size_bytes);
     put_u32(&m->value, customer->retention_days);
-    put_u8(&m->value, customer->keep_live_4xx ? REGISTRY_CUSTOMER_KEEPS_LIVE_4XX : 0);
+    put_u8(&m->value, (uint8_t)((customer->keep_live_4xx ? REGISTRY_CUSTOMER_KEEPS_LIVE_4XX : 0u) |
+                                (customer->filters_only ? REGISTRY_CUSTOMER_FILTERS_ONLY : 0u)));
     put_u32(&m->value, customer->max_spool_messages);
     put_u64(&m->value, customer->max_spool_bytes);
+    put_u64(&m->value, customer->policy);
+    m->checks_needed |= policy_checks_of(customer->policy);
     put_u8(&m->value, (uint8_t)customer->connections_scope);
     put_u8(&m->value, customer->normalise_bare_lf);
     put_u8(&m->value, (uint8_t)count);
@@ -101,8 +95,10 @@ registry_maker_customer(struct registry_maker *m, const struct registry_customer
         put_u8(&m->value, (uint8_t)temporary[i].limit);
         put_u64(&m->value, temporary[i].value);
         put_u64(&m->value, (uint64_t)temporary[i].until_ms);
+        if (temporary[i].limit == REGISTRY_LIMIT_POLICY)
+            m->checks_needed |= policy_checks_of(temporary[i].value);
     }
-    return add(m, key, registry_key_number(key, 'c', customer->id));
+    return registry_maker_add(m, key, registry_key_number(key, 'c', customer->id));
 }
 
 int
@@ -113,7 +109,7 @@ registry_maker_contact(struct registry_maker *m, uint32_t customer_id,
 
     put_text(&m->value, contact->address);
     put_text(&m->value, contact->language);
-    return add(m, key, registry_key_number(key, 't', customer_id));
+    return registry_maker_add(m, key, registry_key_number(key, 't', customer_id));
 }
 
 int
@@ -134,7 +130,9 @@ registry_maker_domain(struct registry_maker *m, const struct registry_domain *do
                                 (domain->has_recipients ? REGISTRY_DOMAIN_HAS_RECIPIENTS : 0u) |
                                 (domain->is_recipients_complete ? REGISTRY_DOMAIN_COMPLETE : 0u)));
     m->domain_count++;
-    return add(m, key, registry_key_name(key, domain->name));
+    if (domain->mode == REGISTRY_MODE_FALLBACK && domain->primary_up == REGISTRY_PRIMARY_UP_STRICT)
+        m->checks_needed |= policy_checks_of(policy_strictest(POLICY_SET_OFF));
+    return registry_maker_add(m, key, registry_key_name(key, 'd', domain->name));
 }
 
 static void
@@ -166,13 +164,13 @@ registry_maker_backend(struct registry_maker *m, const struct registry_backend *
     put_address(&m->value, &backend->source);
     put_text(&m->value, backend->tls_name);
     put_u8(&m->value, backend->trusts_us ? REGISTRY_BACKEND_TRUSTS_US : 0);
-    rc = add(m, key,
-             is_domains ? registry_key_number(key, 'o', backend->domain_id)
-                        : registry_key_number(key, 'b', backend->customer_id));
+    rc = registry_maker_add(m, key,
+                            is_domains ? registry_key_number(key, 'o', backend->domain_id)
+                                       : registry_key_number(key, 'b', backend->customer_id));
     if (rc != ERR_OK || backend->endpoint.family == 0)
         return rc;
     put_u32(&m->value, backend->customer_id);
-    return add(m, key, registry_key_address(key, &backend->endpoint));
+    return registry_maker_add(m, key, registry_key_address(key, &backend->endpoint));
 }
 
 int
@@ -180,7 +178,7 @@ registry_maker_recipient(struct registry_maker *m, uint32_t domain_id, struct sl
 {
     char key[REGISTRY_KEY_SIZE];
 
-    return add(m, key, registry_key_recipient(key, domain_id, local_part));
+    return registry_maker_add(m, key, registry_key_recipient(key, domain_id, local_part));
 }
 
 /* The file is read back for its checksum: what is vouched for is what is there. */
@@ -249,6 +247,18 @@ registry_sync_folder_of(const char *path)
     return rc;
 }
 
+/* What is of all records together. */
+static int
+add_last(struct registry_maker *m)
+{
+    int rc = registry_maker_add_lengths(m);
+
+    if (rc != ERR_OK)
+        return rc;
+    put_u32(&m->value, m->checks_needed);
+    return registry_maker_add(m, "p", 1);
+}
+
 int
 registry_maker_finish(struct registry_maker **maker, const struct registry_version *version,
                       const char *path)
@@ -256,6 +266,8 @@ registry_maker_finish(struct registry_maker **maker, const struct registry_versi
     struct registry_maker *m = *maker;
     int rc = ERR_IO, saved_errno;
 
+    if (add_last(m) != ERR_OK)
+        goto out;
     m->cdb_is_open = false;
     if (cdb_make_finish(&m->cdb) == 0 && write_trailer(m->fd, version, m->domain_count) == ERR_OK &&
         fsync(m->fd) == 0) {
@@ -264,6 +276,7 @@ registry_maker_finish(struct registry_maker **maker, const struct registry_versi
             rc = registry_sync_folder_of(path);
         CRASH_POINT("control-behind-rename");
     }
+out:
     saved_errno = errno;
     if (rc != ERR_OK)
         (void)unlink(m->path_tmp);

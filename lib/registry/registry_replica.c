@@ -8,7 +8,6 @@
  * The file is never changed in place (its maker renames a new one over it), so that a mapping stays
  * good for as long as it is held.
  */
-#include <cdb.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -18,12 +17,7 @@
 
 #include "base/codec.h"
 #include "registry/registry_format.h"
-
-struct registry {
-    struct cdb cdb;
-    struct registry_version version;
-    uint32_t format;
-};
+#include "registry/registry_private.h"
 
 /* --- Opening. */
 
@@ -179,6 +173,9 @@ set_limit(struct registry_customer *c, unsigned limit, uint64_t value)
     case REGISTRY_LIMIT_SPOOL_BYTES:
         c->max_spool_bytes = value;
         return true;
+    case REGISTRY_LIMIT_POLICY:
+        c->policy = value;
+        return policy_is_valid(value);
     case REGISTRY_LIMIT_COUNT:
         break;
     }
@@ -215,23 +212,28 @@ decode_additions(struct decoder *d, int64_t wall_ms, struct registry_customer *c
     return is_good;
 }
 
-/* What came with format 3, before the temporary changes, which may be of it. */
+/* What came with formats 3 and 4, before the temporary changes, which may be of it. */
 static bool
-decode_spool_limits(struct decoder *d, struct registry_customer *customer)
+decode_spool_limits(struct decoder *d, uint32_t format, struct registry_customer *customer)
 {
     unsigned flags = get_u8(d);
 
-    customer->keep_live_4xx = flags != 0;
+    customer->keep_live_4xx = (flags & REGISTRY_CUSTOMER_KEEPS_LIVE_4XX) != 0;
     customer->max_spool_messages = get_u32(d);
     customer->max_spool_bytes = get_u64(d);
-    return flags <= REGISTRY_CUSTOMER_KEEPS_LIVE_4XX;
+    if (format < 4)
+        return flags <= REGISTRY_CUSTOMER_KEEPS_LIVE_4XX;
+    customer->filters_only = (flags & REGISTRY_CUSTOMER_FILTERS_ONLY) != 0;
+    return set_limit(customer, REGISTRY_LIMIT_POLICY, get_u64(d)) &&
+           flags <= (REGISTRY_CUSTOMER_KEEPS_LIVE_4XX | REGISTRY_CUSTOMER_FILTERS_ONLY);
 }
 
 static int
-decode_customer(struct slice value, uint32_t format, uint32_t id, int64_t wall_ms,
+decode_customer(struct slice value, const struct registry *registry, uint32_t id, int64_t wall_ms,
                 struct registry_customer *customer)
 {
     struct decoder d = decoder_of(value);
+    uint32_t format = registry->format;
     unsigned state;
 
     *customer = (struct registry_customer){
@@ -243,14 +245,15 @@ decode_customer(struct slice value, uint32_t format, uint32_t id, int64_t wall_m
     customer->max_connections_per_hour = get_u32(&d);
     customer->max_message_size_bytes = get_u64(&d);
     customer->retention_days = get_u32(&d);
-    if (format >= 3 && !decode_spool_limits(&d, customer))
+    if (format >= 3 && !decode_spool_limits(&d, format, customer))
         return ERR_CORRUPT;
     if (format >= 2 && !decode_additions(&d, wall_ms, customer))
         return ERR_CORRUPT;
     if (!decoder_done(&d) || state > REGISTRY_CUSTOMER_SUSPENDED_REFUSE)
         return ERR_CORRUPT;
     customer->state = (enum registry_customer_state)state;
-    return ERR_OK;
+    return customer->filters_only ? registry_filters_complete(registry, id, &customer->filters_only)
+                                  : ERR_OK;
 }
 
 static void
@@ -317,8 +320,8 @@ decode_backend(struct slice value, uint32_t format, const struct registry_backen
 
 /* --- Look-ups. A copy of the cdb handle is used up by each, so that the registry stays const. */
 
-static int
-value_found(struct cdb *cdb, int found, struct slice *value)
+int
+registry_value_found(struct cdb *cdb, int found, struct slice *value)
 {
     if (found == 0)
         return ERR_NOT_FOUND;
@@ -327,12 +330,13 @@ value_found(struct cdb *cdb, int found, struct slice *value)
     return value->p == NULL ? ERR_CORRUPT : ERR_OK;
 }
 
-static int
-find(const struct registry *registry, const char *key, size_t key_size, struct slice *value)
+int
+registry_find_value(const struct registry *registry, const char *key, size_t key_size,
+                    struct slice *value)
 {
     struct cdb cdb = registry->cdb;
 
-    return value_found(&cdb, cdb_find(&cdb, key, (unsigned)key_size), value);
+    return registry_value_found(&cdb, cdb_find(&cdb, key, (unsigned)key_size), value);
 }
 
 static int
@@ -340,7 +344,7 @@ find_name(const struct registry *registry, const char *name, struct registry_dom
 {
     char key[REGISTRY_KEY_SIZE];
     struct slice value;
-    int rc = find(registry, key, registry_key_name(key, name), &value);
+    int rc = registry_find_value(registry, key, registry_key_name(key, 'd', name), &value);
 
     return rc == ERR_OK ? decode_domain(value, registry->format, name, found) : rc;
 }
@@ -366,9 +370,9 @@ registry_find_customer(const struct registry *registry, uint32_t id, int64_t wal
 {
     char key[REGISTRY_KEY_SIZE];
     struct slice value;
-    int rc = find(registry, key, registry_key_number(key, 'c', id), &value);
+    int rc = registry_find_value(registry, key, registry_key_number(key, 'c', id), &value);
 
-    return rc == ERR_OK ? decode_customer(value, registry->format, id, wall_ms, found) : rc;
+    return rc == ERR_OK ? decode_customer(value, registry, id, wall_ms, found) : rc;
 }
 
 int
@@ -378,7 +382,7 @@ registry_find_contact(const struct registry *registry, uint32_t customer_id,
     char key[REGISTRY_KEY_SIZE];
     struct slice value;
     struct decoder d;
-    int rc = find(registry, key, registry_key_number(key, 't', customer_id), &value);
+    int rc = registry_find_value(registry, key, registry_key_number(key, 't', customer_id), &value);
 
     *found = (struct registry_contact){.address = ""};
     if (rc != ERR_OK)
@@ -428,7 +432,7 @@ registry_find_backends(const struct registry *registry, const struct registry_do
     *count = 0;
     if (rc <= 0)
         return rc == 0 ? ERR_NOT_FOUND : ERR_CORRUPT;
-    while ((rc = value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK &&
+    while ((rc = registry_value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK &&
            (rc = decode_backend(value, registry->format, &whose, &one)) == ERR_OK)
         insert_backend(found, count, &one);
     if (rc != ERR_NOT_FOUND)
@@ -445,7 +449,8 @@ registry_find_recipient(const struct registry *registry, const struct registry_d
 
     if (!domain->has_recipients)
         return ERR_NOT_FOUND;
-    return find(registry, key, registry_key_recipient(key, domain->id, local_part), &value);
+    return registry_find_value(registry, key, registry_key_recipient(key, domain->id, local_part),
+                               &value);
 }
 
 /* Keeps each customer once. */
@@ -473,7 +478,7 @@ registry_find_backend_customers(const struct registry *registry,
     *count = 0;
     if (rc <= 0)
         return rc == 0 ? ERR_NOT_FOUND : ERR_CORRUPT;
-    while ((rc = value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK) {
+    while ((rc = registry_value_found(&cdb, cdb_findnext(&search), &value)) == ERR_OK) {
         struct decoder d = decoder_of(value);
         uint32_t id = get_u32(&d);
 
@@ -488,6 +493,38 @@ registry_find_backend_customers(const struct registry *registry,
 
 /* --- All of a kind. */
 
+int
+registry_walk(const struct registry *registry, registry_visit visit, void *ctx)
+{
+    struct cdb cdb = registry->cdb;
+    int found = 0, rc = ERR_OK;
+    unsigned at;
+
+    cdb_seqinit(&at, &cdb);
+    while (rc == ERR_OK && (found = cdb_seqnext(&at, &cdb)) > 0) {
+        struct slice key = {cdb_getkey(&cdb), cdb_keylen(&cdb)}, value;
+
+        rc = registry_value_found(&cdb, found, &value);
+        if (rc != ERR_OK || key.p == NULL)
+            return ERR_CORRUPT;
+        rc = visit(ctx, key, value);
+    }
+    if (rc != ERR_OK)
+        return rc;
+    return found == 0 ? ERR_OK : ERR_CORRUPT;
+}
+
+int
+registry_key_customer(struct slice key, uint32_t *customer_id)
+{
+    *customer_id = 0;
+    if (key.n < 5)
+        return ERR_CORRUPT;
+    for (size_t i = 1; i < 5; i++)
+        *customer_id = *customer_id << 8 | (uint8_t)key.p[i];
+    return ERR_OK;
+}
+
 struct walk {
     const struct registry *registry;
     int64_t wall_ms;
@@ -497,13 +534,16 @@ struct walk {
 };
 
 static int
-visit_domain(const struct walk *walk, struct slice key, struct slice value)
+visit_domain(void *ctx, struct slice key, struct slice value)
 {
+    const struct walk *walk = ctx;
     struct registry_domain domain;
     char name[INET_DOMAIN_SIZE];
     int rc;
 
-    if (!slice_to_text(key, name, sizeof name))
+    if (key.n == 0 || key.p[0] != 'd')
+        return ERR_OK;
+    if (!slice_to_text((struct slice){key.p + 1, key.n - 1}, name, sizeof name))
         return ERR_CORRUPT;
     rc = decode_domain(value, walk->registry->format, name, &domain);
     if (rc == ERR_OK)
@@ -512,44 +552,21 @@ visit_domain(const struct walk *walk, struct slice key, struct slice value)
 }
 
 static int
-visit_customer(const struct walk *walk, struct slice key, struct slice value)
+visit_customer(void *ctx, struct slice key, struct slice value)
 {
+    const struct walk *walk = ctx;
     struct registry_customer customer;
-    uint32_t id = 0;
+    uint32_t id;
     int rc;
 
-    if (key.n != 4)
+    if (key.n == 0 || key.p[0] != 'c')
+        return ERR_OK;
+    if (key.n != 5 || registry_key_customer(key, &id) != ERR_OK)
         return ERR_CORRUPT;
-    for (size_t i = 0; i < key.n; i++)
-        id = id << 8 | (uint8_t)key.p[i];
-    rc = decode_customer(value, walk->registry->format, id, walk->wall_ms, &customer);
+    rc = decode_customer(value, walk->registry, id, walk->wall_ms, &customer);
     if (rc == ERR_OK)
         walk->each_customer(walk->ctx, &customer);
     return rc;
-}
-
-/* `visit` gets the key without its kind. */
-static int
-walk_kind(const struct walk *walk, char kind,
-          int (*visit)(const struct walk *walk, struct slice key, struct slice value))
-{
-    struct cdb cdb = walk->registry->cdb;
-    int found = 0, rc = ERR_OK;
-    unsigned at;
-
-    cdb_seqinit(&at, &cdb);
-    while (rc == ERR_OK && (found = cdb_seqnext(&at, &cdb)) > 0) {
-        struct slice key = {cdb_getkey(&cdb), cdb_keylen(&cdb)}, value;
-
-        rc = value_found(&cdb, found, &value);
-        if (rc != ERR_OK || key.p == NULL)
-            return ERR_CORRUPT;
-        if (key.n > 0 && key.p[0] == kind)
-            rc = visit(walk, (struct slice){key.p + 1, key.n - 1}, value);
-    }
-    if (rc != ERR_OK)
-        return rc;
-    return found == 0 ? ERR_OK : ERR_CORRUPT;
 }
 
 int
@@ -558,7 +575,7 @@ registry_each_domain(const struct registry *registry,
 {
     struct walk walk = {.registry = registry, .each_domain = each, .ctx = ctx};
 
-    return walk_kind(&walk, 'd', visit_domain);
+    return registry_walk(registry, visit_domain, &walk);
 }
 
 int
@@ -568,5 +585,5 @@ registry_each_customer(const struct registry *registry, int64_t wall_ms,
     struct walk walk = {
         .registry = registry, .wall_ms = wall_ms, .each_customer = each, .ctx = ctx};
 
-    return walk_kind(&walk, 'c', visit_customer);
+    return registry_walk(registry, visit_customer, &walk);
 }

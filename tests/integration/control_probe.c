@@ -7,6 +7,8 @@
  *   control_probe customer REPLICA DOMAIN WALL_MS   its customer's limits at that moment
  *   control_probe domain REPLICA NAME...   a line each: "NAME
  * served|removed|missing|unknown|damaged CUSTOMER WHEN-DOWN BACKEND..."
+ *   control_probe sender REPLICA DOMAIN ADDRESS SENDER   how its customer sees that sender now:
+ * policy, lock, filter, rule, and the operators' rule; a line each
  */
 #include <signal.h>
 #include <stdio.h>
@@ -165,6 +167,55 @@ show_customer(const char *path, const char *name, int64_t wall_ms)
     return 0;
 }
 
+static void
+print_rule(const struct registry *registry, const char *title, uint32_t customer_id,
+           const struct inet_endpoint *address, const char *sender)
+{
+    struct registry_rule rule;
+
+    if (registry_find_rule(registry, customer_id, address, sender, clock_wall_ms(), &rule) ==
+        ERR_OK)
+        printf("%s %s %s: %s\n", title, rule.action == REGISTRY_RULE_ALLOW ? "allow" : "block",
+               rule.value, rule.reason);
+}
+
+static void
+print_sender(const struct registry *registry, uint32_t customer_id,
+             const struct inet_endpoint *address, const char *sender)
+{
+    char text[POLICY_TEXT_SIZE], network[INET_ENDPOINT_SIZE];
+    struct registry_customer customer;
+    struct registry_filter filter;
+
+    if (registry_find_customer(registry, customer_id, clock_wall_ms(), &customer) == ERR_OK)
+        printf("policy %s\nlocked %s\nneeded %x\n", policy_text(customer.policy, text),
+               customer.filters_only ? "yes" : "no", registry_checks_needed(registry));
+    if (registry_find_filter(registry, customer_id, address, &filter) == ERR_OK)
+        printf("filter %u %s %s exempt=%x origin=%s\n", filter.number, filter.label,
+               inet_network_text(&filter.network, network), filter.exempt,
+               filter.origin_received ? "received" : "connection");
+    print_rule(registry, "rule", customer_id, address, sender);
+    print_rule(registry, "node-wide", 0, address, sender);
+}
+
+static int
+show_sender(const char *path, const char *name, const char *address, const char *sender)
+{
+    struct registry_domain domain;
+    struct inet_endpoint endpoint;
+    struct registry *registry;
+    int rc;
+
+    if (inet_endpoint_parse(slice_of(address), 25, &endpoint) != ERR_OK ||
+        registry_open_path(path, &registry) != ERR_OK)
+        return 1;
+    rc = registry_find_domain(registry, name, &domain);
+    if (rc == ERR_OK)
+        print_sender(registry, domain.customer_id, &endpoint, sender);
+    registry_close(&registry);
+    return rc == ERR_OK ? 0 : 1;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -174,6 +225,8 @@ main(int argc, char **argv)
         return look_up(argv[2], argv + 3);
     if (argc == 5 && strcmp(argv[1], "customer") == 0)
         return show_customer(argv[2], argv[3], strtoll(argv[4], NULL, 10));
+    if (argc == 6 && strcmp(argv[1], "sender") == 0)
+        return show_sender(argv[2], argv[3], argv[4], argv[5]);
     fprintf(stderr, "usage: control_probe run FILE | customer REPLICA DOMAIN WALL_MS | domain "
                     "REPLICA NAME...\n");
     return 2;

@@ -66,6 +66,12 @@ class Control:
         done = subprocess.run([self.probe, "domain", str(self.replica), name], capture_output=True, text=True, timeout=20)
         return done.stdout.strip().removeprefix(name + " ")
 
+    def sender(self, name, address="192.0.2.1", sender=""):
+        """How the domain's customer sees that sender: the first word of each line, and the rest."""
+        done = subprocess.run([self.probe, "sender", str(self.replica), name, address, sender], capture_output=True, text=True,
+                              timeout=20)
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
     def becomes(self, name, what, timeout=10):
         wait_until(lambda: self.domain(name).startswith(what), timeout, f"{name} becomes {what}; it is {self.domain(name)}")
 
@@ -295,6 +301,61 @@ def test_a_tombstone_refuses_at_once_and_ends_with_the_domain_s_return(control, 
     assert "registry-refused" not in control.text()
     database.sql("INSERT INTO postern.domains (name, customer_id) SELECT 'd3.example', id FROM postern.customers")
     control.becomes("d3.example", "served")
+
+
+def test_who_sends_reaches_the_replica(control, database):
+    assert control.sender("d0.example") == {"policy": "standard", "locked": "no", "needed": "fff"}
+    database.sql("UPDATE postern.customers SET policy = 'off,spf=mark,greylist=defer', filters_only = true;"
+                 "INSERT INTO postern.upstream_filters (customer_id, number, label, network, origin, exempt)"
+                 " SELECT id, 3, 'wall', '203.0.113.0/24', 'received', '{helo}' FROM postern.customers;"
+                 "INSERT INTO postern.sender_rules (customer_id, action, domain, reason)"
+                 " SELECT id, 'block', '.bad.example', 'sells junk' FROM postern.customers;"
+                 "INSERT INTO postern.sender_rules (action, network, reason, expires_at)"
+                 " VALUES ('block', '203.0.113.0/24', 'attacks', now() + interval '1 hour'),"
+                 " ('block', '203.0.113.9/32', 'has ended', now() - interval '1 second')")
+    wait_until(lambda: "filter" in control.sender("d0.example", "203.0.113.9"), 10)
+    assert control.sender("d0.example", "203.0.113.9", "a@x.bad.example") == {
+        "policy": "off,spf=mark,greylist=defer", "locked": "yes", "needed": "880",
+        "filter": "3 wall 203.0.113.0/24 exempt=791 origin=received", "rule": "block .bad.example: sells junk",
+        "node-wide": "block 203.0.113.0/24: attacks"}
+    assert "registry-row-skipped" not in control.text()
+
+
+def test_P5_a_policy_for_a_time_is_in_the_replica(control, database):
+    database.sql("UPDATE postern.customers SET policy = 'off';"
+                 "INSERT INTO postern.customer_changes (customer_id, field, value, until_at)"
+                 " SELECT id, 'policy', 'strict,spf=mark', now() + interval '1 hour' FROM postern.customers")
+    wait_until(lambda: control.sender("d0.example")["policy"] == "strict,spf=mark", 10)
+    assert control.sender("d0.example")["needed"] == "fff"
+
+
+def test_P5_what_is_odd_about_policy_refuses_nobody(control, database):
+    """A policy that is not ours checks nobody; a lock with a filter that cannot be read, or is not known yet, locks nobody out."""
+    database.sql("ALTER TABLE postern.customers DROP CONSTRAINT customers_policy_form;"
+                 "ALTER TABLE postern.upstream_filters DROP CONSTRAINT upstream_filters_network_width;"
+                 "UPDATE postern.customers SET policy = 'paranoid', filters_only = true;"
+                 "INSERT INTO postern.upstream_filters (customer_id, number, network) SELECT id, 1, '192.0.2.1/32' FROM postern.customers;"
+                 "INSERT INTO postern.upstream_filters (customer_id, number, network) SELECT id, 2, '0.0.0.0/1' FROM postern.customers")
+    control.says("registry-row-skipped", times=2)
+    wait_until(lambda: "filter" in control.sender("d0.example"), 10)
+    seen = control.sender("d0.example")
+    assert (seen["policy"], seen["locked"], seen["needed"]) == ("off", "no", "0")
+    assert "column=policy value=paranoid" in control.text() and "column=network" in control.text()
+    database.sql("UPDATE postern.customers SET policy = 'off';"
+                 "UPDATE postern.upstream_filters SET network = NULL, spf_include = 'spf.example' WHERE number = 2;"
+                 "INSERT INTO postern.sender_rules (customer_id, action, domain) SELECT id, 'allow', 'seen.example' FROM postern.customers")
+    wait_until(lambda: "rule" in control.sender("d0.example", sender="a@seen.example"), 10)
+    assert control.sender("d0.example")["locked"] == "no", "its include has never been resolved"
+    ((changed,),) = database.sql("SELECT version FROM postern.replica_state")
+    database.sql("SET ROLE postern_relay; SELECT postern.include_resolved('spf.example', '{198.51.100.0/24,2001:db8::/32}', NULL)")
+    database.sql("SELECT postern.include_resolved('spf.example', NULL, 'no answer')")
+    database.sql("SELECT postern.include_resolved('stranger.example', '{192.0.2.0/24}', NULL)")
+    assert database.sql("SELECT name, resolved::text[], resolve_error FROM postern.spf_includes") == \
+        [("spf.example", ["198.51.100.0/24", "2001:db8::/32"], "no answer")], "a failure leaves the networks"
+    assert database.sql("SELECT version FROM postern.replica_state") == [(changed,)], "it is nobody's change"
+    database.sql("DELETE FROM postern.sender_rules")
+    wait_until(lambda: control.sender("d0.example", "198.51.100.9").get("filter", "").startswith("2 filter 198.51.100.0/24"), 10)
+    assert control.sender("d0.example")["locked"] == "yes"
 
 
 def test_a_bad_row_is_skipped_and_told(control, database):

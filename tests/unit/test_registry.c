@@ -40,12 +40,12 @@ TestSuite(registry, .init = setup, .fini = teardown);
 
 static const struct registry_customer customers[] = {
     {1, "acme", REGISTRY_CUSTOMER_ACTIVE, 50, 50, 200, 20 << 20, 5, REGISTRY_CONNECTIONS_CLIENT,
-     true, false, 1000, 123456789012},
+     true, false, 1000, 123456789012, 0x31, true},
     {2, "beta", REGISTRY_CUSTOMER_SUSPENDED, REGISTRY_UNLIMITED, REGISTRY_UNLIMITED,
      REGISTRY_UNLIMITED, UINT64_MAX, 14, REGISTRY_CONNECTIONS_CUSTOMER, false, false,
-     REGISTRY_UNLIMITED, UINT64_MAX},
+     REGISTRY_UNLIMITED, UINT64_MAX, POLICY_SET_OFF, false},
     {0xfffffffe, "gamma", REGISTRY_CUSTOMER_SUSPENDED_REFUSE, 1, 2, 3, 4, 5,
-     REGISTRY_CONNECTIONS_CUSTOMER, true, true, 1, 2},
+     REGISTRY_CONNECTIONS_CUSTOMER, true, true, 1, 2, 1ull << 4 * POLICY_SPF, true},
 };
 
 /* Of gamma. */
@@ -59,6 +59,7 @@ static const struct registry_temporary temporary[] = {
     {REGISTRY_LIMIT_BARE_LF, 0, 1000},
     {REGISTRY_LIMIT_SPOOL_MESSAGES, REGISTRY_UNLIMITED, 1000},
     {REGISTRY_LIMIT_SPOOL_BYTES, 5000, 1000},
+    {REGISTRY_LIMIT_POLICY, (uint64_t)POLICY_DEFER << 4 * POLICY_GREYLIST, 1000},
 };
 
 static const struct registry_domain domains[] = {
@@ -76,6 +77,28 @@ static const struct registry_domain domains[] = {
 static const struct registry_contact contact = {"ops@elsewhere.example", "nl"};
 
 static void
+add_senders(struct registry_maker *maker)
+{
+    struct registry_include include = {.name = "spf.example", .count = 1};
+    struct registry_filter_entry filter = {.customer_id = 1, .number = 1, .label = "wall"};
+    struct registry_rule rule = {.customer_id = 1, .value = "192.0.2.0/25", .reason = "no"};
+
+    cr_assert_eq(inet_network_parse(SLICE("192.0.2.0/24"), &filter.network), ERR_OK);
+    cr_assert_eq(inet_network_parse(SLICE("192.0.2.0/25"), &rule.network), ERR_OK);
+    include.networks[0] = rule.network;
+    rule.kind = REGISTRY_RULE_NETWORK;
+    cr_assert_eq(registry_maker_filter(maker, &filter, NULL), ERR_OK);
+    filter = (struct registry_filter_entry){
+        .customer_id = 1, .number = 2, .label = "cloud", .include = "spf.example"};
+    cr_assert_eq(registry_maker_filter(maker, &filter, &include), ERR_OK);
+    cr_assert_eq(registry_maker_include(maker, &include), ERR_OK);
+    cr_assert_eq(registry_maker_rule(maker, &rule), ERR_OK);
+    rule = (struct registry_rule){
+        .customer_id = 1, .kind = REGISTRY_RULE_DOMAIN, .value = "b.example", .reason = "why"};
+    cr_assert_eq(registry_maker_rule(maker, &rule), ERR_OK);
+}
+
+static void
 make(const char *database_id)
 {
     struct registry_version version = {.version = 42, .written_at_ms = 1795000000000};
@@ -89,6 +112,7 @@ make(const char *database_id)
                                     customers[i].id == 0xfffffffe ? ARRAY_SIZE(temporary) : 0),
             ERR_OK);
     cr_assert_eq(registry_maker_contact(maker, 1, &contact), ERR_OK);
+    add_senders(maker);
     for (size_t i = 0; i < ARRAY_SIZE(domains); i++)
         cr_assert_eq(registry_maker_domain(maker, &domains[i]), ERR_OK);
     for (uint32_t i = 0; i < 20; i++) {
@@ -140,7 +164,7 @@ Test(registry, what_went_in_comes_out)
                       c.normalise_bare_lf == want->normalise_bare_lf &&
                       c.keep_live_4xx == want->keep_live_4xx &&
                       c.max_spool_messages == want->max_spool_messages &&
-                      c.max_spool_bytes == want->max_spool_bytes,
+                      c.max_spool_bytes == want->max_spool_bytes && c.policy == want->policy,
                   "%s", want->name);
     }
     cr_expect_eq(registry_find_customer(r, 77, 0, &(struct registry_customer){0}), ERR_NOT_FOUND);
@@ -176,12 +200,15 @@ Test(registry, P5_a_temporary_change_ends_by_the_clock_alone)
               c.max_connections_per_hour == 300 && c.max_message_size_bytes == UINT64_MAX &&
               c.retention_days == 500 && c.connections_scope == REGISTRY_CONNECTIONS_CLIENT &&
               !c.normalise_bare_lf && c.max_spool_messages == REGISTRY_UNLIMITED &&
-              c.max_spool_bytes == 5000);
+              c.max_spool_bytes == 5000 &&
+              policy_action_of(c.policy, POLICY_GREYLIST) == POLICY_DEFER &&
+              policy_action_of(c.policy, POLICY_SPF) == POLICY_OFF);
     cr_assert_eq(registry_find_customer(r, 0xfffffffe, 1000, &c), ERR_OK);
     cr_expect(c.max_recipients_per_message == 1 && c.max_messages_per_connection == 2 &&
                   c.max_connections_per_hour == 300 && c.max_message_size_bytes == 4 &&
                   c.retention_days == 5 && c.connections_scope == REGISTRY_CONNECTIONS_CUSTOMER &&
-                  c.normalise_bare_lf && c.max_spool_messages == 1 && c.max_spool_bytes == 2,
+                  c.normalise_bare_lf && c.max_spool_messages == 1 && c.max_spool_bytes == 2 &&
+                  policy_action_of(c.policy, POLICY_SPF) == POLICY_MARK,
               "at its end it is over, and the longer one goes on");
     cr_assert_eq(registry_find_customer(r, 0xfffffffe, 2000, &c), ERR_OK);
     cr_expect_eq(c.max_connections_per_hour, 3);
@@ -201,6 +228,8 @@ static const struct {
     {"days beyond their type", {REGISTRY_LIMIT_RETENTION_DAYS, 1ull << 32, 1}},
     {"no such scope", {REGISTRY_LIMIT_CONNECTIONS_SCOPE, 2, 1}},
     {"neither refused nor normalised", {REGISTRY_LIMIT_BARE_LF, 2, 1}},
+    {"no such action", {REGISTRY_LIMIT_POLICY, 9, 1}},
+    {"no such check", {REGISTRY_LIMIT_POLICY, 1ull << 60, 1}},
 };
 
 Test(registry, P5_a_nonsense_change_is_damage_and_never_a_limit)
@@ -484,17 +513,37 @@ add_format_1(struct cdb_make *cdb, const char *key, size_t key_size, struct buf 
     buf_clear(value);
 }
 
-/* As the release before wrote it: no additions to a customer, no index of addresses. */
+static void
+add_trailer(int fd, uint32_t format)
+{
+    char t[REGISTRY_TRAILER_LENGTH] = {0};
+    off_t length = lseek(fd, 0, SEEK_END);
+    char *all = malloc((size_t)length + sizeof t);
+
+    cr_assert_eq(pread(fd, all, (size_t)length, 0), length);
+    memcpy(t + REGISTRY_TRAILER_MAGIC, REGISTRY_MAGIC, 8);
+    store_u32(t + REGISTRY_TRAILER_FORMAT, format);
+    memcpy(t + REGISTRY_TRAILER_DATABASE, "id", 2);
+    store_u64(t + REGISTRY_TRAILER_VERSION, 7);
+    store_u64(t + REGISTRY_TRAILER_DOMAINS, 1);
+    store_u64(t + REGISTRY_TRAILER_SIZE, (uint64_t)length + sizeof t);
+    memcpy(all + length, t, sizeof t);
+    store_u64(t + REGISTRY_TRAILER_CHECK,
+              XXH3_64bits(all, (size_t)length + REGISTRY_TRAILER_CHECK));
+    cr_assert_eq(pwrite(fd, t, sizeof t, length), (ssize_t)sizeof t);
+    free(all);
+    close(fd);
+}
+
+/* As the first release wrote it: no additions to a customer, no index of addresses. */
 static void
 make_format_1(void)
 {
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    char key[REGISTRY_KEY_SIZE], t[REGISTRY_TRAILER_LENGTH] = {0};
+    char key[REGISTRY_KEY_SIZE];
     struct inet_endpoint e = endpoint_of("192.0.2.1:25");
     struct cdb_make cdb;
     struct buf v;
-    char *all;
-    off_t length;
 
     cr_assert_eq(cdb_make_start(&cdb, fd), 0);
     buf_init(&v, 0);
@@ -510,7 +559,7 @@ make_format_1(void)
     put_u8(&v, REGISTRY_WHEN_DOWN_DEFER);
     put_u8(&v, 0);
     put_u64(&v, 0);
-    add_format_1(&cdb, key, registry_key_name(key, "acme.example"), &v);
+    add_format_1(&cdb, key, registry_key_name(key, 'd', "acme.example"), &v);
     put_u32(&v, 1);
     put_u8(&v, e.family);
     buf_add(&v, e.addr, sizeof e.addr);
@@ -523,21 +572,65 @@ make_format_1(void)
     buf_fini(&v);
     cr_assert_eq(cdb_make_finish(&cdb), 0);
 
-    length = lseek(fd, 0, SEEK_END);
-    all = malloc((size_t)length + sizeof t);
-    cr_assert_eq(pread(fd, all, (size_t)length, 0), length);
-    memcpy(t + REGISTRY_TRAILER_MAGIC, REGISTRY_MAGIC, 8);
-    store_u32(t + REGISTRY_TRAILER_FORMAT, 1);
-    memcpy(t + REGISTRY_TRAILER_DATABASE, "id", 2);
-    store_u64(t + REGISTRY_TRAILER_VERSION, 7);
-    store_u64(t + REGISTRY_TRAILER_DOMAINS, 1);
-    store_u64(t + REGISTRY_TRAILER_SIZE, (uint64_t)length + sizeof t);
-    memcpy(all + length, t, sizeof t);
-    store_u64(t + REGISTRY_TRAILER_CHECK,
-              XXH3_64bits(all, (size_t)length + REGISTRY_TRAILER_CHECK));
-    cr_assert_eq(pwrite(fd, t, sizeof t, length), (ssize_t)sizeof t);
-    free(all);
-    close(fd);
+    add_trailer(fd, 1);
+}
+
+/* As the release before sender policy wrote it. */
+static void
+make_format_3(void)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    char key[REGISTRY_KEY_SIZE];
+    struct cdb_make cdb;
+    struct buf v;
+
+    cr_assert_eq(cdb_make_start(&cdb, fd), 0);
+    buf_init(&v, 0);
+    put_text(&v, "acme");
+    put_u8(&v, REGISTRY_CUSTOMER_ACTIVE);
+    put_u32(&v, 51);
+    put_u32(&v, 52);
+    put_u32(&v, 201);
+    put_u64(&v, 12345);
+    put_u32(&v, 6);
+    put_u8(&v, 1);
+    put_u32(&v, 10);
+    put_u64(&v, 11);
+    put_u8(&v, REGISTRY_CONNECTIONS_CLIENT);
+    put_u8(&v, 1);
+    put_u8(&v, 1);
+    put_u8(&v, REGISTRY_LIMIT_SPOOL_BYTES);
+    put_u64(&v, 99);
+    put_u64(&v, 1000);
+    add_format_1(&cdb, key, registry_key_number(key, 'c', 1), &v);
+    buf_fini(&v);
+    cr_assert_eq(cdb_make_finish(&cdb), 0);
+    add_trailer(fd, 3);
+}
+
+Test(registry, P5_the_format_before_policy_is_read_and_checks_nobody)
+{
+    struct inet_endpoint address = endpoint_of("192.0.2.1:25");
+    struct registry_maker *maker;
+    struct registry_filter filter;
+    struct registry_customer c;
+    struct registry_rule rule;
+    struct registry *r;
+
+    make_format_3();
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    cr_assert_eq(registry_find_customer(r, 1, 999, &c), ERR_OK);
+    cr_expect(c.keep_live_4xx && c.max_spool_messages == 10 && c.max_spool_bytes == 99 &&
+              c.connections_scope == REGISTRY_CONNECTIONS_CLIENT && c.normalise_bare_lf);
+    cr_expect(c.policy == POLICY_SET_OFF && !c.filters_only);
+    cr_expect_eq(registry_checks_needed(r), 0);
+    cr_expect_eq(registry_find_filter(r, 1, &address, &filter), ERR_NOT_FOUND);
+    cr_expect_eq(registry_find_rule(r, 1, &address, "a@b.example", 0, &rule), ERR_NOT_FOUND);
+    cr_assert_eq(registry_maker_new(path_tmp, &maker), ERR_OK);
+    cr_expect_eq(registry_maker_copy(maker, r), ERR_VERSION,
+                 "its records would not be those of a newer file");
+    registry_maker_abort(&maker);
+    registry_close(&r);
 }
 
 Test(registry, P5_the_format_before_is_read)
@@ -656,6 +749,20 @@ Test(registry, P5_zeroed_foreign_and_missing_files_are_noticed)
     free(content);
 }
 
+static void
+ignore_filter(void *ctx, const struct registry_filter_entry *filter)
+{
+    (void)ctx;
+    (void)filter;
+}
+
+static void
+ignore_include(void *ctx, const struct registry_include *include)
+{
+    (void)ctx;
+    (void)include;
+}
+
 /* A file whose checksum is right but whose inside is nonsense (a bug, or malice): look-ups answer
  * something or ERR_CORRUPT and stay inside the file. */
 Test(registry, P5_look_ups_survive_hostile_content)
@@ -670,7 +777,9 @@ Test(registry, P5_look_ups_survive_hostile_content)
         char *copy = malloc(size);
         struct registry_backend backends[REGISTRY_BACKENDS_MAX];
         struct registry_customer customer;
+        struct registry_filter filter;
         struct registry_domain domain;
+        struct registry_rule rule;
         struct registry *r;
         unsigned count, seen = 0;
         int fd;
@@ -691,6 +800,11 @@ Test(registry, P5_look_ups_survive_hostile_content)
                                           &count);
             (void)!registry_each_domain(r, count_domain, &seen);
             (void)!registry_each_customer(r, 0, count_customer, &seen);
+            (void)!registry_find_filter(r, 1, &address, &filter);
+            (void)!registry_find_rule(r, 1, &address, "a@b.example", 0, &rule);
+            (void)!registry_each_filter(r, ignore_filter, NULL);
+            (void)!registry_each_include(r, ignore_include, NULL);
+            (void)registry_checks_needed(r);
             registry_close(&r);
         }
         free(copy);
