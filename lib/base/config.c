@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/config_file.h"
+#include "base/dnsbl_zone.h"
 #include "base/outbound.h"
 #include "base/parse.h"
 #include "base/resolv_conf.h"
@@ -323,6 +324,14 @@ check_address(const char *text)
                : "is not a mail address; write one such as postmaster@isp.example";
 }
 
+static const char *
+check_dnsbl(const char *text)
+{
+    struct dnsbl_zone zone;
+
+    return dnsbl_zone_parse(text, &zone);
+}
+
 static const struct rule {
     size_t offset;
     int64_t min, max; /* numbers, milliseconds or bytes; both 0: any */
@@ -361,6 +370,9 @@ static const struct rule {
     {FIELD(message_retry_min_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(message_retry_max_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(max_received), 10, 10000, 0, NULL},
+    {.offset = FIELD(dnsbl), .check = check_dnsbl},
+    {.offset = FIELD(dnswl), .check = check_dnsbl},
+    {FIELD(dnsbl_sleep_ms), 100, 7 * DAY, 0, NULL},
     {.offset = FIELD(outbound_route), .check = check_outbound},
     {.offset = FIELD(outbound_tls), .check = check_outbound_tls},
     {.offset = FIELD(outbound_credentials), .check = check_path},
@@ -436,7 +448,7 @@ set_value(struct loading *l, const struct option *o, unsigned line, const char *
     char min[PARSE_TEXT_SIZE], max[PARSE_TEXT_SIZE], text[PROBLEM_SIZE];
     const char *wrong = kinds[o->kind].read(value, field, rule->default_port);
 
-    if (!wrong && rule->check && value[0] != '\0')
+    if (!wrong && rule->check && (value[0] != '\0' || kinds[o->kind].is_list))
         wrong = rule->check(value);
     if (!wrong && !is_in_range(o, rule, field)) {
         snprintf(text, sizeof text, "is out of range; write a value from %s to %s",

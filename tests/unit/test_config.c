@@ -119,6 +119,18 @@ static const struct {
      "2001:db8::/32 or an address (names are not looked up)\n"
      "1: proxy-protocol-from: \"2001:db8::/129\" has bits set behind its prefix, or a prefix that "
      "is too long; write 192.0.2.0/24\n"},
+    {"lists",
+     "dnsbl = { \"bl.example codes=192.0.2.1\", \"bl\", \"bl.example code=127.0.0.2\" }\n"
+     "dnswl = \"\"\n",
+     "1: dnsbl: \"bl.example codes=192.0.2.1\" has codes outside 127.0.0.1 to 127.255.254.255, or "
+     "that are no addresses; write codes=127.0.0.2-127.0.0.11,127.0.0.20\n"
+     "1: dnsbl: \"bl\" does not begin with a list's zone; write one such as bl.example "
+     "codes=127.0.0.2\n"
+     "1: dnsbl: \"bl.example code=127.0.0.2\" has a word that is unknown; write ZONE, and behind "
+     "it "
+     "codes=, name= or test=no\n"
+     "2: dnswl: \"\" does not begin with a list's zone; write one such as bl.example "
+     "codes=127.0.0.2\n"},
     {"no equal sign", "node 3\nworkers = 0\n",
      "1: missing equal sign after option 'node'" GRAMMAR
      "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},
