@@ -51,6 +51,32 @@ struct state_greylist {
 #define STATE_GREYLIST_WINDOW_MS (24 * 60 * 60 * 1000LL)     /* then a first contact is forgotten */
 #define STATE_GREYLIST_KNOWN_MS (36 * 24 * 60 * 60 * 1000LL) /* since who passed was last seen */
 
+/* What is listed, in pages. */
+enum state_listing { STATE_LIST_KNOWN, STATE_LIST_WAITING, STATE_LIST_BANS };
+/* Only of this domain, or of networks within this one; neither: all. */
+struct state_filter {
+    struct inet_network network; /* family 0: none */
+    char domain[INET_DOMAIN_SIZE];
+};
+struct state_row {
+    uint32_t customer_id; /* 0: of all */
+    struct inet_network network;
+    char domain[INET_DOMAIN_SIZE]; /* instead of a network */
+    int64_t since_ms;
+    int64_t seen_ms, until_ms; /* 0: is not known of such */
+};
+#define STATE_PAGE_ROWS 100
+#define STATE_PLACE_MAX 40
+struct state_place { /* where a page begins; size 0: at the beginning */
+    size_t size;
+    char key[STATE_PLACE_MAX];
+};
+struct state_page {
+    unsigned count;
+    struct state_row rows[STATE_PAGE_ROWS];
+    struct state_place next; /* size 0: that was the last */
+};
+
 /* --- In a worker. */
 struct state_client;
 /* channel_fd -1: there is no state process yet; everything is unknown until state_client_attach. */
@@ -72,7 +98,8 @@ struct state_answer { /* what was asked for, the rest is zero */
     enum state_recipient recipient;
     struct state_capabilities capabilities;
     struct state_greylist greylist;
-    int64_t banned_until_ms; /* 0: it is not */
+    int64_t banned_until_ms;       /* 0: it is not */
+    const struct state_page *page; /* borrowed for the call; NULL: none was asked for, or told */
 };
 typedef void (*state_on_answer)(void *ctx, const struct state_answer *answer);
 
@@ -93,6 +120,11 @@ struct state_query *state_greylist_ask(struct state_client *client,
 struct state_query *state_ban_ask(struct state_client *client, uint32_t customer_id,
                                   const struct inet_endpoint *address, state_on_answer on_answer,
                                   void *ctx);
+/* A page may be empty and not the last.  What was written in the last moment may be missing. */
+struct state_query *state_list_ask(struct state_client *client, enum state_listing listing,
+                                   const struct state_filter *filter,
+                                   const struct state_place *place, state_on_answer on_answer,
+                                   void *ctx);
 void state_query_cancel(struct state_query **query);
 
 /* News have no answer.  `backend` said it.  What an acceptance is worth the store knows: nothing
@@ -113,6 +145,9 @@ void state_bounce_learn(struct state_client *client, uint32_t customer_id,
  * is said of every message. */
 void state_good_learn(struct state_client *client, uint32_t customer_id,
                       const struct inet_endpoint *address);
+/* An operator's word: nothing is known of this domain or network (/24, /64), and nothing of it has
+ * waited.  Neither: of nobody. */
+void state_greylist_forget(struct state_client *client, const struct state_filter *which);
 /* An operator's word: a ban ends, and counting begins anew. */
 void state_ban_forget(struct state_client *client, uint32_t customer_id,
                       const struct inet_endpoint *address);
@@ -159,6 +194,9 @@ struct state_capabilities state_store_capabilities(struct state_store *store,
 struct state_greylist state_store_greylist(struct state_store *store,
                                            const struct state_greylist_key *key, int64_t delay_ms,
                                            int64_t wall_ms);
+/* For `which` see state_greylist_forget. */
+void state_store_forget_origin(struct state_store *store, const struct state_filter *which,
+                               int64_t wall_ms);
 /* Of an address that bounces. A good one is one that has delivered to three customers in a week. */
 struct state_backscatter {
     enum {
@@ -180,6 +218,10 @@ int64_t state_store_ban(struct state_store *store, uint32_t customer_id,
 /* False: there was no ban. */
 bool state_store_forget_bounces(struct state_store *store, uint32_t customer_id,
                                 const struct inet_endpoint *address, int64_t wall_ms);
+/* Looks at a bounded number of records. */
+MUST_USE int state_store_list(struct state_store *store, enum state_listing listing,
+                              const struct state_filter *filter, const struct state_place *place,
+                              int64_t wall_ms, struct state_page *page);
 /* Commits in synced batches: call when STATE_BATCH_MAX changes wait or STATE_BATCH_MS after the
  * first. Hands them to the writing thread and returns at once; the result is that of the batch
  * before. ERR_AGAIN: that one is still being written, nothing was handed over.  ERR_FULL, ERR_IO:

@@ -129,6 +129,9 @@ answer_of(enum state_question question, uint8_t word, uint64_t number)
     case STATE_ASK_GREYLIST:
         a.greylist = (struct state_greylist){.wait_ms = (int64_t)number, .is_known = word != 0};
         break;
+    case STATE_ASK_LIST: /* not so */
+        a.is_told = false;
+        break;
     case STATE_ASK_BAN:
         a.banned_until_ms = (int64_t)number;
         break;
@@ -136,18 +139,39 @@ answer_of(enum state_question question, uint8_t word, uint64_t number)
     return a;
 }
 
+/* Those before it were cancelled, timed out, or will time out; NULL: so was it. */
+static struct state_query *
+query_of(struct state_client *client, uint32_t id)
+{
+    struct state_query *q = client->first;
+
+    while (q != NULL && (int32_t)(q->id - id) < 0)
+        q = q->next;
+    return q != NULL && q->id == id ? q : NULL;
+}
+
 static void
 take_answer(struct state_client *client, uint32_t id, uint8_t word, uint64_t number)
 {
-    /* Those before it were cancelled, timed out, or will time out. */
-    for (struct state_query *q = client->first; q != NULL && (int32_t)(q->id - id) <= 0;
-         q = q->next)
-        if (q->id == id) {
-            struct state_answer a = answer_of(q->question, word, number);
+    struct state_query *q = query_of(client, id);
+    struct state_answer a;
 
-            answer(q, &a);
-            return;
-        }
+    if (q == NULL)
+        return;
+    a = answer_of(q->question, word, number);
+    answer(q, &a);
+}
+
+static void
+take_page(struct state_client *client, struct decoder *d)
+{
+    struct state_query *q = query_of(client, get_u32(d));
+    struct state_page *page = mem_alloc(sizeof *page);
+    struct state_answer a = {.is_told = true, .page = page};
+
+    if (q != NULL && q->question == STATE_ASK_LIST && state_page_decode(d, page))
+        answer(q, &a);
+    free(page);
 }
 
 static void
@@ -191,6 +215,8 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
     CHECK(fd_count == 0);
     if (type == STATE_MESSAGE_ANSWER)
         take_answers(client, &d);
+    else if (type == STATE_MESSAGE_PAGE)
+        take_page(client, &d);
     else if (type == STATE_MESSAGE_PROBE)
         take_probes(client, &d);
 }
@@ -403,6 +429,17 @@ state_ban_ask(struct state_client *client, uint32_t customer_id,
     return ask(client, STATE_ASK_BAN, &entry, on_answer, ctx);
 }
 
+struct state_query *
+state_list_ask(struct state_client *client, enum state_listing listing,
+               const struct state_filter *filter, const struct state_place *place,
+               state_on_answer on_answer, void *ctx)
+{
+    char bytes[STATE_LIST_MAX];
+    struct entry entry = {.number = listing, .key = state_list_encode(filter, place, bytes)};
+
+    return ask(client, STATE_ASK_LIST, &entry, on_answer, ctx);
+}
+
 void
 state_query_cancel(struct state_query **query)
 {
@@ -476,6 +513,16 @@ state_capabilities_learn(struct state_client *client, const struct inet_endpoint
     tell(client, STATE_NEWS_CAPABILITIES,
          &(struct entry){
              .number = capabilities->size_max_bytes, .endpoint = endpoint, .key = {&flags, 1}});
+}
+
+void
+state_greylist_forget(struct state_client *client, const struct state_filter *which)
+{
+    const struct state_place nowhere = {.size = 0};
+    char bytes[STATE_LIST_MAX];
+
+    tell(client, STATE_NEWS_FORGET_ORIGIN,
+         &(struct entry){.key = state_list_encode(which, &nowhere, bytes)});
 }
 
 /* --- News of addresses, which need no key. */

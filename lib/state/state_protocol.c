@@ -86,6 +86,110 @@ state_contact_decode(struct slice contact, char dst[STATE_CONTACT_MAX],
     return count == ARRAY_SIZE(texts);
 }
 
+/* --- Lists. */
+
+static void
+put_network(struct buf *b, const struct inet_network *network)
+{
+    put_u8(b, network->family);
+    put_u8(b, network->bits);
+    put_bytes(b, (struct slice){(const char *)network->addr, sizeof network->addr});
+}
+
+static struct inet_network
+get_network(struct decoder *d)
+{
+    struct inet_network network = {.family = get_u8(d), .bits = get_u8(d)};
+    struct slice bytes = get_bytes(d);
+
+    if (bytes.n == sizeof network.addr)
+        memcpy(network.addr, bytes.p, bytes.n);
+    else
+        d->failed = true;
+    return network;
+}
+
+static void
+get_place(struct decoder *d, struct state_place *place)
+{
+    struct slice bytes = get_bytes(d);
+
+    if (bytes.n > sizeof place->key) {
+        d->failed = true;
+        return;
+    }
+    place->size = bytes.n;
+    memcpy(place->key, bytes.p, bytes.n);
+}
+
+struct slice
+state_list_encode(const struct state_filter *filter, const struct state_place *place,
+                  char dst[STATE_LIST_MAX])
+{
+    struct slice all = {dst, 0};
+    struct buf b;
+
+    buf_init(&b, 0);
+    put_network(&b, &filter->network);
+    put_text(&b, filter->domain);
+    put_bytes(&b, (struct slice){place->key, place->size});
+    CHECK(buf_size(&b) <= STATE_LIST_MAX);
+    memcpy(dst, buf_slice(&b).p, buf_size(&b));
+    all.n = buf_size(&b);
+    buf_fini(&b);
+    return all;
+}
+
+bool
+state_list_decode(struct slice bytes, struct state_filter *filter, struct state_place *place)
+{
+    struct decoder d = decoder_of(bytes);
+
+    filter->network = get_network(&d);
+    get_text(&d, filter->domain, sizeof filter->domain);
+    get_place(&d, place);
+    return decoder_done(&d);
+}
+
+void
+state_page_encode(struct buf *b, const struct state_page *page)
+{
+    put_bytes(b, (struct slice){page->next.key, page->next.size});
+    put_u32(b, page->count);
+    for (unsigned i = 0; i < page->count; i++) {
+        const struct state_row *row = &page->rows[i];
+
+        put_u32(b, row->customer_id);
+        put_network(b, &row->network);
+        put_text(b, row->domain);
+        put_u64(b, (uint64_t)row->since_ms);
+        put_u64(b, (uint64_t)row->seen_ms);
+        put_u64(b, (uint64_t)row->until_ms);
+    }
+}
+
+bool
+state_page_decode(struct decoder *d, struct state_page *page)
+{
+    get_place(d, &page->next);
+    page->count = get_u32(d);
+    if (page->count > STATE_PAGE_ROWS)
+        return false;
+    for (unsigned i = 0; i < page->count; i++) {
+        struct state_row *row = &page->rows[i];
+
+        row->customer_id = get_u32(d);
+        row->network = get_network(d);
+        get_text(d, row->domain, sizeof row->domain);
+        row->since_ms = (int64_t)get_u64(d);
+        row->seen_ms = (int64_t)get_u64(d);
+        row->until_ms = (int64_t)get_u64(d);
+    }
+    return decoder_done(d);
+}
+
+/* --- Capabilities. */
+
 uint8_t
 state_capabilities_flags(const struct state_capabilities *c)
 {

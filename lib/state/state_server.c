@@ -27,7 +27,7 @@ struct state_server {
     void *backscatter_ctx;
     struct server_channel *channels;
     struct loop_timer commit_timer;
-    struct buf answers, probes;
+    struct buf answers, page, probes;
 };
 
 /* --- Batches. */
@@ -89,6 +89,34 @@ ask_greylist(struct state_server *server, const struct entry *e, int64_t wall_ms
     return state_store_greylist(server->store, &key, (int64_t)e->number, wall_ms);
 }
 
+/* A page is a message of its own. */
+static void
+list(struct state_server *server, uint32_t id, const struct entry *e, int64_t wall_ms)
+{
+    struct state_page *page = mem_alloc(sizeof *page);
+    struct state_filter filter;
+    struct state_place place;
+
+    buf_clear(&server->page);
+    if (state_list_decode(e->key, &filter, &place) && e->number <= STATE_LIST_BANS &&
+        state_store_list(server->store, (enum state_listing)e->number, &filter, &place, wall_ms,
+                         page) == ERR_OK) {
+        put_u32(&server->page, id);
+        state_page_encode(&server->page, page);
+    }
+    free(page);
+}
+
+static void
+forget_origin(struct state_server *server, const struct entry *e, int64_t wall_ms)
+{
+    struct state_filter which;
+    struct state_place place;
+
+    if (state_list_decode(e->key, &which, &place))
+        state_store_forget_origin(server->store, &which, wall_ms);
+}
+
 /* What the answer is: a word and a number. */
 static uint8_t
 answer(struct state_server *server, uint8_t question, const struct entry *e, int64_t wall_ms,
@@ -121,9 +149,12 @@ answer(struct state_server *server, uint8_t question, const struct entry *e, int
     }
 }
 
+static void send_buffer(struct server_channel *ch, enum state_message type, struct buf *b);
+
 static void
-answer_all(struct state_server *server, struct decoder *d)
+answer_all(struct server_channel *ch, struct decoder *d)
 {
+    struct state_server *server = ch->server;
     int64_t wall_ms = clock_wall_ms();
 
     while (d->p < d->end) {
@@ -134,6 +165,11 @@ answer_all(struct state_server *server, struct decoder *d)
 
         if (d->failed)
             return;
+        if (question == STATE_ASK_LIST) {
+            list(server, id, &e, wall_ms);
+            send_buffer(ch, STATE_MESSAGE_PAGE, &server->page);
+            continue;
+        }
         word = answer(server, question, &e, wall_ms, &number);
         put_u32(&server->answers, id);
         put_u8(&server->answers, word);
@@ -230,7 +266,10 @@ learn_all(struct state_server *server, struct decoder *d)
 
         if (d->failed)
             return;
-        learn(server, news, &e, wall_ms);
+        if (news == STATE_NEWS_FORGET_ORIGIN)
+            forget_origin(server, &e, wall_ms);
+        else
+            learn(server, news, &e, wall_ms);
     }
 }
 
@@ -253,7 +292,7 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
     (void)fds;
     CHECK(fd_count == 0);
     if (type == STATE_MESSAGE_ASK)
-        answer_all(server, &d);
+        answer_all(ch, &d);
     else if (type == STATE_MESSAGE_LEARN)
         learn_all(server, &d);
     send_buffer(ch, STATE_MESSAGE_ANSWER, &server->answers);
@@ -286,6 +325,7 @@ state_server_new(struct loop *loop, struct state_store *store, void (*on_error)(
     server->on_error = on_error;
     server->ctx = ctx;
     buf_init(&server->answers, 0);
+    buf_init(&server->page, 0);
     buf_init(&server->probes, 0);
     loop_timer_init(&server->commit_timer, loop, commit, server);
     return server;
@@ -321,6 +361,7 @@ state_server_free(struct state_server **result)
         on_close(server->channels);
     loop_timer_cancel(&server->commit_timer);
     buf_fini(&server->answers);
+    buf_fini(&server->page);
     buf_fini(&server->probes);
     free(server);
     *result = NULL;

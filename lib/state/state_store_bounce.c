@@ -270,3 +270,23 @@ state_store_bounce_is_outdated(struct state_store *store, struct slice key,
            state_store_is_older(record->at_ms, state_store_settings(store)->bounce_window_ms,
                                 wall_ms);
 }
+
+bool
+state_store_ban_row(struct state_store *store, struct slice key, const struct state_record *record,
+                    int64_t wall_ms, struct state_row *row)
+{
+    struct inet_endpoint address = {.family = 0};
+
+    if (key.n != BOUNCE_KEY_SIZE || record->more_size != BOUNCE_MORE)
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        row->customer_id = row->customer_id << 8 | (uint8_t)key.p[1 + i];
+    address.family = (uint8_t)key.p[5];
+    memcpy(address.addr, key.p + 6, STATE_SOURCE_SIZE - 1);
+    row->network =
+        (struct inet_network){.family = address.family, .bits = address.family == 4 ? 32 : 64};
+    memcpy(row->network.addr, address.addr, sizeof address.addr);
+    row->since_ms = record->at_ms;
+    row->until_ms = state_store_ban(store, row->customer_id, &address, wall_ms);
+    return row->until_ms > 0;
+}

@@ -30,7 +30,7 @@ struct origin {
     struct slice domain; /* n 0: it is a network */
 };
 
-static const struct origin everyone;
+static const struct origin everyone = {.domain = {"", 0}};
 
 static const uint8_t domain_hash_key[SIPHASH_KEY_SIZE] = "postern domains";
 static const uint8_t contact_hash_keys[2][SIPHASH_KEY_SIZE] = {"postern contact",
@@ -231,4 +231,89 @@ state_store_known_is_outdated(struct state_store *store, struct slice key,
     (void)store;
     (void)key;
     return state_store_is_older(record->at_ms, STATE_GREYLIST_KNOWN_MS, wall_ms);
+}
+
+/* --- What operators do with it. */
+
+static struct origin
+origin_of_filter(const struct state_filter *which)
+{
+    struct inet_endpoint client = {.family = which->network.family};
+
+    if (which->domain[0] != '\0')
+        return domain_origin(slice_of(which->domain));
+    if (client.family == 0)
+        return everyone;
+    memcpy(client.addr, which->network.addr, sizeof client.addr);
+    return network_origin(&client);
+}
+
+void
+state_store_forget_origin(struct state_store *store, const struct state_filter *which,
+                          int64_t wall_ms)
+{
+    struct origin origin = origin_of_filter(which);
+
+    put_origin(store, &origin, ORIGIN_FORGOTTEN, wall_ms, wall_ms);
+}
+
+size_t
+state_store_origin_prefix(const struct state_filter *filter, char dst[STATE_PLACE_MAX])
+{
+    struct origin origin = origin_of_filter(filter);
+    size_t network_size = 1 + filter->network.bits / 8;
+
+    memcpy(dst, origin.bytes, sizeof origin.bytes);
+    if (filter->domain[0] != '\0')
+        return sizeof origin.bytes;
+    if (filter->network.family == 0)
+        return 0;
+    return network_size < sizeof origin.bytes ? network_size : sizeof origin.bytes;
+}
+
+/* The origin of a key, whose text the record has. */
+static bool
+get_origin(struct slice key, struct slice domain, struct origin *origin, struct state_row *row)
+{
+    *origin = (struct origin){.domain = domain};
+    memcpy(origin->bytes, key.p + 1, ORIGIN_SIZE);
+    if (origin->bytes[0] == DOMAIN_ORIGIN)
+        return domain.n > 0 && slice_to_text(domain, row->domain, sizeof row->domain);
+    row->network = (struct inet_network){.family = (uint8_t)origin->bytes[0],
+                                         .bits = origin->bytes[0] == 4 ? 24 : 64};
+    memcpy(row->network.addr, origin->bytes + 1, ORIGIN_SIZE - 1);
+    return row->network.family == 4 || row->network.family == 6;
+}
+
+bool
+state_store_known_row(struct state_store *store, struct slice key,
+                      const struct state_record *record, int64_t wall_ms, struct state_row *row)
+{
+    struct origin origin;
+
+    if (key.n != KNOWN_KEY_SIZE || record->more_size < 8 || record->kind != ORIGIN_KNOWN ||
+        !get_origin(key, domain_of(record), &origin, row) ||
+        state_store_is_older(record->at_ms, STATE_GREYLIST_KNOWN_MS, wall_ms) ||
+        record->at_ms <= forgotten_at_ms(store, &everyone, wall_ms))
+        return false;
+    row->since_ms = (int64_t)load_u64(record->more);
+    row->seen_ms = record->at_ms;
+    return true;
+}
+
+bool
+state_store_waiting_row(struct state_store *store, struct slice key,
+                        const struct state_record *record, int64_t wall_ms, struct state_row *row)
+{
+    struct slice domain = {record->more, record->more_size};
+    struct origin origin;
+
+    if (key.n != WAITING_KEY_SIZE || !get_origin(key, domain, &origin, row) ||
+        state_store_is_older(record->at_ms, STATE_GREYLIST_WINDOW_MS, wall_ms) ||
+        is_void(store, &origin, record, wall_ms))
+        return false;
+    for (unsigned i = 0; i < 4; i++)
+        row->customer_id = row->customer_id << 8 | (uint8_t)key.p[1 + ORIGIN_SIZE + i];
+    row->since_ms = record->at_ms;
+    return true;
 }

@@ -71,6 +71,22 @@ bool state_store_bounce_is_outdated(struct state_store *store, struct slice key,
 bool state_store_good_is_outdated(struct state_store *store, struct slice key,
                                   const struct state_record *record, int64_t wall_ms);
 
+/* Of a listing: false: the record says nothing (any more). */
+typedef bool (*state_store_row)(struct state_store *store, struct slice key,
+                                const struct state_record *record, int64_t wall_ms,
+                                struct state_row *row);
+bool state_store_known_row(struct state_store *store, struct slice key,
+                           const struct state_record *record, int64_t wall_ms,
+                           struct state_row *row);
+bool state_store_waiting_row(struct state_store *store, struct slice key,
+                             const struct state_record *record, int64_t wall_ms,
+                             struct state_row *row);
+bool state_store_ban_row(struct state_store *store, struct slice key,
+                         const struct state_record *record, int64_t wall_ms, struct state_row *row);
+/* What keys of the greylist begin with behind their first octet, as far as it is the same for all
+ * that pass the filter; its size. */
+size_t state_store_origin_prefix(const struct state_filter *filter, char dst[STATE_PLACE_MAX]);
+
 /* Older than `ttl_ms` at `wall_ms`, or of a clock that was far ahead. */
 static inline bool
 state_store_is_older(int64_t at_ms, int64_t ttl_ms, int64_t wall_ms)

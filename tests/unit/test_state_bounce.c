@@ -141,6 +141,29 @@ Test(state_bounce, an_operator_ends_a_ban)
     cr_expect_eq(bounce(&source, 1, NOW + MINUTE).word, STATE_BACKSCATTER_BANNED);
 }
 
+Test(state_bounce, bans_are_listed)
+{
+    const struct inet_endpoint other = {4, {192, 0, 2, 2}, 1};
+    const struct state_filter all = {.domain = ""};
+    const struct state_place beginning = {.size = 0};
+    static struct state_page page;
+
+    bounce(&source, THRESHOLD + 1, NOW);
+    bounce(&other, THRESHOLD, NOW);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    cr_assert_eq(state_store_list(store, STATE_LIST_BANS, &all, &beginning, NOW + DAY, &page),
+                 ERR_OK);
+    cr_assert_eq(page.count, 1);
+    cr_expect(page.rows[0].customer_id == 1 && page.rows[0].network.bits == 32 &&
+              page.rows[0].network.addr[3] == 1);
+    cr_expect(page.rows[0].since_ms == NOW && page.rows[0].until_ms == NOW + BAN);
+    cr_expect_eq(page.next.size, 0);
+    deliver(3, NOW + DAY);
+    cr_assert_eq(state_store_list(store, STATE_LIST_BANS, &all, &beginning, NOW + DAY, &page),
+                 ERR_OK);
+    cr_expect_eq(page.count, 0, "it delivers good mail");
+}
+
 Test(state_bounce, a_threshold_of_0_bans_nobody)
 {
     bounce(&source, THRESHOLD + 1, NOW);

@@ -196,6 +196,57 @@ Test(state_client, a_domain_waits_and_is_known)
     cr_expect(ask_greylist(&peer, "b.example", 60000).is_known);
 }
 
+static unsigned rows;
+
+static void
+on_page(void *ctx, const struct state_answer *answer)
+{
+    cr_assert(answer->is_told && answer->page != NULL);
+    rows = answer->page->count;
+    cr_expect(rows == 0 || strcmp(answer->page->rows[0].domain, "b.example") == 0);
+    on_answer(ctx, answer);
+}
+
+static unsigned
+list_known(void)
+{
+    const struct state_filter all = {.domain = ""};
+    const struct state_place beginning = {.size = 0};
+
+    state_list_ask(client, STATE_LIST_KNOWN, &all, &beginning, on_page, NULL);
+    run(1, 5000);
+    return rows;
+}
+
+Test(state_client, lists_and_forgets)
+{
+    const struct state_filter which = {.domain = "b.example"};
+
+    ask_greylist(&peer, "b.example", 1);
+    run(1, 3);
+    ask_greylist(&peer, "b.example", 1);
+    for (int i = 0; i < 100 && list_known() == 0; i++)
+        run(1, 20); /* until it is on disk */
+    cr_expect_eq(rows, 1);
+    state_greylist_forget(client, &which);
+    cr_expect_eq(list_known(), 0);
+    cr_expect_gt(ask_greylist(&peer, "b.example", 60000).wait_ms, 0);
+}
+
+Test(state_client, P8_a_state_process_that_hangs_lists_nothing)
+{
+    const struct state_filter all = {.domain = ""};
+    const struct state_place beginning = {.size = 0};
+    int fds[2];
+
+    cr_assert_eq(channel_pair(fds), ERR_OK);
+    far_end = fds[0];
+    state_client_attach(client, fds[1]);
+    state_list_ask(client, STATE_LIST_BANS, &all, &beginning, on_answer, NULL);
+    run(1, 5000);
+    cr_expect(!last.is_told && last.page == NULL);
+}
+
 static int64_t
 ask_ban(uint32_t customer_id)
 {

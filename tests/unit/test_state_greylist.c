@@ -253,3 +253,141 @@ Test(state_greylist, P5_who_cannot_be_written_down_passes_and_leaves_room_for_ot
     write_and_reopen();
     cr_expect_eq(state_store_recipient(store, 1, "u@x.example", 0, NOW), STATE_RECIPIENT_VALID);
 }
+
+/* --- What operators do with it. */
+
+static const struct state_filter all,
+    by_domain = {.domain = "b.example"}, by_network = {.network = {4, 24, {192, 0, 2}}},
+    by_larger = {.network = {4, 20, {192, 0, 0}}}, by_other = {.network = {4, 24, {192, 0, 3}}},
+    by_other_family = {.network = {6, 64, {192, 0, 2}}};
+
+static struct state_row last_row;
+
+/* How many are listed, page by page. */
+static unsigned
+count(enum state_listing listing, const struct state_filter *filter, int64_t wall_ms)
+{
+    struct state_page *page = malloc(sizeof *page);
+    struct state_place place = {.size = 0};
+    unsigned rows = 0;
+
+    do {
+        cr_assert_eq(state_store_list(store, listing, filter, &place, wall_ms, page), ERR_OK);
+        rows += page->count;
+        if (page->count > 0)
+            last_row = page->rows[page->count - 1];
+        place = page->next;
+    } while (place.size > 0);
+    free(page);
+    return rows;
+}
+
+static void
+expect_listed(int64_t wall_ms, const struct state_filter *filter, unsigned known, unsigned waiting)
+{
+    unsigned k = count(STATE_LIST_KNOWN, filter, wall_ms),
+             w = count(STATE_LIST_WAITING, filter, wall_ms);
+
+    cr_expect(k == known && w == waiting, "\"%s\" %u %u: %u and %u", filter->domain,
+              filter->network.family, filter->network.addr[2], k, w);
+}
+
+static const struct state_greylist_key
+    neighbour = {1, {4, {192, 0, 3, 1}, 1}, "a@b.example", "u@x.example", NULL},
+    of_pool_elsewhere = {1, {4, {203, 0, 113, 1}, 1}, "a@b.example", "u@x.example", "b.example"};
+
+Test(state_greylist, what_waits_and_who_is_known_is_listed)
+{
+    reopen();
+    expect_listed(NOW, &all, 0, 0);
+    expect_wait(&first, NOW - DELAY, DELAY, "waits");
+    expect_wait(&neighbour, NOW - MINUTE, DELAY, "waits");
+    expect_wait(&of_pool_elsewhere, NOW - MINUTE, DELAY, "waits");
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    expect_listed(NOW, &all, 0, 3);
+    expect_listed(NOW, &by_network, 0, 1);
+    cr_expect(last_row.customer_id == 1 && last_row.since_ms == NOW - DELAY &&
+              memcmp(&last_row.network, &by_network.network, sizeof last_row.network) == 0);
+    expect_listed(NOW, &by_domain, 0, 1);
+    cr_expect_str_eq(last_row.domain, "b.example");
+    cr_expect_eq(last_row.network.family, 0);
+    expect_listed(NOW, &by_larger, 0, 2);
+    expect_listed(NOW, &by_other_family, 0, 0);
+    expect_wait(&first, NOW, 0, "has waited");
+    expect_known(&first, NOW + DAY / 2, "known");
+    expect_listed(NOW, &all, 0, 2);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    expect_listed(NOW + DAY / 2, &by_network, 1, 0);
+    cr_expect(last_row.customer_id == 0 && last_row.since_ms == NOW &&
+              last_row.seen_ms == NOW + DAY / 2);
+    expect_listed(NOW + DAY, &all, 1, 0);
+    expect_listed(NOW + 37 * DAY, &all, 0, 0);
+}
+
+Test(state_greylist, a_list_goes_on_where_its_page_ended)
+{
+    char sender[32];
+    struct state_greylist_key key = first;
+
+    reopen();
+    key.sender = sender;
+    for (unsigned i = 0; i < 3 * STATE_PAGE_ROWS; i++) {
+        snprintf(sender, sizeof sender, "s%u@b.example", i);
+        expect_wait(&key, NOW, DELAY, "waits");
+    }
+    expect_wait(&neighbour, NOW, DELAY, "waits");
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    expect_listed(NOW, &by_network, 0, 3 * STATE_PAGE_ROWS);
+    expect_listed(NOW, &by_other, 0, 1);
+    expect_listed(NOW, &all, 0, 3 * STATE_PAGE_ROWS + 1);
+}
+
+Test(state_greylist, a_network_or_a_domain_is_forgotten_with_all_that_waits)
+{
+    struct state_greylist_key other = first;
+
+    other.sender = "c@b.example";
+    reopen();
+    expect_wait(&other, NOW - MINUTE, DELAY, "first");
+    pass(&first, NOW);
+    pass(&neighbour, NOW);
+    pass(&of_pool_elsewhere, NOW);
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    state_store_forget_origin(store, &by_network, NOW);
+    expect_listed(NOW + 1, &all, 2, 0);
+    write_and_reopen();
+    expect_listed(NOW + 1, &all, 2, 0);
+    expect_wait(&other, NOW + DELAY, DELAY, "what had waited has not");
+    expect_wait(&first, NOW + DELAY, DELAY, "it is known no more");
+    expect_known(&neighbour, NOW + DELAY, "another network");
+    expect_known(&of_pool_elsewhere, NOW + DELAY, "a domain");
+    expect_wait(&first, NOW + 2 * DELAY, 0, "and is again behind the delay");
+    state_store_forget_origin(store, &by_domain, NOW + 2 * DELAY);
+    expect_wait(&of_pool_elsewhere, NOW + 3 * DELAY, DELAY, "the domain");
+    expect_known(&first, NOW + 3 * DELAY, "a network");
+}
+
+Test(state_greylist, all_are_forgotten_at_once)
+{
+    reopen();
+    pass(&first, NOW);
+    expect_wait(&of_pool_elsewhere, NOW, DELAY, "waits");
+    write_and_reopen();
+    state_store_forget_origin(store, &all, NOW);
+    expect_listed(NOW + DELAY, &all, 0, 0);
+    expect_wait(&of_pool_elsewhere, NOW + DELAY, DELAY, "anew");
+    pass(&first, NOW + 2 * DELAY);
+    write_and_reopen();
+    cr_assert_eq(state_store_purge(store, NOW + 2 * DAY, 100), ERR_OK);
+    expect_known(&first, NOW + 2 * DAY, "again");
+    expect_listed(NOW + 2 * DAY, &all, 1, 0);
+}
+
+/* A clock that was ahead when an operator forgot all must not keep everybody waiting. */
+Test(state_greylist, forgetting_in_a_time_to_come_voids_nothing)
+{
+    reopen();
+    state_store_forget_origin(store, &all, NOW + DAY / 2);
+    pass(&first, NOW);
+    expect_known(&first, NOW + MINUTE, "known");
+}
