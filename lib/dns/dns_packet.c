@@ -201,14 +201,15 @@ read_host(struct reader *r, struct gathered *g, struct dns_record *record)
 
     read_name(r, name);
     record->is_root = name[0] == '\0';
-    if (!is_host(name))
-        name[0] = '\0';
     size = strlen(name) + 1;
     kept = take_room(g, size);
     if (kept == NULL)
         return false;
     memcpy(kept, name, size);
-    record->name = kept;
+    if (is_host(name))
+        record->name = kept;
+    else
+        record->data = (struct slice){kept, size - 1};
     return true;
 }
 

@@ -37,7 +37,8 @@ struct dns_record {
     uint16_t preference;          /* MX */
     bool is_root;                 /* MX, PTR: the name is the root (a null MX, RFC 7505) */
     const char *name;             /* MX, PTR: lower case; "" if it is no host's; "" for others */
-    struct slice data; /* TXT: its strings joined, with any octet in it; TLSA: as it came */
+    struct slice data; /* TXT: its strings joined, with any octet in it; TLSA: as it came; MX, PTR:
+                          a name that is no host's, odd octets as \ddd, to be asked for at most */
 };
 
 /* Of A, AAAA, MX and PTR what is beyond the limits is left out.  Of TXT and TLSA what is missing

@@ -98,7 +98,7 @@ load_suite(void)
     char path[512];
 
     if (data != NULL)
-        snprintf(path, sizeof path, "%s/data/rfc7208/rfc7208-tests.json", data);
+        snprintf(path, sizeof path, "%s/rfc7208/rfc7208-tests.json", data);
     else
         snprintf(path, sizeof path, "%s/../shared/data/rfc7208/rfc7208-tests.json",
                  top != NULL ? top : ".");
