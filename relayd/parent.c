@@ -34,7 +34,7 @@
 static const char *
 kind_name(enum child_kind kind)
 {
-    static const char *const names[] = {"state", "control", "segments", "worker"};
+    static const char *const names[] = {"state", "control", "segments", "spf", "worker"};
 
     return names[kind];
 }
@@ -66,6 +66,12 @@ parent_segments_child(struct parent *p)
     return &p->children[CHILD_SEGMENTS];
 }
 
+struct child *
+parent_spf_child(struct parent *p)
+{
+    return &p->children[CHILD_SPF];
+}
+
 void
 parent_each_worker(struct parent *p, void (*fn)(struct child *worker))
 {
@@ -87,9 +93,10 @@ end_segments_at_last(struct parent *p)
     channel_close(&parent_segments_child(p)->channel);
 }
 
-/* The state process goes behind the workers: they tell it what their last messages have taught. */
+/* The state process goes behind the workers: they tell it what their last messages have taught.  So
+ * does spf, which their last messages may wait for. */
 static void
-end_state_behind_workers(struct parent *p)
+end_helpers_behind_workers(struct parent *p)
 {
     if (!p->stopping || parent_state_child(p)->stop_by_ms != 0)
         return;
@@ -97,6 +104,7 @@ end_state_behind_workers(struct parent *p)
         if (p->children[i].pid && p->children[i].kind == CHILD_WORKER)
             return;
     parent_stop_child(parent_state_child(p), false, STOP_MS);
+    parent_stop_child(parent_spf_child(p), false, STOP_MS);
 }
 
 /* --- Messages. */
@@ -203,8 +211,11 @@ parent_start_child(struct child *child)
         parent_send_event_log(child);
         parent_send_ticket_keys(child);
         parent_join_to_state(child);
+        parent_join_to_spf(child);
     } else if (child->kind == CHILD_STATE)
         parent_each_worker(p, parent_join_to_state);
+    else if (child->kind == CHILD_SPF)
+        parent_each_worker(p, parent_join_to_spf);
     else if (child->kind == CHILD_SEGMENTS)
         parent_segments_pump(p);
 }
@@ -310,7 +321,7 @@ on_sigchld(void *ctx, int signo)
     for (size_t i = 0; i < CHILDREN_MAX; i++)
         any = any || p->children[i].pid;
     parent_go_on_reloading(p);
-    end_state_behind_workers(p);
+    end_helpers_behind_workers(p);
     end_segments_at_last(p);
     if (p->stopping && !any)
         loop_stop(p->loop);
@@ -414,7 +425,7 @@ on_stop_signal(void *ctx, int signo)
     for (size_t i = 0; i < CHILDREN_MAX; i++)
         if (p->children[i].kind == CHILD_WORKER || p->children[i].kind == CHILD_CONTROL)
             parent_stop_child(&p->children[i], false, STOP_MS);
-    end_state_behind_workers(p);
+    end_helpers_behind_workers(p);
     end_segments_at_last(p);
 }
 

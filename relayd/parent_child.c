@@ -27,6 +27,8 @@ parent_sandbox_of(const struct config *c, enum child_kind kind)
         return (struct sandbox){SANDBOX_FILES, "", {c->spool_dir}};
     case CHILD_CONTROL:
         return (struct sandbox){SANDBOX_LINK, "", {c->state_dir, c->log_dir}};
+    case CHILD_SPF:
+        return (struct sandbox){SANDBOX_NOTHING, c->worker_user, {NULL}};
     case CHILD_WORKER:
         return (struct sandbox){SANDBOX_PEERS, c->worker_user, {NULL}};
     }
@@ -99,6 +101,8 @@ parent_run_child(struct child *child, int channel_fd)
             if (i / p->config->listen.count % p->config->workers != child->index)
                 close(p->listen_fds[i]);
     }
+    if (child->kind == CHILD_SPF)
+        shared_table_detach(&p->table); /* what is mapped needs no call to be written to */
     if (child->kind == CHILD_SEGMENTS)
         process_ends_with_channel(); /* the parent ends it last */
     enter_sandbox(child);
@@ -109,6 +113,8 @@ parent_run_child(struct child *child, int channel_fd)
         _exit(control_process_run(p->config, channel_fd));
     case CHILD_SEGMENTS:
         _exit(segment_process_run(p->config, channel_fd));
+    case CHILD_SPF:
+        _exit(spf_process_run(channel_fd));
     case CHILD_WORKER:
         exit(worker_run(p->config, &args));
     }

@@ -2,7 +2,7 @@
  *
  * The inside of the parent, shared by its files: parent.c (children, signals), parent_reload.c
  * (SIGHUP, generations of workers), parent_child.c (what a child becomes), parent_supply.c (what
- * workers get: replica, event log, a channel to state), parent_segments.c (the spool's files),
+ * workers get: replica, event log, channels to state and spf), parent_segments.c (the spool's files),
  * parent_tls.c (certificates), parent_start.c (locks, sockets, folders, what an earlier start
  * left).
  */
@@ -21,13 +21,13 @@
 #include "spool/spool_segment.h"
 
 /* Rows of the table of children: one of each kind, then workers. */
-#define WORKERS_AT 3
+#define WORKERS_AT 4
 #define CHILDREN_MAX (WORKERS_AT + SHARED_WORKERS_MAX)
 
 /* The last column of the shared table is spoolmgr's. */
 #define PARENT_COLUMNS (SHARED_WORKERS_MAX - 1)
 
-enum child_kind { CHILD_STATE, CHILD_CONTROL, CHILD_SEGMENTS, CHILD_WORKER };
+enum child_kind { CHILD_STATE, CHILD_CONTROL, CHILD_SEGMENTS, CHILD_SPF, CHILD_WORKER };
 
 struct given_segment {
     struct given_segment *next;
@@ -89,6 +89,7 @@ struct parent {
 const char *parent_child_name(const struct child *child);
 struct child *parent_state_child(struct parent *p);
 struct child *parent_segments_child(struct parent *p);
+struct child *parent_spf_child(struct parent *p);
 void parent_each_worker(struct parent *p, void (*fn)(struct child *worker));
 void parent_start_child(struct child *child);
 /* Tells it to end within that time; on_tick kills it a little later. */
@@ -108,6 +109,7 @@ struct sandbox parent_sandbox_of(const struct config *config, enum child_kind ki
 void parent_send_replica(struct child *worker);
 void parent_send_event_log(struct child *worker);
 void parent_join_to_state(struct child *worker);
+void parent_join_to_spf(struct child *worker);
 void parent_open_event_log(struct parent *p);
 /* No room for one more large message of so many octets; says so. */
 bool parent_is_spill_full(struct parent *p, uint64_t size_bytes);

@@ -70,23 +70,35 @@ parent_send_event_log(struct child *worker)
         log_line(LOG_LEVEL_ALARM, NULL, "event-log-not-sent", "worker=%u", worker->index);
 }
 
-/* A channel between a worker and the state process.  Each child closes its end some time before it
- * is reaped: then it has a pid and no channel, and its successor is joined when it starts. */
-void
-parent_join_to_state(struct child *worker)
+/* A channel between a worker and a helper.  Each child closes its end some time before it is
+ * reaped: then it has a pid and no channel, and its successor is joined when it starts. */
+static void
+join(struct child *worker, struct child *helper, enum relayd_message message)
 {
-    struct child *state = parent_state_child(worker->parent);
     int fds[2];
 
-    if (state->pid == 0 || state->channel == NULL || worker->channel == NULL)
+    if (helper->pid == 0 || helper->channel == NULL || worker->channel == NULL)
         return;
     if (channel_pair(fds) < 0)
         return;
-    if (channel_send(state->channel, RELAYD_ADD_WORKER, SLICE(""), &fds[0], 1) < 0 ||
-        channel_send(worker->channel, RELAYD_STATE, SLICE(""), &fds[1], 1) < 0)
-        log_line(LOG_LEVEL_ALARM, NULL, "worker-without-state", "worker=%u", worker->index);
+    if (channel_send(helper->channel, RELAYD_ADD_WORKER, SLICE(""), &fds[0], 1) < 0 ||
+        channel_send(worker->channel, message, SLICE(""), &fds[1], 1) < 0)
+        log_line(LOG_LEVEL_ALARM, NULL, "worker-without-helper", "worker=%u helper=%s",
+                 worker->index, parent_child_name(helper));
     close(fds[0]);
     close(fds[1]);
+}
+
+void
+parent_join_to_state(struct child *worker)
+{
+    join(worker, parent_state_child(worker->parent), RELAYD_STATE);
+}
+
+void
+parent_join_to_spf(struct child *worker)
+{
+    join(worker, parent_spf_child(worker->parent), RELAYD_SPF);
 }
 
 void

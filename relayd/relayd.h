@@ -6,6 +6,7 @@
  *
  *   parent --- worker x N      segments, replica, event log out; wants and done segments in
  *     |  \---- state           a channel per worker is handed over
+ *     |   \--- spf             likewise; evaluates SPF, has nothing else
  *     |\------ control         PostgreSQL <-> node
  *     \------- segments        makes and seals the spool's files
  */
@@ -21,6 +22,7 @@ enum relayd_message {
                            fd (none: refused) */
     RELAYD_REPLICA,     /* fd of a new replica file, read-only */
     RELAYD_STATE,       /* fd of a channel to the state process */
+    RELAYD_SPF,         /* fd of a channel to the spf process */
     RELAYD_EVENT_LOG,   /* fd of the event log, append-only */
     RELAYD_STOP,        /* u8 others_take_over: leave what is queued at the sockets to them; u32 ms:
                            within that time. Stop accepting; finish what runs; exit 0. Said again
@@ -32,7 +34,7 @@ enum relayd_message {
     RELAYD_WANT_SEGMENT, /* u32 ticket, u64 size */
     RELAYD_DONE_SEGMENT, /* u16 node, u32 epoch, u32 number, u8 has_records */
     RELAYD_ANSWER,       /* u32 id, bytes: the line that goes back */
-    /* parent -> state */
+    /* parent -> state, spf */
     RELAYD_ADD_WORKER, /* fd of a channel to a worker */
     /* control -> parent */
     RELAYD_REPLICA_WRITTEN, /* a new replica has been renamed into place */
@@ -79,5 +81,6 @@ int worker_run(const struct config *config, const struct worker_args *args);
 int state_process_run(const struct config *config, int parent_fd, struct shared_table *table);
 int control_process_run(const struct config *config, int parent_fd);
 int segment_process_run(const struct config *config, int parent_fd);
+int spf_process_run(int parent_fd);
 
 #endif

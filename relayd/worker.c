@@ -25,6 +25,7 @@
 #include "net/conn.h"
 #include "net/listener.h"
 #include "net/tls_server.h"
+#include "spf/spf_client.h"
 #include "relayd/arrival.h"
 #include "relayd/backend.h"
 #include "relayd/capacity.h"
@@ -184,6 +185,10 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
     case RELAYD_STATE:
         if (fd_count)
             state_client_attach(w->state, fds[0]);
+        return;
+    case RELAYD_SPF:
+        if (fd_count)
+            spf_client_attach(w->spf, fds[0]);
         return;
     case RELAYD_EVENT_LOG:
         if (fd_count)
@@ -361,6 +366,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
     body_pool_init(&w->bodies, w->loop, BODY_POOL_CHUNKS, capacity_of_spill(config));
     w->dns = dns_new(w->loop, &config->resolver);
+    w->spf = spf_client_open(w->loop, w->dns, -1);
     w->destinations = destination_finder_new(w->loop, config, w->dns);
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
@@ -403,6 +409,7 @@ tear_down(struct worker *w)
     backend_pool_free(&w->pool);
     late_free_all(w);
     destination_finder_free(&w->destinations);
+    spf_client_close(&w->spf);
     dns_free(&w->dns);
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);

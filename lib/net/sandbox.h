@@ -26,6 +26,9 @@ enum sandbox_kind {
     /* A client of a database, with the libraries that this takes: reads files anywhere, writes in
      * its folders, connects anywhere. A deny-list: no programs, no looking into other processes. */
     SANDBOX_LINK,
+    /* Reads and writes the descriptors that it has, has memory, a clock and an end: it opens
+     * nothing, makes no socket, no thread and no process.  The narrowest allow-list. */
+    SANDBOX_NOTHING,
 };
 
 #define SANDBOX_FOLDERS_MAX 4

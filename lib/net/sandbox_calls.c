@@ -51,6 +51,21 @@ static const int basic_calls[] = {
     CALL(getpid), CALL(gettid), CALL(getppid), CALL(getuid), CALL(geteuid), CALL(getgid),
     CALL(getegid), CALL(getrusage), CALL(sysinfo), CALL(uname)};
 
+/* --- SANDBOX_NOTHING, in the place of that. */
+
+static const int bare_calls[] = {
+    CALL(read), CALL(readv), CALL(write), CALL(writev), CALL(close), CALL(fstat), CALL(recvfrom),
+    CALL(recvmsg), CALL(recvmmsg), CALL(sendto), CALL(sendmsg), CALL(sendmmsg),
+    /* events and time; alarm is a watch on itself */
+    CALL(epoll_create1), CALL(epoll_ctl), CALL(epoll_wait), CALL(epoll_pwait), CALL(eventfd2),
+    CALL(pipe2), CALL(signalfd4), CALL(timerfd_create), CALL(timerfd_settime), CALL(clock_gettime),
+    CALL(clock_getres), CALL(gettimeofday), CALL(time), CALL(alarm), CALL(setitimer),
+    /* memory */
+    CALL(brk), CALL(munmap), CALL(mremap), CALL(madvise), CALL(futex), CALL(getrandom),
+    /* signals and the end */
+    CALL(rt_sigaction), CALL(rt_sigprocmask), CALL(rt_sigreturn), CALL(sigaltstack),
+    CALL(restart_syscall), CALL(exit), CALL(exit_group), CALL(getpid), CALL(gettid), CALL(uname)};
+
 /* --- SANDBOX_PEERS */
 
 static const int peer_calls[] = {
@@ -176,7 +191,6 @@ add_conditions(struct filter *f)
         add_if(f, CALL(ioctl), SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
     add_if(f, CALL(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     add_if(f, CALL(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-    add_if(f, CALL(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     add_if(f, CALL(newfstatat), SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
     add_if(f, CALL(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0)); /* asks only */
     add_if(f, CALL(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
@@ -190,20 +204,37 @@ add_sockets(struct filter *f)
 }
 
 static void
-add_allowed(struct filter *f, enum sandbox_kind kind)
+add_threads(struct filter *f)
 {
+    add_if(f, CALL(clone), SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
+    /* libc then makes a thread by clone, whose flags can be seen. */
+    if (f->rc == 0)
+        f->rc = seccomp_rule_add(f->context, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0);
+}
+
+static void
+add_of_kind(struct filter *f, enum sandbox_kind kind)
+{
+    if (kind == SANDBOX_NOTHING) {
+        add(f, SCMP_ACT_ALLOW, bare_calls, ARRAY_SIZE(bare_calls));
+        return;
+    }
     add(f, SCMP_ACT_ALLOW, basic_calls, ARRAY_SIZE(basic_calls));
     if (kind == SANDBOX_PEERS) {
         add(f, SCMP_ACT_ALLOW, peer_calls, ARRAY_SIZE(peer_calls));
         add_sockets(f);
     } else
         add(f, SCMP_ACT_ALLOW, file_calls, ARRAY_SIZE(file_calls));
+    add_threads(f);
+}
+
+static void
+add_allowed(struct filter *f, enum sandbox_kind kind)
+{
+    add_of_kind(f, kind);
     if (SANDBOX_SANITIZER)
         add(f, SCMP_ACT_ALLOW, sanitizer_calls, ARRAY_SIZE(sanitizer_calls));
     add_conditions(f);
-    /* libc then makes a thread by clone, whose flags can be seen. */
-    if (f->rc == 0)
-        f->rc = seccomp_rule_add(f->context, SCMP_ACT_ERRNO(ENOSYS), CALL(clone3), 0);
 }
 
 static void

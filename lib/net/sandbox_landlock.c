@@ -120,7 +120,7 @@ allow_paths(int ruleset, const struct sandbox *sandbox, uint64_t all)
 
     for (size_t i = 0; i < SANDBOX_FOLDERS_MAX && sandbox->folders[i] && rc == ERR_OK; i++)
         rc = allow(ruleset, writing, sandbox->folders[i]);
-    if (rc == ERR_OK && sandbox->kind != SANDBOX_PEERS)
+    if (rc == ERR_OK && (sandbox->kind == SANDBOX_FILES || sandbox->kind == SANDBOX_LINK))
         rc = allow(ruleset, writing, "/dev/null");
     if (rc == ERR_OK && sandbox->kind == SANDBOX_LINK)
         rc = allow(ruleset, FS_READ, "/"); /* to load a library is to execute, for Landlock */

@@ -90,6 +90,19 @@ def test_the_other_children_are_confined_as_well(served, name):
     assert_confined(served.relayd.child(name), served.user, name)
 
 
+def test_the_spf_process_is_confined_and_of_the_workers_user(served):
+    assert_confined(served.relayd.child("relayd-spf"), worker_user(), "spf")
+
+
+def test_P8_the_spf_process_is_replaced_and_costs_nothing_else(served):
+    pid, workers = served.relayd.child("relayd-spf"), served.relayd.workers()
+    os.kill(pid, signal.SIGKILL)
+    assert served.send().code == 250
+    wait_until(lambda: served.relayd.children_named("relayd-spf") not in ([], [pid]), 10, "another is there")
+    assert served.send().code == 250
+    assert served.relayd.workers() == workers
+
+
 def test_the_parent_keeps_only_what_starting_workers_needs(served):
     status = status_of(served.relayd.pid)
     kept = sum(1 << CAP[name] for name in ("KILL", "SETGID", "SETUID"))
@@ -218,6 +231,23 @@ def test_a_worker_that_is_taken_over_reaches_nothing(served):
     assert pid in served.relayd.workers()
     for _ in range(4):
         assert served.send().code == 250
+
+
+@inside
+def test_the_spf_process_has_nothing(served):
+    """A library that a sender's text could take over finds no file, no socket, no thread and no other process."""
+    pid = served.relayd.child("relayd-spf")
+    with Injected(pid) as spf:
+        for path in ("/etc/passwd", "/", str(served.dirs["state-dir"]), "/dev/null", f"/proc/{served.relayd.pid}/mem"):
+            assert spf.call(SYS["openat"], AT_FDCWD, path, os.O_RDONLY) in (-errno.EACCES, -errno.EPERM), path
+        for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+            assert spf.call(SYS["socket"], family, socket.SOCK_STREAM, 0) == -errno.EPERM, family
+        assert spf.call(SYS["kill"], served.relayd.pid, 0) in (-errno.EACCES, -errno.EPERM)
+    allowed = ("socket:", "pipe:", "anon_inode:", "/dev/null", str(served.relayd.log), str(served.dirs["run-dir"] / "children.lock"))
+    others = [(number, target) for number, target, _ in descriptors_of(pid) if not target.startswith(allowed)]
+    assert not others, others
+    assert str(served.dirs["run-dir"]) not in Path(f"/proc/{pid}/maps").read_text(), "the shared table is mapped"
+    assert pid == served.relayd.child("relayd-spf")
 
 
 @inside

@@ -84,7 +84,8 @@ end_of(pid_t pid)
 static void
 enter(enum sandbox_kind kind)
 {
-    struct sandbox sandbox = {kind, nobody(), {kind == SANDBOX_PEERS ? NULL : inside}};
+    struct sandbox sandbox = {
+        kind, nobody(), {kind == SANDBOX_PEERS || kind == SANDBOX_NOTHING ? NULL : inside}};
     struct sandbox_layers layers;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -400,42 +401,46 @@ know_the_hour(void)
 static const struct attempt {
     const char *name;
     int (*run)(void);
-    int expected[3]; /* PEERS, FILES, LINK */
+    int expected[4]; /* PEERS, FILES, LINK, NOTHING */
 } attempts[] = {
-    {"read a file", read_passwd, {EPERM, EACCES, 0}},
-    {"list the root", list_root, {EPERM, EACCES, 0}},
-    {"make a file in its folder", create_inside, {EPERM, 0, 0}},
-    {"make a file elsewhere", create_outside, {EPERM, EACCES, EACCES}},
-    {"move a file out", move_out, {-1, EACCES, EACCES}},
-    {"read a descriptor it has", read_given, {0, 0, 0}},
-    {"lift O_APPEND", lift_append, {EPERM, 0, 0}},
-    {"truncate", truncate_given, {EPERM, 0, 0}},
-    {"socket of IPv4", socket_ipv4, {0, EPERM, 0}},
-    {"socket of IPv6", socket_ipv6, {0, EPERM, 0}},
-    {"socket of unix", socket_unix, {EPERM, EPERM, 0}},
-    {"socket of netlink", socket_netlink, {EPERM, EPERM, 0}},
-    {"socket of packets", socket_packet, {EPERM, EPERM, EPERM}},
-    {"raw socket", socket_raw, {-1, EPERM, -1}},
-    {"listen", listen_somewhere, {EPERM, -1, EPERM}},
-    {"execve", run_program, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
-    {"execveat", run_descriptor, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
-    {"ptrace", trace_parent, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
-    {"another's memory", read_parents_memory, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
-    {"another door", call_by_another_door, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
-    {"memory for data", map_data, {0, 0, 0}},
-    {"memory for code", map_code, {EPERM, EPERM, 0}},
-    {"data into code", turn_data_into_code, {EPERM, EPERM, 0}},
-    {"fork", fork_child, {EPERM, 0, 0}},
-    {"signal its parent", signal_parent, {EPERM, EPERM, -1}},
-    {"become root", become_root, {EPERM, EPERM, EPERM}},
-    {"namespace of its own", leave_namespace, {EPERM, EPERM, EPERM}},
-    {"io_uring", set_up_ring, {EPERM, EPERM, EPERM}},
-    {"limits", raise_limit, {EPERM, EPERM, -1}},
-    {"be dumpable again", be_dumpable, {EPERM, EPERM, -1}},
-    {"another working folder", change_folder, {EPERM, EPERM, -1}},
-    {"read a file from a later thread", open_from_a_later_thread, {EPERM, -1, 0}},
-    {"abort", abort_itself, {KILLED(SIGABRT), KILLED(SIGABRT), KILLED(SIGABRT)}},
-    {"know the hour", know_the_hour, {0, 0, 0}},
+    {"read a file", read_passwd, {EPERM, EACCES, 0, EPERM}},
+    {"list the root", list_root, {EPERM, EACCES, 0, EPERM}},
+    {"make a file in its folder", create_inside, {EPERM, 0, 0, EPERM}},
+    {"make a file elsewhere", create_outside, {EPERM, EACCES, EACCES, EPERM}},
+    {"move a file out", move_out, {-1, EACCES, EACCES, -1}},
+    {"read a descriptor it has", read_given, {0, 0, 0, EPERM}},
+    {"lift O_APPEND", lift_append, {EPERM, 0, 0, EPERM}},
+    {"truncate", truncate_given, {EPERM, 0, 0, EPERM}},
+    {"socket of IPv4", socket_ipv4, {0, EPERM, 0, EPERM}},
+    {"socket of IPv6", socket_ipv6, {0, EPERM, 0, EPERM}},
+    {"socket of unix", socket_unix, {EPERM, EPERM, 0, EPERM}},
+    {"socket of netlink", socket_netlink, {EPERM, EPERM, 0, EPERM}},
+    {"socket of packets", socket_packet, {EPERM, EPERM, EPERM, EPERM}},
+    {"raw socket", socket_raw, {-1, EPERM, -1, EPERM}},
+    {"listen", listen_somewhere, {EPERM, -1, EPERM, -1}},
+    {"execve", run_program, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
+    {"execveat", run_descriptor, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
+    {"ptrace", trace_parent, {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
+    {"another's memory",
+     read_parents_memory,
+     {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
+    {"another door",
+     call_by_another_door,
+     {KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS), KILLED(SIGSYS)}},
+    {"memory for data", map_data, {0, 0, 0, 0}},
+    {"memory for code", map_code, {EPERM, EPERM, 0, EPERM}},
+    {"data into code", turn_data_into_code, {EPERM, EPERM, 0, EPERM}},
+    {"fork", fork_child, {EPERM, 0, 0, EPERM}},
+    {"signal its parent", signal_parent, {EPERM, EPERM, -1, EPERM}},
+    {"become root", become_root, {EPERM, EPERM, EPERM, EPERM}},
+    {"namespace of its own", leave_namespace, {EPERM, EPERM, EPERM, EPERM}},
+    {"io_uring", set_up_ring, {EPERM, EPERM, EPERM, EPERM}},
+    {"limits", raise_limit, {EPERM, EPERM, -1, EPERM}},
+    {"be dumpable again", be_dumpable, {EPERM, EPERM, -1, EPERM}},
+    {"another working folder", change_folder, {EPERM, EPERM, -1, EPERM}},
+    {"read a file from a later thread", open_from_a_later_thread, {EPERM, -1, 0, -1}},
+    {"abort", abort_itself, {KILLED(SIGABRT), KILLED(SIGABRT), KILLED(SIGABRT), KILLED(SIGABRT)}},
+    {"know the hour", know_the_hour, {0, 0, 0, 0}},
 };
 
 static bool
@@ -476,7 +481,7 @@ try_alone(enum sandbox_kind kind, const struct attempt *attempt)
 
 Test(sandbox, what_each_kind_may_and_may_not, .init = set_up, .fini = clean_up)
 {
-    static const char *const kinds[] = {"peers", "files", "link"};
+    static const char *const kinds[] = {"peers", "files", "link", "nothing"};
     int *ends;
 
     if (!is_whole() || geteuid() != 0)
@@ -485,7 +490,7 @@ Test(sandbox, what_each_kind_may_and_may_not, .init = set_up, .fini = clean_up)
     ends = mmap(NULL, sizeof *ends * ARRAY_SIZE(attempts), PROT_READ | PROT_WRITE,
                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_neq(ends, MAP_FAILED);
-    for (int kind = SANDBOX_PEERS; kind <= SANDBOX_LINK; kind++) {
+    for (int kind = SANDBOX_PEERS; kind <= SANDBOX_NOTHING; kind++) {
         memset(ends, 0xff, sizeof *ends * ARRAY_SIZE(attempts));
         try_together((enum sandbox_kind)kind, ends);
         for (size_t i = 0; i < ARRAY_SIZE(attempts); i++) {
