@@ -22,6 +22,7 @@
 #include "net/process.h"
 #include "net/tls_client.h"
 #include "net/tls_server.h"
+#include "sender/sender_dialin.h"
 
 #define TICK_MS 500
 #define SILENCE_MAX_MS 5000 /* a worker that has not stamped its column for so long is replaced */
@@ -455,6 +456,8 @@ tear_down(struct parent *p)
     config_free(&p->next_config);
     tls_server_free(&p->tls);
     tls_client_free(&p->tls_client);
+    sender_dialin_free(&p->dialin);
+    sender_dialin_free(&p->next_dialin);
     tls_server_free(&p->next_tls);
     explicit_bzero(&p->ticket_keys, sizeof p->ticket_keys);
     free(p->listen_fds);

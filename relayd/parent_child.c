@@ -88,7 +88,8 @@ parent_run_child(struct child *child, int channel_fd)
                                .parent_fd = channel_fd,
                                .table = p->table,
                                .tls = p->tls,
-                               .tls_client = p->tls_client};
+                               .tls_client = p->tls_client,
+                               .dialin = p->dialin};
     int fds[SOCKETS_MAX];
 
     args.listen_fds = fds;

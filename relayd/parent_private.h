@@ -71,6 +71,7 @@ struct parent {
     struct config *next_config;  /* waits until the generation before the last has ended; NULL */
     struct tls_server *next_tls; /* of next_config */
     struct tls_client *tls_client, *next_tls_client; /* towards backends, and of next_config */
+    struct sender_dialin *dialin, *next_dialin;      /* patterns of names, likewise */
     struct segment_jobs makes_shared, makes_large, seals;
     struct segment_job *segment_job; /* that the segments process is at */
     bool is_seals_turn;              /* the last was a new segment of a single message */

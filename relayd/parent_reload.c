@@ -21,6 +21,7 @@
 #include "net/tls_client.h"
 #include "net/tls_server.h"
 #include "relayd/capacity.h"
+#include "sender/sender_dialin.h"
 
 #define RETIRE_MS 30000 /* for what an old worker's clients are in the middle of */
 #define HURRY_MS 5000   /* when the next reload waits */
@@ -65,7 +66,8 @@ needs_restart(const struct config *a, const struct config *b)
 }
 
 static struct config *
-read_files(struct parent *p, struct tls_server **tls, struct tls_client **client)
+read_files(struct parent *p, struct tls_server **tls, struct tls_client **client,
+           struct sender_dialin **dialin)
 {
     struct config *fresh;
     struct buf problems;
@@ -74,17 +76,20 @@ read_files(struct parent *p, struct tls_server **tls, struct tls_client **client
     buf_init(&problems, 0);
     if (config_load(p->config->path, &problems, &fresh) < 0 ||
         parent_tls_load(fresh, &problems, tls) < 0 ||
-        parent_tls_load_client(fresh, &problems, client) < 0) {
+        parent_tls_load_client(fresh, &problems, client) < 0 ||
+        sender_dialin_load(fresh->dialin_patterns, &problems, dialin) < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
                  "problems=\"%s\" effect=\"nothing has changed\"", buf_text(&problems));
         config_free(&fresh);
         tls_server_free(tls);
+        tls_client_free(client);
     } else if ((why = needs_restart(p->config, fresh)) != NULL) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
                  "setting=\"%s\" effect=\"nothing has changed\" remedy=\"restart relayd\"", why);
         config_free(&fresh);
         tls_server_free(tls);
         tls_client_free(client);
+        sender_dialin_free(dialin);
     }
     buf_fini(&problems);
     return fresh;
@@ -161,6 +166,7 @@ take_over(struct parent *p)
     struct config *before = p->config;
     struct tls_server *tls_before = p->tls;
     struct tls_client *client_before = p->tls_client;
+    struct sender_dialin *dialin_before = p->dialin;
 
     if (parent_add_sockets(p, p->next_config->workers) < 0) {
         log_line(LOG_LEVEL_ALARM, NULL, "reload-refused",
@@ -169,6 +175,7 @@ take_over(struct parent *p)
         config_free(&p->next_config);
         tls_server_free(&p->next_tls);
         tls_client_free(&p->next_tls_client);
+        sender_dialin_free(&p->next_dialin);
         return;
     }
     log_line(LOG_LEVEL_INFO, NULL, "reloading", "path=%s workers=%u", p->next_config->path,
@@ -179,6 +186,8 @@ take_over(struct parent *p)
     p->next_tls = NULL;
     p->tls_client = p->next_tls_client;
     p->next_tls_client = NULL;
+    p->dialin = p->next_dialin;
+    p->next_dialin = NULL;
     parent_tls_log_warnings(p, clock_wall_ms());
     capacity_raise(p->config);
     replace_workers(p);
@@ -186,6 +195,7 @@ take_over(struct parent *p)
     config_free(&before);
     tls_server_free(&tls_before);
     tls_client_free(&client_before);
+    sender_dialin_free(&dialin_before);
 }
 
 void
@@ -211,7 +221,8 @@ parent_on_reload_signal(void *ctx, int signo)
     struct parent *p = ctx;
     struct tls_server *tls = NULL;
     struct tls_client *client = NULL;
-    struct config *fresh = p->stopping ? NULL : read_files(p, &tls, &client);
+    struct sender_dialin *dialin = NULL;
+    struct config *fresh = p->stopping ? NULL : read_files(p, &tls, &client, &dialin);
 
     (void)signo;
     if (fresh == NULL)
@@ -219,9 +230,11 @@ parent_on_reload_signal(void *ctx, int signo)
     config_free(&p->next_config);
     tls_server_free(&p->next_tls);
     tls_client_free(&p->next_tls_client);
+    sender_dialin_free(&p->next_dialin);
     p->next_config = fresh;
     p->next_tls = tls;
     p->next_tls_client = client;
+    p->next_dialin = dialin;
     if (count_lingering(p) > 0) {
         log_line(LOG_LEVEL_INFO, NULL, "reload-waits",
                  "workers=%u why=\"workers of an earlier reload have sessions\" seconds-at-most=%d",

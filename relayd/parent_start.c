@@ -26,6 +26,7 @@
 #include "net/tls_client.h"
 #include "net/tls_server.h"
 #include "relayd/capacity.h"
+#include "sender/sender_dialin.h"
 #include "state/shared_snapshot.h"
 
 #define OLD_CHILDREN_WAIT_MS 8000
@@ -297,18 +298,22 @@ print_lines(FILE *f, const char *prefix, const struct buf *lines)
     }
 }
 
+/* All files that a configuration names, each problem told. */
 static int
-load_tls(const struct config *config, struct tls_server **tls, struct tls_client **client)
+load_files(const struct config *config, struct tls_server **tls, struct tls_client **client,
+           struct sender_dialin **dialin)
 {
     struct buf problems;
-    int rc, client_rc;
+    int rc, client_rc, dialin_rc;
 
     buf_init(&problems, 0);
     rc = parent_tls_load(config, &problems, tls);
     client_rc = parent_tls_load_client(config, &problems, client);
+    dialin_rc = sender_dialin_load(config->dialin_patterns, &problems, dialin);
     print_lines(stderr, "relayd", &problems);
     buf_fini(&problems);
-    return rc < 0 ? rc : client_rc;
+    rc = rc < 0 ? rc : client_rc;
+    return rc < 0 ? rc : dialin_rc;
 }
 
 /* Becomes the user that a reload will be, to see what that may read. */
@@ -400,11 +405,13 @@ parent_test(const struct config *c)
     char text[SANDBOX_TEXT_SIZE], problem[CAPACITY_TEXT_SIZE];
     struct tls_server *tls;
     struct tls_client *client;
+    struct sender_dialin *dialin;
     bool good = has_user("user", c->user);
 
     good &= has_user("worker-user", c->worker_user);
-    good &= load_tls(c, &tls, &client) == ERR_OK;
+    good &= load_files(c, &tls, &client, &dialin) == ERR_OK;
     tls_client_free(&client);
+    sender_dialin_free(&dialin);
     if (!good) {
         tls_server_free(&tls);
         return 1;
@@ -437,8 +444,8 @@ parent_set_up(struct parent *p)
     if (geteuid() == 0 && !(has_user("user", c->user) & has_user("worker-user", c->worker_user)))
         return ERR_NOT_FOUND;
     capacity_raise(c); /* while we may; so the keys */
-    if (load_tls(c, &p->tls, &p->tls_client) < 0 || make_folders(c) < 0 || share_sockets(c) < 0 ||
-        take_lock(c) < 0 || become_user(c) < 0 || bind_sockets(p) < 0)
+    if (load_files(c, &p->tls, &p->tls_client, &p->dialin) < 0 || make_folders(c) < 0 ||
+        share_sockets(c) < 0 || take_lock(c) < 0 || become_user(c) < 0 || bind_sockets(p) < 0)
         return ERR_IO;
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* the kernel has it, or is old */
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);

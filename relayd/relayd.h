@@ -63,6 +63,7 @@ enum relayd_message {
 /* state-dir: what of it survives a reboot (shared_snapshot.h) */
 #define RELAYD_SNAPSHOT_FILE "shared.snapshot"
 
+struct sender_dialin;
 struct tls_client;
 struct tls_server;
 
@@ -71,9 +72,10 @@ struct worker_args {
     int parent_fd;         /* channel to the parent */
     const int *listen_fds; /* listening sockets of this worker's slot */
     size_t listen_count;
-    struct shared_table *table;    /* mapped before the fork */
-    struct tls_server *tls;        /* built before the fork; NULL: there is no certificate */
-    struct tls_client *tls_client; /* likewise; never NULL */
+    struct shared_table *table;         /* mapped before the fork */
+    struct tls_server *tls;             /* built before the fork; NULL: there is no certificate */
+    struct tls_client *tls_client;      /* likewise; never NULL */
+    const struct sender_dialin *dialin; /* likewise */
 };
 
 int worker_run(const struct config *config, const struct worker_args *args);

@@ -353,6 +353,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->table = args->table;
     w->tls = args->tls;
     w->tls_client = args->tls_client;
+    w->dialin = args->dialin;
     w->loop = loop_new();
     /* Before there are threads, which take over what is blocked. */
     loop_on_signal(w->loop, SIGTERM, on_signal, w);

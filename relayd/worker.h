@@ -45,9 +45,9 @@ struct worker {
     struct registry *registry; /* NULL: no usable replica yet */
     struct state_client *state;
     struct spf_client *spf;
-    struct sender_dnsbl *dnsbl;     /* the lists; NULL: there are none */
-    struct sender_dialin *dialin;   /* patterns of dial-in names */
-    struct simulation *simulations; /* that run */
+    struct sender_dnsbl *dnsbl;         /* the lists; NULL: there are none */
+    const struct sender_dialin *dialin; /* patterns of dial-in names; never NULL */
+    struct simulation *simulations;     /* that run */
     struct spool_writer *writer;
     struct dns *dns;
     struct destination_finder *destinations;

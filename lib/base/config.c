@@ -370,6 +370,7 @@ static const struct rule {
     {FIELD(message_retry_min_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(message_retry_max_ms), 100, 5 * DAY, 0, NULL},
     {FIELD(max_received), 10, 10000, 0, NULL},
+    {.offset = FIELD(dialin_patterns), .check = check_path},
     {.offset = FIELD(dnsbl), .check = check_dnsbl},
     {.offset = FIELD(dnswl), .check = check_dnsbl},
     {FIELD(dnsbl_sleep_ms), 100, 7 * DAY, 0, NULL},

@@ -52,6 +52,22 @@ def test_a_configuration_of_rubbish_never_crashes(dry, text):
     assert done.returncode in (0, 1, 2), f"{done.returncode}: {done.stderr[-2000:]}"
 
 
+def test_patterns_of_dialin_names_are_checked_with_the_configuration(dry, tmp_path):
+    patterns = tmp_path / "dialin.patterns"
+    dry.config_file.write_text(dry.config_file.read_text() + f'dialin-patterns = "{patterns}"\n')
+    patterns.write_text("# ours\n! .customers.isp.example\np[0-9]+\n\n!\n")
+    for arguments in (["-t"], []):
+        done = dry.run(RELAYD, *arguments, timeout=20)
+        assert done.returncode == 1, done.stdout + done.stderr
+        for line in (3, 5):
+            assert f"{patterns}:{line}: dialin-patterns: " in done.stderr, done.stderr
+    patterns.unlink()
+    done = dry.run(RELAYD, "-t", timeout=20)
+    assert done.returncode == 1 and f"{patterns}: dialin-patterns: cannot be read" in done.stderr, done.stderr
+    patterns.write_text("! .customers.isp.example\n")
+    assert dry.run(RELAYD, "-t", timeout=20).returncode == 0
+
+
 def test_a_good_configuration_has_no_problems(dry):
     done = dry.run(RELAYD, "-t")
     assert done.returncode == 0, done.stdout + done.stderr
