@@ -143,6 +143,16 @@ static const struct command_option recipient_forget_options[] = {
     {0},
 };
 
+static const struct command_option greylist_list_options[] = {
+    {"customer", "NAME", "only first contacts with this customer"},
+    {0},
+};
+
+static const struct command_option greylist_forget_options[] = {
+    {"all", NULL, "everybody who has come to this node"},
+    {0},
+};
+
 static const struct command_option owner_options[] = {
     {"customer", "NAME", "only of this customer"},
     {0},
@@ -476,6 +486,35 @@ const struct command commands[] = {
         .run = schema_status,
         .summary = "Show which schema the database has",
         .example = "relayctl db status --json",
+    },
+    {
+        .noun = "greylist",
+        .verb = "list",
+        .operands = "[ADDRESS|NETWORK|DOMAIN]",
+        .max_operands = 1,
+        .options = greylist_list_options,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = greylist_list,
+        .summary = "List who waits for having come first, and who is known",
+        .example = "relayctl greylist list 192.0.2.0/24",
+        .more = "Of this node. Networks (/24, of IPv6 /64) and domains that SPF has authorised a "
+                "client for\n"
+                "are known for 36 days since they were last seen; nothing of them waits. First "
+                "contacts\n"
+                "are counted by customer; senders and recipients are not kept.",
+    },
+    {
+        .noun = "greylist",
+        .verb = "forget",
+        .operands = "[ADDRESS|NETWORK|DOMAIN ...]",
+        .max_operands = COMMAND_MANY,
+        .options = greylist_forget_options,
+        .groups = COMMAND_CHANGES,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = greylist_forget,
+        .summary = "Make this node forget who has come",
+        .example = "relayctl greylist forget 192.0.2.0/24 mail.example",
+        .more = "What comes of them next is a first contact. An address stands for its network.",
     },
     {
         .noun = "spool",

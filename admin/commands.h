@@ -43,6 +43,9 @@ enum command_status backend_release(struct call *call);
 enum command_status backend_test(struct call *call);
 enum command_status backend_remove(struct call *call);
 
+enum command_status greylist_list(struct call *call);
+enum command_status greylist_forget(struct call *call);
+
 enum command_status spool_list(struct call *call);
 enum command_status spool_show(struct call *call);
 enum command_status spool_summary(struct call *call);

@@ -23,6 +23,7 @@ struct dns;
 struct event_log;
 struct late;
 struct listener;
+struct memory_asked;
 struct probe;
 struct recipient_probe;
 struct worker_asked;
@@ -55,6 +56,7 @@ struct worker {
     struct probe *probes; /* that run */
     struct recipient_probe *recipient_probes;
     struct worker_asked *asked; /* what operators ask */
+    struct memory_asked *memory_asked;
     struct event_log *events;
     struct arrival *arrival;
     struct session_times session_times;

@@ -12,6 +12,7 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "probe/probe_json.h"
+#include "relayd/worker_ask_private.h"
 
 #define COMMAND_MS 30000 /* people wait for it */
 
@@ -24,8 +25,8 @@ struct worker_asked {
     struct probe_talk *talk;
 };
 
-static void
-answer(struct worker *w, uint32_t id, json_t *json)
+void
+worker_ask_answer(struct worker *w, uint32_t id, json_t *json)
 {
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     struct buf b;
@@ -40,10 +41,10 @@ answer(struct worker *w, uint32_t id, json_t *json)
     json_decref(json);
 }
 
-static void
-answer_error(struct worker *w, uint32_t id, const char *why)
+void
+worker_ask_error(struct worker *w, uint32_t id, const char *why)
 {
-    answer(w, id, json_pack("{s:b, s:s}", "ok", 0, "error", why));
+    worker_ask_answer(w, id, json_pack("{s:b, s:s}", "ok", 0, "error", why));
 }
 
 /* --- backend-test */
@@ -82,7 +83,7 @@ on_report(void *ctx, const struct probe_report *report)
 
     a->talk = NULL;
     say_change(a, &change);
-    answer(w, a->id, probe_json_of_report(report, &change, "relayd"));
+    worker_ask_answer(w, a->id, probe_json_of_report(report, &change, "relayd"));
     asked_end(a);
 }
 
@@ -94,7 +95,8 @@ test(struct worker *w, uint32_t id, const struct probe_question *question)
     struct worker_asked *a;
 
     if (!shared_slot_take(w->table, w->slot, &question->endpoint, limit)) {
-        answer_error(w, id, "all connections to this backend are in use: it is being talked to");
+        worker_ask_error(w, id,
+                         "all connections to this backend are in use: it is being talked to");
         return;
     }
     a = mem_alloc(sizeof *a);
@@ -124,32 +126,10 @@ release(struct worker *w, uint32_t id, const struct probe_question *question)
     if (released)
         log_line(LOG_LEVEL_INFO, NULL, "backend-released", "endpoint=%s state=recovering",
                  inet_endpoint_text(&question->endpoint, text));
-    answer(w, id, json_pack("{s:b, s:b}", "ok", 1, "released", released));
+    worker_ask_answer(w, id, json_pack("{s:b, s:b}", "ok", 1, "released", released));
 }
 
-/* --- recipient-forget */
-
-/* False: it is another verb. */
-static bool
-forget(struct worker *w, uint32_t id, const char *word, const json_t *json)
-{
-    const char *key = json_string_value(json_object_get(json, "recipient")),
-               *domain = json_string_value(json_object_get(json, "domain"));
-    json_int_t customer = json_integer_value(json_object_get(json, "customer"));
-
-    if (word == NULL || strcmp(word, "recipient-forget") != 0)
-        return false;
-    if (customer <= 0 || customer > UINT32_MAX || (key == NULL) == (domain == NULL)) {
-        answer_error(w, id, "it names no customer, or not one recipient or domain");
-        return true;
-    }
-    if (key)
-        state_recipient_forget(w->state, (uint32_t)customer, key);
-    else
-        state_domain_forget(w->state, (uint32_t)customer, domain);
-    answer(w, id, json_pack("{s:b}", "ok", 1));
-    return true;
-}
+/* --- Verbs. */
 
 static const struct verb {
     const char *word;
@@ -165,7 +145,7 @@ run(struct worker *w, uint32_t id, const json_t *json)
     const char *word = json_string_value(json_object_get(json, "verb"));
     struct probe_question question;
 
-    if (forget(w, id, word, json))
+    if (worker_ask_memory(w, id, word, json))
         return;
     for (size_t i = 0; word && i < ARRAY_SIZE(verbs); i++) {
         if (strcmp(verbs[i].word, word) != 0)
@@ -173,11 +153,10 @@ run(struct worker *w, uint32_t id, const json_t *json)
         if (probe_json_question(json, &question) == ERR_OK)
             verbs[i].run(w, id, &question);
         else
-            answer_error(w, id, "it names no backend, or no single recipient");
+            worker_ask_error(w, id, "it names no backend, or no single recipient");
         return;
     }
-    answer_error(w, id,
-                 "unknown request: backend-test, backend-release and recipient-forget are known");
+    worker_ask_error(w, id, "unknown request; relayd and relayctl may be of different releases");
 }
 
 void
@@ -201,4 +180,5 @@ worker_ask_cancel_all(struct worker *w)
         probe_talk_cancel(&w->asked->talk);
         asked_end(w->asked);
     }
+    worker_ask_memory_cancel_all(w);
 }
