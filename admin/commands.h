@@ -45,6 +45,16 @@ enum command_status backend_remove(struct call *call);
 
 enum command_status greylist_list(struct call *call);
 enum command_status greylist_forget(struct call *call);
+enum command_status filter_add(struct call *call);
+enum command_status filter_set(struct call *call);
+enum command_status filter_show(struct call *call);
+enum command_status filter_list(struct call *call);
+enum command_status filter_remove(struct call *call);
+
+/* Of block and of allow. */
+enum command_status sender_rule_add(struct call *call);
+enum command_status sender_rule_list(struct call *call);
+enum command_status sender_rule_remove(struct call *call);
 
 enum command_status spool_list(struct call *call);
 enum command_status spool_show(struct call *call);

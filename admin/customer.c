@@ -7,6 +7,8 @@
 #include "admin/commands.h"
 #include "admin/contact.h"
 #include "admin/customer_limit.h"
+#include "admin/customer_policy.h"
+#include "admin/filter.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
 #include "admin/until.h"
@@ -19,6 +21,8 @@ static const char *const bare_lf_words[] = {"refuse", "normalise", NULL};
 static const char *const live_4xx_words[] = {"pass", "keep", NULL};
 
 static const char *const language_words[] = {"en", "de", "nl", "da", NULL};
+
+static const char *const yes_words[] = {"yes", "no", NULL};
 
 static const struct field fields[] = {
     {"contact", "contact", "text", field_check_mailbox, 0, 0, NULL},
@@ -37,6 +41,8 @@ static const struct field fields[] = {
     {"connections-scope", "connections_scope", "text", field_check_word, 0, 0, scope_words},
     {"bare-lf", "bare_lf", "text", field_check_word, 0, 0, bare_lf_words},
     {"live-4xx", "live_4xx", "text", field_check_word, 0, 0, live_4xx_words},
+    {"policy", "policy", "text", customer_policy_check, 0, 0, NULL},
+    {"filters-only", "filters_only", "boolean", field_check_word, 0, 0, yes_words},
     {0},
 };
 
@@ -63,6 +69,17 @@ warn_of_contact(struct call *call, const char *id, const struct field_values *va
     for (unsigned i = 0; i < values->count; i++)
         if (strcmp(values->fields[i]->column, "contact") == 0)
             return contact_warn(call, id);
+    return COMMAND_DONE;
+}
+
+/* Locked to filters that it does not have, nobody could send to it. */
+static enum command_status
+check_lock(struct call *call, const char *name, const char *id, const struct field_values *values)
+{
+    for (unsigned i = 0; i < values->count; i++)
+        if (strcmp(values->fields[i]->column, "filters_only") == 0 &&
+            strcmp(values->texts[i], "yes") == 0)
+            return filter_check_lock(call, name, id);
     return COMMAND_DONE;
 }
 
@@ -98,9 +115,13 @@ customer_add(struct call *call)
     status = database_begin_change(call);
     if (status != COMMAND_DONE)
         return status;
-    status = insert(call, name, &values);
+    status = customer_policy_resolve(call, NULL, false, &values);
+    if (status == COMMAND_DONE)
+        status = insert(call, name, &values);
     if (status == COMMAND_DONE)
         status = registry_row_customer(call, name, id);
+    if (status == COMMAND_DONE)
+        status = check_lock(call, name, id, &values);
     if (status == COMMAND_DONE)
         status = warn_of_contact(call, id, &values);
     status = database_end(call, status);
@@ -115,12 +136,14 @@ customer_add(struct call *call)
 #define FOR_GOOD 0
 
 static enum command_status
-change_row(struct call *call, const char *id, const struct field_values *values, int64_t until_ms)
+change_row(struct call *call, const char *id, struct field_values *values, int64_t until_ms)
 {
     const char *keys[] = {id};
-    enum command_status status;
+    enum command_status status = customer_policy_resolve(call, id, until_ms != FOR_GOOD, values);
     bool changed;
 
+    if (status != COMMAND_DONE)
+        return status;
     if (until_ms != FOR_GOOD)
         return customer_limit_set_until(call, id, values, until_ms);
     status = registry_row_update(call, "customers", "id = $1::integer", 1, keys, values, &changed);
@@ -129,7 +152,7 @@ change_row(struct call *call, const char *id, const struct field_values *values,
 
 /* Sets fields of one customer, in a change of its own. */
 static enum command_status
-change(struct call *call, const struct field_values *values, int64_t until_ms, const char *action)
+change(struct call *call, struct field_values *values, int64_t until_ms, const char *action)
 {
     char name[FIELD_NAME_SIZE], id[16] = "";
     enum command_status status = field_customer_name(call->line.operands[0], name);
@@ -142,11 +165,14 @@ change(struct call *call, const struct field_values *values, int64_t until_ms, c
     if (status == COMMAND_DONE)
         status = change_row(call, id, values, until_ms);
     if (status == COMMAND_DONE)
+        status = check_lock(call, name, id, values);
+    if (status == COMMAND_DONE)
         status = warn_of_contact(call, id, values);
     status = database_end(call, status);
     if (status == COMMAND_DONE) {
         warn_of_size(call, values);
         call_done(call, action, "customer", name);
+        customer_policy_say(call, values);
     }
     return status;
 }
@@ -157,6 +183,7 @@ check_temporary(const struct field_values *values)
     for (unsigned i = 0; i < values->count; i++)
         if (strcmp(values->fields[i]->column, "contact") == 0 ||
             strcmp(values->fields[i]->column, "language") == 0 ||
+            strcmp(values->fields[i]->column, "filters_only") == 0 ||
             strcmp(values->fields[i]->column, "live_4xx") == 0)
             return call_usage("--%s cannot change for a time only; give --until without it, "
                               "for example: relayctl customer set acme "

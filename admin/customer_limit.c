@@ -27,6 +27,7 @@ const struct customer_limit customer_limits[CUSTOMER_LIMIT_COUNT] = {
     [CUSTOMER_LIMIT_SPOOL_MESSAGES] = {"max_spool_messages", "Messages waiting",
                                        CUSTOMER_LIMIT_NUMBER},
     [CUSTOMER_LIMIT_SPOOL_BYTES] = {"max_spool_bytes", "Octets waiting", CUSTOMER_LIMIT_SIZE},
+    [CUSTOMER_LIMIT_POLICY] = {"policy", "Sender policy", CUSTOMER_LIMIT_WORD},
 };
 
 /* --- Reading. */

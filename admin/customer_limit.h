@@ -29,6 +29,7 @@ enum customer_limit_index {
     CUSTOMER_LIMIT_BARE_LF,
     CUSTOMER_LIMIT_SPOOL_MESSAGES,
     CUSTOMER_LIMIT_SPOOL_BYTES,
+    CUSTOMER_LIMIT_POLICY,
     CUSTOMER_LIMIT_COUNT
 };
 extern const struct customer_limit customer_limits[CUSTOMER_LIMIT_COUNT];

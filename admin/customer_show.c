@@ -9,8 +9,11 @@
 
 #include "admin/commands.h"
 #include "admin/customer_limit.h"
+#include "admin/customer_policy.h"
 #include "admin/customer_use.h"
+#include "admin/filter.h"
 #include "admin/registry_row.h"
+#include "admin/sender_rule.h"
 #include "base/clock.h"
 
 /* The limits lie in the order of enum customer_limit_index. */
@@ -25,6 +28,7 @@ enum row_column {
     ROW_CREATED_AT,
     ROW_LIVE_4XX,
     ROW_LANGUAGE,
+    ROW_FILTERS_ONLY,
     ROW_LIMITS
 };
 
@@ -32,12 +36,12 @@ enum row_column {
     "c.id, c.name, c.contact, c.state, c.state_reason, "                                  \
     "(SELECT count(*) FROM postern.domains d WHERE d.customer_id = c.id), "               \
     "(SELECT count(*) FROM postern.backends b WHERE b.customer_id = c.id), " DATABASE_MS( \
-        "c.created_at") ", c.live_4xx, c.language"
+        "c.created_at") ", c.live_4xx, c.language, c.filters_only"
 
 /* Customers with their limits, and the changes that end by themselves. */
 struct view {
     const struct call *call;
-    PGresult *rows, *changes;
+    PGresult *rows, *changes, *filters, *rules; /* the last two of a single customer */
     struct customer_use use;
 };
 
@@ -68,6 +72,8 @@ view_close(struct view *view)
     customer_use_close(&view->use);
     PQclear(view->rows);
     PQclear(view->changes);
+    PQclear(view->filters);
+    PQclear(view->rules);
 }
 
 static struct customer_limit_value
@@ -134,7 +140,7 @@ print_temporary(struct printer *p, const struct view *view, int row)
 }
 
 #define HEAD_COLUMNS 5
-#define TAIL_COLUMNS 5
+#define TAIL_COLUMNS 9
 
 static const struct printer_column head_columns[HEAD_COLUMNS] = {
     {"name", "Customer", PRINTER_LEFT},       {"contact", "Contact", PRINTER_LEFT},
@@ -142,8 +148,14 @@ static const struct printer_column head_columns[HEAD_COLUMNS] = {
     {"state_reason", "Reason", PRINTER_LEFT},
 };
 static const struct printer_column tail_columns[TAIL_COLUMNS] = {
-    {"live_4xx", "Live 4xx", PRINTER_LEFT},  {"temporary", "Temporary changes", PRINTER_LEFT},
-    {"domains", "Domains", PRINTER_LEFT},    {"backends", "Backends", PRINTER_LEFT},
+    {"checks", "Checks of senders", PRINTER_LEFT},
+    {"filters", "Filters", PRINTER_LEFT},
+    {"filters_only", "Only from filters", PRINTER_LEFT},
+    {"rules", "Blocked and allowed", PRINTER_LEFT},
+    {"live_4xx", "Live 4xx", PRINTER_LEFT},
+    {"temporary", "Temporary changes", PRINTER_LEFT},
+    {"domains", "Domains", PRINTER_LEFT},
+    {"backends", "Backends", PRINTER_LEFT},
     {"created_at", "Created", PRINTER_LEFT},
 };
 
@@ -163,6 +175,51 @@ make_show_columns(struct printer_column columns[SHOW_COLUMNS])
     memcpy(columns, customer_use_show_columns, sizeof customer_use_show_columns);
 }
 
+/* What holds of senders, for programs; people find it in tables below. */
+static void
+print_senders(struct printer *p, const struct view *view, int row)
+{
+    const char *policy = limit_of(view, row, CUSTOMER_LIMIT_POLICY).value;
+    char text[64];
+
+    customer_policy_summary(policy, text);
+    printer_value(p, customer_policy_json(policy), text);
+    snprintf(text, sizeof text, PQntuples(view->filters) ? "%d (below)" : "none",
+             PQntuples(view->filters));
+    printer_value(p, filter_json(view->filters), text);
+    printer_bool(p, database_bool(view->rows, row, ROW_FILTERS_ONLY));
+    sender_rule_summary(view->rules, text);
+    printer_value(p, sender_rule_json(view->rules), text);
+}
+
+static void
+print_tables(const struct call *call, const struct view *view)
+{
+    if (call->printing.json || PQntuples(view->rows) == 0)
+        return;
+    fputc('\n', call->printing.out);
+    customer_policy_table(call, limit_of(view, 0, CUSTOMER_LIMIT_POLICY).value);
+    if (PQntuples(view->filters) > 0) {
+        fputc('\n', call->printing.out);
+        (void)filter_table(call, view->filters);
+    }
+    if (PQntuples(view->rules) > 0) {
+        fputc('\n', call->printing.out);
+        (void)sender_rule_table(call, view->rules);
+    }
+}
+
+static enum command_status
+open_senders(struct call *call, const char *customer_id, struct view *view)
+{
+    struct filter_name whose = {.label = ""};
+    enum command_status status;
+
+    snprintf(whose.customer_id, sizeof whose.customer_id, "%s", customer_id);
+    status = filter_query(call, &whose, &view->filters);
+    return status == COMMAND_DONE ? sender_rule_query(call, customer_id, "", &view->rules) : status;
+}
+
 static void
 print_one(struct printer *p, const struct view *view, int row)
 {
@@ -176,6 +233,7 @@ print_one(struct printer *p, const struct view *view, int row)
 
         print_limit(p, &value);
     }
+    print_senders(p, view, row);
     printer_text(p, database_text(view->rows, row, ROW_LIVE_4XX));
     print_temporary(p, view, row);
     printer_number(p, database_number(view->rows, row, ROW_DOMAINS));
@@ -198,6 +256,8 @@ customer_show(struct call *call)
     if (status != COMMAND_DONE)
         return status;
     status = view_open(call, id, &view);
+    if (status == COMMAND_DONE)
+        status = open_senders(call, id, &view);
     if (status == COMMAND_DONE) {
         make_show_columns(columns);
         customer_use_open(call, &view.use);
@@ -205,6 +265,7 @@ customer_show(struct call *call)
         for (int row = 0; row < PQntuples(view.rows); row++)
             print_one(p, &view, row);
         printer_finish(&p);
+        print_tables(call, &view);
     }
     view_close(&view);
     return status;

@@ -244,6 +244,49 @@ field_endpoint(const char *text, struct inet_endpoint *endpoint, char host[INET_
     return COMMAND_DONE;
 }
 
+#define NETWORK_FORM \
+    "use a network or an address, such as 203.0.113.0/24, 203.0.113.7 or 2001:db8::/32"
+
+/* The network that is meant by an address with bits behind its prefix. */
+static bool
+cut_network(const char *text, struct inet_network *network)
+{
+    struct slice rest = slice_of(text), address = slice_split(&rest, '/');
+    struct inet_endpoint host = {0};
+    uint64_t bits;
+
+    if (rest.p == NULL || parse_u64(rest, &bits) != ERR_OK ||
+        inet_network_parse(address, network) != ERR_OK || bits > network->bits)
+        return false;
+    memcpy(host.addr, network->addr, sizeof host.addr);
+    host.family = network->family;
+    *network = inet_network_around(&host, (unsigned)bits);
+    return true;
+}
+
+enum command_status
+field_network(const char *what, const char *text, struct inet_network *network)
+{
+    int rc = inet_network_parse(slice_of(text), network);
+    bool is_cut = rc == ERR_RANGE && cut_network(text, network);
+    unsigned widest = network->family == 6 ? 16 : 8;
+    char meant[INET_ENDPOINT_SIZE];
+
+    if (rc == ERR_RANGE && !is_cut)
+        return call_usage("%s: \"%s\" has a prefix that is too long; " NETWORK_FORM, what, text);
+    if (rc != ERR_OK && !is_cut)
+        return call_usage("%s: \"%s\" is not a network; " NETWORK_FORM, what, text);
+    if (network->bits < widest)
+        return call_usage(
+            "%s: \"%s\" is far too wide; use one with a prefix of /%u or longer, such "
+            "as 203.0.113.0/24",
+            what, text, widest);
+    if (is_cut)
+        return call_usage("%s: \"%s\" has bits set behind its prefix; did you mean %s?", what, text,
+                          inet_network_text(network, meant));
+    return COMMAND_DONE;
+}
+
 const char *
 field_check_address(CHECK_ARGS)
 {

@@ -74,6 +74,9 @@ enum command_status field_domain_name(const char *text, char dst[FIELD_DOMAIN_SI
  * in `host`, and the endpoint has its port alone; else `host` is "". */
 enum command_status field_endpoint(const char *text, struct inet_endpoint *endpoint,
                                    char host[INET_DOMAIN_SIZE]);
+/* "203.0.113.0/24", "2001:db8::/32", or one address; no shorter than /8 or /16, since half the
+ * Internet is never meant.  `what` begins the complaint. */
+enum command_status field_network(const char *what, const char *text, struct inet_network *network);
 /* "acme/2" */
 enum command_status field_backend_name(const char *text, char customer[FIELD_NAME_SIZE],
                                        char number[16]);

@@ -236,6 +236,24 @@ apply_locked(struct call *call, const struct migrations *all, bool init, unsigne
     return status == COMMAND_DONE ? run_missing(call, all, *before) : status;
 }
 
+/* What an upgrade means for what was there before; said to people behind the migrations. */
+static const struct {
+    unsigned migration;
+    const char *text;
+} notes[] = {
+    {12, "Customers that are there already keep the sender policy off, so that nothing is refused "
+         "that was not; new ones "
+         "begin with standard. `relayctl customer set NAME --policy standard` gives it to one."},
+};
+
+static void
+say_notes(const struct call *call, unsigned before)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(notes); i++)
+        if (before > 0 && before < notes[i].migration && !call->printing.json && !call->dry_run)
+            fprintf(call->printing.out, "%s\n", notes[i].text);
+}
+
 /* Said only once it is true. */
 static void
 report(const struct call *call, const struct migrations *all, unsigned before)
@@ -250,6 +268,7 @@ report(const struct call *call, const struct migrations *all, unsigned before)
         call_done(call, "unchanged", "schema", "postern");
     if (!call->printing.json && (!call->dry_run || before == all->count))
         fprintf(call->printing.out, "The database has schema %d.\n", DB_SCHEMA_VERSION);
+    say_notes(call, before);
 }
 
 static enum command_status

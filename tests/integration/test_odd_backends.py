@@ -116,11 +116,11 @@ CALM = "calm"
 
 def register(node, backends):
     """A customer with a domain NAME.example for each of `backends`, in one transaction, and so in one replica."""
-    customers = ", ".join(f"('{name}', 'ops@{name}.example', NULL, NULL)" for name in backends)
+    customers = ", ".join(f"('{name}', 'ops@{name}.example', NULL, NULL, 'off')" for name in backends)
     domains = ", ".join(f"('{name}')" for name in backends)
     endpoints = ", ".join(f"('{name}', {backend.port})" for name, backend in backends.items())
     node.postgres.sql(f"""
-        INSERT INTO postern.customers (name, contact, max_connections_per_hour, max_messages_per_connection) VALUES {customers};
+        INSERT INTO postern.customers (name, contact, max_connections_per_hour, max_messages_per_connection, policy) VALUES {customers};
         INSERT INTO postern.backends (customer_id, number, address, port)
             SELECT id, 1, '{ADDRESS}', port FROM (VALUES {endpoints}) e (name, port) JOIN postern.customers USING (name);
         INSERT INTO postern.domains (name, customer_id)

@@ -66,9 +66,7 @@ def gate():
         backend.script["ehlo"] = Backend.GOOD["ehlo"].replace("250 8BITMIME", "250-SMTPUTF8\r\n250 8BITMIME")
         node.add_customer("acme", OURS, backend.endpoint)
         node.relayctl("customer", "set", "acme", "--max-connections-per-hour", "none")
-        # There is no relayctl verb for filters yet; the row is what such a verb would write.
-        node.postgres.sql("INSERT INTO postern.upstream_filters (customer_id, number, network, exempt) SELECT id, 1, %s, "
-                          "'{ptr,helo,dnsbl,greylist}' FROM postern.customers WHERE name = 'acme'", f"{FILTER}/32")
+        node.relayctl("filter", "add", FILTER, "--customer", "acme")
         yield node, backend
         backend.stop()
 

@@ -66,7 +66,7 @@ class Office(Node):
     def register(self):
         domains = ", ".join(f"('{name}', '{name if name in PICKY else 'accept'}')" for name in [*PICKY, "all", "keep"])
         self.postgres.sql(f"""
-            INSERT INTO postern.customers (name, max_connections_per_hour, live_4xx) VALUES ('acme', NULL, 'pass'), ('keep', NULL, 'keep');
+            INSERT INTO postern.customers (name, max_connections_per_hour, live_4xx, policy) VALUES ('acme', NULL, 'pass', 'off'), ('keep', NULL, 'keep', 'off');
             INSERT INTO postern.backends (customer_id, number, address, port)
                 SELECT id, 1, '{ADDRESS}', {self.server.port} FROM postern.customers;
             INSERT INTO postern.domains (name, customer_id, when_down)

@@ -165,7 +165,12 @@ def test_an_older_schema_is_migrated(empty):
         cursor.execute("INSERT INTO postern.customers (name) VALUES ('acme')")
         cursor.execute("INSERT INTO postern.domains (name, customer_id) VALUES ('1.2.3.4', 1), ('acme.example', 1)")
     assert "db migrate" in empty("db", "init", code=1).err
-    assert empty("db", "migrate").out.count("applied migration") == SCHEMA - 4
+    done = empty("db", "migrate").out
+    assert done.count("applied migration") == SCHEMA - 4
+    assert "keep the sender policy off" in done
+    assert empty.sql("SELECT policy, filters_only FROM postern.customers") == [("off", False)], "no upgrade begins to refuse mail"
+    empty("customer", "add", "beta")
+    assert empty.one("customer", "show", "beta")["policy"] == "standard"
     assert empty.one("db", "status")["state"] == "fits"
     assert [d["name"] for d in empty("domain", "list", "--json").rows] == ["acme.example"], "an address is no domain"
     assert empty.sql("SELECT old_row->>'name', reason FROM postern.audit WHERE operation = 'delete'") == \
@@ -531,7 +536,8 @@ def test_a_contact_that_depends_on_the_server_itself_is_a_warning_with_a_remedy(
 @pytest.mark.parametrize("field, value", [
     ("retention_days", "0"), ("retention_days", "366"), ("retention_days", "x"), ("retention_days", "-1"), ("contact", "x"),
     ("max_message_size_bytes", "1023"), ("max_connections_per_hour", "10000001"), ("max_recipients_per_message", ""),
-    ("max_messages_per_connection", "9" * 30), ("connections_scope", "all"), ("connections_scope", None), ("bare_lf", "keep")])
+    ("max_messages_per_connection", "9" * 30), ("connections_scope", "all"), ("connections_scope", None), ("bare_lf", "keep"),
+    ("policy", None), ("policy", "paranoid"), ("policy", "spf=mark"), ("filters_only", "t")])
 def test_the_database_holds_the_ranges_of_temporary_values(acme, field, value):
     with pytest.raises(psycopg2.IntegrityError):
         acme.sql("INSERT INTO postern.customer_changes (customer_id, field, value, until_at)"
@@ -556,7 +562,7 @@ def test_the_use_of_a_customer_is_unknown_without_relayd(acme):
 
 def test_help_of_customer_set_says_what_can_be_set(empty):
     text = empty("customer", "set", "--help").out
-    for option, *_ in LIMITS:
+    for option in [option for option, *_ in LIMITS] + ["policy", "filters-only"]:
         assert f"--{option}" in text
     for word in ("--until", "+2d", "2026-12-01", "customer", "client", "refuse", "normalise", "none"):
         assert word in text
@@ -601,7 +607,18 @@ def test_versions_are_in_commit_order(acme):
     "INSERT INTO postern.domains (name, customer_id) VALUES ('b.example', 999)",
     "INSERT INTO postern.domains (name, customer_id) VALUES ('192.0.2.1', 1)",
     "UPDATE postern.domains SET when_down = 'bounce'", "UPDATE postern.backends SET port = 0",
-    "UPDATE postern.backends SET address = '192.0.2.0/24'", "DELETE FROM postern.customers"])
+    "UPDATE postern.backends SET address = '192.0.2.0/24'", "DELETE FROM postern.customers",
+    "UPDATE postern.customers SET policy = 'spf=mark'", "UPDATE postern.customers SET policy = 'strict,greylist=reject'",
+    "UPDATE postern.customers SET policy = 'strict,spf=forged'", "UPDATE postern.customers SET policy = 'strict,'",
+    "INSERT INTO postern.upstream_filters (customer_id, number, network) VALUES (1, 1, '10.0.0.0/7')",
+    "INSERT INTO postern.upstream_filters (customer_id, number, network, label) VALUES (1, 1, '10.0.0.0/8', '7')",
+    "INSERT INTO postern.upstream_filters (customer_id, number, network, origin) VALUES (1, 1, '10.0.0.0/8', 'x')",
+    "INSERT INTO postern.sender_rules (customer_id, action, domain) VALUES (1, 'block', 'b.example')",
+    "INSERT INTO postern.sender_rules (customer_id, action, domain) VALUES (1, 'allow', 'B.example')",
+    "INSERT INTO postern.sender_rules (customer_id, action, sender) VALUES (1, 'allow', 'Sam@b.example')",
+    "INSERT INTO postern.sender_rules (customer_id, action) VALUES (1, 'allow')",
+    "INSERT INTO postern.sender_rules (action, domain, reason) VALUES ('block', 'b.example', 'x')",
+    "INSERT INTO postern.sender_rules (customer_id, action, network) VALUES (1, 'allow', '::/0')"])
 def test_the_database_holds_the_rules_by_itself(acme, statement):
     with pytest.raises(psycopg2.IntegrityError):
         acme.sql(statement)
@@ -632,12 +649,21 @@ def test_roles_have_the_least_rights(acme):
     order = "SELECT postern.audit_spool_order(now(), 1, 'key', 'root', 'hold', 'why', '', '{}')"
     command = "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'retry', '{x}')"
     take = "SELECT postern.spool_commands_take(1, '{}', 1, true)"
-    rights = {"postern_relay": {replica, event, changes}, "postern_spool": {replica, index, changes, order, take},
-              "postern_support": {replica, look, changes},
-              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order, command}}
+    senders, rule = "SELECT * FROM postern.replica_filters, postern.replica_includes, postern.replica_rules", "DELETE FROM postern.sender_rules"
+    resolved, networks = "SELECT postern.include_resolved('x.example', NULL, 'x')", "DELETE FROM postern.spf_includes"
+    rights = {"postern_relay": {replica, event, changes, senders, resolved}, "postern_spool": {replica, index, changes, order, take, senders},
+              "postern_support": {replica, look, changes, senders},
+              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order, command, senders, rule}}
     for role, granted in rights.items():
-        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time, order, command, take):
+        for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time, order, command, take,
+                          senders, rule, resolved, networks):
             assert may(role, statement) == (statement in granted), (role, statement)
+
+
+def test_an_operator_signs_what_he_blocks_with_his_own_name(acme):
+    acme.sql("INSERT INTO postern.sender_rules (customer_id, action, domain, reason, created_by, created_at)"
+             " VALUES (1, 'block', 'b.example', 'x', 'somebody', '2001-01-01')")
+    assert acme.sql("SELECT created_by = session_user, created_at > now() - interval '1 minute' FROM postern.sender_rules") == [(True, True)]
 
 
 def test_an_operator_signs_orders_to_the_spool_with_his_own_name(acme):

@@ -40,7 +40,7 @@ class TellNode(Node):
     def register(self, name, language, endpoint):
         host, _, port = endpoint.rpartition(":")
         contact = None if name == "mute" else f"it@{name}.example" if name == HOME else contact_of(name)
-        self.postgres.sql("""WITH c AS (INSERT INTO postern.customers (name, contact, language) VALUES (%s, %s, %s) RETURNING id),
+        self.postgres.sql("""WITH c AS (INSERT INTO postern.customers (name, contact, language, policy) VALUES (%s, %s, %s, 'off') RETURNING id),
             b AS (INSERT INTO postern.backends (customer_id, number, address, port) SELECT id, 1, %s, %s FROM c)
             INSERT INTO postern.domains (name, customer_id) SELECT %s, id FROM c""",
                           name, contact, language, host, int(port), f"{name}.example")
