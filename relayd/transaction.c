@@ -43,6 +43,7 @@ transaction_new(struct worker *worker, struct session *session, const struct smt
     arena_init(&t->arena, TRANSACTION_ARENA_BYTES);
     buf_init(&t->prepend, 0);
     smtp_header_scan_init(&t->header, NULL, NULL);
+    smtp_auth_results_init(&t->auth_results, "");
     body_init(&t->body, &worker->bodies, worker->writer, on_body_change, t);
     return t;
 }

@@ -459,6 +459,7 @@ transaction_data(struct transaction *t, struct smtp_reply *reply)
 {
     smtp_server_set_normalise(session_engine(t->session), t->route.customer.normalise_bare_lf);
     smtp_header_scan_init(&t->header, t->worker->config->hostname, t->recipients[0].domain);
+    smtp_auth_results_init(&t->auth_results, t->worker->config->hostname);
     t->in_operation = true;
     body_begin(&t->body, max_content_bytes(t), t->mail.has_size ? t->mail.size_bytes : 0,
                max_envelope_bytes(t));
@@ -466,19 +467,29 @@ transaction_data(struct transaction *t, struct smtp_reply *reply)
     return transaction_operation_end(t, reply);
 }
 
+/* What is stored and sent on: all that came, but for fields that claim to be ours (P7). */
+static void
+keep_piece(void *ctx, struct slice piece)
+{
+    struct transaction *t = ctx;
+
+    smtp_header_scan_feed(&t->header, piece);
+    body_append(&t->body, piece);
+}
+
 bool
 transaction_content(struct transaction *t, struct slice piece)
 {
     if (t->worker->crash_sender && strcmp(t->worker->crash_sender, t->mail.path.text) == 0)
         abort();
-    if (t->body.size_bytes + piece.n > t->route.customer.max_message_size_bytes)
+    t->content_bytes += piece.n;
+    if (t->content_bytes > t->route.customer.max_message_size_bytes)
         t->too_big = true;
     if (t->too_big) {
         body_discard(&t->body);
         return false;
     }
-    smtp_header_scan_feed(&t->header, piece);
-    body_append(&t->body, piece);
+    smtp_auth_results_feed(&t->auth_results, piece, keep_piece, t);
     return t->body.state != BODY_FAILED;
 }
 
@@ -537,6 +548,7 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     t->in_operation = true;
     t->content_ended = true;
     loop_timer_init(&t->timer, t->worker->loop, on_too_late, t);
+    smtp_auth_results_end(&t->auth_results, keep_piece, t);
     body_end(&t->body);
     if (t->too_big || is_too_big_to_keep(t))
         transaction_finish_verdict(t, SMTP_VERDICT_TOO_BIG);
@@ -560,7 +572,7 @@ transaction_is_behind(const struct transaction *t)
 size_t
 transaction_room(const struct transaction *t)
 {
-    size_t room = body_room(&t->body);
+    size_t room = body_room(&t->body), held = t->auth_results.held_count;
 
-    return room > 0 ? room : 1; /* it is behind: reading is paused */
+    return room > held ? room - held : 1; /* it is behind: reading is paused */
 }

@@ -23,6 +23,7 @@
 #include "relayd/recipient_policy.h"
 #include "relayd/transaction.h"
 #include "route/destination.h"
+#include "smtp/smtp_auth_results.h"
 #include "smtp/smtp_command.h"
 #include "smtp/smtp_trace.h"
 #include "state/shared_kept.h"
@@ -111,6 +112,8 @@ struct transaction {
 
     struct body body;
     struct smtp_header_scan header;
+    struct smtp_auth_results auth_results;
+    uint64_t content_bytes; /* that have come; the body has what of them is kept */
     bool too_big, content_ended;
     struct buf prepend;
     uint64_t streamed_bytes;
