@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A DNS answer: the first octet says of which type it is asked.  Whatever comes, there are records
- * exactly if the result says so, a name is a host's or empty, and all lies within the limits.
+ * exactly if the result says so, a name is a host's, or empty and escaped as data, and all lies
+ * within the limits.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -14,16 +15,20 @@ static void
 check_record(enum dns_type type, const struct dns_record *record)
 {
     bool is_address = type == DNS_TYPE_A || type == DNS_TYPE_AAAA;
-    unsigned sum = 0;
+    static char copy[DNS_DATA_MAX];
+    bool is_name = type == DNS_TYPE_MX || type == DNS_TYPE_PTR;
 
     CHECK(strlen(record->name) < INET_DOMAIN_SIZE);
     CHECK(strspn(record->name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(record->name));
     CHECK(is_address == (record->address.family != 0));
-    CHECK((type == DNS_TYPE_TXT || type == DNS_TYPE_TLSA) == (record->data.p != NULL));
+    CHECK(is_address || is_name || record->data.p != NULL);
+    CHECK(!is_address || record->data.p == NULL);
+    CHECK(!is_name || (record->name[0] != '\0') == (record->data.p == NULL));
     CHECK(record->data.n <= DNS_DATA_MAX);
-    for (size_t i = 0; i < record->data.n; i++) /* each is there to be read */
-        sum += (unsigned char)record->data.p[i];
-    CHECK(sum <= record->data.n * 255);
+    if (record->data.p != NULL)
+        memcpy(copy, record->data.p, record->data.n);      /* all of it is there to be read */
+    for (size_t i = 0; is_name && i < record->data.n; i++) /* a name that is no host's is escaped */
+        CHECK(record->data.p[i] > ' ' && record->data.p[i] < 0x7f);
 }
 
 int
