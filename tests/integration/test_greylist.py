@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What operators see of the greylist of a node, and make it forget. First contacts are those of a domain in fallback mode."""
+import subprocess
+
 import pytest
 
-from harness import Backend, Client, Node, wait_until
+from harness import QUICK, Backend, Client, Node, wait_until
+from world import program, release_build
 
 DELAY = 2  # seconds
 WAITS, PASSES = (451, "4.7.1"), (250, "2.1.5")
@@ -95,3 +98,16 @@ def test_without_a_relay_nothing_is_said(grey):
     code, err = status(grey, "list")
     assert code == 1 and "relayd does not run here" in err
     grey.relayd.start()
+
+
+def test_a_million_first_contacts_cost_little(tmp_path):
+    count = 20000 if QUICK else 10 ** 6
+    out = subprocess.run([program("tests/bench/bench_greylist", release_build()), tmp_path, str(count)], capture_output=True, text=True,
+                         timeout=900, check=True).stdout
+    print(out)
+    figures = {name: int(value) for name, value in (word.split("=") for word in out.split())}
+    assert figures["passed"] == figures["untold"] < count // 100, "each that was answered was written down"
+    assert figures["file_bytes"] < 200 * (figures["contacts"] + 21000) + 2 ** 22
+    if not QUICK:
+        assert figures["file_bytes"] < 200 * 10 ** 6
+        assert figures["full_first_p50_us"] < 3 * figures["empty_first_p50_us"], "as fast as with none"
