@@ -640,6 +640,9 @@ const struct command commands[] = {
         .run = sender_rule_list,
         .summary = "List what is blocked",
         .example = "relayctl block list --customer acme",
+        .more = "Among them are the sources of backscatter that the relay on this node has banned: "
+                "null-sender\n"
+                "mail of theirs is refused.",
     },
     {
         .noun = "block",
@@ -652,7 +655,7 @@ const struct command commands[] = {
         .run = sender_rule_remove,
         .summary = "Block no longer",
         .example = "relayctl block remove 203.0.113.7 --customer acme --reason \"ticket 4711\"",
-        .more = "--reason is required.",
+        .more = "--reason is required. It ends a ban by the relay on this node, too.",
     },
     {
         .noun = "allow",

@@ -107,7 +107,7 @@ list_state(const struct call *call, struct listing *l, const char *state,
     enum command_status status;
 
     l->state = state;
-    status = relay_memory_list(call, state, which, add_row, l);
+    status = relay_memory_list(call, state, which, false, add_row, l);
     end_line(l);
     return status;
 }
@@ -172,10 +172,10 @@ count_all(const struct call *call, struct forgetting *f, const struct relay_memo
     enum command_status status;
 
     f->count = &f->known;
-    status = relay_memory_list(call, "known", which, count_row, f);
+    status = relay_memory_list(call, "known", which, false, count_row, f);
     f->count = &f->waiting;
     if (status == COMMAND_DONE)
-        status = relay_memory_list(call, "waiting", which, count_row, f);
+        status = relay_memory_list(call, "waiting", which, false, count_row, f);
     if (status == COMMAND_DONE && f->known + f->waiting == 0)
         status = COMMAND_NOTHING;
     return status;

@@ -38,7 +38,7 @@ relay_memory_parse(const char *text, struct relay_memory_which *which)
 
 /* Takes `question` over. */
 static enum command_status
-ask(const struct call *call, json_t *question, json_t **answer)
+ask(const struct call *call, json_t *question, bool is_quiet, json_t **answer)
 {
     char path[CALL_PATH_SIZE], *line = json_dumps(question, JSON_COMPACT);
     const char *why;
@@ -55,7 +55,8 @@ ask(const struct call *call, json_t *question, json_t **answer)
     if (json_is_true(json_object_get(*answer, "ok")))
         return COMMAND_DONE;
     why = json_string_value(json_object_get(*answer, "error"));
-    call_complain("%s", why ? why : "relayd does not run here, or may not be asked by you");
+    if (!is_quiet)
+        call_complain("%s", why ? why : "relayd does not run here, or may not be asked by you");
     json_decref(*answer);
     *answer = NULL;
     return COMMAND_FAILED;
@@ -94,7 +95,7 @@ each_row(const json_t *rows, relay_memory_each each, void *ctx)
 
 enum command_status
 relay_memory_list(const struct call *call, const char *what, const struct relay_memory_which *which,
-                  relay_memory_each each, void *ctx)
+                  bool is_quiet, relay_memory_each each, void *ctx)
 {
     enum command_status status = COMMAND_DONE;
     json_t *answer = NULL, *after = NULL;
@@ -106,7 +107,7 @@ relay_memory_list(const struct call *call, const char *what, const struct relay_
         if (after)
             json_object_set(q, "after", after);
         json_decref(answer);
-        status = ask(call, q, &answer);
+        status = ask(call, q, is_quiet, &answer);
         if (status != COMMAND_DONE)
             return status;
         each_row(json_object_get(answer, "rows"), each, ctx);
@@ -122,7 +123,7 @@ static enum command_status
 tell(const struct call *call, json_t *order)
 {
     json_t *answer;
-    enum command_status status = ask(call, order, &answer);
+    enum command_status status = ask(call, order, false, &answer);
 
     json_decref(answer);
     return status;

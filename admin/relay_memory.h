@@ -28,9 +28,9 @@ struct relay_memory_row {
 };
 typedef void (*relay_memory_each)(void *ctx, const struct relay_memory_row *row);
 
-/* Every row of `what`: known, waiting, bans.  A failure has been explained. */
+/* Every row of `what`: known, waiting, bans.  A failure has been explained, unless `is_quiet`. */
 enum command_status relay_memory_list(const struct call *call, const char *what,
-                                      const struct relay_memory_which *which,
+                                      const struct relay_memory_which *which, bool is_quiet,
                                       relay_memory_each each, void *ctx);
 enum command_status relay_memory_forget_origin(const struct call *call,
                                                const struct relay_memory_which *which);

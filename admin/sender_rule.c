@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/ban.h"
 #include "admin/commands.h"
 #include "admin/field.h"
 #include "admin/registry_row.h"
@@ -296,6 +297,15 @@ sender_rule_add(struct call *call)
 
 /* --- Removing. */
 
+/* What the relay on this node has banned by itself. */
+static bool
+end_ban(const struct call *call, const struct owner *owner, const struct value *value)
+{
+    return strcmp(noun_of(call), "block") == 0 && owner->name[0] != '\0' &&
+           value->kind == KIND_NETWORK &&
+           ban_end(call, (uint32_t)strtoul(owner->id, NULL, 10), value->text);
+}
+
 /* COMMAND_NOTHING: it is not there, which has been said. */
 static enum command_status
 remove_one(struct call *call, const struct owner *owner, const char *operand)
@@ -312,7 +322,8 @@ remove_one(struct call *call, const struct owner *owner, const char *operand)
         "DELETE FROM postern.sender_rules WHERE coalesce(customer_id, 0) = $1::integer AND action "
         "= $2 AND coalesce(network::text, sender, domain) = $3",
         3, params, &result);
-    if (status == COMMAND_DONE && strcmp(PQcmdTuples(result), "0") == 0) {
+    if (status == COMMAND_DONE && !end_ban(call, owner, &value) &&
+        strcmp(PQcmdTuples(result), "0") == 0) {
         call_complain("there is no %s of %s %s%s; `relayctl %s list` shows all", noun_of(call),
                       operand, owner->name[0] ? "of customer " : "node-wide", owner->name,
                       noun_of(call));
@@ -494,18 +505,46 @@ print_row(struct printer *p, const PGresult *rows, int row)
     printer_date(p, database_number(rows, row, ROW_AT));
 }
 
-unsigned
-sender_rule_table(const struct call *call, const PGresult *rows)
+static struct printer *
+begin_table(const struct call *call, const PGresult *rows)
 {
     struct printer *p =
         printer_new(&call->printing, PRINTER_LIST, list_columns, ARRAY_SIZE(list_columns));
-    unsigned count;
 
     for (int row = 0; row < PQntuples(rows); row++)
         print_row(p, rows, row);
-    count = printer_row_count(p);
+    return p;
+}
+
+static unsigned
+end_table(struct printer *p)
+{
+    unsigned count = printer_row_count(p);
+
     printer_finish(&p);
     return count;
+}
+
+unsigned
+sender_rule_table(const struct call *call, const PGresult *rows)
+{
+    return end_table(begin_table(call, rows));
+}
+
+/* One that the relay on this node has made by itself. */
+static void
+print_ban(void *ctx, const struct ban *ban)
+{
+    struct printer *p = ctx;
+
+    printer_text(p, "block");
+    printer_text(p, "network");
+    printer_text(p, ban->what);
+    printer_text(p, ban->customer ? ban->customer : "?");
+    printer_text(p, "backscatter");
+    printer_date(p, ban->until_ms);
+    printer_text(p, "relayd");
+    printer_date(p, ban->since_ms);
 }
 
 enum command_status
@@ -514,6 +553,7 @@ sender_rule_list(struct call *call)
     const char *name = call_value(call, "customer");
     bool is_wide = call_value(call, "node-wide") != NULL;
     struct owner owner = {.name = ""};
+    struct printer *p;
     PGresult *rows;
     unsigned count;
     enum command_status status = COMMAND_DONE;
@@ -532,8 +572,11 @@ sender_rule_list(struct call *call)
         status = sender_rule_query(call, owner.id, noun_of(call), &rows);
     if (status != COMMAND_DONE)
         return status;
-    count = sender_rule_table(call, rows);
+    p = begin_table(call, rows);
     PQclear(rows);
+    if (strcmp(noun_of(call), "block") == 0 && !is_wide)
+        ban_list(call, (uint32_t)strtoul(owner.id, NULL, 10), print_ban, p);
+    count = end_table(p);
     if (count > 0)
         return COMMAND_DONE;
     call_complain("nothing is on this list");
