@@ -7,7 +7,7 @@
 #include "state/state_protocol.h"
 #include "state/state_store_private.h"
 
-#define PAGE_RECORDS 1000 /* are looked at, in one to three milliseconds */
+#define PAGE_RECORDS 300 /* are looked at, so that nobody else waits for a list */
 
 static const struct listing {
     enum state_store_kind kind;

@@ -254,6 +254,26 @@ Test(state_greylist, P5_who_cannot_be_written_down_passes_and_leaves_room_for_ot
     cr_expect_eq(state_store_recipient(store, 1, "u@x.example", 0, NOW), STATE_RECIPIENT_VALID);
 }
 
+Test(state_greylist, P5_while_the_disk_takes_nothing_nobody_waits)
+{
+    char sender[32];
+    struct state_greylist_key key = first;
+
+    settings.map_size_bytes = 512 << 10;
+    reopen();
+    key.sender = sender;
+    for (unsigned i = 0; i < 15000; i++) {
+        snprintf(sender, sizeof sender, "s%u@b.example", i);
+        cr_assert_eq(ask(&key, NOW).wait_ms, DELAY);
+    }
+    cr_assert_eq(state_store_flush(store), ERR_FULL);
+    key.sender = "next@b.example";
+    cr_expect_eq(ask(&key, NOW).wait_ms, 0, "it may be lost, too");
+    cr_assert_eq(state_store_flush(store), ERR_OK);
+    key.sender = "last@b.example";
+    expect_wait(&key, NOW, DELAY, "the disk takes it again");
+}
+
 /* --- What operators do with it. */
 
 static const struct state_filter all,

@@ -114,6 +114,9 @@ setup(void)
     config.state_dir = folder;
     config.recipient_positive_ttl_ms = 86400000;
     config.recipient_negative_ttl_ms = 900000;
+    config.backscatter_threshold = 2;
+    config.backscatter_window_ms = 3600000;
+    config.backscatter_ban_ms = 86400000;
     snprintf(table_path, sizeof table_path, "%s/shared", folder);
     cr_assert_eq(shared_table_create(table_path, 1, &table), ERR_OK);
     loop = loop_new();
@@ -196,4 +199,56 @@ Test(state_process, P5_a_damaged_file_is_set_aside_at_start)
     state_domain_learn(client, 1, "x.example", STATE_DOMAIN_PICKY);
     state_recipient_learn(client, 1, "a@x.example", true, &backend);
     cr_expect(becomes("a@x.example", STATE_RECIPIENT_VALID));
+}
+
+/* --- Whoever decides, logs. */
+
+static char log_path[128], log_text[8192];
+
+/* What the process that is started next logs goes to a file. */
+static void
+log_to_file(void)
+{
+    int fd;
+
+    snprintf(log_path, sizeof log_path, "%s/log", folder);
+    fd = open(log_path, O_CREAT | O_WRONLY | O_TRUNC | O_APPEND, 0600);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+    close(fd);
+}
+
+static unsigned
+count_logged(const char *word)
+{
+    int fd = open(log_path, O_RDONLY);
+    ssize_t n = read(fd, log_text, sizeof log_text - 1);
+    unsigned count = 0;
+
+    close(fd);
+    log_text[n > 0 ? n : 0] = '\0';
+    for (const char *p = log_text; (p = strstr(p, word)) != NULL; p++)
+        count++;
+    return count;
+}
+
+Test(state_process, a_ban_is_logged_and_once_a_day_who_is_spared)
+{
+    const struct inet_endpoint bad = {4, {192, 0, 2, 1}, 25}, good = {4, {192, 0, 2, 2}, 25};
+
+    end_process(SIGKILL); /* whether it was ready or not */
+    log_to_file();
+    start_process();
+    for (uint32_t customer_id = 1; customer_id <= 3; customer_id++)
+        state_good_learn(client, customer_id, &good);
+    for (unsigned i = 0; i < 10; i++) {
+        state_bounce_learn(client, 7, &bad);
+        state_bounce_learn(client, 7, &good);
+    }
+    for (unsigned i = 0; i < 100 && count_logged("backscatter-source") < 2; i++)
+        run(30);
+    cr_expect_eq(count_logged("warn"), 2, "%s", log_text);
+    cr_expect_eq(count_logged("address=192.0.2.1 customer_id=7 ban=\"until 20"), 1, "%s", log_text);
+    cr_expect_eq(count_logged("address=192.0.2.2 customer_id=7 ban=no why=good-for-3-customers"), 1,
+                 "%s", log_text);
 }
