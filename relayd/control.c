@@ -9,6 +9,10 @@
  * It touches no mail.  Whatever happens here (database away, wrong, of another schema; a full
  * disk), the replica that is there stays, the reason is logged once, and it is tried again.
  *
+ * It also looks up what the SPF includes of filters lead to.  Networks that have changed go into a
+ * copy of the replica that is there, so that they do not wait for PostgreSQL, and to PostgreSQL
+ * when it is there, for nodes that cannot ask.
+ *
  *   connect --> LISTEN --> load --judge--> write, tell the parent
  *                           ^   \--refused--> registry-offered ... accept-registry --+
  *                           +---- notification, poll, retry, missing domain due <----+
@@ -33,6 +37,7 @@
 #include "db/db_schema.h"
 #include "net/channel.h"
 #include "registry/registry_last.h"
+#include "relayd/control_include.h"
 #include "relayd/control_load.h"
 #include "relayd/relayd.h"
 
@@ -63,6 +68,10 @@ struct control_process {
     int64_t load_began_at_ms, last_load_ms; /* monotonic; duration */
     int64_t written_at_ms, poll_at_ms, retry_at_ms;
     struct loop_timer tick, reload;
+
+    struct control_includes *includes;
+    struct loop_timer rewrite; /* runs while networks are known that the replica has not */
+    bool was_loaded;           /* since the connection came: its schema fits */
 
     char *said, *skipped; /* the last thing logged of each kind, so that it is said once */
     bool was_up;
@@ -234,6 +243,9 @@ take_over(struct control_process *c, const struct registry_guard *guard)
     c->written_at_ms = loop_now_ms(c->loop);
     c->is_refused = false;
     c->is_good_lost = false;
+    c->was_loaded = true;
+    loop_timer_cancel(&c->rewrite);
+    control_load_want_includes(&c->load, c->includes);
     remember(c);
     (void)unlink(c->path_offered);
     (void)unlink(c->path_accept);
@@ -273,6 +285,7 @@ finish_load(struct control_process *c)
         refuse(c, &guard);
         return;
     }
+    control_load_use_includes(&c->load, c->includes);
     rc = control_load_write(&c->load, c->path, c->path_tmp, wall_ms);
     if (rc == ERR_OK) {
         take_over(c, &guard);
@@ -281,6 +294,78 @@ finish_load(struct control_process *c)
     say_not_written(c, rc == ERR_IO ? strerror(errno) : err_text(rc));
     c->retry_at_ms = loop_now_ms(c->loop) + RETRY_MS;
 }
+
+/* --- Networks of filters. */
+
+static void
+on_rewrite(void *ctx)
+{
+    struct control_process *c = ctx;
+    int rc;
+
+    if (c->good.database_id[0] == '\0' || c->is_good_lost)
+        return; /* there is no replica, or none that is ours: the next load writes it */
+    if (c->is_loading) {
+        loop_timer_start(&c->rewrite, WRITE_EVERY_MS);
+        return;
+    }
+    rc = control_load_rewrite(c->path, c->path_tmp, c->includes, clock_wall_ms());
+    if (rc != ERR_OK) {
+        say_not_written(c, rc == ERR_IO ? strerror(errno) : err_text(rc));
+        loop_timer_start(&c->rewrite, RETRY_MS);
+        return;
+    }
+    c->written_at_ms = loop_now_ms(c->loop);
+    log_line(LOG_LEVEL_INFO, NULL, "replica-written", "version=%" PRIu64 " why=filter-networks",
+             c->good.version);
+    (void)!channel_send(c->parent, RELAYD_REPLICA_WRITTEN, SLICE(""), NULL, 0);
+}
+
+static void
+on_networks_changed(void *ctx)
+{
+    struct control_process *c = ctx;
+    int64_t since_ms = loop_now_ms(c->loop) - c->written_at_ms;
+
+    if (!loop_timer_is_running(&c->rewrite))
+        loop_timer_start(&c->rewrite, c->written_at_ms && since_ms < WRITE_EVERY_MS
+                                          ? WRITE_EVERY_MS - since_ms
+                                          : COALESCE_MS);
+}
+
+/* NULL without networks: what was known stays. */
+static void
+tell_database(void *ctx, const struct registry_include *include, const char *why)
+{
+    struct control_process *c = ctx;
+    const char *params[3] = {include->name, NULL, why};
+    struct buf networks;
+    char text[INET_ENDPOINT_SIZE];
+
+    buf_init(&networks, 0);
+    for (unsigned i = 0; i < include->count && why == NULL; i++)
+        buf_printf(&networks, "%s%s", i ? "," : "{",
+                   inet_network_text(&include->networks[i], text));
+    if (why == NULL) {
+        buf_add_text(&networks, "}");
+        params[1] = buf_text(&networks);
+    }
+    db_query(c->db, "SELECT postern.include_resolved($1, $2::cidr[], $3)", 3, params, NULL, NULL);
+    buf_fini(&networks);
+}
+
+/* Not inside a load, whose transaction only reads. */
+static void
+on_includes_tried(void *ctx)
+{
+    struct control_process *c = ctx;
+
+    if (c->db != NULL && db_is_up(c->db) && c->was_loaded && !c->is_loading)
+        control_includes_tell(c->includes, tell_database, c);
+}
+
+static const struct control_includes_ops includes_ops = {.on_changed = on_networks_changed,
+                                                         .on_tried = on_includes_tried};
 
 /* --- Loading: one query at a time. */
 
@@ -295,6 +380,7 @@ end_load(struct control_process *c)
     if (c->load_again && db_is_up(c->db))
         load_soon(c);
     c->load_again = false;
+    on_includes_tried(c);
 }
 
 /* The database answered, but not what is needed. */
@@ -498,6 +584,7 @@ on_down(void *ctx, const char *why)
 {
     struct control_process *c = ctx;
 
+    c->was_loaded = false;
     loop_timer_cancel(&c->reload);
     say(c, LOG_LEVEL_WARN, "database-down", false, why);
 }
@@ -565,6 +652,7 @@ read_replica(struct control_process *c)
         rc = registry_set_of(registry, &c->good);
     if (rc == ERR_OK) {
         say_found(c, registry);
+        control_load_remember_includes(registry, c->includes);
         remember(c); /* it may be from before there was such a file, or a death came between */
     } else {
         log_line(rc == ERR_NOT_FOUND ? LOG_LEVEL_WARN : LOG_LEVEL_ALARM, NULL,
@@ -634,7 +722,9 @@ static void
 fini(struct control_process *c)
 {
     db_close(&c->db);
+    control_includes_free(&c->includes);
     loop_timer_cancel(&c->tick);
+    loop_timer_cancel(&c->rewrite);
     loop_timer_cancel(&c->reload);
     if (c->parent != NULL)
         channel_close(&c->parent);
@@ -660,6 +750,8 @@ control_process_run(const struct config *config, int parent_fd)
     loop_on_signal(c->loop, SIGINT, on_term, c);
     loop_timer_init(&c->tick, c->loop, on_tick, c);
     loop_timer_init(&c->reload, c->loop, on_reload, c);
+    loop_timer_init(&c->rewrite, c->loop, on_rewrite, c);
+    c->includes = control_includes_new(c->loop, &config->resolver, &includes_ops, c);
     c->parent = channel_open(c->loop, parent_fd, on_parent_message, on_parent_close, c);
     read_replica(c);
     open_database(c);

@@ -59,6 +59,18 @@ MUST_USE int control_load_take_rules(struct control_load *load, const PGresult *
 MUST_USE int control_load_add_senders(const struct control_load *load,
                                       struct registry_maker *maker);
 
+struct control_includes;
+/* The networks of the load's includes become the newest that are known, here or in the database. */
+void control_load_use_includes(struct control_load *load, struct control_includes *includes);
+/* The includes of its filters are wanted, and no others. */
+void control_load_want_includes(const struct control_load *load, struct control_includes *includes);
+/* The same of a replica: what it knows, and what is wanted. */
+void control_load_remember_includes(const struct registry *registry,
+                                    struct control_includes *includes);
+/* Writes the replica anew with the networks that are known now, and all else as it is in it. */
+MUST_USE int control_load_rewrite(const char *path, const char *path_tmp,
+                                  const struct control_includes *includes, int64_t wall_ms);
+
 /* Writes the replica with the domains as the guard has left them. */
 MUST_USE int control_load_write(const struct control_load *load, const char *path,
                                 const char *path_tmp, int64_t wall_ms);

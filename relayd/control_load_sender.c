@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/parse.h"
+#include "relayd/control_include.h"
 #include "relayd/control_row.h"
 
 #define WIDEST_4 8
@@ -247,5 +248,126 @@ control_load_add_senders(const struct control_load *load, struct registry_maker 
         rc = registry_maker_include(maker, &load->includes[i]);
     for (size_t i = 0; rc == ERR_OK && i < load->rule_count; i++)
         rc = registry_maker_rule(maker, &load->rules[i]);
+    return rc;
+}
+
+/* --- Includes that control looks up. */
+
+void
+control_load_use_includes(struct control_load *load, struct control_includes *includes)
+{
+    for (size_t i = 0; i < load->include_count; i++)
+        control_includes_learn(includes, &load->includes[i]);
+    free(load->includes);
+    load->includes = mem_alloc(load->filter_count * sizeof *load->includes + 1);
+    load->include_count = 0;
+    for (size_t i = 0; i < load->filter_count; i++) {
+        const char *name = load->filters[i].include;
+        const struct registry_include *known =
+            find_include(load, name) == NULL ? control_includes_find(includes, name) : NULL;
+
+        if (known != NULL)
+            load->includes[load->include_count++] = *known;
+    }
+}
+
+void
+control_load_want_includes(const struct control_load *load, struct control_includes *includes)
+{
+    control_includes_begin(includes);
+    for (size_t i = 0; i < load->filter_count; i++)
+        if (load->filters[i].include[0] != '\0')
+            control_includes_want(includes, load->filters[i].include);
+    control_includes_end(includes);
+}
+
+static void
+learn(void *ctx, const struct registry_include *include)
+{
+    control_includes_learn(ctx, include);
+}
+
+static void
+want(void *ctx, const struct registry_filter_entry *filter)
+{
+    if (filter->include[0] != '\0')
+        control_includes_want(ctx, filter->include);
+}
+
+void
+control_load_remember_includes(const struct registry *registry, struct control_includes *includes)
+{
+    if (registry_each_include(registry, learn, includes) != ERR_OK)
+        return; /* they are looked up */
+    control_includes_begin(includes);
+    if (registry_each_filter(registry, want, includes) == ERR_OK)
+        control_includes_end(includes);
+}
+
+/* The filters of a replica, and each of their includes once. */
+struct rewrite {
+    struct registry_maker *maker;
+    const struct control_includes *includes;
+    const char **names;
+    size_t name_count;
+    int rc;
+};
+
+static bool
+is_first_of_name(struct rewrite *r, const char *name)
+{
+    for (size_t i = 0; i < r->name_count; i++)
+        if (strcmp(r->names[i], name) == 0)
+            return false;
+    r->names = mem_realloc(r->names, (r->name_count + 1) * sizeof *r->names);
+    r->names[r->name_count++] = name;
+    return true;
+}
+
+static void
+rewrite_filter(void *ctx, const struct registry_filter_entry *filter)
+{
+    struct rewrite *r = ctx;
+    const struct registry_include *known =
+        filter->include[0] ? control_includes_find(r->includes, filter->include) : NULL;
+
+    if (r->rc == ERR_OK)
+        r->rc = registry_maker_filter(r->maker, filter, known);
+    if (r->rc == ERR_OK && known != NULL && is_first_of_name(r, known->name))
+        r->rc = registry_maker_include(r->maker, known);
+}
+
+static int
+copy_all(const struct registry *registry, struct rewrite *r)
+{
+    int rc = registry_maker_copy(r->maker, registry);
+
+    if (rc == ERR_OK)
+        rc = registry_each_filter(registry, rewrite_filter, r);
+    free(r->names);
+    return rc == ERR_OK ? r->rc : rc;
+}
+
+int
+control_load_rewrite(const char *path, const char *path_tmp,
+                     const struct control_includes *includes, int64_t wall_ms)
+{
+    struct rewrite r = {.includes = includes};
+    struct registry_version version;
+    struct registry *registry;
+    int rc = registry_open_path(path, &registry);
+
+    if (rc != ERR_OK)
+        return rc;
+    version = *registry_get_version(registry);
+    version.written_at_ms = wall_ms;
+    rc = registry_maker_new(path_tmp, &r.maker);
+    if (rc == ERR_OK)
+        rc = copy_all(registry, &r);
+    if (rc == ERR_OK)
+        rc = registry_maker_finish(&r.maker, &version, path);
+    else
+        registry_maker_abort(&r.maker);
+    registry_close(&registry);
     return rc;
 }

@@ -33,7 +33,7 @@ class Control:
 
     def use(self, database):
         conninfo = self.postgres.conninfo(database) if database else ""
-        write_config(self.folder / "postern.conf", {"state-dir": self.state, "database": conninfo})
+        write_config(self.folder / "postern.conf", {"state-dir": self.state, "database": conninfo, "resolver": "127.0.0.1:1"})  # nobody there
 
     def start(self):
         self.runs += 1
@@ -353,6 +353,7 @@ def test_P5_what_is_odd_about_policy_refuses_nobody(control, database):
     assert database.sql("SELECT name, resolved::text[], resolve_error FROM postern.spf_includes") == \
         [("spf.example", ["198.51.100.0/24", "2001:db8::/32"], "no answer")], "a failure leaves the networks"
     assert database.sql("SELECT version FROM postern.replica_state") == [(changed,)], "it is nobody's change"
+    control.says("filter-resolve-failed")
     database.sql("DELETE FROM postern.sender_rules")
     wait_until(lambda: control.sender("d0.example", "198.51.100.9").get("filter", "").startswith("2 filter 198.51.100.0/24"), 10)
     assert control.sender("d0.example")["locked"] == "yes"

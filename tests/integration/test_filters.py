@@ -1,24 +1,40 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Filters before us, policies and lists of senders: from relayctl to the replica that every process of a node reads.
+"""Filters before us with their SPF includes, policies and lists of senders: from relayctl, and from a name server, to the
+replica that every process of a node reads (P3, P4, P5).
 
 control_probe looks there as a worker does."""
+import signal
 import subprocess
 
 import pytest
 
 from harness import ADDRESS, Node, program, wait_until
+from nameserver import Nameserver
 
+OWN_POSTGRES = True  # it is stopped
 CONTROL_PROBE = "tests/integration/control_probe"
 FILTER = "203.0.113.0/24"
 # Bits of lib/policy: ban, ptr-none, ptr-mismatch, dialin, helo, dnsbl, sender, spf (four of them), greylist.
 SPF, PTR, HELO, DNSBL, GREYLIST = 0b011110000001, 0b1110, 0b10000, 0b100000, 0b100000000000
 
 
+ZONE = [
+    '_spf TXT "v=spf1 ip4:203.0.113.0/24 ip6:2001:db8:7::/48 include:_more.names.test" " a:host.names.test/28 mx:names.test ~all"',
+    '_more TXT "v=spf1 ip4:198.51.100.77/25 ip4:203.0.113.0/24 redirect=_last.names.test"',
+    '_last TXT "v=spf1 ip4:192.0.2.128/25 -all exists:ignored.behind.all"', '_last TXT "another text"', "host A 192.0.2.17",
+    "@ MX 10 mail", "mail A 192.0.2.99", "mail AAAA 2001:db8::99",
+    '_all TXT "v=spf1 +all"', '_bad TXT "v=spf1 ip4:300.1.1.1"', '_empty TXT "v=spf1 -all"', '_exists TXT "v=spf1 exists:x.names.test"',
+    '_loop TXT "v=spf1 include:_loop.names.test -all"', '_macro TXT "v=spf1 include:%{d}.names.test"', '_minus TXT "v=spf1 -ip4:192.0.2.1 ip4:192.0.2.0/24"',
+    '_none TXT "no record"', '_ptr TXT "v=spf1 ip4:192.0.2.0/24 ptr -all"', '_two TXT "v=spf1 -all"', '_two TXT "v=spf1 ~all"',
+    '_wide TXT "v=spf1 ip4:0.0.0.0/1"', '_deep TXT "v=spf1 include:_all.names.test"',
+]
+
+
 class World:
     """A node with customers that nobody shares; each test takes one of its own."""
 
-    def __init__(self, node):
-        self.node = node
+    def __init__(self, node, dns):
+        self.node, self.dns = node, dns
         self.count = 0
         self.wrong = self.customer()  # to which nothing succeeds
 
@@ -50,10 +66,12 @@ class World:
 
 @pytest.fixture(scope="module")
 def world():
-    with Node(start=False) as node:
+    dns = Nameserver(*ZONE).start()
+    with Node(settings={"resolver": dns.endpoint}, start=False) as node:
         node.start_database()
         node.relayd.start()
-        yield World(node)
+        yield World(node, dns)
+    dns.stop()
 
 
 # --- Filters.
@@ -102,13 +120,13 @@ def test_a_customer_is_locked_to_its_filters_and_never_to_none(world):
 
 def test_P5_an_include_that_nobody_has_looked_up_yet_locks_nobody_out(world):
     acme = world.customer()
-    done = world.ctl("filter", "add", FILTER, "--customer", acme, "--label", "cloud", "--spf-include", "_spf.filter.test", "--only")
+    done = world.ctl("filter", "add", FILTER, "--customer", acme, "--label", "cloud", "--spf-include", "_spf.nowhere.test", "--only")
     assert "once the networks of every SPF include" in done.stderr
     assert f"relayctl filter show {acme}/cloud" in done.stdout
     world.comes_to_see(acme, {"locked": "no"}, "203.0.113.9")
     wait_until(lambda: "filter" in world.sees(acme, "203.0.113.9"), 5)
     shown = world.ctl("filter", "show", f"{acme}/cloud").stdout
-    assert "_spf.filter.test" in shown and "not known yet" in shown
+    assert "_spf.nowhere.test" in shown and "not known yet" in shown
 
 
 def test_one_network_of_a_filter_is_removed_by_its_number(world):
@@ -145,6 +163,95 @@ def test_filters_go_with_their_customer(world):
     world.ctl("customer", "remove", "brief", "--reason", "gone", "--yes")
     assert world.node.postgres.sql("SELECT count(*) FROM postern.upstream_filters f LEFT JOIN postern.customers c ON c.id = f.customer_id"
                                    " WHERE c.id IS NULL") == [(0,)]
+
+
+# --- SPF includes.
+
+
+def add_include(world, customer, *names):
+    for name in names:
+        world.node.postgres.sql("INSERT INTO postern.upstream_filters (customer_id, number, label, spf_include)"
+                                " SELECT c.id, coalesce(max(f.number), 0) + 1, 'cloud', %s FROM postern.customers c LEFT JOIN"
+                                " postern.upstream_filters f ON f.customer_id = c.id WHERE c.name = %s GROUP BY c.id", name, customer)
+
+
+def told(world, name):
+    """What PostgreSQL has been told: networks, why the last attempt failed."""
+    rows = world.node.postgres.sql("SELECT resolved::text[], resolve_error FROM postern.spf_includes WHERE name = %s", name)
+    return rows[0] if rows else (None, None)
+
+
+def test_an_include_is_resolved_to_its_networks(world):
+    acme = world.customer()
+    world.ctl("filter", "add", "--spf-include", "_SPF.names.test", "--customer", acme, "--label", "cloud", "--origin", "received", "--only")
+    wait_until(lambda: "filter" in world.sees(acme, "203.0.113.9"), 10)
+    networks = ["192.0.2.16/28", "192.0.2.99/32", "192.0.2.128/25", "198.51.100.0/25", "203.0.113.0/24", "2001:db8::99/128", "2001:db8:7::/48"]
+    wait_until(lambda: told(world, "_spf.names.test")[0], 10)
+    assert sorted(told(world, "_spf.names.test")[0]) == sorted(networks)
+    (shown,) = world.json("filter", "show", f"{acme}/cloud")
+    assert sorted(shown["entries"][0]["networks"]) == sorted(networks) and shown["entries"][0]["resolve_error"] is None
+    assert "2001:db8:7::/48" in world.ctl("filter", "show", f"{acme}/cloud").stdout
+    for address, network in [("192.0.2.30", "192.0.2.16/28"), ("192.0.2.99", "192.0.2.99/32"), ("2001:db8:7::5", "2001:db8:7::/48")]:
+        assert f"1 cloud {network} " in world.sees(acme, address)["filter"]
+    assert "filter" not in world.sees(acme, "192.0.2.100")
+    assert world.sees(acme)["locked"] == "yes", "its networks are known"
+
+
+BAD = {"_all": "whole Internet", "_bad": 'invalid at "ip4:300.1.1.1"', "_empty": "no network at all", "_exists": "cannot be resolved to networks",
+       "_loop": "more than the 10 look-ups", "_macro": "depends on who sends", "_minus": "excludes", "_none": "no SPF record",
+       "_ptr": "cannot be resolved to networks", "_two": "more than one SPF record", "_wide": "far too wide", "_deep": "_all.names.test: it passes",
+       "_missing": "no such name"}
+
+
+def test_an_include_that_is_no_set_of_networks_says_why(world):
+    acme = world.customer()
+    add_include(world, acme, *[f"{name}.names.test" for name in BAD])
+    wait_until(lambda: all(told(world, f"{name}.names.test")[1] for name in BAD), 20, "all have been told")
+    for name, words in BAD.items():
+        networks, why = told(world, f"{name}.names.test")
+        assert networks is None and words in why, (name, why)
+    assert "filter" not in world.sees(acme, "192.0.2.1")
+    rows = world.json("filter", "list", "--customer", acme)
+    assert len(rows) == len(BAD) and all(row["resolve_error"] for row in rows)
+    world.node.postgres.sql("DELETE FROM postern.upstream_filters WHERE spf_include LIKE %s", "%.names.test")
+
+
+def test_P5_a_failure_never_empties_an_include(world):
+    """The record changes, DNS dies, PostgreSQL goes, relayd starts again: the last good networks hold, and newer ones need DNS alone."""
+    acme, node = world.customer(), world.node
+
+    def failed():
+        return node.relayd.text().count(" filter-resolve-failed include=_moving.names.test")
+
+    def sees(network):
+        address = network.replace("0/24", "9")
+        wait_until(lambda: network in world.sees(acme, address).get("filter", ""), 20, f"{network} is the filter's")
+
+    world.dns.set('_moving TXT "v=spf1 ip4:203.0.113.0/24 -all"')
+    add_include(world, acme, "_moving.names.test")
+    sees("203.0.113.0/24")
+    world.dns.set('_moving TXT "v=spf1 ip4:198.51.100.0/24 -all"')
+    node.relayd.signal(signal.SIGHUP)
+    sees("198.51.100.0/24")
+    assert "filter" not in world.sees(acme, "203.0.113.9")
+    world.dns.stop()
+    node.relayd.signal(signal.SIGHUP)
+    wait_until(lambda: "no answer" in (told(world, "_moving.names.test")[1] or ""), 20)
+    assert failed() == 1 and told(world, "_moving.names.test")[0] == ["198.51.100.0/24"]
+    assert "and the networks stay" in world.ctl("filter", "show", f"{acme}/cloud").stdout
+    node.postgres.stop()
+    node.relayd.stop()
+    node.relayd.start()
+    wait_until(failed, 20)
+    sees("198.51.100.0/24")  # from the last replica
+    world.dns.start()
+    world.dns.set('_moving TXT "v=spf1 ip4:192.0.2.0/24 -all"')
+    node.relayd.signal(signal.SIGHUP)
+    sees("192.0.2.0/24")
+    assert "why=filter-networks" in node.relayd.text()
+    node.postgres.start()
+    wait_until(lambda: told(world, "_moving.names.test") == (["192.0.2.0/24"], None), 20, "PostgreSQL is told when it is back")
+    world.dns.set(*ZONE)
 
 
 # --- Policies.
