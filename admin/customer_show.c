@@ -273,7 +273,7 @@ customer_show(struct call *call)
 
 /* --- All. */
 
-#define LIST_COLUMNS 7
+#define LIST_COLUMNS 8
 #define LIST_USE_COLUMNS 3
 
 /* The last ones with --use only. */
@@ -285,6 +285,7 @@ static const struct printer_column list_columns[LIST_COLUMNS + LIST_USE_COLUMNS]
     {"backends", "BACKENDS", PRINTER_RIGHT},
     {"retention_days", "DAYS", PRINTER_RIGHT},
     {"max_message_size_bytes", "SIZE", PRINTER_RIGHT},
+    {"policy", "POLICY", PRINTER_LEFT},
     {"messages_today", "MESSAGES", PRINTER_RIGHT},
     {"bytes_today", "OCTETS", PRINTER_RIGHT},
     {"refusals_today", "REFUSALS", PRINTER_RIGHT},
@@ -305,6 +306,7 @@ print_row(struct printer *p, const struct view *view, int row, bool with_use)
     printer_number(p, database_number(view->rows, row, ROW_BACKENDS));
     print_limit(p, &days);
     print_limit(p, &size);
+    printer_text(p, limit_of(view, row, CUSTOMER_LIMIT_POLICY).value);
     if (with_use)
         customer_use_print_row(view->call, &view->use, p, id_of(view, row));
 }

@@ -179,7 +179,8 @@ control_includes_learn(struct control_includes *c, const struct registry_include
 {
     struct entry *e = find_or_add(c, known->name);
 
-    if (known->count > 0 && known->resolved_ms > e->known.resolved_ms)
+    if (known->count > 0 && known->resolved_ms > e->known.resolved_ms &&
+        (e->known.count == 0 || e->is_failing))
         e->known = *known;
 }
 

@@ -20,7 +20,8 @@ struct control_includes *control_includes_new(struct loop *loop,
                                               const struct control_includes_ops *ops, void *ctx);
 void control_includes_free(struct control_includes **includes);
 
-/* What the last replica or the database knows: taken if it is newer than what is known here. */
+/* What the last replica or the database knows: taken if nothing is known here, or if it is newer
+ * and the last look-up here failed. */
 void control_includes_learn(struct control_includes *includes,
                             const struct registry_include *known);
 /* Names between begin and end are wanted, a new one is looked up at once; others are forgotten. */

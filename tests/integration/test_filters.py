@@ -289,6 +289,7 @@ def test_a_policy_is_shown_as_checks_and_what_differs(world):
     assert shown["checks"]["helo"] == {"action": "forged", "profile": "forged"}
     assert shown["filters"][0]["label"] == "wall" and shown["filters"][0]["networks"] == [FILTER]
     assert shown["rules"][0]["value"] == "partner.example" and shown["filters_only"] is False
+    assert {"standard,spf=mark"} == {row["policy"] for row in world.json("customer", "list") if row["name"] == acme}
     text = world.ctl("customer", "show", acme).stdout
     (spf,) = [line for line in text.splitlines() if line.startswith("spf ")]
     assert spf.split()[:3] == ["spf", "mark", "reject"]
