@@ -27,6 +27,8 @@ add_comment_text(struct buf *out, const char *text)
             c = ']';
         else if (c == '\\')
             c = '/';
+        else if (c == '"')
+            c = '\'';
         buf_add(out, &c, 1);
     }
 }

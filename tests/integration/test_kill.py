@@ -48,6 +48,7 @@ def victims(node, sink):
     return {
         "worker": lambda rnd: kill_child(node.relayd, "worker", rnd),
         "state": lambda rnd: kill_child(node.relayd, "state", rnd),
+        "spf": lambda rnd: kill_child(node.relayd, "relayd-spf", rnd),
         "control": lambda rnd: kill_child(node.relayd, "control", rnd),
         "relayd-parent": lambda rnd: restart(node.relayd, node.relayd.kill),
         "relayd-all": lambda rnd: restart(node.relayd, node.relayd.kill_all),
