@@ -463,21 +463,36 @@ read_negative_ttl(const struct answer *a, unsigned authority_count, struct dns_r
     }
 }
 
+/* Do all its records end where the message does, or before? What was cut short says nothing. */
+static bool
+is_whole(struct reader r, unsigned record_count)
+{
+    char name[NAME_TEXT_SIZE];
+
+    for (unsigned i = 0; i < record_count && !r.failed; i++) {
+        read_name(&r, name);
+        skip(&r, 8);
+        skip(&r, read_u16(&r));
+    }
+    return !r.failed;
+}
+
 static void
 read_message(struct reader r, const char *name, const struct type *type, struct gathered *g)
 {
     struct answer answer = {.type = type, .found = g};
     struct dns_reply *head = &g->head;
-    unsigned flags, questions, authorities;
+    unsigned flags, questions, authorities, others;
 
     read_u16(&r); /* the id: the transport has seen to it */
     flags = read_u16(&r);
     questions = read_u16(&r);
     answer.record_count = read_u16(&r);
     authorities = read_u16(&r);
-    skip(&r, HEADER_SIZE - 10);
+    others = read_u16(&r);
     if (r.failed || !(flags & FLAG_RESPONSE) || (flags & FLAG_TRUNCATED) || questions != 1 ||
-        answer.record_count > ANSWERS_MAX || !is_question(&r, name, type))
+        answer.record_count > ANSWERS_MAX || authorities > ANSWERS_MAX || others > ANSWERS_MAX ||
+        !is_question(&r, name, type) || !is_whole(r, answer.record_count + authorities + others))
         return;
     head->is_authentic = (flags & FLAG_AUTHENTIC) != 0;
     answer.begin = r;
