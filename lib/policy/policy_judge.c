@@ -40,6 +40,13 @@ is_whitelisted(const struct walk *w)
     return w->facts->is_whitelisted && (w->checks & policy_check_bit(POLICY_DNSBL));
 }
 
+/* For a customer who does not ask SPF it does not speak, whoever else has asked. */
+static bool
+is_authorised(const struct walk *w)
+{
+    return w->facts->is_authorised && (w->checks & CHECKS_OF_SPF);
+}
+
 /* Before a lifted check decides against a client, SPF must have spoken, if it is to speak at all.
  */
 static bool
@@ -56,7 +63,7 @@ action_against(const struct walk *w, enum policy_check check, enum policy_fact f
 
     if (action == POLICY_FORGED)
         return fact == POLICY_FACT_FORGED ? POLICY_REJECT : POLICY_MARK;
-    if ((LIFTED >> check & 1) && fact != POLICY_FACT_FORGED && w->facts->is_authorised)
+    if ((LIFTED >> check & 1) && fact != POLICY_FACT_FORGED && is_authorised(w))
         return POLICY_MARK;
     return action;
 }

@@ -244,6 +244,18 @@ Test(policy, authorised_senders_names_are_forgiven)
     }
 }
 
+Test(policy, spf_speaks_for_nobody_who_does_not_ask_it)
+{
+    struct policy_facts facts = all_passed();
+    policy_set policy = policy_with(POLICY_SET_OFF, POLICY_HELO, POLICY_REJECT);
+
+    facts.of[POLICY_HELO] = POLICY_FACT_FAIL;
+    facts.is_authorised = true; /* another customer has asked */
+    cr_expect_eq(policy_judge(policy, 0, &facts).verdict, POLICY_REFUSE);
+    policy = policy_with(policy, POLICY_SPF, POLICY_MARK);
+    cr_expect_eq(policy_judge(policy, 0, &facts).verdict, POLICY_ACCEPT);
+}
+
 Test(policy, forgery_is_not_forgiven)
 {
     struct policy_facts facts = all_passed();
