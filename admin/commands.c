@@ -98,6 +98,15 @@ static const struct command_option suspend_options[] = {
     {0},
 };
 
+static const struct command_option simulate_options[] = {
+    {"ip", "ADDRESS", "that the mail would come from"},
+    {"helo", "NAME", "that the client would give"},
+    {"from", "ADDRESS", "the sender; \"<>\" is the null sender"},
+    {"rcpt", "ADDRESS", "the recipient"},
+    {"check", "spf", "this alone"},
+    {0},
+};
+
 static const struct command_option accept_spool_options[] = {
     {"node", "NUMBER", "of which node; this one without it"},
     {0},
@@ -866,6 +875,17 @@ const struct command commands[] = {
                 "until it is accepted. Each message that may go out twice is then logged as "
                 "possible-duplicate.\n"
                 "--reason is required.",
+    },
+    {
+        .noun = "simulate",
+        .options = simulate_options,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = simulate,
+        .summary = "Show what a sender would be told, and why",
+        .example = "relayctl simulate --ip 192.0.2.10 --helo mail.example.net --from a@example.net --rcpt info@acme.example",
+        .more = "The running relayd judges as it would at RCPT, with its own registry, resolver and lists.\n"
+                "Nothing is written down: no limit is used up, and the greylist does not see the contact.\n"
+                "--check spf prints the result of SPF as its first word, and needs no recipient.",
     },
     {
         .noun = "status",

@@ -30,6 +30,7 @@ static const struct refusal_row {
     enum shared_counter counter;
     const char *setting; /* for the log: what bounds it */
 } refusal_rows[ARRIVAL_REFUSAL_COUNT] = {
+    [ARRIVAL_BLOCKED] = {"blocked", SHARED_COUNTER_REFUSED_BLOCKED, "-"},
     [ARRIVAL_TOO_MANY] = {"too-many-from-address", SHARED_COUNTER_REFUSED_ADDRESS,
                           "client-concurrency"},
     [ARRIVAL_FULL] = {"node-full", SHARED_COUNTER_REFUSED_FULL, "max-connections"},
@@ -158,11 +159,26 @@ is_full(const struct worker *w)
     return w->session_count >= w->arrival->most;
 }
 
+/* By an operator, for every customer. */
+static bool
+is_blocked(const struct worker *w, const struct inet_endpoint *client)
+{
+    struct registry_rule rule;
+
+    return w->registry != NULL &&
+           registry_find_rule(w->registry, 0, client, NULL, clock_wall_ms(), &rule) == ERR_OK &&
+           rule.action == REGISTRY_RULE_BLOCK;
+}
+
 enum smtp_verdict
 arrival_enter(struct worker *w, const struct inet_endpoint *client)
 {
     uint32_t limit = w->config->client_concurrency ? w->config->client_concurrency : UINT32_MAX;
 
+    if (is_blocked(w, client)) {
+        arrival_count(w, ARRIVAL_BLOCKED, client);
+        return SMTP_VERDICT_CLIENT_BLOCKED;
+    }
     if (!shared_client_enter(w->table, w->slot, client, limit)) {
         arrival_count(w, ARRIVAL_TOO_MANY, client);
         return SMTP_VERDICT_TOO_MANY_FROM_ADDRESS;

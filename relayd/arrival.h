@@ -26,6 +26,7 @@ enum smtp_verdict arrival_enter(struct worker *worker, const struct inet_endpoin
 void arrival_leave(struct worker *worker, const struct inet_endpoint *client);
 
 enum arrival_refusal {
+    ARRIVAL_BLOCKED,   /* by an operator */
     ARRIVAL_TOO_MANY,  /* of one address */
     ARRIVAL_FULL,      /* the node, or this worker */
     ARRIVAL_EARLY,     /* talked before the greeting */

@@ -85,6 +85,7 @@ parent_run_child(struct child *child, int channel_fd)
 {
     struct parent *p = child->parent;
     struct worker_args args = {.slot = child->column,
+                               .is_first = child->index == 0,
                                .parent_fd = channel_fd,
                                .table = p->table,
                                .tls = p->tls,

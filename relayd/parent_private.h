@@ -2,9 +2,9 @@
  *
  * The inside of the parent, shared by its files: parent.c (children, signals), parent_reload.c
  * (SIGHUP, generations of workers), parent_child.c (what a child becomes), parent_supply.c (what
- * workers get: replica, event log, channels to state and spf), parent_segments.c (the spool's files),
- * parent_tls.c (certificates), parent_start.c (locks, sockets, folders, what an earlier start
- * left).
+ * workers get: replica, event log, channels to state and spf), parent_segments.c (the spool's
+ * files), parent_tls.c (certificates), parent_start.c (locks, sockets, folders, what an earlier
+ * start left).
  */
 #ifndef RELAYD_PARENT_PRIVATE_H
 #define RELAYD_PARENT_PRIVATE_H

@@ -69,6 +69,7 @@ struct tls_server;
 
 struct worker_args {
     unsigned slot;
+    bool is_first;         /* of the configured workers: it speaks for all where one is enough */
     int parent_fd;         /* channel to the parent */
     const int *listen_fds; /* listening sockets of this worker's slot */
     size_t listen_count;

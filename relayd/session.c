@@ -19,6 +19,7 @@
 #include "net/proxy_protocol.h"
 #include "net/tls_server.h"
 #include "relayd/arrival.h"
+#include "relayd/sender_facts.h"
 
 #define SESSION_INPUT_MAX                                                  \
     4096 /* a group of pipelined commands; the kernel keeps what is behind \
@@ -73,6 +74,7 @@ session_end(struct session *s, enum session_why why, bool send_output)
         s->why = why;
     session_drop_transaction(s);
     session_record_end(s);
+    sender_facts_free(&s->facts);
     if (send_output)
         conn_close_after_output(&s->conn);
     else

@@ -7,6 +7,7 @@
 
 #include "relayd/worker.h"
 
+struct sender_facts;
 struct session;
 
 /* Takes over an accepted socket; frees itself when the connection ends.  With `by_proxy` a header
@@ -32,7 +33,11 @@ bool session_is_early(const struct session *session);
 struct smtp_server *session_engine(struct session *session);
 /* The client: as a proxy or XCLIENT says, or who has connected. */
 const struct inet_endpoint *session_peer(const struct session *session);
-struct allowance *session_allowance(struct session *session);   /* relayd/allowance.h */
+struct allowance *session_allowance(struct session *session); /* relayd/allowance.h */
+/* What is known of the client; made when it is first asked for.  Of an ended session NULL. */
+struct sender_facts *session_facts(struct session *session);
+/* Nobody waits for them any more. */
+void session_ignore_facts(struct session *session);
 const char *session_tls_version(const struct session *session); /* as conn_tls_version */
 const char *session_tls_cipher(const struct session *session);
 

@@ -8,17 +8,72 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "relayd/arrival.h"
+#include "relayd/sender_facts.h"
 #include "smtp/smtp_command.h"
 
 #define ETRN_CUSTOMERS_MAX 64 /* with a server at one address */
 
+/* --- Sender policy: what any customer may want to know is looked up before it is asked for. */
+
+#define BIT(check) (1u << POLICY_##check)
+#define CHECKS_OF_CLIENT (BIT(PTR_NONE) | BIT(PTR_MISMATCH) | BIT(DIALIN) | BIT(HELO) | BIT(DNSBL))
+#define CHECKS_OF_SENDER (BIT(SENDER) | BIT(SPF) | BIT(SPF_SOFT) | BIT(SPF_PERM) | BIT(SPF_TEMP))
+
+static unsigned
+checks_needed(const struct session *s)
+{
+    return s->worker->registry ? registry_checks_needed(s->worker->registry) : 0;
+}
+
+static struct sender_facts *
+facts_new(struct session *s, struct slice helo)
+{
+    struct sender_facts *facts = sender_facts_new(s->worker, &s->peer);
+
+    sender_facts_set_helo(facts, helo);
+    return facts;
+}
+
+struct sender_facts *
+session_facts(struct session *s)
+{
+    if (s->facts == NULL && s->conn != NULL)
+        s->facts = facts_new(s, smtp_server_helo_name(s->engine));
+    return s->facts;
+}
+
+void
+session_ignore_facts(struct session *s)
+{
+    if (s->facts)
+        sender_facts_listen(s->facts, NULL, NULL);
+}
+
+static void
+look_for_sender(struct session *s, const struct smtp_mail *mail)
+{
+    unsigned needed = checks_needed(s) & CHECKS_OF_SENDER;
+
+    if (needed == 0)
+        return;
+    sender_facts_set_sender(session_facts(s), &mail->path);
+    (void)sender_facts_look(s->facts, needed);
+}
+
 static enum smtp_step
 on_helo(void *ctx, struct slice name, bool is_ehlo, struct smtp_reply *reply)
 {
-    (void)ctx;
-    (void)name;
+    struct session *s = ctx;
+    unsigned needed = checks_needed(s) & CHECKS_OF_CLIENT;
+
     (void)is_ehlo;
     (void)reply;
+    if (s->facts)
+        sender_facts_set_helo(s->facts, name);
+    else if (needed)
+        s->facts = facts_new(s, name);
+    if (needed)
+        (void)sender_facts_look(s->facts, needed);
     return SMTP_SERVER_DONE;
 }
 
@@ -32,6 +87,7 @@ on_mail(void *ctx, const struct smtp_mail *mail, struct smtp_reply *reply)
         return SMTP_SERVER_DONE;
     }
     s->transaction = transaction_new(s->worker, s, mail);
+    look_for_sender(s, mail);
     *reply = smtp_verdict_reply(SMTP_VERDICT_SENDER_OK);
     return SMTP_SERVER_DONE;
 }
@@ -178,6 +234,7 @@ become(struct session *s, const struct inet_endpoint *client)
 
     arrival_leave(s->worker, &s->peer);
     allowance_fini(&s->allowance); /* another client has used nothing yet */
+    sender_facts_free(&s->facts);
     s->peer = *client;
     verdict = arrival_enter(s->worker, &s->peer);
     s->is_entered = verdict == SMTP_VERDICT_OK;

@@ -50,6 +50,7 @@ struct session {
     struct smtp_server *engine; /* NULL before the greeting */
     struct transaction *transaction;
     struct allowance allowance;
+    struct sender_facts *facts; /* NULL: not asked for yet */
     struct session_clock clock;
     int64_t opened_at_ms;           /* wall clock */
     struct inet_endpoint peer;      /* the client, as proxies and XCLIENT say */

@@ -98,6 +98,7 @@ transaction_abandon(struct transaction **held)
     struct transaction *t = *held;
 
     *held = NULL;
+    transaction_policy_cancel(t);
     t->session = NULL;
     if (t->stage == STAGE_COMMITTING || t->stage == STAGE_PREPARING ||
         (t->stage == STAGE_DELIVERING && t->dot_sent)) {
@@ -194,6 +195,7 @@ transaction_record_refusal(struct transaction *t, const struct smtp_reply *reply
     buf_init(&json, 0);
     event_head(t, &json, "recipient-refused");
     event_text(&json, "rcpt", slice_of(t->rcpt.path.text));
+    transaction_policy_event(t, &json);
     event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
     event_end(&json);
     event_log_add(t->worker->events, buf_slice(&json));
@@ -217,6 +219,7 @@ transaction_record_message(struct transaction *t, const char *verdict,
         buf_add_text(&json, "\"");
     }
     buf_add_text(&json, "]");
+    transaction_policy_event(t, &json);
     event_number(&json, "size", (int64_t)t->body.size_bytes);
     event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
     if (t->live_count == 0 && transaction_route_why(t)[0])

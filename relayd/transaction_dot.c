@@ -46,6 +46,8 @@ transaction_finish(struct transaction *t, enum shared_counter counter, const cha
     shared_count(t->worker->table, t->worker->slot, counter);
     count_use(t, kept);
     loop_timer_cancel(&t->timer);
+    if (kept)
+        transaction_policy_taken(t);
     transaction_record_message(t, word, reply);
     t->stage =
         STAGE_ANSWERING; /* the link, if there is one, is in order and goes back to the pool */
@@ -188,7 +190,7 @@ make_prepend(struct transaction *t)
     struct smtp_server *engine = session_engine(t->session);
     struct smtp_trace trace = {
         .helo_name = helo,
-        .client_name = "",
+        .client_name = transaction_policy_client_name(t),
         .client = session_peer(t->session),
         .hostname = t->worker->config->hostname,
         .domain = t->recipient_count ? t->recipients[0].domain : "",
@@ -202,6 +204,7 @@ make_prepend(struct transaction *t)
     };
 
     slice_to_text(smtp_server_helo_name(engine), helo, sizeof helo);
+    transaction_policy_header(t, &t->prepend);
     smtp_trace_write(&trace, &t->prepend);
     if (!t->header.first_line_is_header)
         buf_add_text(&t->prepend, "\r\n");
@@ -383,6 +386,8 @@ transaction_settle_content(struct transaction *t)
         finish_without_room(t);
         return;
     }
+    if (!transaction_origin_is_settled(t))
+        return;
     if (t->body.large)
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS);
     make_prepend(t);
@@ -474,6 +479,7 @@ keep_piece(void *ctx, struct slice piece)
     struct transaction *t = ctx;
 
     smtp_header_scan_feed(&t->header, piece);
+    transaction_origin_feed(t, piece);
     body_append(&t->body, piece);
 }
 

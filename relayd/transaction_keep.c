@@ -74,12 +74,13 @@ make_envelope(struct transaction *t, uint32_t flags, const struct smtp_reply *wh
         .expires_at_ms = expires_at_ms(t),
         .customer_id = t->route.customer.id,
         .customer = t->route.customer.name,
-        .client_name = "",
+        .client_name = transaction_policy_client_name(t),
         .helo = helo,
         .reverse_path = t->mail.path.text,
         .body = (uint8_t)t->mail.body,
         .flags = flags | (t->mail.smtputf8 ? SPOOL_FLAG_SMTPUTF8 : 0u) |
-                 (t->has_unknown ? 0u : SPOOL_FLAG_KNOWN),
+                 (t->has_unknown ? 0u : SPOOL_FLAG_KNOWN) |
+                 (t->policy.is_verified ? SPOOL_FLAG_VERIFIED : 0u),
         .reason = reason_of(t, why),
         .prepend = buf_slice(&t->prepend),
         .dsn_ret = (uint8_t)t->mail.dsn_ret,

@@ -74,6 +74,7 @@ static void
 refuse_unknown(struct transaction *t, enum smtp_verdict verdict)
 {
     allowance_count_unknown(session_allowance(t->session), t->route.customer.id);
+    transaction_policy_unknown(t);
     refuse(t, verdict);
 }
 
@@ -170,19 +171,28 @@ transaction_memory_begin(struct transaction *t)
         ask_greylist(t);
 }
 
-void
-transaction_memory_refuse_first_contact(struct transaction *t)
+struct smtp_reply
+transaction_first_contact_reply(enum smtp_verdict verdict, int64_t wait_ms)
 {
-    struct smtp_reply reply = smtp_verdict_reply(
-        t->route.domain.primary_up == REGISTRY_PRIMARY_UP_DEFER ? SMTP_VERDICT_PRIMARY_IS_UP
-                                                                : SMTP_VERDICT_GREYLISTED);
-    long long minutes = (long long)((t->must_wait_ms + MINUTE_MS - 1) / MINUTE_MS);
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+    long long minutes = (long long)((wait_ms + MINUTE_MS - 1) / MINUTE_MS);
     char text[SMTP_REPLY_TEXT_SIZE];
 
-    t->pending = false;
     snprintf(text, sizeof text, "%.160s in %lld minute%s", reply.text, minutes,
              minutes == 1 ? "" : "s");
     snprintf(reply.text, sizeof reply.text, "%s", text);
+    return reply;
+}
+
+void
+transaction_memory_refuse_first_contact(struct transaction *t)
+{
+    struct smtp_reply reply = transaction_first_contact_reply(
+        t->route.domain.primary_up == REGISTRY_PRIMARY_UP_DEFER ? SMTP_VERDICT_PRIMARY_IS_UP
+                                                                : SMTP_VERDICT_GREYLISTED,
+        t->must_wait_ms);
+
+    t->pending = false;
     smtp_reply_add_ref(&reply, t->ref);
     transaction_refuse(t, &reply);
 }

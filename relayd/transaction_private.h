@@ -5,7 +5,8 @@
  * transaction_link.c (the backend's connection, and not holding it in vain), transaction_replay.c
  * (the dialogue said again at the end), transaction_keep.c (what goes to the spool),
  * transaction_forward.c (what a backend is told besides), transaction_memory.c (what is known of a
- * recipient without its backend).
+ * recipient without its backend), transaction_policy.c (what its customer thinks of the sender),
+ * transaction_origin.c (the same of the client before an upstream filter).
  *
  * All waiting is for one thing at a time: a link, a reply of the backend, an answer of the state
  * process, the disk. Whatever arrives calls one small function, and exactly one of them answers the
@@ -21,10 +22,13 @@
 #include "relayd/backend.h"
 #include "relayd/decision.h"
 #include "relayd/recipient_policy.h"
+#include "relayd/screen.h"
+#include "relayd/sender_verdict.h"
 #include "relayd/transaction.h"
 #include "route/destination.h"
 #include "smtp/smtp_auth_results.h"
 #include "smtp/smtp_command.h"
+#include "smtp/smtp_origin.h"
 #include "smtp/smtp_trace.h"
 #include "state/shared_kept.h"
 #include "state/shared_use.h"
@@ -83,6 +87,31 @@ struct transaction {
     struct state_query *query; /* while it runs, what the backend has said stands */
     struct smtp_reply said;    /* of the backend, until it is known of whom */
     enum smtp_phase said_phase;
+
+    struct transaction_policy {
+        struct state_query *query;      /* ban or greylist */
+        bool is_waiting;                /* the recipient at hand, for a fact */
+        enum policy_fact ban, greylist; /* of the recipient at hand */
+        int64_t wait_ms;                /* a first contact */
+        bool has_screen;                /* one has been judged: `screen` is of the last */
+        struct screen screen;
+        unsigned marks, looked;  /* bits of checks, over the accepted recipients */
+        bool is_verified;        /* the sender, for a failure notice (P4) */
+        const char *client_name; /* that leads back to its address; NULL: not known */
+    } policy;
+
+    struct transaction_origin {
+        enum transaction_origin_state {
+            TRANSACTION_ORIGIN_NOT_WANTED,
+            TRANSACTION_ORIGIN_WANTED,
+            TRANSACTION_ORIGIN_WAITS, /* for facts */
+            TRANSACTION_ORIGIN_DONE,
+            TRANSACTION_ORIGIN_REFUSED,
+        } state;
+        struct smtp_origin *text;
+        struct sender_facts *facts; /* NULL: it cannot be recovered */
+        unsigned looked;
+    } origin;
 
     struct backend_wait *wait;
     struct backend_link *link;
@@ -166,6 +195,39 @@ void transaction_link_drop(struct transaction *t);
 /* A connection that stood already and has not answered anything in this transaction. */
 bool transaction_link_is_stale(const struct transaction *t);
 
+/* --- transaction_policy.c */
+/* A recipient has come: nothing is known of it yet. */
+void transaction_policy_begin(struct transaction *t);
+void transaction_policy_cancel(struct transaction *t);
+enum transaction_policy_step {
+    TRANSACTION_POLICY_ACCEPTS,
+    TRANSACTION_POLICY_WAITS,   /* transaction_judge_rcpt follows */
+    TRANSACTION_POLICY_REFUSES, /* with *reply */
+};
+enum transaction_policy_step transaction_policy_judge(struct transaction *t,
+                                                      const struct recipient_route *route,
+                                                      struct smtp_reply *reply);
+/* The recipient at hand has been accepted. */
+void transaction_policy_accepted(struct transaction *t);
+/* The recipient at hand does not exist: who bounces to many such is banned. */
+void transaction_policy_unknown(struct transaction *t);
+/* The message is with the customer, or kept for it: who brings good mail is not. */
+void transaction_policy_taken(struct transaction *t);
+/* What the sender's facts are, for an event. */
+void transaction_policy_event(struct transaction *t, struct buf *json);
+/* The header fields that say so. */
+void transaction_policy_header(struct transaction *t, struct buf *header);
+/* The client's name, if it was looked up and leads back to its address; "". */
+const char *transaction_policy_client_name(const struct transaction *t);
+
+/* --- transaction_origin.c */
+/* A recipient has been accepted. */
+void transaction_origin_begin(struct transaction *t);
+void transaction_origin_feed(struct transaction *t, struct slice piece);
+void transaction_origin_cancel(struct transaction *t);
+/* The content is whole.  False: transaction_settle_content follows, or the refusal. */
+bool transaction_origin_is_settled(struct transaction *t);
+
 /* --- transaction_route.c */
 /* A recipient is about to be asked for, and none has been accepted: from the first destination.
  * `backends`: those of the route, copied. */
@@ -187,8 +249,13 @@ enum decision_known transaction_memory_known(const struct transaction *t,
                                              const struct state_answer *answer);
 /* It must wait, and the primary is up. */
 void transaction_memory_refuse_first_contact(struct transaction *t);
+/* With the minutes that are left. */
+struct smtp_reply transaction_first_contact_reply(enum smtp_verdict verdict, int64_t wait_ms);
 
 /* --- transaction_rcpt.c */
+/* The recipient at hand: is it known whose it is, and what its customer thinks of the sender, so
+ * that it can be asked for?  Answers, begins to ask, or waits. */
+void transaction_judge_rcpt(struct transaction *t);
 void transaction_refuse(struct transaction *t, const struct smtp_reply *reply);
 /* What may wait of the customer's mail. */
 struct shared_kept transaction_quota(const struct transaction *t);

@@ -123,6 +123,7 @@ accept_recipient(struct transaction *t, enum spool_side side)
         return;
     }
     add_recipient(t, side);
+    transaction_policy_accepted(t);
     shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_RECIPIENTS_ACCEPTED);
     reply = smtp_verdict_reply(SMTP_VERDICT_RECIPIENT_OK);
     transaction_answer(t, &reply);
@@ -146,8 +147,10 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
         recipient_policy_learn(t->worker, t->route.customer.id, t->rcpt_key, d.learn_valid,
                                &t->backend);
     if (d.action == DECISION_RCPT_REJECT ||
-        (d.action == DECISION_RCPT_PASS && decision_speaks_of_mailbox(&input)))
+        (d.action == DECISION_RCPT_PASS && decision_speaks_of_mailbox(&input))) {
         allowance_count_unknown(session_allowance(t->session), t->route.customer.id);
+        transaction_policy_unknown(t);
+    }
     switch (d.action) {
     case DECISION_RCPT_LIVE:
         accept_recipient(t, SPOOL_LIVE);
@@ -405,50 +408,86 @@ judge_limits(const struct transaction *t, const struct recipient_route *route)
                : SMTP_VERDICT_OK;
 }
 
-/* What can be said without the backend; *reply is set if not OK. */
-static bool
-may_ask(struct transaction *t, struct recipient_route *route,
-        struct registry_backend backends[REGISTRY_BACKENDS_MAX], struct smtp_reply *reply)
+/* Whose it is, if anybody's. */
+static enum smtp_verdict
+find_route(struct transaction *t, struct recipient_route *route,
+           struct registry_backend backends[REGISTRY_BACKENDS_MAX])
 {
     enum smtp_verdict verdict = is_suspect(t) ? SMTP_VERDICT_SUSPECT : SMTP_VERDICT_OK;
 
+    route->customer.id = 0;
     if (verdict == SMTP_VERDICT_OK)
         verdict = recipient_policy_route(t->worker, &t->mail, &t->rcpt, route, backends);
     t->rcpt_customer_id = route->customer.id;
-    if (verdict == SMTP_VERDICT_OK)
-        verdict = judge_limits(t, route);
-    if (verdict != SMTP_VERDICT_OK)
-        *reply = smtp_verdict_reply(verdict);
-    else if (allowance_look(session_allowance(t->session), t->worker->table, &route->customer,
-                            session_peer(t->session), reply))
+    return verdict;
+}
+
+/* Refused clients use up nothing, so limits come behind policy (DESIGN section 8). */
+static bool
+is_within_limits(struct transaction *t, const struct recipient_route *route)
+{
+    enum smtp_verdict verdict = judge_limits(t, route);
+    struct smtp_reply reply;
+
+    if (verdict != SMTP_VERDICT_OK) {
+        transaction_refuse_verdict(t, verdict);
+        return false;
+    }
+    if (allowance_look(session_allowance(t->session), t->worker->table, &route->customer,
+                       session_peer(t->session), &reply))
         return true;
-    smtp_reply_add_ref(reply, t->ref);
+    smtp_reply_add_ref(&reply, t->ref);
+    transaction_refuse(t, &reply);
     return false;
 }
 
-enum smtp_step
-transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
+static void
+begin_asking(struct transaction *t, const struct recipient_route *route,
+             const struct registry_backend *backends)
 {
-    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
-    struct recipient_route route;
-    struct smtp_reply refusal;
-
-    t->in_operation = true;
-    t->rcpt = *rcpt;
-    route.customer.id = 0;
-    if (!may_ask(t, &route, backends, &refusal)) {
-        transaction_refuse(t, &refusal);
-        return transaction_operation_end(t, reply);
-    }
     if (t->recipient_count == 0) {
-        take_route(t, &route);
+        take_route(t, route);
         transaction_route_begin(t, backends);
     }
-    t->route.domain = route.domain;
+    t->route.domain = route->domain;
     t->pending = true;
     t->was_retried = false;
     t->rcpt_at_ms = loop_now_ms(t->worker->loop);
     smtp_path_key(&t->rcpt.path, t->rcpt_key);
     transaction_memory_begin(t);
+}
+
+void
+transaction_judge_rcpt(struct transaction *t)
+{
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    struct recipient_route route;
+    struct smtp_reply refusal;
+    enum smtp_verdict verdict = find_route(t, &route, backends);
+
+    if (verdict != SMTP_VERDICT_OK) {
+        transaction_refuse_verdict(t, verdict);
+        return;
+    }
+    switch (transaction_policy_judge(t, &route, &refusal)) {
+    case TRANSACTION_POLICY_WAITS:
+        return;
+    case TRANSACTION_POLICY_REFUSES:
+        transaction_refuse(t, &refusal);
+        return;
+    case TRANSACTION_POLICY_ACCEPTS:
+        break;
+    }
+    if (is_within_limits(t, &route))
+        begin_asking(t, &route, backends);
+}
+
+enum smtp_step
+transaction_rcpt(struct transaction *t, const struct smtp_rcpt *rcpt, struct smtp_reply *reply)
+{
+    t->in_operation = true;
+    t->rcpt = *rcpt;
+    transaction_policy_begin(t);
+    transaction_judge_rcpt(t);
     return transaction_operation_end(t, reply);
 }

@@ -36,6 +36,7 @@
 #include "relayd/session.h"
 #include "relayd/worker_ask.h"
 #include "route/destination.h"
+#include "sender/sender_dnsbl.h"
 
 #define BEAT_MS 1000
 /* LIMITS of EHLO, said before the customer is known: a customer's limits unless set (DESIGN 8). */
@@ -369,6 +370,8 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->dns = dns_new(w->loop, &config->resolver);
     w->spf = spf_client_open(w->loop, w->dns, -1);
     w->destinations = destination_finder_new(w->loop, config, w->dns);
+    w->dnsbl = sender_dnsbl_new(w->dns, config, args->is_first);
+    w->dialin = args->dialin;
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);
@@ -411,6 +414,7 @@ tear_down(struct worker *w)
     late_free_all(w);
     destination_finder_free(&w->destinations);
     spf_client_close(&w->spf);
+    sender_dnsbl_free(&w->dnsbl);
     dns_free(&w->dns);
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);

@@ -12,6 +12,7 @@
 #include "base/codec.h"
 #include "base/log.h"
 #include "probe/probe_json.h"
+#include "relayd/simulate.h"
 #include "relayd/worker_ask_private.h"
 
 #define COMMAND_MS 30000 /* people wait for it */
@@ -147,6 +148,10 @@ run(struct worker *w, uint32_t id, const json_t *json)
 
     if (worker_ask_memory(w, id, word, json))
         return;
+    if (word && strcmp(word, "simulate") == 0) {
+        simulate_start(w, id, json, worker_ask_answer);
+        return;
+    }
     for (size_t i = 0; word && i < ARRAY_SIZE(verbs); i++) {
         if (strcmp(verbs[i].word, word) != 0)
             continue;
@@ -176,6 +181,7 @@ worker_ask(struct worker *w, struct slice payload)
 void
 worker_ask_cancel_all(struct worker *w)
 {
+    simulate_cancel_all(w);
     while (w->asked) {
         probe_talk_cancel(&w->asked->talk);
         asked_end(w->asked);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayctl simulate: what a sender would be told.  The running relay judges, with its own registry,
+ * resolver and lists; nothing is written down by it.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/commands.h"
+#include "base/inet.h"
+#include "net/control.h"
+#include "smtp/smtp_reply.h"
+
+#define ASK_MS 60000
+
+static const struct printer_column check_columns[] = {
+    {"check", "CHECK", PRINTER_LEFT},   {"action", "ACTION", PRINTER_LEFT},
+    {"result", "RESULT", PRINTER_LEFT}, {"input", "LOOKED AT", PRINTER_LEFT},
+    {"ms", "MS", PRINTER_RIGHT},
+};
+
+static const char *
+text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+/* --- Asking. */
+
+static enum command_status
+check_options(const struct call *call)
+{
+    const char *check = call_value(call, "check"), *ip = call_value(call, "ip");
+    struct inet_endpoint address;
+
+    if (check != NULL && strcmp(check, "spf") != 0)
+        return call_usage(
+            "--check: \"%s\" cannot be looked at alone; use spf, or no --check for all", check);
+    if (ip == NULL)
+        return call_usage("--ip is missing: the address that the mail would come from, for example "
+                          "--ip 192.0.2.10");
+    if (inet_endpoint_parse(slice_of(ip), 25, &address) < 0)
+        return call_usage("--ip: \"%s\" is no address; use 192.0.2.10 or 2001:db8::1", ip);
+    if (check == NULL && call_value(call, "rcpt") == NULL)
+        return call_usage("--rcpt is missing: policy belongs to the recipient's customer; `--check "
+                          "spf` needs none");
+    if (call_value(call, "from") == NULL && call_value(call, "helo") == NULL)
+        return call_usage(
+            "--from is missing: the sender, or \"<>\" for the null sender together with --helo");
+    return COMMAND_DONE;
+}
+
+/* NULL: nobody listens. */
+static json_t *
+ask_relay(const struct call *call)
+{
+    json_t *question =
+               json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "verb", "simulate", "client",
+                         call_value(call, "ip"), "helo", call_value(call, "helo") ?: "", "from",
+                         call_value(call, "from") ?: "", "rcpt", call_value(call, "rcpt") ?: "",
+                         "check", call_value(call, "check") ?: ""),
+           *answer = NULL;
+    char path[CALL_PATH_SIZE], *line = json_dumps(question, JSON_COMPACT);
+    struct buf text;
+
+    buf_init(&text, 0);
+    if (line != NULL && control_call(call_path(path, call->config->run_dir, "relayd.sock"),
+                                     slice_of(line), ASK_MS, &text) == ERR_OK)
+        answer = json_loadb(buf_slice(&text).p, buf_slice(&text).n, 0, NULL);
+    buf_fini(&text);
+    free(line);
+    json_decref(question);
+    return answer;
+}
+
+/* --- Printing. */
+
+static void
+print_checks(const struct call *call, const json_t *answer)
+{
+    struct printer *p =
+        printer_new(&call->printing, PRINTER_LIST, check_columns, ARRAY_SIZE(check_columns));
+    json_t *check;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "checks"), i, check)
+    {
+        printer_text(p, text_of(check, "check"));
+        printer_text(p, text_of(check, "action"));
+        printer_word(p, text_of(check, "result"));
+        printer_text(p, text_of(check, "input")[0] ? text_of(check, "input") : NULL);
+        printer_number(p, json_integer_value(json_object_get(check, "ms")));
+    }
+    printer_finish(&p);
+}
+
+static void
+print_spf(const struct call *call, const json_t *spf)
+{
+    if (json_is_object(spf))
+        fprintf(call->printing.out, "SPF        %s for %s: %s\n", text_of(spf, "result"),
+                text_of(spf, "domain"),
+                text_of(spf, "reason")[0] ? text_of(spf, "reason") : text_of(spf, "mechanism"));
+}
+
+static void
+print_marks(const struct call *call, const json_t *answer)
+{
+    const char *gap = "Marked     ";
+    json_t *mark;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "marks"), i, mark)
+    {
+        fprintf(call->printing.out, "%s%s", gap, json_string_value(mark));
+        gap = ", ";
+    }
+    if (i > 0)
+        fputc('\n', call->printing.out);
+}
+
+static const char *
+sentence_of(const json_t *answer)
+{
+    if (json_is_true(json_object_get(answer, "greylist_applies")))
+        return "greylisted, unless it is known: a first contact waits for greylist-delay";
+    if (strcmp(text_of(answer, "verdict"), "accept") == 0)
+        return "the sender is accepted; limits and the customer's own server come next";
+    return strcmp(text_of(answer, "verdict"), "refuse") == 0 ? "refused for good" : "put off";
+}
+
+static void
+print_answer(const struct call *call, const json_t *answer)
+{
+    FILE *out = call->printing.out;
+
+    if (text_of(answer, "customer")[0])
+        fprintf(out, "Customer   %s, policy %s\n", text_of(answer, "customer"),
+                text_of(answer, "policy"));
+    if (text_of(answer, "rule")[0])
+        fprintf(out, "Rule       %s\n", text_of(answer, "rule"));
+    if (json_array_size(json_object_get(answer, "checks")) > 0) {
+        fputc('\n', out);
+        print_checks(call, answer);
+        fputc('\n', out);
+    }
+    print_spf(call, json_object_get(answer, "spf"));
+    print_marks(call, answer);
+    fprintf(out, "Verdict    %s\n", sentence_of(answer));
+    fprintf(out, "Reply      %s\n", text_of(answer, "reply"));
+}
+
+/* As its first word the result, for scripts. */
+static void
+print_spf_alone(const struct call *call, const json_t *answer)
+{
+    const json_t *spf = json_object_get(answer, "spf");
+
+    if (!json_is_object(spf)) {
+        fputs("none there is no domain to judge\n", call->printing.out);
+        return;
+    }
+    fprintf(call->printing.out, "%s %s%s%s\n", text_of(spf, "result"), text_of(spf, "domain"),
+            text_of(spf, "reason")[0] || text_of(spf, "mechanism")[0] ? ": " : "",
+            text_of(spf, "reason")[0] ? text_of(spf, "reason") : text_of(spf, "mechanism"));
+}
+
+static void
+print_json(const struct call *call, json_t *answer)
+{
+    char *text;
+
+    json_object_del(answer, "ok");
+    text = json_dumps(answer, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    fprintf(call->printing.out, "%s\n", text);
+    free(text);
+}
+
+enum command_status
+simulate(struct call *call)
+{
+    enum command_status status = check_options(call);
+    json_t *answer;
+
+    if (status != COMMAND_DONE)
+        return status;
+    answer = ask_relay(call);
+    if (answer == NULL) {
+        call_complain("relayd does not run here, or may not be asked by you (setting "
+                      "control-group): it judges with its own "
+                      "registry and resolver");
+        return COMMAND_FAILED;
+    }
+    if (!json_is_true(json_object_get(answer, "ok"))) {
+        call_complain("%s",
+                      text_of(answer, "error")[0] ? text_of(answer, "error") : "the answer is odd");
+        status = COMMAND_FAILED;
+    } else if (call->printing.json)
+        print_json(call, answer);
+    else if (call_value(call, "check"))
+        print_spf_alone(call, answer);
+    else
+        print_answer(call, answer);
+    json_decref(answer);
+    return status;
+}

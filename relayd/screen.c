@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A sender can be forged: a rule that allows one by name does not lift what SPF says (fail), since
+ * otherwise whoever guesses the name is let in.
+ */
+#include "relayd/screen.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "relayd/sender_verdict.h"
+
+/* True: the rule decides. */
+static bool
+judge_by_rule(struct worker *w, const struct screen_question *q, const struct sender_facts *facts,
+              struct screen *s)
+{
+    struct registry_rule rule;
+
+    if (registry_find_rule(w->registry, q->customer->id, sender_facts_client(facts), q->sender,
+                           clock_wall_ms(), &rule) < 0)
+        return false;
+    snprintf(s->why, sizeof s->why, "%s %.150s%s%.200s%s",
+             rule.action == REGISTRY_RULE_ALLOW ? "allow" : "block", rule.value,
+             rule.reason[0] ? " (" : "", rule.reason, rule.reason[0] ? ")" : "");
+    if (rule.action == REGISTRY_RULE_BLOCK)
+        s->by = SCREEN_BY_BLOCK;
+    else if (rule.kind == REGISTRY_RULE_NETWORK)
+        s->by = SCREEN_BY_ALLOW;
+    else
+        s->exempt = POLICY_ALL_CHECKS & ~policy_check_bit(POLICY_SPF);
+    return s->by != SCREEN_BY_POLICY;
+}
+
+static void
+look_for_filter(struct worker *w, const struct screen_question *q, const struct sender_facts *facts,
+                struct screen *s)
+{
+    struct registry_filter filter;
+
+    if (registry_find_filter(w->registry, q->customer->id, sender_facts_client(facts), &filter) <
+        0) {
+        if (q->customer->filters_only)
+            s->by = SCREEN_BY_FILTERS_ONLY;
+        return;
+    }
+    s->is_filter = true;
+    s->exempt |= filter.exempt;
+    s->origin_received = filter.origin_received;
+    if (s->why[0] == '\0')
+        snprintf(s->why, sizeof s->why, "filter %s/%s", q->customer->name, filter.label);
+}
+
+static policy_set
+policy_for(const struct screen_question *q)
+{
+    if (q->domain->mode == REGISTRY_MODE_FALLBACK &&
+        q->domain->primary_up == REGISTRY_PRIMARY_UP_STRICT)
+        return policy_strictest(q->customer->policy);
+    return q->customer->policy;
+}
+
+unsigned
+screen_checks(const struct screen *s)
+{
+    return policy_checks_of(s->policy) & ~s->exempt;
+}
+
+void
+screen_judge(struct worker *w, const struct screen_question *q, struct sender_facts *facts,
+             struct screen *s)
+{
+    struct policy_facts known;
+
+    *s = (struct screen){.by = SCREEN_BY_POLICY, .policy = policy_for(q)};
+    s->judgement.verdict = POLICY_ACCEPT;
+    if (judge_by_rule(w, q, facts, s))
+        return;
+    look_for_filter(w, q, facts, s);
+    if (s->by != SCREEN_BY_POLICY)
+        return;
+    known = *sender_facts_look(facts, screen_checks(s));
+    known.of[POLICY_BAN] = q->ban;
+    known.of[POLICY_GREYLIST] = q->greylist;
+    s->judgement = policy_judge(s->policy, s->exempt, &known);
+}
+
+bool
+screen_is_refused(const struct screen *s)
+{
+    return s->by == SCREEN_BY_BLOCK || s->by == SCREEN_BY_FILTERS_ONLY ||
+           (s->by == SCREEN_BY_POLICY &&
+            (s->judgement.verdict == POLICY_REFUSE || s->judgement.verdict == POLICY_TRY_LATER));
+}
+
+struct smtp_reply
+screen_reply(const struct screen *s, const struct sender_facts *facts)
+{
+    if (s->by == SCREEN_BY_BLOCK)
+        return smtp_verdict_reply(SMTP_VERDICT_SENDER_BLOCKED);
+    if (s->by == SCREEN_BY_FILTERS_ONLY)
+        return smtp_verdict_reply(SMTP_VERDICT_FILTERS_ONLY);
+    return sender_verdict_reply(&s->judgement, facts);
+}

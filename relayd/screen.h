@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What a customer thinks of one client and sender: its own lists, its filters, its policy, in this
+ * order (DESIGN 4.4, section 7).  Nothing here waits or changes anything: RCPT and `simulate` ask
+ * the same.
+ */
+#ifndef RELAYD_SCREEN_H
+#define RELAYD_SCREEN_H
+
+#include "relayd/sender_facts.h"
+#include "smtp/smtp_reply.h"
+
+struct screen_question {
+    const struct registry_customer *customer;
+    const struct registry_domain *domain;
+    const char *sender; /* reverse-path without brackets */
+    /* Of this recipient: unknown until they are asked for. */
+    enum policy_fact ban, greylist;
+};
+
+enum screen_by {
+    SCREEN_BY_POLICY,       /* `judgement` says all */
+    SCREEN_BY_ALLOW,        /* accepted: a rule of the customer */
+    SCREEN_BY_BLOCK,        /* refused: likewise */
+    SCREEN_BY_FILTERS_ONLY, /* refused: the client is none of the customer's filters */
+};
+
+#define SCREEN_WHY_SIZE 400
+struct screen {
+    enum screen_by by;
+    struct policy_judgement judgement;
+    policy_set policy; /* that was judged by */
+    unsigned exempt;   /* bits of checks that are not made of this client */
+    bool is_filter, origin_received;
+    /* The rule or the filter: "block example.net (spam)", "filter acme/barracuda"; "" neither. */
+    char why[SCREEN_WHY_SIZE];
+};
+
+/* Begins the look-ups that the policy needs. */
+void screen_judge(struct worker *worker, const struct screen_question *question,
+                  struct sender_facts *facts, struct screen *screen);
+/* The bits of the checks that count for this client. */
+unsigned screen_checks(const struct screen *screen);
+/* Refused, for good or for now; without a reference.  Greylisting is the caller's to say. */
+bool screen_is_refused(const struct screen *screen);
+struct smtp_reply screen_reply(const struct screen *screen, const struct sender_facts *facts);
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Facts are gathered as for a session, judged as at RCPT, until nothing is waited for.  What only a
+ * real contact could tell (has it come before?) is told as "not asked".
+ */
+#include "relayd/simulate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "relayd/recipient_policy.h"
+#include "relayd/screen.h"
+#include "relayd/sender_verdict.h"
+
+struct simulation {
+    struct simulation *next;
+    struct worker *worker;
+    struct sender_facts *facts;
+    struct smtp_mail mail;
+    struct smtp_rcpt rcpt;
+    bool is_spf_only;
+    struct recipient_route route;
+    struct screen screen;
+    simulate_on_done on_done;
+    uint32_t id;
+};
+
+#define CHECKS_OF_SPF \
+    (1u << POLICY_SPF | 1u << POLICY_SPF_SOFT | 1u << POLICY_SPF_PERM | 1u << POLICY_SPF_TEMP)
+
+static void
+drop(struct simulation *s)
+{
+    struct simulation **at = &s->worker->simulations;
+
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    sender_facts_free(&s->facts);
+    loop_defer(s->worker->loop, free, s);
+}
+
+static void
+end(struct simulation *s, json_t *answer)
+{
+    s->on_done(s->worker, s->id, answer);
+    drop(s);
+}
+
+static json_t *
+json_of_error(const char *why)
+{
+    return json_pack("{s:b, s:s}", "ok", 0, "error", why);
+}
+
+/* --- The answer. */
+
+static json_t *
+json_of_spf(const struct spf_result *spf)
+{
+    if (spf == NULL)
+        return json_null();
+    return json_pack("{s:s, s:s, s:s, s:s, s:b, s:i}", "result", spf_verdict_text(spf->verdict),
+                     "domain", spf->domain, "mechanism", spf->mechanism, "reason", spf->reason,
+                     "says_something", spf->is_sound, "lookups", (int)spf->lookups);
+}
+
+static const char *
+result_of(const struct simulation *s, enum policy_check check)
+{
+    const struct policy_judgement *j = &s->screen.judgement;
+
+    if (s->screen.exempt & policy_check_bit(check))
+        return "exempt";
+    if (check == POLICY_BAN || check == POLICY_GREYLIST)
+        return j->check == check && j->verdict == POLICY_WAIT ? "not asked" : "none";
+    return policy_fact_word(sender_facts_known(s->facts)->of[check]);
+}
+
+static json_t *
+json_of_checks(const struct simulation *s)
+{
+    json_t *checks = json_array();
+
+    for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++) {
+        enum policy_check check = (enum policy_check)i;
+        enum policy_action action = policy_action_of(s->screen.policy, check);
+
+        if (action == POLICY_OFF)
+            continue;
+        json_array_append_new(
+            checks, json_pack("{s:s, s:s, s:s, s:s, s:I}", "check", policy_check_name(check),
+                              "action", policy_action_name(action), "result", result_of(s, check),
+                              "input", sender_facts_input(s->facts, check), "ms",
+                              (json_int_t)sender_facts_ms(s->facts, check)));
+    }
+    return checks;
+}
+
+static json_t *
+json_of_marks(unsigned marks)
+{
+    json_t *names = json_array();
+
+    for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++)
+        if (marks >> i & 1)
+            json_array_append_new(names, json_string(policy_check_name((enum policy_check)i)));
+    return names;
+}
+
+static json_t *
+json_of_verdict(const struct simulation *s, const char *verdict, const struct smtp_reply *reply)
+{
+    static const char *const by_words[] = {[SCREEN_BY_POLICY] = "policy",
+                                           [SCREEN_BY_ALLOW] = "allow",
+                                           [SCREEN_BY_BLOCK] = "block",
+                                           [SCREEN_BY_FILTERS_ONLY] = "filters-only"};
+    char text[SMTP_REPLY_LINE_SIZE], policy[POLICY_TEXT_SIZE];
+    bool waits = s->screen.judgement.verdict == POLICY_WAIT;
+
+    return json_pack(
+        "{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "ok", 1, "verdict", verdict,
+        "reply", smtp_reply_text(reply, text, sizeof text), "customer", s->route.customer.name,
+        "policy", policy_text(s->screen.policy, policy), "by", by_words[s->screen.by], "rule",
+        s->screen.why, "greylist_applies", waits && s->screen.judgement.check == POLICY_GREYLIST,
+        "checks", json_of_checks(s), "marks", json_of_marks(s->screen.judgement.marks), "spf",
+        json_of_spf(sender_facts_spf(s->facts, SPF_MAIL_FROM)), "spf_helo",
+        json_of_spf(sender_facts_spf(s->facts, SPF_HELO)));
+}
+
+static json_t *
+json_of_end(const struct simulation *s)
+{
+    struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_RECIPIENT_OK);
+
+    if (!screen_is_refused(&s->screen))
+        return json_of_verdict(s, "accept", &reply);
+    reply = screen_reply(&s->screen, s->facts);
+    return json_of_verdict(s, reply.code / 100 == 5 ? "refuse" : "later", &reply);
+}
+
+static json_t *
+json_of_spf_alone(const struct simulation *s)
+{
+    bool has_sender = !s->mail.path.is_null;
+
+    return json_pack("{s:b, s:o, s:o}", "ok", 1, "spf",
+                     json_of_spf(sender_facts_spf(s->facts, has_sender ? SPF_MAIL_FROM : SPF_HELO)),
+                     "spf_helo", json_of_spf(sender_facts_spf(s->facts, SPF_HELO)));
+}
+
+/* --- Judging. */
+
+static void
+judge_spf(struct simulation *s)
+{
+    if (sender_facts_look(s->facts, CHECKS_OF_SPF)->of[POLICY_SPF] != POLICY_FACT_UNKNOWN)
+        end(s, json_of_spf_alone(s));
+}
+
+static void
+judge_rcpt(struct simulation *s)
+{
+    struct screen_question question = {
+        .customer = &s->route.customer,
+        .domain = &s->route.domain,
+        .sender = s->mail.path.text,
+        .ban = s->mail.path.is_null ? POLICY_FACT_PASS : POLICY_FACT_NONE,
+    };
+
+    screen_judge(s->worker, &question, s->facts, &s->screen);
+    if (s->screen.by != SCREEN_BY_POLICY || s->screen.judgement.verdict != POLICY_WAIT ||
+        s->screen.judgement.check == POLICY_GREYLIST)
+        end(s, json_of_end(s));
+}
+
+static void
+judge(void *ctx)
+{
+    struct simulation *s = ctx;
+
+    if (s->is_spf_only)
+        judge_spf(s);
+    else
+        judge_rcpt(s);
+}
+
+/* --- The question. */
+
+static const char *
+text_of(const json_t *question, const char *key)
+{
+    const char *text = json_string_value(json_object_get(question, key));
+
+    return text ? text : "";
+}
+
+/* NULL: it can be judged. */
+static const char *
+read_sender(struct simulation *s, const json_t *question, struct inet_endpoint *client)
+{
+    const char *from = text_of(question, "from");
+
+    if (inet_endpoint_parse(slice_of(text_of(question, "client")), 25, client) < 0)
+        return "its client is no address";
+    s->mail.path.is_null = from[0] == '\0' || strcmp(from, "<>") == 0;
+    if (!s->mail.path.is_null && smtp_path_parse_mailbox(slice_of(from), &s->mail.path) < 0)
+        return "its sender is no mail address";
+    return NULL;
+}
+
+/* False: it has been answered. */
+static bool
+find_route(struct simulation *s, const json_t *question)
+{
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    struct smtp_reply reply;
+    enum smtp_verdict verdict;
+
+    if (smtp_path_parse_mailbox(slice_of(text_of(question, "rcpt")), &s->rcpt.path) < 0) {
+        end(s, json_of_error("its recipient is no mail address"));
+        return false;
+    }
+    verdict = recipient_policy_route(s->worker, &s->mail, &s->rcpt, &s->route, backends);
+    if (verdict == SMTP_VERDICT_OK)
+        return true;
+    reply = smtp_verdict_reply(verdict);
+    s->screen.by = SCREEN_BY_POLICY;
+    s->route.customer.name[0] = '\0';
+    end(s, json_of_verdict(s, reply.code / 100 == 5 ? "refuse" : "later", &reply));
+    return false;
+}
+
+void
+simulate_start(struct worker *worker, uint32_t id, const json_t *question, simulate_on_done on_done)
+{
+    struct simulation *s = mem_alloc(sizeof *s);
+    struct inet_endpoint client = {.family = 0};
+    const char *wrong = read_sender(s, question, &client);
+
+    s->worker = worker;
+    s->on_done = on_done;
+    s->id = id;
+    s->is_spf_only = strcmp(text_of(question, "check"), "spf") == 0;
+    s->next = worker->simulations;
+    worker->simulations = s;
+    s->facts = sender_facts_new(worker, &client);
+    if (wrong) {
+        end(s, json_of_error(wrong));
+        return;
+    }
+    sender_facts_set_helo(s->facts, slice_of(text_of(question, "helo")));
+    sender_facts_set_sender(s->facts, &s->mail.path);
+    sender_facts_listen(s->facts, judge, s);
+    if (s->is_spf_only || find_route(s, question))
+        judge(s);
+}
+
+void
+simulate_cancel_all(struct worker *worker)
+{
+    while (worker->simulations)
+        drop(worker->simulations);
+}
