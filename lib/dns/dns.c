@@ -182,18 +182,24 @@ merge_hosts(const struct dns *dns, const struct asked *asked, struct dns_hosts *
 }
 
 static void
-merge_records(const struct dns *dns, const struct asked *asked, struct dns_records *found)
+read_records(const struct dns *dns, const struct dns_question *q, struct dns_records *found)
 {
     const struct dns_reply *reply;
 
     memset(found, 0, sizeof *found);
     begin_answer(&found->answer);
-    reply = merge(dns, asked->questions[0], &found->answer);
+    reply = merge(dns, q, &found->answer);
     if (reply == NULL)
         return;
     found->is_alias = reply->is_alias;
     found->count = reply->count;
     found->items = reply->records;
+}
+
+static void
+merge_records(const struct dns *dns, const struct asked *asked, struct dns_records *found)
+{
+    read_records(dns, asked->questions[0], found);
 }
 
 /* --- Look-ups. */
@@ -508,6 +514,16 @@ dns_find_records(struct dns *dns, const char *name, enum dns_type type, struct d
         merge_records(dns, &asked, found);
     let_go(&asked);
     return known;
+}
+
+bool
+dns_peek_records(struct dns *dns, const char *name, enum dns_type type, struct dns_records *found)
+{
+    const struct dns_question *q = dns_cache_peek(dns->cache, name, type);
+
+    if (q != NULL)
+        read_records(dns, q, found);
+    return q != NULL;
 }
 
 /* --- Names of addresses. */

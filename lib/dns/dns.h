@@ -80,6 +80,9 @@ bool dns_find_hosts(struct dns *dns, enum dns_cause cause, const char *name,
 /* For the policy. */
 bool dns_find_records(struct dns *dns, const char *name, enum dns_type type,
                       struct dns_records *found);
+/* The same if a fresh answer is there; nothing is fetched. */
+bool dns_peek_records(struct dns *dns, const char *name, enum dns_type type,
+                      struct dns_records *found);
 
 /* A and AAAA of `name`.  The callback runs once, never from inside; what it is given is borrowed.
  * AAAA is not waited for long if there is an A. */

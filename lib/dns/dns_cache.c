@@ -201,15 +201,23 @@ name_key(const char *name, char key[NAME_SIZE])
 }
 
 static struct dns_question *
+question_find(struct dns_cache *cache, const char key[NAME_SIZE], enum dns_type type)
+{
+    struct dns_question *q = *bucket_of(cache, key, type);
+
+    while (q != NULL && (q->type != type || strcmp(q->name, key) != 0))
+        q = q->next_in_bucket;
+    return q;
+}
+
+static struct dns_question *
 question_of(struct dns_cache *cache, enum dns_cause cause, const char *name, enum dns_type type)
 {
     char key[NAME_SIZE];
     struct dns_question *q;
 
     name_key(name, key);
-    q = *bucket_of(cache, key, type);
-    while (q != NULL && (q->type != type || strcmp(q->name, key) != 0))
-        q = q->next_in_bucket;
+    q = question_find(cache, key, type);
     if (q == NULL)
         return question_new(cache, cause, key, type);
     if (cause == DNS_FOR_BACKEND && q->cause != cause) {
@@ -333,6 +341,17 @@ dns_cache_look(const struct dns_cache *cache, const struct dns_question *q)
     if (dns_cache_has_stale(cache, q))
         return now_ms < q->hold_until_ms ? DNS_KNOWN_STALE : DNS_KNOWN_NOT;
     return now_ms < q->failed_until_ms ? DNS_KNOWN_FAILED : DNS_KNOWN_NOT;
+}
+
+const struct dns_question *
+dns_cache_peek(struct dns_cache *cache, const char *name, enum dns_type type)
+{
+    char key[NAME_SIZE];
+    const struct dns_question *q;
+
+    name_key(name, key);
+    q = question_find(cache, key, type);
+    return q != NULL && dns_cache_look(cache, q) == DNS_KNOWN_FRESH ? q : NULL;
 }
 
 struct dns_question *

@@ -33,6 +33,10 @@ void dns_cache_free(struct dns_cache **cache); /* nothing is held */
 struct dns_question *dns_cache_hold(struct dns_cache *cache, enum dns_cause cause, const char *name,
                                     enum dns_type type);
 void dns_cache_let_go(struct dns_question *q);
+/* The question if it has a fresh reply, else NULL; nothing is asked, and its place among the least
+ * recently used stays. Not held. */
+const struct dns_question *dns_cache_peek(struct dns_cache *cache, const char *name,
+                                          enum dns_type type);
 
 /* With DNS_KNOWN_FRESH and DNS_KNOWN_STALE there is a reply. */
 enum dns_known { DNS_KNOWN_FRESH, DNS_KNOWN_STALE, DNS_KNOWN_FAILED, DNS_KNOWN_NOT };

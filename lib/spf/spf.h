@@ -40,7 +40,7 @@ struct spf_result {
      * a name made from what the client is or says (%{i}, %{p}, %{h}): DESIGN.md P4. */
     bool is_sound;
     enum spf_identity identity;         /* that was judged */
-    unsigned lookups;                   /* questions that DNS was asked */
+    unsigned lookups;                   /* names that were asked for, or given beforehand */
     char domain[INET_DOMAIN_SIZE];      /* that was judged; "": there was none */
     char mechanism[SPF_MECHANISM_SIZE]; /* that decided, printable; "" or "default": none did */
     char reason[SPF_REASON_SIZE];       /* one printable line, of our making */

@@ -2,8 +2,9 @@
  *
  * A check is looking (DNS has the word), asked (the process has it), or ended (its result waits for
  * the turn's end).  The domain's own TXT is looked up first and goes with the question, so that a
- * record without further names costs one round trip, and one with names in the cache no more than
- * one each.  Deadlines are looked at all together, four times a second, while there are checks.
+ * record without further names costs one round trip; so do the records that it includes, if they
+ * are in the cache.  Deadlines are looked at all together, four times a second, while there are
+ * checks.
  */
 #include "spf/spf_client.h"
 
@@ -11,9 +12,13 @@
 #include <stdlib.h>
 
 #include "spf/spf_eval.h"
+#include "spf/spf_macro.h"
 #include "spf/spf_protocol.h"
+#include "spf/spf_record.h"
 
 #define SWEEP_MS 250
+#define KNOWN_MAX 11 /* answers that go along: one and ten includes */
+#define KNOWN_BYTES 16384
 #define GENERATION (UINT32_MAX / SPF_CHECKS_MAX + 1)
 
 enum check_state { CHECK_LOOKING, CHECK_ASKED, CHECK_ENDED };
@@ -34,7 +39,7 @@ struct spf_check {
     int64_t end_by_ms, told_by_ms;
     struct lookup *lookups; /* of this round */
     unsigned lookup_count, missing;
-    struct buf answers; /* encoded; of this round, behind the question if it is the first */
+    struct buf question, answers; /* encoded; the answers of this round */
     unsigned answer_count;
     struct spf_result *result; /* of one that has ended */
     spf_on_result on_result;
@@ -86,6 +91,7 @@ static void
 free_check(struct spf_check *check)
 {
     cancel_lookups(check);
+    buf_fini(&check->question);
     buf_fini(&check->answers);
     free(check->result);
     free(check);
@@ -170,8 +176,13 @@ ask(struct spf_check *check)
         return;
     put_u8(entry, check->is_sent ? SPF_ENTRY_ANSWERS : SPF_ENTRY_START);
     put_u32(entry, check->id);
+    if (!check->is_sent)
+        buf_add_slice(entry, buf_slice(&check->question));
+    put_u16(entry, (uint16_t)check->answer_count);
     buf_add_slice(entry, buf_slice(&check->answers));
+    buf_release(&check->question);
     buf_clear(&check->answers);
+    check->answer_count = 0;
     check->is_sent = true;
     add_entry(client);
 }
@@ -202,7 +213,8 @@ item_of(enum spf_type type, const struct dns_record *record)
 }
 
 static void
-take_records(struct lookup *lookup, const struct dns_records *found)
+put_records(struct spf_check *check, const char *name, enum spf_type type,
+            const struct dns_records *found)
 {
     static const enum spf_answer_result results[] = {
         [DNS_OK] = SPF_ANSWER_OK,
@@ -210,13 +222,56 @@ take_records(struct lookup *lookup, const struct dns_records *found)
         [DNS_NO_DATA] = SPF_ANSWER_NO_DATA,
         [DNS_TEMPORARY] = SPF_ANSWER_TEMPORARY,
     };
-    struct spf_check *check = lookup->check;
     struct slice items[DNS_RECORDS_MAX];
     struct spf_answer answer = {results[found->answer.result], found->count, items};
 
     for (unsigned i = 0; i < found->count; i++)
-        items[i] = item_of(lookup->type, &found->items[i]);
-    spf_answer_encode(&check->answers, lookup->name, lookup->type, &answer);
+        items[i] = item_of(type, &found->items[i]);
+    spf_answer_encode(&check->answers, name, type, &answer);
+    check->answer_count++;
+}
+
+static void put_known(struct spf_check *check, const struct dns_records *found);
+
+/* The record that `spec` leads to, if it is in the cache and has no macros. */
+static void
+put_known_record(struct spf_check *check, struct slice spec)
+{
+    struct dns_records found;
+    char name[INET_DOMAIN_SIZE];
+
+    if (memchr(spec.p, '%', spec.n) != NULL || !spf_macro_name(spec, name) ||
+        !dns_peek_records(check->client->dns, name, DNS_TYPE_TXT, &found))
+        return;
+    put_records(check, name, SPF_TYPE_TXT, &found);
+    put_known(check, &found);
+}
+
+/* Those that the record in `found` leads to: most checks are of large providers' domains, and a
+ * round trip costs more than an answer that is not needed. */
+static void
+put_known(struct spf_check *check, const struct dns_records *found)
+{
+    struct spf_record_reader reader;
+    struct spf_term term;
+
+    for (unsigned i = 0; i < found->count; i++) {
+        if (!spf_record_is(found->items[i].data))
+            continue;
+        spf_record_begin(&reader, found->items[i].data);
+        while (check->answer_count < KNOWN_MAX && buf_size(&check->answers) < KNOWN_BYTES &&
+               spf_record_next(&reader, &term) == ERR_OK)
+            if (term.kind == SPF_TERM_INCLUDE || term.kind == SPF_TERM_REDIRECT)
+                put_known_record(check, term.domain);
+    }
+}
+
+static void
+take_records(struct lookup *lookup, const struct dns_records *found)
+{
+    put_records(lookup->check, lookup->name, lookup->type, found);
+    if (lookup->type == SPF_TYPE_TXT)
+        put_known(lookup->check, found);
 }
 
 static void
@@ -252,7 +307,6 @@ static void
 look_up(struct spf_check *check)
 {
     check->state = CHECK_LOOKING;
-    put_u16(&check->answers, (uint16_t)check->lookup_count);
     for (unsigned i = 0; i < check->lookup_count; i++)
         start_lookup(&check->lookups[i]);
     if (check->missing == 0)
@@ -488,6 +542,7 @@ spf_check_start(struct spf_client *client, const struct spf_question *question,
     check->ctx = ctx;
     check->id = UINT32_MAX;
     check->end_by_ms = loop_now_ms(client->loop) + client->check_ms;
+    buf_init(&check->question, 0);
     buf_init(&check->answers, 0);
     client->counts.checks++;
     if (client->free_count == 0) {
@@ -496,7 +551,7 @@ spf_check_start(struct spf_client *client, const struct spf_question *question,
         return check;
     }
     take_place(client, check);
-    spf_question_encode(&check->answers, question);
+    spf_question_encode(&check->question, question);
     if (spf_eval_domain(question, domain)) {
         add_lookups(check, 1);
         memcpy(check->lookups[0].name, domain, sizeof domain);

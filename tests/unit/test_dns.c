@@ -728,6 +728,26 @@ Test(dns, a_callback_may_cancel_the_others)
     bench_close(&b);
 }
 
+Test(dns, a_peek_asks_nothing)
+{
+    struct dns_server_script scripts[] = {
+        {.name = "a.test", .type = SERVER_A, .records = {A("a.test", "192.0.2.1")}},
+        {.name = NULL}};
+    struct bench b = bench_open(scripts);
+    struct dns_records found;
+
+    cr_expect_not(dns_peek_records(b.dns, "a.test", DNS_TYPE_A, &found));
+    cr_expect_eq(dns_usage(b.dns, DNS_FOR_POLICY).questions, 0);
+    cr_assert_eq(records_of(&b, "a.test", DNS_TYPE_A), DNS_OK);
+    cr_assert(dns_peek_records(b.dns, "A.test", DNS_TYPE_A, &found));
+    cr_expect_eq(found.answer.result, DNS_OK);
+    cr_expect_eq(found.count, 1);
+    dns_age(b.dns, 301000);
+    cr_expect_not(dns_peek_records(b.dns, "a.test", DNS_TYPE_A, &found), "it is stale");
+    cr_expect_eq(scripts[0].asked, 1);
+    bench_close(&b);
+}
+
 Test(dns, names_of_addresses)
 {
     static const struct {

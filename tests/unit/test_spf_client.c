@@ -4,6 +4,8 @@
  * check costs when DNS is silent, or the spf process dead, silent or mad: temperror for it, and for
  * no other.
  */
+#define _GNU_SOURCE 1
+
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -202,6 +204,26 @@ Test(spf_client, many_at_once_are_looked_up_once)
         cr_expect_eq(asked[i].result.verdict, i % 3 ? SPF_PASS : SPF_FAIL, "%u", i);
     }
     cr_expect_leq(spf_zone_server_asked(names), 6);
+}
+
+/* What is in the cache goes along: nothing is left to be asked back. */
+Test(spf_client, known_records_go_with_the_question)
+{
+    struct asked a;
+    char packet[2048];
+    struct slice b_name = SLICE("b.test"), m_name = SLICE("m.test");
+    ssize_t got;
+
+    cr_expect_eq(verdict_of("x@a.test", "192.0.2.1"), SPF_PASS);
+    join(false);
+    ask(&a, "x@a.test", "192.0.2.1");
+    settle();
+    got = recv(far_end, packet, sizeof packet, MSG_DONTWAIT);
+    cr_assert_gt(got, 0);
+    cr_expect_not_null(memmem(packet, (size_t)got, b_name.p, b_name.n));
+    cr_expect_not_null(memmem(packet, (size_t)got, "v=spf1 a mx -all", 16));
+    cr_expect_null(memmem(packet, (size_t)got, m_name.p, m_name.n), "no more than records");
+    spf_check_cancel(&a.check);
 }
 
 Test(spf_client, a_cancelled_check_never_calls)
