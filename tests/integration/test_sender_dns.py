@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """P5: sender policy while DNS is dead, slow, lying, truncated or garbled: nothing is refused for good, nobody else waits, and what the
 customer has marked or off goes on."""
+import os
+import signal
+import threading
 import time
 
 import pytest
 
-from harness import Backend, Node, make_message
+from harness import Backend, Node, make_message, wait_until
 from nameserver import Mischief, Nameserver
 from test_sender_policy import GOOD, INTERNET, LIST, add_customers, converse, deliver, marks_in
 
@@ -85,7 +88,7 @@ def test_P5_true_answers_are_found_among_false_ones(node, backend, mode, how):
 
 def test_P8_a_dead_resolver_holds_up_nobody_else(node, backend, mode):
     """A session that waits for DNS, and others beside it, on one worker."""
-    import threading
+
     mode("dead")
     waiting = [threading.Thread(target=lambda: converse(node, "strict.example", **unknown())) for _ in range(20)]
     for t in waiting:
@@ -113,3 +116,24 @@ def test_P6_spf_that_cannot_be_looked_up(node, backend, mode):
     mode("servfail")
     reply = converse(node, "spf.example", **unknown())
     assert (reply.code, reply.enhanced) == (451, "4.7.24"), str(reply)
+
+
+def test_P5_the_spf_process_dies_under_load_and_costs_a_temperror(node, mischief, mode):
+    """Of the checks at hand alone; nobody is refused for good, and the next check is made."""
+    mischief.delay = 1
+    mode("slow")
+    replies = []
+    sessions = [threading.Thread(target=lambda: replies.append(converse(node, "spf.example", **unknown()))) for _ in range(20)]
+    for s in sessions:
+        s.start()
+    wait_until(lambda: mischief.questions > 20, 10)
+    time.sleep(0.5)
+    victim = node.relayd.child("relayd-spf")
+    os.kill(victim, signal.SIGKILL)
+    for s in sessions:
+        s.join(60)
+    mischief.delay = 5
+    assert {(r.code, r.enhanced) for r in replies} <= {(250, "2.1.5"), (451, "4.7.24")}, [str(r) for r in replies]
+    mode("pass")
+    wait_until(lambda: node.relayd.child("relayd-spf") not in (None, victim), 10, "there is another")
+    assert converse(node, "spf.example", **unknown()).code == 250

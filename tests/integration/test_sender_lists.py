@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import Backend, Client, Node, make_message, wait_until
+from harness import ADDRESS, Backend, Client, Node, free_port, make_message, reference_in, wait_until
 from nameserver import Nameserver
 from test_sender_policy import DYNAMIC, GOOD, INTERNET, LIST, LISTED, NONAME, OTHER, add_customers, converse, deliver
 
@@ -34,7 +34,7 @@ def backend():
 
 @pytest.fixture(scope="module")
 def node(dns, backend):
-    with Node(settings={"resolver": dns.endpoint, "workers": 2, "xclient-from": ["127.0.0.0/8"], "client-concurrency": 0,
+    with Node(settings={"resolver": dns.endpoint, "workers": 8, "xclient-from": ["127.0.0.0/8"], "client-concurrency": 0,
                         "dnsbl": [LIST.rstrip(".")], "greylist-delay": f"{DELAY}s", "backscatter-threshold": 5}) as n:
         add_customers(n, backend, {"acme": "strict,greylist=off", "other": "strict,greylist=off", "third": "strict,greylist=off",
                                    "grey": "off,greylist=defer,spf=mark,spf-soft=mark", "suspects": "standard", "locked": "off",
@@ -203,3 +203,31 @@ def test_P4_who_delivers_good_mail_to_three_is_reported_and_not_banned(node, bac
         assert (reply.code, reply.enhanced) == (550, "5.1.1"), str(reply)
     assert converse(node, "acme.example", sender="").code == 250
     wait_until(lambda: any("backscatter-source" in line and "ban=no" in line for line in node.relayd.text().splitlines()), 5)
+
+
+# --- Who may be sent a failure notice.
+
+class Dead:
+    endpoint = f"{ADDRESS}:{free_port()}"
+
+
+VERIFIED = {  # client, sender: does SPF verify it?
+    "sound": (GOOD, "info@good.example", True), "all": (GOOD, "info@any.example", False), "fail": (OTHER, "info@good.example", False),
+    "none": (GOOD, "info@none.example", False), "null": (GOOD, "", False),
+}
+
+
+@pytest.mark.parametrize("how", VERIFIED)
+def test_P4_only_spf_that_says_something_verifies_a_sender(node, how):
+    if not node.postgres.sql("SELECT 1 FROM postern.customers WHERE name = 'dead'"):
+        add_customers(node, Dead, {"dead": "off,spf=mark,spf-soft=mark", "deaf": "off"})
+    client, sender, is_verified = VERIFIED[how]
+    for domain, wanted in (("dead.example", is_verified), ("deaf.example", False)):
+        with Client(node.port) as c:
+            c.ehlo("proxy.test")
+            c.cmd(f"XCLIENT ADDR={client}")
+            c.ehlo("mail.good.example")
+            reply = c.send(make_message(), sender, f"{how}@{domain}")
+        assert reply.code == 250 and "queued until" in reply.text, str(reply)
+        shown = wait_until(lambda r=reply: node.relayctl_json("spool", "show", reference_in(r.text)), 10)[0]
+        assert shown["sender_verified"] is wanted, (domain, shown)
