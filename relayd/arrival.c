@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "net/listener.h"
 #include "relayd/capacity.h"
+#include "relayd/event_log.h"
+#include "relayd/event_refusals.h"
 #include "relayd/session.h"
 
 #define LINGER_MAX CAPACITY_LINGERING /* descriptors of refused clients */
@@ -138,10 +140,31 @@ linger(struct arrival *a, int fd)
 }
 
 static void
-turn_away(struct arrival *a, int fd, enum smtp_verdict verdict)
+record(struct worker *w, const struct inet_endpoint *client, enum smtp_verdict verdict,
+       const struct smtp_reply *reply)
+{
+    char text[SMTP_REPLY_LINE_SIZE], address[INET_ENDPOINT_SIZE];
+    int64_t wall_ms = clock_wall_ms();
+    struct buf json;
+
+    if (!event_refusals_may_list(w->refusals, client, smtp_verdict_word(verdict), wall_ms))
+        return;
+    buf_init(&json, 0);
+    event_begin(&json, "connection-refused", wall_ms);
+    event_text(&json, "client", slice_of(inet_address_text(client, address)));
+    event_text(&json, "verdict", slice_of(smtp_verdict_word(verdict)));
+    event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
+    event_end(&json);
+    event_log_add(w->events, buf_slice(&json));
+    buf_fini(&json);
+}
+
+static void
+turn_away(struct arrival *a, int fd, const struct inet_endpoint *client, enum smtp_verdict verdict)
 {
     struct smtp_reply reply = smtp_verdict_reply(verdict);
 
+    record(a->worker, client, verdict, &reply);
     buf_clear(&a->line);
     smtp_reply_write(&reply, &a->line);
     if (send(fd, buf_slice(&a->line).p, buf_size(&a->line), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ||
@@ -212,7 +235,7 @@ arrival_accept(void *ctx, int fd, const struct inet_endpoint *peer)
     } else if (!by_proxy)
         verdict = arrival_enter(w, peer);
     if (verdict != SMTP_VERDICT_OK)
-        turn_away(w->arrival, fd, verdict);
+        turn_away(w->arrival, fd, peer, verdict);
     else
         session_start(w, fd, peer, by_proxy);
 }

@@ -37,6 +37,7 @@
 #include "db/db_schema.h"
 #include "net/channel.h"
 #include "registry/registry_last.h"
+#include "relayd/control_events.h"
 #include "relayd/control_include.h"
 #include "relayd/control_load.h"
 #include "relayd/relayd.h"
@@ -53,6 +54,7 @@ struct control_process {
     struct loop *loop;
     struct channel *parent;
     struct db *db; /* NULL: no database is configured */
+    struct control_events *events;
     char path[PATH_MAX], path_tmp[PATH_MAX], path_offered[PATH_MAX], path_accept[PATH_MAX];
     char path_last[PATH_MAX], path_last_tmp[PATH_MAX];
 
@@ -721,6 +723,7 @@ make_paths(struct control_process *c)
 static void
 fini(struct control_process *c)
 {
+    control_events_close(&c->events);
     db_close(&c->db);
     control_includes_free(&c->includes);
     loop_timer_cancel(&c->tick);
@@ -755,6 +758,7 @@ control_process_run(const struct config *config, int parent_fd)
     c->parent = channel_open(c->loop, parent_fd, on_parent_message, on_parent_close, c);
     read_replica(c);
     open_database(c);
+    c->events = control_events_open(c->loop, config);
     loop_run(c->loop);
     fini(c);
     free(c);

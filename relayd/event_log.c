@@ -2,11 +2,15 @@
  *
  * Two buffers: the loop fills one, the thread writes the other.  When the disk is so slow that
  * EVENT_LOG_MAX_BYTES wait, lines are dropped and counted: mail never waits for its own history.
+ * What was lost, so or because the disk refused it, is said in the log, and by an event "gap" when
+ * lines can be written again.
  */
 #include "relayd/event_log.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -16,26 +20,63 @@
 
 struct event_log {
     struct buf gathered; /* the loop's */
-    uint64_t dropped;
+    uint64_t dropped, gap_lines;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t filled;
     struct buf waiting; /* under the mutex, as all below */
     int fd;
     bool ending;
+    uint64_t lost; /* lines that could not be written */
+    int lost_errno;
+    bool is_torn; /* the last line that was written has no end */
 };
 
-static void
+/* Returns what could not be written. */
+static struct slice
 write_all(int fd, struct slice bytes)
 {
-    while (bytes.n > 0 && fd >= 0) {
+    while (bytes.n > 0) {
         ssize_t n = write(fd, bytes.p, bytes.n);
 
+        if (n < 0 && errno == EINTR)
+            continue;
         if (n <= 0)
-            return;
+            break;
         bytes.p += n;
         bytes.n -= (size_t)n;
     }
+    return bytes;
+}
+
+static uint64_t
+count_lines(struct slice bytes)
+{
+    uint64_t lines = 0;
+
+    for (size_t i = 0; i < bytes.n; i++)
+        lines += bytes.p[i] == '\n';
+    return lines;
+}
+
+/* With the mutex; returns with it. */
+static void
+write_batch(struct event_log *log, struct buf *batch)
+{
+    struct slice rest;
+    int fd = dup(log->fd), saved;
+    bool torn;
+
+    pthread_mutex_unlock(&log->mutex);
+    rest = write_all(fd, buf_slice(batch));
+    saved = errno;
+    if (fd >= 0)
+        close(fd);
+    torn = rest.n > 0 && rest.n < buf_size(batch) && rest.p[-1] != '\n';
+    pthread_mutex_lock(&log->mutex);
+    log->is_torn = rest.n == buf_size(batch) ? log->is_torn : torn;
+    log->lost += count_lines(rest);
+    log->lost_errno = rest.n > 0 ? saved : 0;
 }
 
 static void *
@@ -43,24 +84,20 @@ run(void *ctx)
 {
     struct event_log *log = ctx;
     struct buf batch;
-    int fd;
 
     buf_init(&batch, 0);
     pthread_mutex_lock(&log->mutex);
     for (;;) {
-        while (buf_size(&log->waiting) == 0 && !log->ending)
+        while ((buf_size(&log->waiting) == 0 || log->fd < 0) && !log->ending)
             pthread_cond_wait(&log->filled, &log->mutex);
-        if (buf_size(&log->waiting) == 0)
+        if (buf_size(&log->waiting) == 0 || log->fd < 0)
             break;
         buf_clear(&batch);
+        if (log->is_torn)
+            buf_add_text(&batch, "\n");
         buf_add_slice(&batch, buf_slice(&log->waiting));
         buf_clear(&log->waiting);
-        fd = log->fd >= 0 ? dup(log->fd) : -1;
-        pthread_mutex_unlock(&log->mutex);
-        write_all(fd, buf_slice(&batch));
-        if (fd >= 0)
-            close(fd);
-        pthread_mutex_lock(&log->mutex);
+        write_batch(log, &batch);
     }
     pthread_mutex_unlock(&log->mutex);
     buf_fini(&batch);
@@ -110,6 +147,7 @@ event_log_use(struct event_log *log, int fd)
     if (log->fd >= 0)
         close(log->fd);
     log->fd = fd;
+    pthread_cond_signal(&log->filled);
     pthread_mutex_unlock(&log->mutex);
 }
 
@@ -124,11 +162,48 @@ event_log_add(struct event_log *log, struct slice json)
     buf_add(&log->gathered, "\n", 1);
 }
 
+/* The gap itself is an event, once there is an end to it. */
+static void
+say_gap(struct event_log *log)
+{
+    struct buf json;
+
+    buf_init(&json, 0);
+    event_begin(&json, "gap", clock_wall_ms());
+    event_number(&json, "lines", (int64_t)log->gap_lines);
+    event_text(&json, "why", SLICE("the event log could not be written"));
+    event_end(&json);
+    log->gap_lines = 0;
+    event_log_add(log, buf_slice(&json));
+    buf_fini(&json);
+}
+
+static void
+say_lost(struct event_log *log)
+{
+    uint64_t lost;
+    int why;
+
+    pthread_mutex_lock(&log->mutex);
+    lost = log->lost + log->dropped;
+    why = log->lost_errno;
+    log->lost = 0;
+    pthread_mutex_unlock(&log->mutex);
+    log->dropped = 0;
+    log->gap_lines += lost;
+    if (lost > 0)
+        log_line(LOG_LEVEL_ALARM, NULL, "events-dropped", "count=%llu error=\"%s\"",
+                 (unsigned long long)lost, why ? strerror(why) : "the disk is too slow");
+    else if (log->gap_lines > 0 && why == 0)
+        say_gap(log);
+}
+
 void
 event_log_flush(struct event_log *log)
 {
     if (buf_size(&log->gathered) == 0)
         return;
+    say_lost(log);
     pthread_mutex_lock(&log->mutex);
     if (buf_size(&log->waiting) + buf_size(&log->gathered) <= EVENT_LOG_MAX_BYTES) {
         buf_add_slice(&log->waiting, buf_slice(&log->gathered));
@@ -136,11 +211,6 @@ event_log_flush(struct event_log *log)
         pthread_cond_signal(&log->filled);
     }
     pthread_mutex_unlock(&log->mutex);
-    if (log->dropped) {
-        log_line(LOG_LEVEL_ALARM, NULL, "events-dropped", "count=%llu",
-                 (unsigned long long)log->dropped);
-        log->dropped = 0;
-    }
 }
 
 void
@@ -165,7 +235,8 @@ event_escape(struct buf *json, struct slice value)
         }
         buf_add(json, value.p + i - run, run);
         run = 0;
-        buf_printf(json, c == '"' || c == '\\' ? "\\%c" : "\\u%04x", c);
+        /* PostgreSQL's jsonb takes no NUL: its symbol stands for it. */
+        buf_printf(json, c == '"' || c == '\\' ? "\\%c" : "\\u%04x", c ? c : 0x2400);
     }
     buf_add(json, value.p + value.n - run, run);
 }

@@ -23,7 +23,7 @@ void event_log_flush(struct event_log *log);
 /* Building a line: {"at":"...","event":"...", then fields, then }. */
 void event_begin(struct buf *json, const char *event, int64_t wall_ms);
 void event_text(struct buf *json, const char *key,
-                struct slice value); /* octets outside printable ASCII as \u00NN */
+                struct slice value); /* octets outside printable ASCII as \u00NN, NUL as \u2400 */
 void event_escape(struct buf *json, struct slice value); /* the inside of a string */
 void event_number(struct buf *json, const char *key, int64_t value);
 void event_end(struct buf *json);

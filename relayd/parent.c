@@ -386,7 +386,7 @@ on_tick(void *ctx)
 
     kill_overdue(p);
     kill_silent(p);
-    if (clock_wall_ms() / 3600000 != p->event_hour) {
+    if (parent_wants_event_log(p)) {
         parent_open_event_log(p);
         parent_each_worker(p, parent_send_event_log);
     }

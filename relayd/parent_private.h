@@ -65,6 +65,7 @@ struct parent {
     uint32_t epoch, next_segment;
     int event_fd;
     int64_t event_hour;
+    unsigned event_part; /* of the hour */
     struct tls_ticket_keys ticket_keys;
     int64_t ticket_rotate_at_ms, warned_day; /* days of the wall clock since 1970 */
     struct tls_server *tls;                  /* towards clients; NULL: there is no certificate */
@@ -111,6 +112,7 @@ void parent_send_replica(struct child *worker);
 void parent_send_event_log(struct child *worker);
 void parent_join_to_state(struct child *worker);
 void parent_join_to_spf(struct child *worker);
+bool parent_wants_event_log(struct parent *p); /* another file: the hour, or this one is full */
 void parent_open_event_log(struct parent *p);
 /* No room for one more large message of so many octets; says so. */
 bool parent_is_spill_full(struct parent *p, uint64_t size_bytes);

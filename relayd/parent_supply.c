@@ -8,14 +8,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/log.h"
 #include "registry/registry_last.h"
+#include "base/event_files.h"
 
+#define HOUR_MS 3600000
 #define SPILL_FULL_EVERY_MS 60000 /* the alarm */
 
 /* --- What workers get. */
@@ -101,20 +103,40 @@ parent_join_to_spf(struct child *worker)
     join(worker, parent_spf_child(worker->parent), RELAYD_SPF);
 }
 
+/* --- The event log: a file an hour, and parts of it when it grows large, so that the oldest can go
+ * (control_events.c). */
+
+static bool
+is_event_file_full(struct parent *p)
+{
+    struct stat st;
+
+    return p->event_fd >= 0 && fstat(p->event_fd, &st) == 0 &&
+           (uint64_t)st.st_size >= event_files_part_bytes(p->config->event_log_max);
+}
+
+bool
+parent_wants_event_log(struct parent *p)
+{
+    return clock_wall_ms() / HOUR_MS != p->event_hour ||
+           (is_event_file_full(p) && p->event_part < EVENT_FILES_PARTS);
+}
+
 void
 parent_open_event_log(struct parent *p)
 {
-    char path[4096], stamp[32];
-    time_t now = (time_t)(clock_wall_ms() / 1000);
-    struct tm tm;
+    char path[4096], name[EVENT_FILES_NAME];
+    int64_t hour = clock_wall_ms() / HOUR_MS;
 
-    gmtime_r(&now, &tm);
-    strftime(stamp, sizeof stamp, "%Y%m%dT%H", &tm);
-    snprintf(path, sizeof path, "%s/events-%s.jsonl", p->config->log_dir, stamp);
-    if (p->event_fd >= 0)
-        close(p->event_fd);
-    p->event_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-    p->event_hour = now / 3600;
+    p->event_part = hour == p->event_hour ? p->event_part : 0;
+    p->event_hour = hour;
+    do {
+        snprintf(path, sizeof path, "%s/%s", p->config->log_dir,
+                 event_files_name(hour * HOUR_MS, p->event_part, name));
+        if (p->event_fd >= 0)
+            close(p->event_fd);
+        p->event_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    } while (is_event_file_full(p) && p->event_part++ < EVENT_FILES_PARTS);
     if (p->event_fd < 0)
         log_line(LOG_LEVEL_ALARM, NULL, "event-log-unwritable", "path=%s error=\"%s\"", path,
                  strerror(errno));

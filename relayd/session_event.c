@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * What is told of a connection at its end: one line in the event log, with the time of each phase.
- * Who was refused before a session began is only counted (arrival.c).
+ * Who was refused before a session began is told by arrival.c.
  */
 #include "relayd/session_private.h"
 
 #include "base/clock.h"
 #include "relayd/event_log.h"
+#include "relayd/event_refusals.h"
 
 static const char *const why_words[] = {
     [SESSION_END_NONE] = "unknown",
@@ -115,6 +116,9 @@ session_record_end(struct session *s)
     int64_t now = clock_wall_ms();
     struct buf json;
 
+    if (s->messages == 0 && s->recipients == 0 &&
+        !event_refusals_may_list(s->worker->refusals, &s->peer, "connection", now))
+        return;
     buf_init(&json, 0);
     event_begin(&json, "connection", now);
     event_text(&json, "client", slice_of(inet_address_text(&s->peer, address)));

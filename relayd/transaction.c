@@ -5,11 +5,13 @@
  */
 #include "relayd/transaction_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "relayd/event_log.h"
+#include "relayd/event_refusals.h"
 
 /* --- Life. */
 
@@ -34,6 +36,7 @@ transaction_new(struct worker *worker, struct session *session, const struct smt
 
     t->worker = worker;
     t->session = session;
+    t->client = *session_peer(session);
     t->mail = *mail;
     t->ref = worker_next_ref(worker);
     ref_text(t->ref, t->ref_text);
@@ -168,8 +171,8 @@ event_head(struct transaction *t, struct buf *json, const char *event)
 
     event_begin(json, event, clock_wall_ms());
     event_text(json, "ref", slice_of(t->ref_text));
+    event_text(json, "client", slice_of(inet_address_text(&t->client, address)));
     if (t->session) {
-        event_text(json, "client", slice_of(inet_address_text(session_peer(t->session), address)));
         event_text(json, "helo", smtp_server_helo_name(session_engine(t->session)));
         if (session_tls_version(t->session)[0])
             event_text(json, "tls", slice_of(session_tls_version(t->session)));
@@ -184,22 +187,78 @@ transaction_use(struct transaction *t, uint32_t customer_id, enum shared_use use
         shared_use_add(t->worker->table, customer_id, use, amount, clock_wall_ms());
 }
 
+/* What the backend at hand said; the reply to the sender may be another. */
+static void
+add_backend(struct transaction *t, struct buf *json)
+{
+    char address[INET_ENDPOINT_SIZE];
+
+    if (t->live_count == 0 && transaction_route_why(t)[0])
+        event_text(json, "backend", slice_of(transaction_route_why(t)));
+    else if (t->backend.family)
+        event_text(json, "backend", slice_of(inet_endpoint_text(&t->backend, address)));
+    if (t->backend_tls[0])
+        event_text(json, "backend_tls", slice_of(t->backend_tls));
+    if (t->backend_reply[0])
+        event_text(json, "backend_reply", slice_of(t->backend_reply));
+}
+
+static void
+add_customer(struct buf *json, const struct registry_customer *customer)
+{
+    event_text(json, "customer", slice_of(customer->name));
+    event_number(json, "customer_id", customer->id);
+}
+
+static void
+add_rcpt_customer(struct transaction *t, struct buf *json)
+{
+    struct registry_customer customer;
+
+    if (t->worker->registry != NULL &&
+        registry_find_customer(t->worker->registry, t->rcpt_customer_id, clock_wall_ms(),
+                               &customer) == ERR_OK)
+        add_customer(json, &customer);
+}
+
 void
-transaction_record_refusal(struct transaction *t, const struct smtp_reply *reply)
+transaction_note_reply(struct transaction *t, const struct smtp_reply *reply)
+{
+    char text[SMTP_REPLY_LINE_SIZE];
+
+    t->backend_reply[0] = '\0';
+    if (reply != NULL)
+        snprintf(t->backend_reply, sizeof t->backend_reply, "%.199s",
+                 smtp_reply_text(reply, text, sizeof text));
+}
+
+void
+transaction_record_refusal(struct transaction *t, const char *verdict,
+                           const struct smtp_reply *reply)
 {
     char text[SMTP_REPLY_LINE_SIZE];
     struct buf json;
 
     shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_RECIPIENTS_REFUSED);
     transaction_use(t, t->rcpt_customer_id, SHARED_USE_REFUSALS, 1);
+    if (t->rcpt_customer_id == 0 &&
+        !event_refusals_may_list(t->worker->refusals, &t->client, verdict, clock_wall_ms()))
+        return;
     buf_init(&json, 0);
     event_head(t, &json, "recipient-refused");
     event_text(&json, "rcpt", slice_of(t->rcpt.path.text));
     transaction_policy_event(t, &json);
+    if (t->rcpt_customer_id != 0) {
+        event_text(&json, "domain", slice_of(t->rcpt.path.domain));
+        add_rcpt_customer(t, &json);
+        add_backend(t, &json);
+    }
+    event_text(&json, "verdict", slice_of(verdict));
     event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
     event_end(&json);
     event_log_add(t->worker->events, buf_slice(&json));
     buf_fini(&json);
+    t->backend_reply[0] = '\0';
 }
 
 void
@@ -211,7 +270,7 @@ transaction_record_message(struct transaction *t, const char *verdict,
 
     buf_init(&json, 0);
     event_head(t, &json, "message");
-    event_text(&json, "customer", slice_of(t->route.customer.name));
+    add_customer(&json, &t->route.customer);
     buf_add_text(&json, ",\"rcpt\":[");
     for (unsigned i = 0; i < t->recipient_count; i++) {
         buf_add_text(&json, i ? ",\"" : "\"");
@@ -220,12 +279,13 @@ transaction_record_message(struct transaction *t, const char *verdict,
     }
     buf_add_text(&json, "]");
     transaction_policy_event(t, &json);
+    if (t->recipient_count > 0)
+        event_text(&json, "domain", slice_of(t->recipients[0].domain));
+    if (t->header.message_id[0])
+        event_text(&json, "message_id", slice_of(t->header.message_id));
     event_number(&json, "size", (int64_t)t->body.size_bytes);
     event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
-    if (t->live_count == 0 && transaction_route_why(t)[0])
-        event_text(&json, "backend", slice_of(transaction_route_why(t)));
-    if (t->backend_tls[0])
-        event_text(&json, "backend_tls", slice_of(t->backend_tls));
+    add_backend(t, &json);
     event_text(&json, "verdict", slice_of(verdict));
     event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));
     event_end(&json);

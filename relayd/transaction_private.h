@@ -50,6 +50,7 @@ enum stage {
 struct transaction {
     struct worker *worker;
     struct session *session; /* NULL: the client is gone */
+    struct inet_endpoint client;
     enum stage stage;
     struct ref ref;
     char ref_text[REF_SIZE];
@@ -121,6 +122,7 @@ struct transaction {
     bool data_sent;                      /* the link cannot be had back by RSET any more */
     bool was_retried;                    /* lost while a RCPT was asked, and made anew */
     struct inet_endpoint backend;        /* of the link, also when that is gone */
+    char backend_reply[200];             /* what it said last that was decided by, cut; "" */
     char backend_name[INET_DOMAIN_SIZE]; /* as its banner says */
     char backend_tls[16];                /* "TLSv1.3"; "": in the clear */
     bool link_answered; /* the backend has answered something in this transaction */
@@ -177,9 +179,13 @@ enum smtp_step transaction_operation_end(struct transaction *t, struct smtp_repl
 /* The customer's use of the day. */
 void transaction_use(struct transaction *t, uint32_t customer_id, enum shared_use use,
                      uint64_t amount);
-void transaction_record_refusal(struct transaction *t, const struct smtp_reply *reply);
+/* `verdict`: the word of smtp_verdict.def; "refused" when the backend did it. */
+void transaction_record_refusal(struct transaction *t, const char *verdict,
+                                const struct smtp_reply *reply);
 void transaction_record_message(struct transaction *t, const char *verdict,
                                 const struct smtp_reply *reply);
+/* The backend's word by which is decided now; NULL: there was none. */
+void transaction_note_reply(struct transaction *t, const struct smtp_reply *reply);
 void transaction_log_duplicate(struct transaction *t, const char *why);
 enum decision_side transaction_side(const struct transaction *t);
 
@@ -256,6 +262,7 @@ struct smtp_reply transaction_first_contact_reply(enum smtp_verdict verdict, int
 /* The recipient at hand: is it known whose it is, and what its customer thinks of the sender, so
  * that it can be asked for?  Answers, begins to ask, or waits. */
 void transaction_judge_rcpt(struct transaction *t);
+/* `reply` is one of ours, with the text of its verdict in front. */
 void transaction_refuse(struct transaction *t, const struct smtp_reply *reply);
 /* What may wait of the customer's mail. */
 struct shared_kept transaction_quota(const struct transaction *t);

@@ -52,11 +52,17 @@ add_recipient(struct transaction *t, enum spool_side side)
     t->live_count += side == SPOOL_LIVE;
 }
 
+static void
+refuse_as(struct transaction *t, const char *verdict, const struct smtp_reply *reply)
+{
+    transaction_record_refusal(t, verdict, reply);
+    transaction_answer(t, reply);
+}
+
 void
 transaction_refuse(struct transaction *t, const struct smtp_reply *reply)
 {
-    transaction_record_refusal(t, reply);
-    transaction_answer(t, reply);
+    refuse_as(t, smtp_reply_word(reply), reply);
 }
 
 void
@@ -65,7 +71,7 @@ transaction_refuse_verdict(struct transaction *t, enum smtp_verdict verdict)
     struct smtp_reply reply = smtp_verdict_reply(verdict);
 
     smtp_reply_add_ref(&reply, t->ref);
-    transaction_refuse(t, &reply);
+    refuse_as(t, smtp_verdict_word(verdict), &reply);
 }
 
 /* The first recipient counts the connection; another worker may have counted the last one between
@@ -122,6 +128,7 @@ accept_recipient(struct transaction *t, enum spool_side side)
         transaction_refuse(t, &reply);
         return;
     }
+    t->backend_reply[0] = '\0';
     add_recipient(t, side);
     transaction_policy_accepted(t);
     shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_RECIPIENTS_ACCEPTED);
@@ -135,6 +142,7 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
     struct decision_rcpt d;
     struct smtp_reply reply;
 
+    transaction_note_reply(t, input.reply);
     input.when_down = t->route.domain.when_down;
     if (t->is_memory_silent && input.when_down == REGISTRY_WHEN_DOWN_REJECT)
         input.when_down = REGISTRY_WHEN_DOWN_DEFER; /* our own trouble refuses nobody for good */
@@ -164,7 +172,7 @@ transaction_resolve(struct transaction *t, struct decision_rcpt_input input)
     case DECISION_RCPT_PASS:
         recipient_policy_pass(&t->backend, t->backend_name, SMTP_PHASE_RCPT, input.reply, t->ref,
                               &reply);
-        transaction_refuse(t, &reply);
+        refuse_as(t, "refused", &reply);
         return;
     case DECISION_RCPT_DEFER:
     case DECISION_RCPT_REJECT:

@@ -30,6 +30,7 @@
 #include "relayd/backend.h"
 #include "relayd/capacity.h"
 #include "relayd/event_log.h"
+#include "relayd/event_refusals.h"
 #include "relayd/late.h"
 #include "relayd/probe.h"
 #include "relayd/recipient_probe.h"
@@ -328,6 +329,7 @@ on_flush(void *ctx)
 {
     struct worker *w = ctx;
 
+    event_refusals_tick(w->refusals, clock_wall_ms());
     event_log_flush(w->events);
     loop_timer_start(&w->flush, EVENT_FLUSH_MS);
 }
@@ -363,6 +365,8 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->state = state_client_open(w->loop, -1); /* everything is unknown until it is attached */
     recipient_probe_prepare(w);
     w->events = event_log_new();
+    w->refusals = event_refusals_new(w->events, (config->events_per_second + config->workers - 1) /
+                                                    config->workers);
     rc = spool_writer_new(&spool_io_disk, &writer_ops, w, &w->writer, &wake_fd);
     CHECK(rc == ERR_OK);
     w->writer_watch = loop_watch_start(w->loop, wake_fd, on_writer_wake, w);
@@ -419,6 +423,7 @@ tear_down(struct worker *w)
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);
     spool_writer_free(&w->writer);
+    event_refusals_free(&w->refusals);
     event_log_free(&w->events);
     state_client_close(&w->state);
     channel_close(&w->parent);

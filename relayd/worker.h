@@ -21,6 +21,7 @@ struct backend_pool;
 struct destination_finder;
 struct dns;
 struct event_log;
+struct event_refusals;
 struct late;
 struct listener;
 struct memory_asked;
@@ -58,6 +59,7 @@ struct worker {
     struct worker_asked *asked; /* what operators ask */
     struct memory_asked *memory_asked;
     struct event_log *events;
+    struct event_refusals *refusals; /* of strangers */
     struct arrival *arrival;
     struct session_times session_times;
     struct body_pool bodies;

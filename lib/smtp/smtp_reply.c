@@ -132,6 +132,32 @@ smtp_verdict_reply(enum smtp_verdict verdict)
     return reply;
 }
 
+static bool
+is_made_of(const struct smtp_reply *reply, const struct smtp_reply *own)
+{
+    return reply->code == own->code && reply->enhanced.class == own->enhanced.class &&
+           reply->enhanced.subject == own->enhanced.subject &&
+           reply->enhanced.detail == own->enhanced.detail &&
+           strncmp(reply->text, own->text, strlen(own->text)) == 0;
+}
+
+const char *
+smtp_reply_word(const struct smtp_reply *reply)
+{
+    const char *word = "other";
+    size_t longest = 0;
+
+    for (unsigned v = 0; v < SMTP_VERDICT_COUNT; v++) {
+        struct smtp_reply own = smtp_verdict_reply((enum smtp_verdict)v);
+
+        if (strlen(own.text) < longest || !is_made_of(reply, &own))
+            continue;
+        longest = strlen(own.text);
+        word = smtp_verdict_word((enum smtp_verdict)v);
+    }
+    return word;
+}
+
 struct smtp_reply
 smtp_reply_make(uint16_t code, const char *enhanced, const char *text)
 {

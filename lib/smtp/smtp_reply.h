@@ -43,6 +43,10 @@ const char *smtp_verdict_word(enum smtp_verdict verdict); /* for log, counter an
 const char *smtp_verdict_help(
     enum smtp_verdict verdict); /* a paragraph for the manual and `relayctl help CODE` */
 
+/* The word of the verdict that one of our own replies was made of, which may have got more text
+ * behind (a reference, minutes to wait); "other" if it is none of them.  Static. */
+const char *smtp_reply_word(const struct smtp_reply *reply);
+
 /* --- Making and writing. */
 /* enhanced "5.7.1" or NULL; one that is malformed or of another class than the code is left out.
  * Text is cleaned and cut. */

@@ -212,6 +212,13 @@ scan_token_octet(struct smtp_header_scan *scan, char c)
         scan->token[scan->token_length++] = c;
 }
 
+static void
+scan_message_id_octet(struct smtp_header_scan *scan, char c)
+{
+    if (c > 32 && c < 127 && scan->message_id_length < sizeof scan->message_id - 1)
+        scan->message_id[scan->message_id_length++] = c;
+}
+
 static bool
 has_high_octet(struct slice s)
 {
@@ -228,13 +235,16 @@ look_at(struct smtp_header_scan *scan, struct slice s)
     scan->saw_8bit = scan->saw_8bit || has_high_octet(s);
     for (size_t i = 0; scan->in_received && i < s.n; i++)
         scan_token_octet(scan, s.p[i]);
+    for (size_t i = 0; scan->in_message_id && i < s.n; i++)
+        scan_message_id_octet(scan, s.p[i]);
 }
 
 /* --- Lines. */
 
 static void
-begin_field(struct smtp_header_scan *scan, bool is_received)
+begin_field(struct smtp_header_scan *scan, bool is_received, bool is_message_id)
 {
+    scan->in_message_id = is_message_id && scan->message_id_length == 0;
     scan->in_received = is_received;
     scan->matched = 0;
     scan->token_length = 0;
@@ -246,15 +256,15 @@ begin_field(struct smtp_header_scan *scan, bool is_received)
 static void
 judge_line(struct smtp_header_scan *scan, bool is_field)
 {
-    bool received = is_field && slice_equal_nocase((struct slice){scan->name, scan->name_length},
-                                                   SLICE("received"));
+    struct slice name = {scan->name, is_field ? scan->name_length : 0};
+    bool received = slice_equal_nocase(name, SLICE("received"));
 
     if (scan->in_first_line && !is_field) {
         scan->first_line_is_header = false;
         scan->header_ended = true;
     }
     scan->received_count += received;
-    begin_field(scan, received);
+    begin_field(scan, received, slice_equal_nocase(name, SLICE("message-id")));
     scan->in_first_line = false;
     scan->state = SCAN_REST;
 }

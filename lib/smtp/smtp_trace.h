@@ -35,6 +35,7 @@ struct smtp_trace {
 void smtp_trace_write(const struct smtp_trace *trace, struct buf *out);
 
 /* Fed with content in any cut; cheap after the header has ended; its memory is this. */
+#define SMTP_HEADER_MESSAGE_ID 200
 #define SMTP_HEADER_SCAN_TOKEN 272 /* "DOMAIN)" and the like */
 struct smtp_header_scan {
     unsigned received_count;
@@ -52,6 +53,10 @@ struct smtp_header_scan {
     uint16_t token_length;
     char token[SMTP_HEADER_SCAN_TOKEN];
     const char *hostname, *domain;
+    bool in_message_id;
+    uint8_t message_id_length;
+    char message_id[SMTP_HEADER_MESSAGE_ID]; /* of the first such field: what is printable ASCII,
+                                                without white space, cut; "" */
 };
 /* Both are borrowed for the scan's life; NULL or "" for either: own lines are not counted. */
 void smtp_header_scan_init(struct smtp_header_scan *scan, const char *hostname, const char *domain);
