@@ -28,7 +28,8 @@ static const struct {
     {"enhanced in the first only", "550-5.1.1 one\r\n550 two\r\n", "550 5.1.1 one two"},
     {"mixed codes, the last counts", "250-one\r\n550 two\r\n", "550 one two"},
     {"mixed codes, foreign enhanced goes", "250-2.0.0 one\r\n550 two\r\n", "550 one two"},
-    {"mixed codes, text becomes an enhanced code", "250-5.1.04 b\r\n550 two\r\n", "550 5.1.4 b two"},
+    {"mixed codes, text becomes an enhanced code", "250-5.1.04 b\r\n550 two\r\n",
+     "550 5.1.4 b two"},
     {"empty continuation", "250-\r\n250 two\r\n", "250 two"},
     {"control and 8-bit", "250 a\001b\xfc\x7f\r\n", "250 a?b??"},
     {"tab inside", "250 a\tb\r\n", "250 a b"},
@@ -258,5 +259,31 @@ Test(smtp_reply, P6_the_reference_is_there_however_long_the_text)
         smtp_reply_write(&reply, &out);
         cr_expect_leq(buf_size(&out), 512); /* RFC 5321 4.5.3.1.5 */
         buf_fini(&out);
+    }
+}
+
+/* The reply goes on behind the verdict's text: a reference, minutes.  Two verdicts may say the
+ * same; then either word will do. */
+Test(smtp_reply, P6_the_word_of_a_reply_of_ours)
+{
+    for (unsigned v = 0; v < SMTP_VERDICT_COUNT; v++) {
+        struct smtp_reply own = smtp_verdict_reply((enum smtp_verdict)v), reply = own;
+        bool found = false;
+
+        smtp_reply_add_ref(&reply, ref_make(1, 1795000000000, 1, 1));
+        for (unsigned w = 0; w < SMTP_VERDICT_COUNT; w++) {
+            struct smtp_reply other = smtp_verdict_reply((enum smtp_verdict)w);
+
+            found = found ||
+                    (other.code == own.code && strcmp(other.text, own.text) == 0 &&
+                     strcmp(smtp_reply_word(&reply), smtp_verdict_word((enum smtp_verdict)w)) == 0);
+        }
+        cr_expect(found, "%s: %s", smtp_verdict_word((enum smtp_verdict)v),
+                  smtp_reply_word(&reply));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct smtp_reply reply = smtp_reply_make(550, "5.7.1", i ? "Go away" : "");
+
+        cr_expect_str_eq(smtp_reply_word(&reply), "other");
     }
 }

@@ -120,3 +120,39 @@ Test(smtp_trace, header_scan_in_any_cut)
                          scans[i].name, cut);
         }
 }
+
+static const struct {
+    const char *name, *in, *want;
+} message_ids[] = {
+    {"none", "Subject: x\r\n\r\nMessage-ID: <a@b>\r\n", ""},
+    {"one", "Message-ID: <a@b>\r\n\r\n", "<a@b>"},
+    {"folded, with odd octets", "X: y\r\nMESSAGE-ID :\r\n\t<a\x01\xff@ b>\r\n\r\n", "<a@b>"},
+    {"the first counts", "Message-Id: <a@b>\r\nX: y\r\nMessage-Id: <c@d>\r\n\r\n", "<a@b>"},
+    {"longer names", "Message-IDs: <a@b>\r\nX-Message-ID: <c@d>\r\n\r\n", ""},
+};
+
+Test(smtp_trace, message_id_in_any_cut)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(message_ids); i++)
+        for (size_t cut = 0; cut <= strlen(message_ids[i].in); cut++) {
+            struct smtp_header_scan scan;
+            const char *in = message_ids[i].in;
+
+            smtp_header_scan_init(&scan, NULL, NULL);
+            smtp_header_scan_feed(&scan, (struct slice){in, cut});
+            smtp_header_scan_feed(&scan, slice_of(in + cut));
+            cr_expect_str_eq(scan.message_id, message_ids[i].want, "%s, cut at %zu",
+                             message_ids[i].name, cut);
+        }
+}
+
+Test(smtp_trace, a_message_id_is_bounded)
+{
+    struct smtp_header_scan scan;
+
+    smtp_header_scan_init(&scan, NULL, NULL);
+    smtp_header_scan_feed(&scan, SLICE("Message-ID: "));
+    for (int i = 0; i < 1000; i++)
+        smtp_header_scan_feed(&scan, SLICE("x"));
+    cr_expect_eq(strlen(scan.message_id), SMTP_HEADER_MESSAGE_ID - 1);
+}
