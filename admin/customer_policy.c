@@ -89,7 +89,7 @@ customer_policy_check(const struct field *field, const char *text, char dst[FIEL
     if (strlen(text) >= FIELD_TEXT_SIZE)
         return "is too long; use a profile, and an action for each check that differs from it";
     near = nearest(first_wrong(text));
-    snprintf(why, FIELD_TEXT_SIZE, "cannot be: %.400s%s%.40s%s", wrong,
+    snprintf(why, FIELD_TEXT_SIZE, "is no policy: %.400s%s%.40s%s", wrong,
              near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     return why;
 }

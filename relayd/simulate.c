@@ -158,6 +158,20 @@ judge_spf(struct simulation *s)
         end(s, json_of_spf_alone(s));
 }
 
+/* People want to see every check, and not the first alone that decides. */
+static bool
+is_all_known(const struct simulation *s)
+{
+    const struct policy_facts *facts = sender_facts_known(s->facts);
+    unsigned checks = screen_checks(&s->screen);
+
+    for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++)
+        if (i != POLICY_BAN && i != POLICY_GREYLIST && (checks >> i & 1) &&
+            facts->of[i] == POLICY_FACT_UNKNOWN)
+            return false;
+    return true;
+}
+
 static void
 judge_rcpt(struct simulation *s)
 {
@@ -169,8 +183,7 @@ judge_rcpt(struct simulation *s)
     };
 
     screen_judge(s->worker, &question, s->facts, &s->screen);
-    if (s->screen.by != SCREEN_BY_POLICY || s->screen.judgement.verdict != POLICY_WAIT ||
-        s->screen.judgement.check == POLICY_GREYLIST)
+    if (s->screen.by != SCREEN_BY_POLICY || is_all_known(s))
         end(s, json_of_end(s));
 }
 

@@ -242,3 +242,20 @@ def test_P7_spf_is_told_in_the_header_and_foreign_claims_of_it_go(node, backend,
     assert "Received-SPF: softfail" in head and "smtp.mailfrom=soft.example" in head, head
     got = deliver(node, backend, customers("off"), sender="a@soft.example")
     assert "Received-SPF" not in got, "a customer who needs none causes none"
+
+
+def test_simulate_tells_every_check_and_what_would_be_said(node, customers):
+    strict = customers("strict")
+    said = node.relayctl_json("simulate", "--ip", NONAME, "--helo", "localhost", "--from", "a@fail.example", "--rcpt", f"user@{strict}")[0]
+    results = {c["check"]: c["result"] for c in said["checks"]}
+    assert results["ptr-none"] == results["spf"] == "fail" and results["helo"] == "forged", results
+    assert "unknown" not in results.values(), results
+    assert said["verdict"] == "refuse" and said["reply"].startswith("550 5.7.25"), said
+    reply = converse(node, strict, client=NONAME, helo="localhost", sender="a@fail.example")
+    assert str(reply.text).split(" [")[0] in said["reply"] or said["reply"].endswith(reply.text.split(" [")[0]), (said["reply"], str(reply))
+    said = node.relayctl_json("simulate", "--ip", GOOD, "--helo", "mail.good.example", "--from", "info@good.example", "--rcpt", f"user@{strict}")[0]
+    assert said["verdict"] == "accept" and said["greylist_applies"] is True, "a first contact, which it is not for having been simulated"
+    for sender, word in (("info@good.example", "pass"), ("a@fail.example", "fail"), ("a@none.example", "none"), ("a@broken.example", "permerror")):
+        assert node.relayctl("simulate", "--check", "spf", "--ip", GOOD, "--from", sender).stdout.split()[0] == word
+    for wrong in (("--ip", "nonsense", "--from", "a@b.example", "--rcpt", "x@y.example"), ("--from", "a@b.example"), ("--ip", GOOD, "--check", "dkim")):
+        assert node.relayctl("simulate", *wrong, check=False).returncode == 2
