@@ -33,8 +33,8 @@ check_again(const struct smtp_path *path)
     CHECK(rc == ERR_OK && consumed == strlen(wire));
     CHECK(strcmp(again.text, path->text) == 0 && strcmp(again.domain, path->domain) == 0);
     CHECK(again.needs_smtputf8 == path->needs_smtputf8);
-    if (path->domain[0] == '\0')
-        return;
+    if (path->domain[0] == '\0' || strlen(path->domain) + 4 > SMTP_PATH_MAX)
+        return; /* of A-labels it may be longer than a path: "<a@" and ">" do not fit */
     snprintf(normal, sizeof normal, "a@%s", path->domain);
     rc = smtp_path_parse_mailbox(slice_of(normal), &again);
     CHECK(rc == ERR_OK && !again.needs_smtputf8 && strcmp(again.domain, path->domain) == 0);
