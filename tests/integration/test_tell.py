@@ -157,7 +157,10 @@ def test_P5_told_once_that_its_server_is_down_and_once_that_it_is_back(node):
     node.spoolmgr.start()
     node.servers["acme"].script["dot"] = [None, "451 4.2.1 not now"]
     for name in everybody:
-        node.servers[name].start()
+        if name != "acme":
+            node.servers[name].start()
+    wait_until(lambda: node.remembered().count("outage\t") == 1, 20, "it is remembered that all but acme have been told")
+    node.servers["acme"].start()
     wait_until(lambda: node.logged("delivered", "acme"), 20, "the first of acme's two is delivered")
     node.spoolmgr.kill()  # it may not have remembered that
     node.servers["acme"].script.clear()
