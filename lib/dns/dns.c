@@ -48,6 +48,7 @@ struct dns_lookup {
         void (*records)(void *ctx, const struct dns_records *found);
     } on_found;
     void *ctx;
+    bool is_enough; /* with something at hand it waits no longer */
 };
 
 struct dns {
@@ -385,14 +386,28 @@ static void (*const answers[])(struct dns_lookup *lookup) = {
 };
 _Static_assert(ARRAY_SIZE(answers) == ARRAY_SIZE(rows), "each kind of look-up has its answer");
 
-/* The resolver did not answer in time: nobody else waits for it either for a while. */
+static bool
+has_records(const struct dns_lookup *lookup)
+{
+    for (unsigned i = 0; i < lookup->asked.count; i++) {
+        const struct dns_question *q = lookup->asked.questions[i];
+
+        if (dns_cache_look(lookup->dns->cache, q) == DNS_KNOWN_FRESH && q->reply->count > 0)
+            return true;
+    }
+    return false;
+}
+
+/* The resolver did not answer in time: nobody else waits for it either for a while.  But that one
+ * look-up has enough says nothing of the resolver. */
 static void
 on_patience(void *ctx)
 {
     struct dns_lookup *lookup = ctx;
     struct dns *dns = lookup->dns;
 
-    for (unsigned i = 0; i < lookup->asked.count; i++)
+    lookup->is_enough = has_records(lookup);
+    for (unsigned i = 0; i < lookup->asked.count && !lookup->is_enough; i++)
         if (dns_cache_look(dns->cache, lookup->asked.questions[i]) == DNS_KNOWN_NOT)
             dns_cache_give_up(dns->cache, lookup->asked.questions[i]);
     make_ready(lookup);
@@ -407,7 +422,7 @@ deliver(void *ctx)
 
     dns->deliver_is_due = false;
     while (!dns->is_closed && (lookup = dns->ready) != NULL) {
-        if (is_known(dns, &lookup->asked)) {
+        if (lookup->is_enough || is_known(dns, &lookup->asked)) {
             answers[lookup->kind](lookup);
             continue;
         }
