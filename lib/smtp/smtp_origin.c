@@ -103,8 +103,7 @@ is_word(struct slice text, size_t at, const char *word)
     size_t n = strlen(word);
 
     return at + n <= text.n && strncasecmp(text.p + at, word, n) == 0 &&
-           (at == 0 || text.p[at - 1] == ' ' || text.p[at - 1] == ')') &&
-           (at + n == text.n || text.p[at + n] == ' ');
+           (at == 0 || text.p[at - 1] == ' ') && (at + n == text.n || text.p[at + n] == ' ');
 }
 
 /* From behind "from" to "by" outside of comments. */
@@ -163,7 +162,6 @@ static unsigned
 addresses_in(struct slice piece, struct inet_endpoint *address)
 {
     unsigned count = 0;
-    bool is_helo = false;
 
     for (size_t i = 0; i < piece.n;) {
         struct inet_endpoint found;
@@ -173,11 +171,11 @@ addresses_in(struct slice piece, struct inet_endpoint *address)
             i++;
         if (i > begin) {
             struct slice token = {piece.p + begin, i - begin};
-            bool was_helo = is_helo;
 
-            is_helo = slice_equal_nocase(token, SLICE("helo")) ||
-                      slice_equal_nocase(token, SLICE("ehlo"));
-            if (!was_helo && address_of_token(token, &found)) {
+            if (slice_equal_nocase(token, SLICE("helo")) ||
+                slice_equal_nocase(token, SLICE("ehlo")))
+                break; /* the rest is the client's word */
+            if (address_of_token(token, &found)) {
                 count += count == 0 || !inet_endpoint_equal(&found, address);
                 *address = found;
             }

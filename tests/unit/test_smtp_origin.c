@@ -49,6 +49,12 @@ static const struct {
      "192.0.2.1"},
     {"exim, HELO is an address", "Received: from mx.example ([192.0.2.1] helo=198.51.100.9)" REST,
      "192.0.2.1"},
+    {"HELO ends the clause", "Received: from x([198.51.100.9])by (mx.example [192.0.2.1])" REST,
+     "192.0.2.1"},
+    {"exim, HELO has an address in it", "Received: from [192.0.2.1] (helo=x,[198.51.100.9])" REST,
+     "192.0.2.1"},
+    {"exim, HELO has a comment in it", "Received: from [192.0.2.1] (helo=x;(198.51.100.9))" REST,
+     "192.0.2.1"},
     {"two addresses", "Received: from a (b [192.0.2.1] [198.51.100.9])" REST, NULL},
     {"HELO says by", "Received: from x by y (mx.example [192.0.2.1])" REST, NULL},
     /* Nothing to find. */
