@@ -53,6 +53,9 @@ fail(struct control_resolve *r, const char *name, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(r->why + n, sizeof r->why - (size_t)n, fmt, args);
     va_end(args);
+    for (char *c = r->why; *c != '\0'; c++) /* a record may hold any octet */
+        if (*c < 0x20 || *c > 0x7e)
+            *c = '?';
 }
 
 /* --- Networks. */

@@ -138,10 +138,18 @@ policy_checks_of(policy_set policy)
 policy_set
 policy_strictest(policy_set policy)
 {
-    for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++)
-        if (policy_action_of(policy, (enum policy_check)i) != POLICY_OFF)
+    static const unsigned ranks[] = {
+        [POLICY_OFF] = 0,    [POLICY_MARK] = 1,  [POLICY_SUSPECT] = 1,
+        [POLICY_FORGED] = 2, [POLICY_DEFER] = 3, [POLICY_REJECT] = 4,
+    };
+
+    for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++) {
+        enum policy_action action = policy_action_of(policy, (enum policy_check)i);
+
+        if (action != POLICY_OFF && i != POLICY_GREYLIST && ranks[checks[i].strict] > ranks[action])
             policy = policy_with(policy, (enum policy_check)i, checks[i].strict);
-    return policy_with(policy, POLICY_GREYLIST, POLICY_DEFER);
+    }
+    return policy;
 }
 
 /* --- Text. */

@@ -35,6 +35,8 @@ policy_check_bit(enum policy_check check)
 {
     return 1u << check;
 }
+#define POLICY_CHECKS_OF_SPF \
+    (1u << POLICY_SPF | 1u << POLICY_SPF_SOFT | 1u << POLICY_SPF_PERM | 1u << POLICY_SPF_TEMP)
 #define POLICY_ALL_CHECKS ((1u << POLICY_CHECK_COUNT) - 1)
 
 const char *policy_check_name(enum policy_check check);
@@ -64,8 +66,9 @@ policy_set policy_with(policy_set policy, enum policy_check check, enum policy_a
 bool policy_is_valid(policy_set policy);
 /* The checks that are not off, as bits. */
 unsigned policy_checks_of(policy_set policy);
-/* In fallback mode with primary-up strict: every check that is not off at its strictest,
- * greylisting on (DESIGN section 5). */
+/* In fallback mode with primary-up strict: of every check that is not off the stricter of its
+ * action and that of the profile strict (DESIGN section 5).  Greylisting is as it was: in that mode
+ * it depends on whether the primary is up, which is not known here. */
 policy_set policy_strictest(policy_set policy);
 
 /* "strict", "spf=mark", "strict,spf=mark,dnsbl=off": a profile, if there is one, resets all; what
@@ -109,7 +112,8 @@ enum policy_verdict {
 struct policy_judgement {
     enum policy_verdict verdict;
     enum policy_check check;
-    unsigned marks;           /* bits of the checks that are to be marked, up to the decision */
+    unsigned marks;           /* bits of the checks that are marked as failed, up to the decision */
+    unsigned unsure;          /* likewise, since a look-up failed */
     unsigned looked;          /* bits of the checks whose facts were looked at */
     bool is_deferred_by_fact; /* TRY_LATER since a look-up failed, not by the policy's word */
 };

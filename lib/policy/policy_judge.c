@@ -7,8 +7,6 @@
  */
 #include "policy/policy.h"
 
-#define CHECKS_OF_SPF \
-    (1u << POLICY_SPF | 1u << POLICY_SPF_SOFT | 1u << POLICY_SPF_PERM | 1u << POLICY_SPF_TEMP)
 /* What an authorised client is forgiven. */
 #define LIFTED (1u << POLICY_PTR_MISMATCH | 1u << POLICY_DIALIN | 1u << POLICY_HELO)
 
@@ -44,7 +42,7 @@ is_whitelisted(const struct walk *w)
 static bool
 is_authorised(const struct walk *w)
 {
-    return w->facts->is_authorised && (w->checks & CHECKS_OF_SPF);
+    return w->facts->is_authorised && (w->checks & POLICY_CHECKS_OF_SPF);
 }
 
 /* Before a lifted check decides against a client, SPF must have spoken, if it is to speak at all.
@@ -52,7 +50,7 @@ is_authorised(const struct walk *w)
 static bool
 waits_for_spf(const struct walk *w, enum policy_check check)
 {
-    return (LIFTED >> check & 1) && (w->checks & CHECKS_OF_SPF) &&
+    return (LIFTED >> check & 1) && (w->checks & POLICY_CHECKS_OF_SPF) &&
            w->facts->of[POLICY_SPF] == POLICY_FACT_UNKNOWN;
 }
 
@@ -92,7 +90,8 @@ look_at(struct walk *w, enum policy_check check)
     w->is_suspect = w->is_suspect || is_failed(fact);
     action = fact == POLICY_FACT_ODD ? POLICY_MARK : action_against(w, check, fact);
     if (action == POLICY_MARK) {
-        w->judgement.marks |= policy_check_bit(check);
+        *(fact == POLICY_FACT_TEMPORARY ? &w->judgement.unsure : &w->judgement.marks) |=
+            policy_check_bit(check);
         return false;
     }
     if (waits_for_spf(w, check) && fact != POLICY_FACT_FORGED)

@@ -103,7 +103,15 @@ Test(policy, strictest_leaves_off_what_is_off)
     cr_expect_eq(policy_action_of(policy, POLICY_DNSBL), POLICY_OFF);
     cr_expect_eq(policy_action_of(policy, POLICY_SPF), POLICY_REJECT);
     cr_expect_eq(policy_action_of(policy, POLICY_HELO), POLICY_REJECT);
-    cr_expect_eq(policy_action_of(policy_strictest(POLICY_SET_OFF), POLICY_GREYLIST), POLICY_DEFER);
+    cr_expect_eq(policy_strictest(POLICY_SET_OFF), POLICY_SET_OFF);
+    policy = policy_strictest(changed(
+        "off,spf-soft=reject,spf-temp=reject,helo=forged,ptr-mismatch=defer,greylist=suspect"));
+    cr_expect_eq(policy_action_of(policy, POLICY_SPF_SOFT), POLICY_REJECT,
+                 "nothing becomes looser");
+    cr_expect_eq(policy_action_of(policy, POLICY_SPF_TEMP), POLICY_REJECT);
+    cr_expect_eq(policy_action_of(policy, POLICY_HELO), POLICY_REJECT);
+    cr_expect_eq(policy_action_of(policy, POLICY_PTR_MISMATCH), POLICY_REJECT);
+    cr_expect_eq(policy_action_of(policy, POLICY_GREYLIST), POLICY_SUSPECT);
 }
 
 /* --- The judgement: of one check, with all others passed. */
@@ -171,7 +179,8 @@ try_pair(enum policy_check check, size_t i)
                  policy_action_name(pairs[i].action), policy_fact_word(pairs[i].fact), j.verdict);
     if (want != POLICY_ACCEPT)
         cr_expect_eq(j.check, check);
-    cr_expect_eq(j.marks, pairs[i].marks && !excused ? policy_check_bit(check) : 0, "%s %s",
+    cr_expect_eq(pairs[i].fact == POLICY_FACT_TEMPORARY ? j.unsure : j.marks,
+                 pairs[i].marks && !excused ? policy_check_bit(check) : 0, "%s %s",
                  policy_check_name(check), policy_fact_word(pairs[i].fact));
     cr_expect_eq(j.is_deferred_by_fact,
                  j.verdict == POLICY_TRY_LATER && pairs[i].action == POLICY_REJECT);
