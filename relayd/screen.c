@@ -6,9 +6,48 @@
 #include "relayd/screen.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "relayd/sender_verdict.h"
+#include "smtp/smtp_path.h"
+
+/* What is longer than its room is cut between characters. */
+static void
+cut_utf8(char *text)
+{
+    size_t n = strlen(text), tail = 0;
+
+    while (tail < n && tail < 4 && ((unsigned char)text[n - tail - 1] & 0xc0) == 0x80)
+        tail++;
+    if (tail < n && smtp_utf8_length((struct slice){text + n - tail - 1, tail + 1}) != tail + 1 &&
+        ((unsigned char)text[n - tail - 1] & 0x80))
+        text[n - tail - 1] = '\0';
+}
+
+static void
+say_rule(const struct registry_rule *rule, char why[SCREEN_WHY_SIZE])
+{
+    size_t n;
+
+    snprintf(why, SCREEN_WHY_SIZE, "%s %.100s",
+             rule->action == REGISTRY_RULE_ALLOW ? "allow" : "block", rule->value);
+    cut_utf8(why);
+    n = strlen(why);
+    if (rule->reason[0])
+        snprintf(why + n, SCREEN_WHY_SIZE - n, ": %.80s", rule->reason);
+    cut_utf8(why);
+}
+
+/* Its own error is the whole screen's: a damaged replica is a 451, never a 550. */
+static bool
+is_damage(int rc, struct screen *s)
+{
+    if (rc == ERR_OK || rc == ERR_NOT_FOUND)
+        return false;
+    s->by = SCREEN_BY_NO_REGISTRY;
+    return true;
+}
 
 /* True: the rule decides. */
 static bool
@@ -16,19 +55,18 @@ judge_by_rule(struct worker *w, const struct screen_question *q, const struct se
               struct screen *s)
 {
     struct registry_rule rule;
+    int rc = registry_find_rule(w->registry, q->customer->id, sender_facts_client(facts), q->sender,
+                                clock_wall_ms(), &rule);
 
-    if (registry_find_rule(w->registry, q->customer->id, sender_facts_client(facts), q->sender,
-                           clock_wall_ms(), &rule) < 0)
-        return false;
-    snprintf(s->why, sizeof s->why, "%s %.150s%s%.200s%s",
-             rule.action == REGISTRY_RULE_ALLOW ? "allow" : "block", rule.value,
-             rule.reason[0] ? " (" : "", rule.reason, rule.reason[0] ? ")" : "");
+    if (rc < 0)
+        return is_damage(rc, s);
+    say_rule(&rule, s->why);
     if (rule.action == REGISTRY_RULE_BLOCK)
         s->by = SCREEN_BY_BLOCK;
     else if (rule.kind == REGISTRY_RULE_NETWORK)
         s->by = SCREEN_BY_ALLOW;
     else
-        s->exempt = POLICY_ALL_CHECKS & ~policy_check_bit(POLICY_SPF);
+        s->exempt = s->allowed = POLICY_ALL_CHECKS & ~policy_check_bit(POLICY_SPF);
     return s->by != SCREEN_BY_POLICY;
 }
 
@@ -37,10 +75,11 @@ look_for_filter(struct worker *w, const struct screen_question *q, const struct 
                 struct screen *s)
 {
     struct registry_filter filter;
+    int rc =
+        registry_find_filter(w->registry, q->customer->id, sender_facts_client(facts), &filter);
 
-    if (registry_find_filter(w->registry, q->customer->id, sender_facts_client(facts), &filter) <
-        0) {
-        if (q->customer->filters_only)
+    if (rc < 0) {
+        if (!is_damage(rc, s) && q->customer->filters_only)
             s->by = SCREEN_BY_FILTERS_ONLY;
         return;
     }
@@ -86,9 +125,18 @@ screen_judge(struct worker *w, const struct screen_question *q, struct sender_fa
 }
 
 bool
+screen_lifts_greylist(const struct screen *s, const struct sender_facts *facts)
+{
+    return s->by == SCREEN_BY_ALLOW || (s->exempt & policy_check_bit(POLICY_GREYLIST)) ||
+           (sender_facts_known(facts)->is_whitelisted &&
+            (screen_checks(s) & policy_check_bit(POLICY_DNSBL)));
+}
+
+bool
 screen_is_refused(const struct screen *s)
 {
     return s->by == SCREEN_BY_BLOCK || s->by == SCREEN_BY_FILTERS_ONLY ||
+           s->by == SCREEN_BY_NO_REGISTRY ||
            (s->by == SCREEN_BY_POLICY &&
             (s->judgement.verdict == POLICY_REFUSE || s->judgement.verdict == POLICY_TRY_LATER));
 }
@@ -100,5 +148,7 @@ screen_reply(const struct screen *s, const struct sender_facts *facts)
         return smtp_verdict_reply(SMTP_VERDICT_SENDER_BLOCKED);
     if (s->by == SCREEN_BY_FILTERS_ONLY)
         return smtp_verdict_reply(SMTP_VERDICT_FILTERS_ONLY);
+    if (s->by == SCREEN_BY_NO_REGISTRY)
+        return smtp_verdict_reply(SMTP_VERDICT_NO_REGISTRY);
     return sender_verdict_reply(&s->judgement, facts);
 }

@@ -23,14 +23,16 @@ enum screen_by {
     SCREEN_BY_ALLOW,        /* accepted: a rule of the customer */
     SCREEN_BY_BLOCK,        /* refused: likewise */
     SCREEN_BY_FILTERS_ONLY, /* refused: the client is none of the customer's filters */
+    SCREEN_BY_NO_REGISTRY,  /* put off: the replica is damaged */
 };
 
-#define SCREEN_WHY_SIZE 400
+#define SCREEN_WHY_SIZE 200
 struct screen {
     enum screen_by by;
     struct policy_judgement judgement;
     policy_set policy; /* that was judged by */
-    unsigned exempt;   /* bits of checks that are not made of this client */
+    unsigned exempt;   /* bits of checks that are not made of this client, */
+    unsigned allowed;  /* and those of them that a rule for the sender's name lifts */
     bool is_filter, origin_received;
     /* The rule or the filter: "block example.net (spam)", "filter acme/barracuda"; "" neither. */
     char why[SCREEN_WHY_SIZE];
@@ -39,6 +41,9 @@ struct screen {
 /* Begins the look-ups that the policy needs. */
 void screen_judge(struct worker *worker, const struct screen_question *question,
                   struct sender_facts *facts, struct screen *screen);
+/* Greylisting, by the policy or in fallback mode, is not for this client: by a rule, as a filter,
+ * or since it is on a list of good ones. */
+bool screen_lifts_greylist(const struct screen *screen, const struct sender_facts *facts);
 /* The bits of the checks that count for this client. */
 unsigned screen_checks(const struct screen *screen);
 /* Refused, for good or for now; without a reference.  Greylisting is the caller's to say. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "net/conn.h"
 #include "sender/sender_dialin.h"
 #include "sender/sender_domain.h"
 #include "sender/sender_helo.h"
@@ -20,6 +21,7 @@ enum lookup { LOOKUP_PTR, LOOKUP_HELO, LOOKUP_DNSBL, LOOKUP_DOMAIN, LOOKUP_SPF, 
 struct sender_facts {
     struct worker *worker;
     struct inet_endpoint client;
+    const struct conn *conn;
     struct policy_facts facts;
     struct lookup_state {
         bool begun, settled;
@@ -58,7 +60,7 @@ static const struct lookup_row {
     [LOOKUP_HELO] = {BIT(HELO), begin_helo},
     [LOOKUP_DNSBL] = {BIT(DNSBL), begin_dnsbl},
     [LOOKUP_DOMAIN] = {BIT(SENDER), begin_domain},
-    [LOOKUP_SPF] = {BIT(SPF) | BIT(SPF_SOFT) | BIT(SPF_PERM) | BIT(SPF_TEMP), begin_spf},
+    [LOOKUP_SPF] = {POLICY_CHECKS_OF_SPF, begin_spf},
 };
 _Static_assert(ARRAY_SIZE(rows) == LOOKUP_COUNT, "one row each");
 
@@ -174,9 +176,10 @@ static void
 begin_helo(struct sender_facts *f)
 {
     static const struct inet_endpoint nobody;
+    const struct inet_endpoint *local = f->conn ? conn_local(f->conn) : &nobody;
     char name[INET_DOMAIN_SIZE];
 
-    switch (sender_helo_of(slice_of(f->helo), f->worker->config, &f->client, &nobody, name)) {
+    switch (sender_helo_of(slice_of(f->helo), f->worker->config, &f->client, local, name)) {
     case SENDER_HELO_OURS:
     case SENDER_HELO_ADDRESS:
     case SENDER_HELO_LOCALHOST:
@@ -253,14 +256,12 @@ begin_domain(struct sender_facts *f)
 /* --- SPF. */
 
 /* The sender's word counts; that a host may not call itself so (fail) counts as well. */
-static enum spf_verdict
-spf_verdict_of(const struct sender_facts *f)
+const struct spf_result *
+sender_facts_deciding_spf(const struct sender_facts *f)
 {
     const struct spf_result *helo = f->spf[SPF_HELO], *mail = f->spf[SPF_MAIL_FROM];
 
-    if (helo && helo->verdict == SPF_FAIL)
-        return SPF_FAIL;
-    return mail ? mail->verdict : helo ? helo->verdict : SPF_NONE;
+    return (helo && helo->verdict == SPF_FAIL) || mail == NULL ? helo : mail;
 }
 
 static void
@@ -275,7 +276,8 @@ settle_spf(struct sender_facts *f)
         {POLICY_SPF_PERM, SPF_PERMERROR},
         {POLICY_SPF_TEMP, SPF_TEMPERROR},
     };
-    enum spf_verdict verdict = spf_verdict_of(f);
+    const struct spf_result *deciding = sender_facts_deciding_spf(f);
+    enum spf_verdict verdict = deciding ? deciding->verdict : SPF_NONE;
 
     if (f->spf_checks[SPF_HELO] || f->spf_checks[SPF_MAIL_FROM])
         return;
@@ -350,12 +352,13 @@ forget_spf(struct sender_facts *f)
 /* --- Life. */
 
 struct sender_facts *
-sender_facts_new(struct worker *worker, const struct inet_endpoint *client)
+sender_facts_new(struct worker *worker, const struct inet_endpoint *client, const struct conn *conn)
 {
     struct sender_facts *f = mem_alloc(sizeof *f);
 
     f->worker = worker;
     f->client = *client;
+    f->conn = conn;
     f->sender.is_null = true;
     return f;
 }
@@ -504,7 +507,7 @@ sender_facts_input(const struct sender_facts *f, enum policy_check check)
     case POLICY_SPF_SOFT:
     case POLICY_SPF_PERM:
     case POLICY_SPF_TEMP:
-        return f->spf[SPF_MAIL_FROM] ? f->spf[SPF_MAIL_FROM]->domain : f->helo;
+        return sender_facts_deciding_spf(f) ? sender_facts_deciding_spf(f)->domain : "";
     case POLICY_BAN:
     case POLICY_GREYLIST:
     case POLICY_CHECK_COUNT:

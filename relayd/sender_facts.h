@@ -17,9 +17,12 @@
 #include "sender/sender_ptr.h"
 #include "spf/spf_client.h"
 
+struct conn;
 struct sender_facts;
 
-struct sender_facts *sender_facts_new(struct worker *worker, const struct inet_endpoint *client);
+/* `conn`: the client's connection, borrowed, for our own address on it; NULL: there is none. */
+struct sender_facts *sender_facts_new(struct worker *worker, const struct inet_endpoint *client,
+                                      const struct conn *conn);
 void sender_facts_free(struct sender_facts **facts);
 
 /* Forgets what was looked up of another. */
@@ -45,6 +48,8 @@ sender_facts_dnsbl(const struct sender_facts *facts); /* NULL: not known */
 /* What SPF is asked; borrowed from `facts`. */
 struct spf_question sender_facts_question(const struct sender_facts *facts,
                                           enum spf_identity identity);
+/* The result that the facts of SPF are owed to; NULL: none. */
+const struct spf_result *sender_facts_deciding_spf(const struct sender_facts *facts);
 /* NULL: not evaluated. */
 const struct spf_result *sender_facts_spf(const struct sender_facts *facts,
                                           enum spf_identity identity);

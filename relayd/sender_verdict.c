@@ -62,6 +62,7 @@ put_detail(enum policy_check check, const struct sender_facts *facts, char *dst,
     char address[INET_ENDPOINT_SIZE];
     const char *input = sender_facts_input(facts, check);
     const struct sender_dnsbl_found *dnsbl = sender_facts_dnsbl(facts);
+    const struct spf_result *spf = sender_facts_deciding_spf(facts);
 
     inet_address_text(sender_facts_client(facts), address);
     dst[0] = '\0';
@@ -70,6 +71,8 @@ put_detail(enum policy_check check, const struct sender_facts *facts, char *dst,
                  dnsbl->reason);
     else if (check == POLICY_HELO || check == POLICY_SENDER)
         snprintf(dst, size, "%.100s", input);
+    else if (policy_check_bit(check) & POLICY_CHECKS_OF_SPF && spf && spf->identity == SPF_HELO)
+        snprintf(dst, size, "%s, HELO %.100s", address, input);
     else if (input[0])
         snprintf(dst, size, "%s, %.100s", address, input);
     else

@@ -17,7 +17,7 @@
 
 #define BIT(check) (1u << POLICY_##check)
 #define CHECKS_OF_CLIENT (BIT(PTR_NONE) | BIT(PTR_MISMATCH) | BIT(DIALIN) | BIT(HELO) | BIT(DNSBL))
-#define CHECKS_OF_SENDER (BIT(SENDER) | BIT(SPF) | BIT(SPF_SOFT) | BIT(SPF_PERM) | BIT(SPF_TEMP))
+#define CHECKS_OF_SENDER (BIT(SENDER) | POLICY_CHECKS_OF_SPF)
 
 static unsigned
 checks_needed(const struct session *s)
@@ -28,7 +28,7 @@ checks_needed(const struct session *s)
 static struct sender_facts *
 facts_new(struct session *s, struct slice helo)
 {
-    struct sender_facts *facts = sender_facts_new(s->worker, &s->peer);
+    struct sender_facts *facts = sender_facts_new(s->worker, &s->peer, s->conn);
 
     sender_facts_set_helo(facts, helo);
     return facts;

@@ -25,9 +25,6 @@ struct simulation {
     uint32_t id;
 };
 
-#define CHECKS_OF_SPF \
-    (1u << POLICY_SPF | 1u << POLICY_SPF_SOFT | 1u << POLICY_SPF_PERM | 1u << POLICY_SPF_TEMP)
-
 static void
 drop(struct simulation *s)
 {
@@ -114,7 +111,8 @@ json_of_verdict(const struct simulation *s, const char *verdict, const struct sm
     static const char *const by_words[] = {[SCREEN_BY_POLICY] = "policy",
                                            [SCREEN_BY_ALLOW] = "allow",
                                            [SCREEN_BY_BLOCK] = "block",
-                                           [SCREEN_BY_FILTERS_ONLY] = "filters-only"};
+                                           [SCREEN_BY_FILTERS_ONLY] = "filters-only",
+                                           [SCREEN_BY_NO_REGISTRY] = "no-registry"};
     char text[SMTP_REPLY_LINE_SIZE], policy[POLICY_TEXT_SIZE];
     bool waits = s->screen.judgement.verdict == POLICY_WAIT;
 
@@ -154,7 +152,7 @@ json_of_spf_alone(const struct simulation *s)
 static void
 judge_spf(struct simulation *s)
 {
-    if (sender_facts_look(s->facts, CHECKS_OF_SPF)->of[POLICY_SPF] != POLICY_FACT_UNKNOWN)
+    if (sender_facts_look(s->facts, POLICY_CHECKS_OF_SPF)->of[POLICY_SPF] != POLICY_FACT_UNKNOWN)
         end(s, json_of_spf_alone(s));
 }
 
@@ -257,7 +255,7 @@ simulate_start(struct worker *worker, uint32_t id, const json_t *question, simul
     s->is_spf_only = strcmp(text_of(question, "check"), "spf") == 0;
     s->next = worker->simulations;
     worker->simulations = s;
-    s->facts = sender_facts_new(worker, &client);
+    s->facts = sender_facts_new(worker, &client, NULL);
     if (wrong) {
         end(s, json_of_error(wrong));
         return;

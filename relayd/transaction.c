@@ -247,7 +247,7 @@ transaction_record_refusal(struct transaction *t, const char *verdict,
     buf_init(&json, 0);
     event_head(t, &json, "recipient-refused");
     event_text(&json, "rcpt", slice_of(t->rcpt.path.text));
-    transaction_policy_event(t, &json);
+    transaction_policy_event(t, false, &json);
     if (t->rcpt_customer_id != 0) {
         event_text(&json, "domain", slice_of(t->rcpt.path.domain));
         add_rcpt_customer(t, &json);
@@ -278,7 +278,7 @@ transaction_record_message(struct transaction *t, const char *verdict,
         buf_add_text(&json, "\"");
     }
     buf_add_text(&json, "]");
-    transaction_policy_event(t, &json);
+    transaction_policy_event(t, true, &json);
     if (t->recipient_count > 0)
         event_text(&json, "domain", slice_of(t->recipients[0].domain));
     if (t->header.message_id[0])

@@ -109,13 +109,15 @@ on_greylist(void *ctx, const struct state_answer *answer)
 static void
 ask_greylist(struct transaction *t)
 {
+    const struct sender_facts *facts = session_facts(t->session);
     struct state_greylist_key key = {.customer_id = t->route.customer.id,
                                      .client = *session_peer(t->session),
                                      .sender = t->mail.path.text,
-                                     .recipient = t->rcpt_key};
+                                     .recipient = t->rcpt_key,
+                                     .authorised_domain = sender_facts_authorised_domain(facts)};
     int64_t delay_ms = fallback_delay_ms(t);
 
-    if (delay_ms > 0)
+    if (delay_ms > 0 && !screen_lifts_greylist(&t->policy.at_hand.screen, facts))
         t->query = state_greylist_ask(t->worker->state, &key, delay_ms, on_greylist, t);
     else
         transaction_ask(t);

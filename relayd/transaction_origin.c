@@ -8,15 +8,14 @@
 
 #include "base/clock.h"
 
-#define BIT(check) (1u << POLICY_##check)
-#define CHECKS_OF_ORIGIN (BIT(DNSBL) | BIT(SPF) | BIT(SPF_SOFT) | BIT(SPF_PERM) | BIT(SPF_TEMP))
+#define CHECKS_OF_ORIGIN (1u << POLICY_DNSBL | POLICY_CHECKS_OF_SPF)
 
 void
 transaction_origin_begin(struct transaction *t)
 {
     struct transaction_origin *o = &t->origin;
 
-    if (!t->policy.screen.origin_received || o->text != NULL)
+    if (!t->policy.accepted.screen.origin_received || o->text != NULL)
         return;
     o->text = arena_alloc(&t->arena, sizeof *o->text);
     if (o->text == NULL)
@@ -45,7 +44,6 @@ refuse(struct transaction *t, const struct policy_judgement *judgement)
 
     smtp_reply_add_ref(&reply, t->ref);
     t->origin.state = TRANSACTION_ORIGIN_REFUSED;
-    t->policy.screen.judgement = *judgement;
     transaction_finish(t, SHARED_COUNTER_MESSAGES_REFUSED,
                        smtp_verdict_word(sender_verdict_of(judgement, t->origin.facts)), false,
                        &reply);
@@ -55,20 +53,22 @@ refuse(struct transaction *t, const struct policy_judgement *judgement)
 static bool
 judge(struct transaction *t)
 {
-    policy_set policy = t->policy.screen.policy;
+    struct screen *screen = &t->policy.accepted.screen;
+    unsigned exempt = (POLICY_ALL_CHECKS & ~CHECKS_OF_ORIGIN) | screen->allowed;
     struct policy_judgement judgement = policy_judge(
-        policy, POLICY_ALL_CHECKS & ~CHECKS_OF_ORIGIN,
-        sender_facts_look(t->origin.facts, policy_checks_of(policy) & CHECKS_OF_ORIGIN));
+        screen->policy, exempt,
+        sender_facts_look(t->origin.facts, policy_checks_of(screen->policy) & ~exempt));
 
     if (judgement.verdict == POLICY_WAIT)
         return false;
-    t->origin.looked = judgement.looked;
+    screen->judgement = judgement; /* in place of the filter's own, of which little was asked */
     if (judgement.verdict != POLICY_ACCEPT) {
         refuse(t, &judgement);
         return false;
     }
     t->origin.state = TRANSACTION_ORIGIN_DONE;
     t->policy.marks |= judgement.marks;
+    t->policy.unsure |= judgement.unsure;
     t->policy.is_verified = sender_facts_authorised_domain(t->origin.facts)[0] != '\0';
     return true;
 }
@@ -95,7 +95,7 @@ transaction_origin_is_settled(struct transaction *t)
         return true;
     }
     o->state = TRANSACTION_ORIGIN_WAITS;
-    o->facts = sender_facts_new(t->worker, &client);
+    o->facts = sender_facts_new(t->worker, &client, NULL);
     sender_facts_set_sender(o->facts, &t->mail.path);
     sender_facts_listen(o->facts, on_change, t);
     return judge(t);

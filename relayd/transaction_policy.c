@@ -12,9 +12,6 @@
 #include "relayd/event_log.h"
 #include "spf/spf_header.h"
 
-#define CHECKS_OF_SPF \
-    (1u << POLICY_SPF | 1u << POLICY_SPF_SOFT | 1u << POLICY_SPF_PERM | 1u << POLICY_SPF_TEMP)
-
 static void
 go_on(struct transaction *t)
 {
@@ -39,7 +36,8 @@ on_ban(void *ctx, const struct state_answer *answer)
     struct transaction *t = ctx;
 
     t->policy.query = NULL;
-    t->policy.ban = answer->banned_until_ms > clock_wall_ms() ? POLICY_FACT_FAIL : POLICY_FACT_PASS;
+    t->policy.at_hand.ban =
+        answer->banned_until_ms > clock_wall_ms() ? POLICY_FACT_FAIL : POLICY_FACT_PASS;
     go_on(t);
 }
 
@@ -49,9 +47,9 @@ on_greylist(void *ctx, const struct state_answer *answer)
     struct transaction *t = ctx;
 
     t->policy.query = NULL;
-    t->policy.greylist = !answer->is_told               ? POLICY_FACT_TEMPORARY
-                         : answer->greylist.wait_ms > 0 ? POLICY_FACT_FAIL
-                                                        : POLICY_FACT_PASS;
+    t->policy.at_hand.greylist = !answer->is_told               ? POLICY_FACT_TEMPORARY
+                                 : answer->greylist.wait_ms > 0 ? POLICY_FACT_FAIL
+                                                                : POLICY_FACT_PASS;
     t->policy.wait_ms = answer->greylist.wait_ms;
     go_on(t);
 }
@@ -87,8 +85,8 @@ void
 transaction_policy_begin(struct transaction *t)
 {
     t->policy.is_waiting = false;
-    t->policy.ban = t->mail.path.is_null ? POLICY_FACT_UNKNOWN : POLICY_FACT_NONE;
-    t->policy.greylist = POLICY_FACT_UNKNOWN;
+    t->policy.at_hand.ban = t->mail.path.is_null ? POLICY_FACT_UNKNOWN : POLICY_FACT_NONE;
+    t->policy.at_hand.greylist = POLICY_FACT_UNKNOWN;
     sender_facts_set_sender(session_facts(t->session), &t->mail.path);
 }
 
@@ -111,13 +109,13 @@ transaction_policy_judge(struct transaction *t, const struct recipient_route *ro
         .customer = &route->customer,
         .domain = &route->domain,
         .sender = t->mail.path.text,
-        .ban = t->policy.ban,
-        .greylist = t->policy.greylist,
+        .ban = t->policy.at_hand.ban,
+        .greylist = t->policy.at_hand.greylist,
     };
-    struct screen *screen = &t->policy.screen;
+    struct screen *screen = &t->policy.at_hand.screen;
 
     screen_judge(t->worker, &question, facts, screen);
-    t->policy.has_screen = true;
+    t->policy.at_hand.is_there = true;
     if (screen->by == SCREEN_BY_POLICY && screen->judgement.verdict == POLICY_WAIT) {
         t->policy.is_waiting = true;
         sender_facts_listen(facts, on_change, t);
@@ -138,32 +136,37 @@ void
 transaction_policy_accepted(struct transaction *t)
 {
     struct transaction_policy *p = &t->policy;
+    const struct policy_judgement *judgement = &p->at_hand.screen.judgement;
     const struct sender_facts *facts = session_facts(t->session);
 
-    p->marks |= p->screen.judgement.marks;
-    p->looked |= p->screen.judgement.looked;
+    p->accepted = p->at_hand;
+    p->marks |= judgement->marks;
+    p->unsure |= judgement->unsure;
     transaction_origin_begin(t);
-    p->is_verified = p->is_verified || (p->looked & CHECKS_OF_SPF &&
+    p->is_verified = p->is_verified || (judgement->looked & POLICY_CHECKS_OF_SPF &&
                                         sender_facts_authorised_domain(facts)[0] != '\0');
     if (p->client_name == NULL && sender_facts_name(facts)[0])
         p->client_name = arena_copy(&t->arena, slice_of(sender_facts_name(facts)));
 }
 
+/* Once a message, however many recipients it names. */
 void
 transaction_policy_unknown(struct transaction *t)
 {
-    const struct screen *screen = &t->policy.screen;
+    const struct screen *screen = &t->policy.at_hand.screen;
 
-    if (t->session && t->mail.path.is_null && screen->by == SCREEN_BY_POLICY &&
-        (screen_checks(screen) & policy_check_bit(POLICY_BAN)))
-        state_bounce_learn(t->worker->state, t->rcpt_customer_id, session_peer(t->session));
+    if (t->policy.is_bounce_counted || t->session == NULL || !t->mail.path.is_null ||
+        screen->by != SCREEN_BY_POLICY || !(screen_checks(screen) & policy_check_bit(POLICY_BAN)))
+        return;
+    t->policy.is_bounce_counted = true;
+    state_bounce_learn(t->worker->state, t->rcpt_customer_id, session_peer(t->session));
 }
 
 void
 transaction_policy_taken(struct transaction *t)
 {
     if (t->session && !t->mail.path.is_null &&
-        policy_action_of(t->policy.screen.policy, POLICY_BAN) != POLICY_OFF)
+        policy_action_of(t->policy.accepted.screen.policy, POLICY_BAN) != POLICY_OFF)
         state_good_learn(t->worker->state, t->route.customer.id, session_peer(t->session));
 }
 
@@ -176,16 +179,26 @@ transaction_policy_client_name(const struct transaction *t)
 /* --- The header. */
 
 static void
-add_marks(struct transaction *t, struct buf *header)
+add_names(struct buf *header, const char *word, unsigned checks)
 {
     const char *gap = "";
 
-    buf_printf(header, "X-Postern: %s; mark=", t->worker->config->hostname);
+    if (checks == 0)
+        return;
+    buf_printf(header, "; %s=", word);
     for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++)
-        if (t->policy.marks >> i & 1) {
+        if (checks >> i & 1) {
             buf_printf(header, "%s%s", gap, policy_check_name((enum policy_check)i));
             gap = ",";
         }
+}
+
+static void
+add_marks(struct transaction *t, struct buf *header)
+{
+    buf_printf(header, "X-Postern: %s", t->worker->config->hostname);
+    add_names(header, "mark", t->policy.marks);
+    add_names(header, "unsure", t->policy.unsure);
     buf_add_text(header, "\r\n");
 }
 
@@ -221,9 +234,9 @@ transaction_policy_header(struct transaction *t, struct buf *header)
 {
     if (t->origin.facts)
         add_spf_fields(t, t->origin.facts, header);
-    else if (t->policy.looked & CHECKS_OF_SPF)
+    else if (t->policy.accepted.screen.judgement.looked & POLICY_CHECKS_OF_SPF)
         add_spf_fields(t, session_facts(t->session), header);
-    if (t->policy.marks)
+    if (t->policy.marks | t->policy.unsure)
         add_marks(t, header);
 }
 
@@ -244,17 +257,19 @@ add_check(struct buf *json, const struct sender_facts *facts, enum policy_check 
 }
 
 static enum policy_fact
-fact_of(const struct transaction *t, const struct sender_facts *facts, enum policy_check check)
+fact_of(const struct transaction_screen *judged, const struct sender_facts *facts,
+        enum policy_check check)
 {
     if (check == POLICY_BAN)
-        return t->policy.ban;
+        return judged->ban;
     if (check == POLICY_GREYLIST)
-        return t->policy.greylist;
+        return judged->greylist;
     return sender_facts_known(facts)->of[check];
 }
 
 static void
-add_checks(struct transaction *t, struct buf *json, const struct sender_facts *facts)
+add_checks(struct buf *json, const struct transaction_screen *judged,
+           const struct sender_facts *facts)
 {
     const char *gap = "";
 
@@ -262,10 +277,10 @@ add_checks(struct transaction *t, struct buf *json, const struct sender_facts *f
     for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++) {
         enum policy_check check = (enum policy_check)i;
 
-        if (!(t->policy.screen.judgement.looked & policy_check_bit(check)))
+        if (!(judged->screen.judgement.looked & policy_check_bit(check)))
             continue;
         buf_add_text(json, gap);
-        add_check(json, facts, check, fact_of(t, facts, check));
+        add_check(json, facts, check, fact_of(judged, facts, check));
         gap = ",";
     }
     buf_add_text(json, "]");
@@ -285,22 +300,48 @@ add_spf(struct buf *json, const struct spf_result *spf, const char *key)
     }
 }
 
-void
-transaction_policy_event(struct transaction *t, struct buf *json)
+static void
+add_judgement(struct buf *json, const struct transaction_screen *judged,
+              const struct sender_facts *facts)
 {
-    const struct screen *screen = &t->policy.screen;
+    const struct screen *screen = &judged->screen;
+
+    if (screen->by != SCREEN_BY_POLICY)
+        return;
+    if (screen->judgement.looked)
+        add_checks(json, judged, facts);
+    if (screen_is_refused(screen))
+        event_text(json, "decided_by", slice_of(policy_check_name(screen->judgement.check)));
+}
+
+static void
+add_origin(struct transaction *t, struct buf *json)
+{
+    char address[INET_ENDPOINT_SIZE];
+
+    event_text(json, "origin_client",
+               t->origin.facts
+                   ? slice_of(inet_address_text(sender_facts_client(t->origin.facts), address))
+                   : SLICE("unknown"));
+}
+
+void
+transaction_policy_event(struct transaction *t, bool is_message, struct buf *json)
+{
+    const struct transaction_screen *judged = is_message ? &t->policy.accepted : &t->policy.at_hand;
     const struct sender_facts *facts = t->session ? session_facts(t->session) : NULL;
 
-    if (!t->policy.has_screen || facts == NULL)
+    if (!judged->is_there || facts == NULL)
         return;
     if (sender_facts_ptr(facts)[0])
         event_text(json, "ptr", slice_of(sender_facts_ptr(facts)));
-    if (screen->why[0])
-        event_text(json, "rule", slice_of(screen->why));
-    if (screen->by == SCREEN_BY_POLICY && screen->judgement.looked)
-        add_checks(t, json, facts);
-    if (screen->by == SCREEN_BY_POLICY && screen_is_refused(screen))
-        event_text(json, "decided_by", slice_of(policy_check_name(screen->judgement.check)));
+    if (judged->screen.why[0])
+        event_text(json, "rule", slice_of(judged->screen.why));
+    if (is_message && judged->screen.origin_received)
+        add_origin(t, json);
+    if (is_message && t->origin.facts) /* what was judged, in place of the filter's own */
+        facts = t->origin.facts;
+    add_judgement(json, judged, facts);
     add_spf(json, sender_facts_spf(facts, SPF_MAIL_FROM), "spf");
     add_spf(json, sender_facts_spf(facts, SPF_HELO), "spf_helo");
 }

@@ -90,13 +90,18 @@ struct transaction {
     enum smtp_phase said_phase;
 
     struct transaction_policy {
-        struct state_query *query;      /* ban or greylist */
-        bool is_waiting;                /* the recipient at hand, for a fact */
-        enum policy_fact ban, greylist; /* of the recipient at hand */
-        int64_t wait_ms;                /* a first contact */
-        bool has_screen;                /* one has been judged: `screen` is of the last */
-        struct screen screen;
-        unsigned marks, looked;  /* bits of checks, over the accepted recipients */
+        struct state_query *query; /* ban or greylist */
+        bool is_waiting;           /* the recipient at hand, for a fact */
+        int64_t wait_ms;           /* a first contact */
+        bool is_bounce_counted;
+        /* What is thought of the sender for the recipient at hand, and for the last one that was
+         * accepted: those of one message are of one customer. */
+        struct transaction_screen {
+            bool is_there;
+            enum policy_fact ban, greylist;
+            struct screen screen;
+        } at_hand, accepted;
+        unsigned marks, unsure;  /* bits of checks, over the accepted recipients */
         bool is_verified;        /* the sender, for a failure notice (P4) */
         const char *client_name; /* that leads back to its address; NULL: not known */
     } policy;
@@ -111,7 +116,6 @@ struct transaction {
         } state;
         struct smtp_origin *text;
         struct sender_facts *facts; /* NULL: it cannot be recovered */
-        unsigned looked;
     } origin;
 
     struct backend_wait *wait;
@@ -219,8 +223,8 @@ void transaction_policy_accepted(struct transaction *t);
 void transaction_policy_unknown(struct transaction *t);
 /* The message is with the customer, or kept for it: who brings good mail is not. */
 void transaction_policy_taken(struct transaction *t);
-/* What the sender's facts are, for an event. */
-void transaction_policy_event(struct transaction *t, struct buf *json);
+/* What was thought of the sender, for an event: of the message, or of the recipient at hand. */
+void transaction_policy_event(struct transaction *t, bool is_message, struct buf *json);
 /* The header fields that say so. */
 void transaction_policy_header(struct transaction *t, struct buf *header);
 /* The client's name, if it was looked up and leads back to its address; "". */

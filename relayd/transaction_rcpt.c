@@ -79,7 +79,7 @@ transaction_refuse_verdict(struct transaction *t, enum smtp_verdict verdict)
 static bool
 is_within_hour(struct transaction *t, struct smtp_reply *reply)
 {
-    if (t->recipient_count > 0 ||
+    if (t->recipient_count > 0 || t->policy.at_hand.screen.is_filter ||
         allowance_take(session_allowance(t->session), t->worker->table, &t->route.customer,
                        session_peer(t->session), reply))
         return true;
@@ -441,7 +441,8 @@ is_within_limits(struct transaction *t, const struct recipient_route *route)
         transaction_refuse_verdict(t, verdict);
         return false;
     }
-    if (allowance_look(session_allowance(t->session), t->worker->table, &route->customer,
+    if (t->policy.at_hand.screen.is_filter || /* a customer's filters do not count */
+        allowance_look(session_allowance(t->session), t->worker->table, &route->customer,
                        session_peer(t->session), &reply))
         return true;
     smtp_reply_add_ref(&reply, t->ref);

@@ -87,7 +87,7 @@ def test_nobody_is_put_off_for_a_primary_that_is_down(fallback, backend, primary
     wait_until(lambda: rcpt(fallback, "new@acme.example", mail_from="n@origin.example") == [(250, "2.1.5")], 6,
                "an idle connection is no proof for longer than it lives")
     for n in range(3):
-        assert rcpt(fallback, f"r{n}@acme.example") == [(250, "2.1.5")]
+        assert rcpt(fallback, f"r{n}@acme.example", source=f"127.77.{n}.1") == [(250, "2.1.5")], "nor a stranger"
     reply = fallback.send(make_message())
     assert reply.code == 250 and "queued until" in reply.text
     fallback.postgres.stop()

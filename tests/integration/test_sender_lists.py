@@ -107,7 +107,39 @@ def test_P4_the_true_client_is_judged_by_the_filters_received_line(filtered, bac
     reply = bring(received(LISTED) + make_message(), sender="a@none.example")
     assert (reply.code, reply.enhanced) == (550, "5.7.1") and LISTED in reply.text, str(reply)
     for nothing in (b"", received("10.1.2.3"), b"Received: by filter.isp.example\r\n"):
-        assert bring(nothing + make_message()).code == 250, "none, and never pass nor fail"
+        before = len(backend.taken)
+        assert bring(nothing + make_message()).code == 250
+        content = wait_until(lambda: backend.taken[before:], 10)[-1].content
+        assert b"Received-SPF" not in content and b"spf=" not in content, "none, and never pass nor fail"
+    ref = reference_in(bring(received("198.51.100.99") + make_message()).text)
+    event = wait_until(lambda: [e for e in filtered.events("message") if e["ref"] == ref], 10)[0]
+    assert event["origin_client"] == "198.51.100.99" and event["spf"] == "fail" and event["decided_by"] == "spf", event
+
+
+def test_P4_another_customers_refusal_in_between_changes_nothing(filtered, backend):
+    """The origin of a message is judged by the policy of the customer that takes it, not of the last one asked for."""
+    filtered.relayctl("filter", "add", "--customer", "locked", "--label", "cloud", f"{FILTER}/32", check=False)
+    with Client(filtered.port) as c:
+        c.ehlo("proxy.test")
+        c.cmd(f"XCLIENT ADDR={FILTER}")
+        c.ehlo("filter.isp.example")
+        assert c.cmd("MAIL FROM:<info@good.example>").code == 250
+        assert c.cmd("RCPT TO:<user@origin.example>").code == 250
+        assert c.cmd("RCPT TO:<user@locked.example>").code == 452, "another destination"
+        assert c.cmd("DATA").code == 354
+        reply = c.content(received("198.51.100.99") + make_message())
+        assert (reply.code, reply.enhanced) == (550, "5.7.23"), str(reply)
+
+
+def test_P9_a_filter_does_not_count_in_the_hour(filtered, backend):
+    filtered.postgres.sql("UPDATE postern.customers SET max_connections_per_hour = 1 WHERE name = 'acme'")
+    filtered.wait_until_replicated()
+    wait_until(lambda: converse(filtered, "acme.example").code == 451, 10, "one who counts has used it up")
+    for _ in range(3):
+        assert converse(filtered, "acme.example", client=FILTER).code == 250
+    filtered.postgres.sql("UPDATE postern.customers SET max_connections_per_hour = NULL WHERE name = 'acme'")
+    filtered.wait_until_replicated()
+    wait_until(lambda: converse(filtered, "acme.example").code == 250, 10)
 
 
 # --- Rules.

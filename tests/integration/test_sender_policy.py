@@ -112,8 +112,8 @@ def deliver(node, backend, domain, client=GOOD, helo="mail.good.example", sender
     return wait_until(lambda: backend.taken[before:], 10)[-1].content.decode("latin-1")
 
 
-def marks_in(content):
-    found = re.search(r"^X-Postern: relay\.example; mark=(\S+)\r$", content, re.M)
+def marks_in(content, word="mark"):
+    found = re.search(r"^X-Postern: relay\.example(?:; \w+=\S+?)*?; " + word + r"=([^;\s]+)", content, re.M)
     return set(found.group(1).split(",")) if found else set()
 
 
@@ -202,6 +202,11 @@ def test_P4_an_authorised_sender_is_forgiven_its_names(node, backend, customers)
     assert converse(node, strict, client=DYNAMIC, sender="a@any.example", helo="p4fd6a28.dip0.dialin.example").code == 550, \
         "a record that passes everybody says nothing"
     assert converse(node, strict, client=DYNAMIC, sender="a@dynamic.example", helo="localhost").code == 550, "a forged HELO"
+
+
+def test_P6_a_helo_that_spf_forbids_is_told_as_such(node, customers):
+    reply = converse(node, customers("off,spf=reject"), helo="fail.example")
+    assert (reply.code, reply.enhanced) == (550, "5.7.23") and "HELO fail.example" in reply.text, str(reply)
 
 
 def test_opposite_policies_in_one_connection(node, customers):
