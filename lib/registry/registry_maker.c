@@ -130,8 +130,6 @@ registry_maker_domain(struct registry_maker *m, const struct registry_domain *do
                                 (domain->has_recipients ? REGISTRY_DOMAIN_HAS_RECIPIENTS : 0u) |
                                 (domain->is_recipients_complete ? REGISTRY_DOMAIN_COMPLETE : 0u)));
     m->domain_count++;
-    if (domain->mode == REGISTRY_MODE_FALLBACK && domain->primary_up == REGISTRY_PRIMARY_UP_STRICT)
-        m->checks_needed |= policy_checks_of(policy_strictest(POLICY_SET_OFF));
     return registry_maker_add(m, key, registry_key_name(key, 'd', domain->name));
 }
 

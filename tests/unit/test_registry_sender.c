@@ -433,20 +433,6 @@ Test(registry_sender, the_checks_of_every_policy_are_needed_and_no_other)
     registry_close(&r);
 }
 
-Test(registry_sender, a_second_mx_that_is_strict_needs_greylisting)
-{
-    struct registry_domain d = {.name = "acme.example",
-                                .customer_id = 1,
-                                .mode = REGISTRY_MODE_FALLBACK,
-                                .primary_up = REGISTRY_PRIMARY_UP_STRICT};
-    struct registry *r;
-
-    cr_assert_eq(registry_maker_domain(maker, &d), ERR_OK);
-    r = finish();
-    cr_expect(registry_checks_needed(r) & policy_check_bit(POLICY_GREYLIST));
-    registry_close(&r);
-}
-
 /* Policies and exemptions are numbers in replica files: another order of checks is another format.
  */
 Test(registry_sender, P5_the_numbers_of_checks_and_actions_stay)
