@@ -145,10 +145,10 @@ void
 transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
                        const struct smtp_reply *backend_reply)
 {
-    transaction_note_reply(t, backend_reply);
     bool blames_us = class == SMTP_CLASS_REFUSED &&
                      recipient_policy_blames_us(t->worker, t->link, backend_reply, t->ref_text);
 
+    transaction_note_reply(t, backend_reply);
     loop_timer_cancel(&t->timer);
     CRASH_POINT("worker-heard-backend");
     if (class == SMTP_CLASS_UNKNOWN)

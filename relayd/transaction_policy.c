@@ -85,8 +85,9 @@ void
 transaction_policy_begin(struct transaction *t)
 {
     t->policy.is_waiting = false;
-    t->policy.at_hand.ban = t->mail.path.is_null ? POLICY_FACT_UNKNOWN : POLICY_FACT_NONE;
-    t->policy.at_hand.greylist = POLICY_FACT_UNKNOWN;
+    t->policy.at_hand = (struct transaction_screen){
+        .ban = t->mail.path.is_null ? POLICY_FACT_UNKNOWN : POLICY_FACT_NONE,
+    };
     sender_facts_set_sender(session_facts(t->session), &t->mail.path);
 }
 

@@ -25,7 +25,6 @@
 #include "net/conn.h"
 #include "net/listener.h"
 #include "net/tls_server.h"
-#include "spf/spf_client.h"
 #include "relayd/arrival.h"
 #include "relayd/backend.h"
 #include "relayd/capacity.h"
@@ -38,6 +37,7 @@
 #include "relayd/worker_ask.h"
 #include "route/destination.h"
 #include "sender/sender_dnsbl.h"
+#include "spf/spf_client.h"
 
 #define BEAT_MS 1000
 /* LIMITS of EHLO, said before the customer is known: a customer's limits unless set (DESIGN 8). */
@@ -375,7 +375,6 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->spf = spf_client_open(w->loop, w->dns, -1);
     w->destinations = destination_finder_new(w->loop, config, w->dns);
     w->dnsbl = sender_dnsbl_new(w->dns, config, args->is_first);
-    w->dialin = args->dialin;
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);

@@ -155,6 +155,20 @@ def test_P6_the_event_tells_each_check_and_what_decided(node, customers):
     assert event["ptr"] == "mail.good.example" and all(c["ms"] >= 0 for c in event["checks"])
 
 
+def test_P6_an_event_tells_of_its_own_recipient(node, customers):
+    """What was judged for one recipient is not told of the next, of whom nothing was."""
+    with Client(node.port) as c:
+        c.ehlo("proxy.test")
+        c.cmd(f"XCLIENT ADDR={NONAME}")
+        c.ehlo("mail.good.example")
+        c.cmd("MAIL FROM:<info@good.example>")
+        assert c.cmd(f"RCPT TO:<user@{customers('off,ptr-none=reject')}>").enhanced == "5.7.25"
+        reply = c.cmd("RCPT TO:<user@nobody-here.example>")
+    assert (reply.code, reply.enhanced) == (550, "5.7.1")
+    event = wait_until(lambda: [e for e in node.events("recipient-refused") if e["rcpt"] == "user@nobody-here.example"], 10)[0]
+    assert "decided_by" not in event and "checks" not in event, event
+
+
 HELOS = {
     "ours": ("relay.example", "refused"), "our-address": (f"[{ADDRESS}]", "refused"), "bare-address": (GOOD, "refused"),
     "localhost": ("localhost", "refused"), "localhost.localdomain": ("localhost.localdomain", "refused"),
