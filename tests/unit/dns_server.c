@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Answers are written plainly, without compression of names.  A TCP connection gets one answer, one
- * after the other.
+ * A TCP connection gets one answer, one after the other.
  */
 #define _GNU_SOURCE 1
 
@@ -11,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "dns_wire.h"
 
 #define PACKET_MAX 65536
 
@@ -24,56 +25,10 @@ struct dns_server {
 };
 
 static size_t
-add_u16(uint8_t *p, size_t n, unsigned value)
-{
-    p[n] = (uint8_t)(value >> 8);
-    p[n + 1] = (uint8_t)value;
-    return n + 2;
-}
-
-static size_t
-add_name(uint8_t *p, size_t n, const char *name)
-{
-    struct slice rest = slice_of(name);
-
-    while (rest.p != NULL && rest.n > 0) {
-        struct slice label = slice_split(&rest, '.');
-
-        p[n++] = (uint8_t)label.n;
-        memcpy(p + n, label.p, label.n);
-        n += label.n;
-    }
-    p[n++] = 0;
-    return n;
-}
-
-static size_t
-add_octets(uint8_t *p, size_t n, const char *data, size_t size)
-{
-    memcpy(p + n, data, size);
-    return n + size;
-}
-
-/* In strings of 255 octets. */
-static size_t
-add_text(uint8_t *p, size_t n, const char *data, size_t size)
-{
-    do {
-        size_t part = size < 255 ? size : 255;
-
-        p[n++] = (uint8_t)part;
-        n = add_octets(p, n, data, part);
-        data += part;
-        size -= part;
-    } while (size > 0);
-    return n;
-}
-
-static size_t
 add_soa(uint8_t *p, size_t n, uint32_t minimum_s)
 {
-    n = add_name(p, n, "ns.test");
-    n = add_name(p, n, "hostmaster.test");
+    n = add_name(p, n, SLICE("ns.test"));
+    n = add_name(p, n, SLICE("hostmaster.test"));
     for (unsigned i = 0; i < 8; i++) /* serial, refresh, retry, expire */
         n = add_u16(p, n, 1);
     n = add_u16(p, n, minimum_s >> 16);
@@ -93,14 +48,14 @@ add_data(uint8_t *p, size_t n, const struct dns_server_record *r)
     case SERVER_SOA:
         return add_soa(p, n, r->ttl_s);
     case SERVER_TXT:
-        return add_text(p, n, r->data, size);
+        return add_text(p, n, (struct slice){r->data, size});
     case SERVER_TLSA:
-        return add_octets(p, n, r->data, size);
+        return add_octets(p, n, (struct slice){r->data, size});
     case SERVER_MX:
         n = add_u16(p, n, r->preference);
-        return add_name(p, n, r->data);
+        return add_name(p, n, slice_of(r->data));
     default:
-        return add_name(p, n, r->data);
+        return add_name(p, n, slice_of(r->data));
     }
 }
 
@@ -112,7 +67,7 @@ add_record(uint8_t *p, size_t n, const struct dns_server_record *r)
     if (strcmp(r->owner, "*") == 0)
         n = add_u16(p, n, 0xc00c);
     else
-        n = add_name(p, n, r->owner);
+        n = add_name(p, n, slice_of(r->owner));
     n = add_u16(p, n, r->type);
     n = add_u16(p, n, 1);
     n = add_u16(p, n, r->ttl_s >> 16);
@@ -122,23 +77,6 @@ add_record(uint8_t *p, size_t n, const struct dns_server_record *r)
     n = add_data(p, n, r);
     add_u16(p, length_at, (unsigned)(n - length_at - 2));
     return n;
-}
-
-static size_t
-read_question(const uint8_t *query, char *name, unsigned *type)
-{
-    size_t at = 12, n = 0;
-
-    while (query[at] != 0) {
-        if (n > 0)
-            name[n++] = '.';
-        memcpy(name + n, query + at + 1, query[at]);
-        n += query[at];
-        at += query[at] + 1u;
-    }
-    name[n] = '\0';
-    *type = (unsigned)query[at + 1] << 8 | query[at + 2];
-    return at + 5;
 }
 
 static bool

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "dns_wire.h"
 #include "spf_zone.h"
 
 #define PACKET_MAX 4096
@@ -22,42 +23,6 @@ struct spf_zone_server {
     struct sockaddr_in address;
     struct spf_zone_found found;
 };
-
-static size_t
-add_u16(uint8_t *p, size_t n, unsigned value)
-{
-    p[n] = (uint8_t)(value >> 8);
-    p[n + 1] = (uint8_t)value;
-    return n + 2;
-}
-
-static size_t
-add_name(uint8_t *p, size_t n, struct slice rest)
-{
-    while (rest.p != NULL && rest.n > 0) {
-        struct slice label = slice_split(&rest, '.');
-
-        p[n++] = (uint8_t)label.n;
-        memcpy(p + n, label.p, label.n);
-        n += label.n;
-    }
-    p[n++] = 0;
-    return n;
-}
-
-static size_t
-add_text(uint8_t *p, size_t n, struct slice text)
-{
-    do {
-        size_t part = text.n < 255 ? text.n : 255;
-
-        p[n++] = (uint8_t)part;
-        memcpy(p + n, text.p, part);
-        n += part;
-        text = (struct slice){text.p + part, text.n - part};
-    } while (text.n > 0);
-    return n;
-}
 
 static size_t
 add_item(uint8_t *p, size_t n, unsigned type, const struct spf_zone_item *item)
@@ -77,29 +42,10 @@ add_item(uint8_t *p, size_t n, unsigned type, const struct spf_zone_item *item)
         n = add_text(p, n, octets);
     else if (type == 15 || type == 12)
         n = add_name(p, n, octets);
-    else {
-        memcpy(p + n, octets.p, octets.n);
-        n += octets.n;
-    }
+    else
+        n = add_octets(p, n, octets);
     add_u16(p, length_at, (unsigned)(n - length_at - 2));
     return n;
-}
-
-static size_t
-read_question(const uint8_t *query, char *name, unsigned *type)
-{
-    size_t at = 12, n = 0;
-
-    while (query[at] != 0) {
-        if (n > 0)
-            name[n++] = '.';
-        memcpy(name + n, query + at + 1, query[at]);
-        n += query[at];
-        at += query[at] + 1u;
-    }
-    name[n] = '\0';
-    *type = (unsigned)query[at + 1] << 8 | query[at + 2];
-    return at + 5;
 }
 
 static void
