@@ -6,14 +6,13 @@
  * its death costs the workers an "unknown" and a new channel.
  */
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "net/channel.h"
+#include "relayd/helper.h"
 #include "relayd/relayd.h"
 #include "state/shared_snapshot.h"
 #include "state/state.h"
@@ -25,8 +24,7 @@
 #define COMPLAIN_EVERY_MS 60000
 
 struct state_process {
-    struct loop *loop;
-    struct channel *parent;
+    struct helper helper;
     struct state_store *store;
     struct state_server *server;
     struct loop_timer purge_timer;
@@ -40,7 +38,7 @@ struct state_process {
 static bool
 may_complain(const struct state_process *p, int64_t *complained_at_ms)
 {
-    int64_t now_ms = loop_now_ms(p->loop);
+    int64_t now_ms = loop_now_ms(p->helper.loop);
 
     if (*complained_at_ms != 0 && now_ms - *complained_at_ms < COMPLAIN_EVERY_MS)
         return false;
@@ -106,35 +104,9 @@ on_snapshot(void *ctx)
 }
 
 static void
-on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
+add_worker(void *ctx, int channel_fd)
 {
-    struct state_process *p = ctx;
-
-    (void)payload;
-    for (size_t i = 0; i < fd_count; i++) {
-        if (type == RELAYD_ADD_WORKER)
-            state_server_add(p->server, fds[i]);
-        else
-            close(fds[i]);
-    }
-    if (type == RELAYD_STOP)
-        loop_stop(p->loop);
-}
-
-static void
-on_parent_close(void *ctx)
-{
-    struct state_process *p = ctx;
-
-    channel_close(&p->parent);
-    loop_stop(p->loop);
-}
-
-static void
-on_term(void *ctx, int signo)
-{
-    (void)signo;
-    loop_stop(((struct state_process *)ctx)->loop);
+    state_server_add(((struct state_process *)ctx)->server, channel_fd);
 }
 
 static int
@@ -170,7 +142,7 @@ start_snapshots(struct state_process *p, const struct config *config, struct sha
 
     snprintf(path, sizeof path, "%s/%s", config->state_dir, RELAYD_SNAPSHOT_FILE);
     p->snapshot = shared_snapshot_writer_new(table, path);
-    loop_timer_init(&p->snapshot_timer, p->loop, on_snapshot, p);
+    loop_timer_init(&p->snapshot_timer, p->helper.loop, on_snapshot, p);
     if (p->snapshot != NULL)
         loop_timer_start(&p->snapshot_timer, 0);
     else
@@ -181,22 +153,19 @@ start_snapshots(struct state_process *p, const struct config *config, struct sha
 static void
 run(struct state_process *p, const struct config *config, int parent_fd, struct shared_table *table)
 {
-    p->loop = loop_new();
-    loop_on_signal(p->loop, SIGTERM, on_term, p);
-    loop_on_signal(p->loop, SIGINT, on_term, p);
-    p->parent = channel_open(p->loop, parent_fd, on_parent_message, on_parent_close, p);
-    p->server = state_server_new(p->loop, p->store, on_store_error, p);
+    helper_open(&p->helper, parent_fd, add_worker, p);
+    p->server = state_server_new(p->helper.loop, p->store, on_store_error, p);
     state_server_on_backscatter(p->server, on_backscatter, p);
-    loop_timer_init(&p->purge_timer, p->loop, on_purge, p);
+    loop_timer_init(&p->purge_timer, p->helper.loop, on_purge, p);
     loop_timer_start(&p->purge_timer, PURGE_EVERY_MS);
     start_snapshots(p, config, table);
     log_line(LOG_LEVEL_INFO, NULL, "state-ready", "pid=%d", (int)getpid());
-    loop_run(p->loop);
+    loop_run(p->helper.loop);
     loop_timer_cancel(&p->purge_timer);
     loop_timer_cancel(&p->snapshot_timer);
     shared_snapshot_writer_free(&p->snapshot);
     state_server_free(&p->server);
-    channel_close(&p->parent);
+    helper_close(&p->helper);
 }
 
 int
@@ -216,6 +185,6 @@ state_process_run(const struct config *config, int parent_fd, struct shared_tabl
     if (rc != ERR_OK)
         complain(&p, rc);
     state_store_close(&p.store);
-    loop_free(&p.loop);
+    loop_free(&p.helper.loop);
     return 0;
 }
