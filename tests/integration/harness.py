@@ -158,11 +158,9 @@ class Node:
     live = []
     shares_postgres = False  # a database in the cluster of this process is enough
 
-    def __init__(self, settings=None, postgres=None, start=True, build=None, checks_senders=False):
-        """`build`: another build folder than that of the tests. Clients of tests have no names in DNS, so that a customer whose
-        policy a test does not set has none, but with `checks_senders` the one that the schema gives."""
+    def __init__(self, settings=None, postgres=None, start=True, build=None):
+        """`build`: another build folder than that of the tests."""
         self.build = build
-        self.checks_senders = checks_senders
         self.folder = make_folder("postern-node-")
         self.user = unprivileged_user("nobody") if IS_ROOT else None
         self.port = free_port()
@@ -206,19 +204,13 @@ class Node:
     def start_database(self):
         if isinstance(self.postgres, Database):
             self.postgres.create(self._init_template)
-            self.check_no_senders()
             return self
         if not (self.postgres.process and self.postgres.process.alive):
             self.postgres.start()
         if not self.postgres.sql("SELECT 1 FROM pg_database WHERE datname = 'postern'", database="postgres"):
             self.postgres.create_database()
         self.relayctl("db", "init")
-        self.check_no_senders()
         return self
-
-    def check_no_senders(self):
-        if not self.checks_senders:
-            self.postgres.sql("ALTER TABLE postern.customers ALTER COLUMN policy SET DEFAULT 'off'")
 
     def _init_template(self, conninfo):
         write_config(self.config_file, dict(self.settings, database=conninfo))

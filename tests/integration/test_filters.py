@@ -67,7 +67,7 @@ class World:
 @pytest.fixture(scope="module")
 def world():
     dns = Nameserver(*ZONE).start()
-    with Node(settings={"resolver": dns.endpoint}, start=False, checks_senders=True) as node:
+    with Node(settings={"resolver": dns.endpoint}, start=False) as node:
         node.start_database()
         node.relayd.start()
         yield World(node, dns)
