@@ -28,13 +28,18 @@ RELEASE = release_build()
 needs_release = pytest.mark.skipif(RELEASE is None, reason="no build without sanitizers (POSTERN_RELEASE_BUILD): MEMORY IS NOT MEASURED")
 
 
+def room_for(many):
+    """Connections, so that as many are well below the share at which a node is pressed and gives its clients less time."""
+    return many * 3 // 2 + 200
+
+
 @pytest.fixture
 def big_node(world_of):
     """A node that has room for a crowd of MANY without being pressed, its customer and a backend that takes everything. How
     a sender that thinks gives up its connection to the backend is tested elsewhere: here there are enough of these."""
     def make(**settings):
         sink = world_of(SinkBackend(save=False))
-        node = world_of(Node(build=RELEASE, settings={"workers": WORKERS, "max-connections": MANY * 3 // 2 + 200,
+        node = world_of(Node(build=RELEASE, settings={"workers": WORKERS, "max-connections": room_for(MANY),
                                                        "backend-connections": SLOW + 50, **settings}))
         node.add_customer("acme", "acme.example", sink.endpoint, "--max-connections-per-hour", "none")
         return node
@@ -138,7 +143,7 @@ def test_P8_slow_senders_hold_up_nobody(big_node):
 @pytest.mark.parametrize("stand,tls,at_most_kib", [("banner", False, 4), ("ehlo", False, 4), ("ehlo", True, 20)])
 def test_P8_memory_of_an_idle_client(big_node, certificate, stand, tls, at_most_kib):
     many = max(1000, MANY // 4) if tls else max(4000, MANY)  # so many that what a worker keeps anyway does not weigh
-    node = big_node(**{"max-connections": many + 200}, **(certificate if tls else {}))
+    node = big_node(**{"max-connections": room_for(many)}, **(certificate if tls else {}))
     warm_up(node, tls)
     before = memory(node.relayd.workers())
     with Crowd(node.port, clients=many, sources=many // 20, stand=stand, tls=tls) as crowd:
