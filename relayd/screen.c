@@ -141,14 +141,23 @@ screen_is_refused(const struct screen *s)
             (s->judgement.verdict == POLICY_REFUSE || s->judgement.verdict == POLICY_TRY_LATER));
 }
 
+enum smtp_verdict
+screen_verdict(const struct screen *s, const struct sender_facts *facts)
+{
+    if (s->by == SCREEN_BY_BLOCK)
+        return SMTP_VERDICT_SENDER_BLOCKED;
+    if (s->by == SCREEN_BY_FILTERS_ONLY)
+        return SMTP_VERDICT_FILTERS_ONLY;
+    if (s->by == SCREEN_BY_NO_REGISTRY)
+        return SMTP_VERDICT_NO_REGISTRY;
+    if (s->judgement.check == POLICY_GREYLIST)
+        return SMTP_VERDICT_GREYLISTED;
+    return sender_verdict_of(&s->judgement, facts);
+}
+
 struct smtp_reply
 screen_reply(const struct screen *s, const struct sender_facts *facts)
 {
-    if (s->by == SCREEN_BY_BLOCK)
-        return smtp_verdict_reply(SMTP_VERDICT_SENDER_BLOCKED);
-    if (s->by == SCREEN_BY_FILTERS_ONLY)
-        return smtp_verdict_reply(SMTP_VERDICT_FILTERS_ONLY);
-    if (s->by == SCREEN_BY_NO_REGISTRY)
-        return smtp_verdict_reply(SMTP_VERDICT_NO_REGISTRY);
-    return sender_verdict_reply(&s->judgement, facts);
+    return s->by == SCREEN_BY_POLICY ? sender_verdict_reply(&s->judgement, facts)
+                                     : smtp_verdict_reply(screen_verdict(s, facts));
 }

@@ -46,8 +46,9 @@ void screen_judge(struct worker *worker, const struct screen_question *question,
 bool screen_lifts_greylist(const struct screen *screen, const struct sender_facts *facts);
 /* The bits of the checks that count for this client. */
 unsigned screen_checks(const struct screen *screen);
-/* Refused, for good or for now; without a reference.  Greylisting is the caller's to say. */
-bool screen_is_refused(const struct screen *screen);
+bool screen_is_refused(const struct screen *screen); /* for good or for now */
+/* Of what is refused.  The reply is without a reference; greylisting's is the caller's to make. */
+enum smtp_verdict screen_verdict(const struct screen *screen, const struct sender_facts *facts);
 struct smtp_reply screen_reply(const struct screen *screen, const struct sender_facts *facts);
 
 #endif

@@ -101,6 +101,12 @@ transaction_policy_cancel(struct transaction *t)
         session_ignore_facts(t->session);
 }
 
+const char *
+transaction_policy_word(const struct transaction *t)
+{
+    return smtp_verdict_word(screen_verdict(&t->policy.at_hand.screen, session_facts(t->session)));
+}
+
 enum transaction_policy_step
 transaction_policy_judge(struct transaction *t, const struct recipient_route *route,
                          struct smtp_reply *reply)

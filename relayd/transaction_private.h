@@ -212,8 +212,9 @@ void transaction_policy_cancel(struct transaction *t);
 enum transaction_policy_step {
     TRANSACTION_POLICY_ACCEPTS,
     TRANSACTION_POLICY_WAITS,   /* transaction_judge_rcpt follows */
-    TRANSACTION_POLICY_REFUSES, /* with *reply */
+    TRANSACTION_POLICY_REFUSES, /* with *reply, of transaction_policy_word */
 };
+const char *transaction_policy_word(const struct transaction *t); /* the verdict's */
 enum transaction_policy_step transaction_policy_judge(struct transaction *t,
                                                       const struct recipient_route *route,
                                                       struct smtp_reply *reply);

@@ -482,7 +482,7 @@ transaction_judge_rcpt(struct transaction *t)
     case TRANSACTION_POLICY_WAITS:
         return;
     case TRANSACTION_POLICY_REFUSES:
-        transaction_refuse(t, &refusal);
+        refuse_as(t, transaction_policy_word(t), &refusal);
         return;
     case TRANSACTION_POLICY_ACCEPTS:
         break;

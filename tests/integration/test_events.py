@@ -170,7 +170,8 @@ def test_old_events_name_nobody_any_more(gate):
 
     def add(tag, **fields):
         line = line_of(old, ref=f"P001-{tag}-0000001", message_id="<private.one@sender.example>", helo="dialin-192-0-2-77.example",
-                       checks=[{"input": "192.0.2.77"}], **{"reply": "550 5.1.1 <bob@acme.example> unknown", **fields})
+                       spf="fail", spf_reason="192.0.2.77 is none of alice's", rule="block alice@sender.example", ptr="dialin-192-0-2-77.example",
+                       checks=[{"check": "spf", "result": "fail", "input": "192.0.2.77", "ms": 3}], **{"reply": "550 5.1.1 <bob@acme.example> unknown", **fields})
         sql("SELECT postern.events_copy(8, %s, 0, %s, %s)", tag, len(line), line)
 
     def shorten():
@@ -187,6 +188,7 @@ def test_old_events_name_nobody_any_more(gate):
     for client, sender, keys, message_id, detail in rows:
         assert re.fullmatch(r"h-[0-9a-f]{16}@sender\.example", sender) and keys[-1] == "@acme.example" and message_id is None
         assert detail["shortened"] is True and detail["reply"] == "550 5.1.1" and detail["verdict"] == "delivered"
+        assert detail["spf"] == "fail" and detail["checks"] == [{"check": "spf", "result": "fail", "ms": 3}]
         text = json.dumps(detail).lower() + "".join(keys)
         assert not re.search(r"alice|bob|192\.0\.2\.77|192-0-2-77|private|2001:db8:1:2", text), text
     assert rows[0][1] == rows[1][1], "the same name of a day is the same hash"
