@@ -467,7 +467,8 @@ command_help(const struct command *commands, const char *noun, const char *verb,
         buf_add_text(out, "\nExit status: 0 done, 1 failed, 2 usage, 3 nothing matched, 4 partly "
                           "done, 75 try later (database away).\n"
                           "\nExample:\n  relayctl customer add acme --contact ops@acme.example\n"
-                          "\n`relayctl help NOUN VERB` says more.\n");
+                          "\n`relayctl help NOUN VERB` says more; `relayctl help CODE` explains a "
+                          "reply, e.g. 5.7.23.\n");
         return ERR_OK;
     }
     command = find_command(commands, noun, verb);

@@ -10,13 +10,14 @@
 
 #include "admin/commands.h"
 #include "admin/database.h"
+#include "admin/replies.h"
 #include "admin/spool_serve.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "config.h"
 
-static enum command_status
-show_help(const char *noun, const char *verb)
+static int
+show_command(const char *noun, const char *verb)
 {
     struct buf out;
     int rc;
@@ -25,10 +26,30 @@ show_help(const char *noun, const char *verb)
     rc = command_help(commands, noun, verb, &out);
     fputs(buf_text(&out), stdout);
     buf_fini(&out);
-    if (rc == ERR_OK)
+    return rc;
+}
+
+/* Of a command, or of a reply. */
+static enum command_status
+show_help(const char *const *words, unsigned count)
+{
+    const char *noun = count > 0 ? words[0] : NULL, *verb = count > 1 ? words[1] : NULL;
+
+    if (show_command(noun, verb) == ERR_OK || replies_print(stdout, words, count) == ERR_OK)
         return COMMAND_DONE;
-    return call_usage("there is no command \"%s%s%s\"; `relayctl help` lists all", noun,
-                      verb ? " " : "", verb ? verb : "");
+    return call_usage("there is no command and no reply \"%s%s%s\"; `relayctl help` lists all "
+                      "commands, postern-replies(7) all replies",
+                      noun, verb ? " " : "", verb ? verb : "");
+}
+
+/* What was asked for with --help. */
+static enum command_status
+show_help_of(const struct command_line *line, const char *noun)
+{
+    const char *words[] = {line->command ? line->command->noun : noun,
+                           line->command ? line->command->verb : NULL};
+
+    return show_help(words, words[0] == NULL ? 0 : words[1] == NULL ? 1 : 2);
 }
 
 static enum command_status
@@ -110,12 +131,9 @@ start(struct call *call, int argc, char **argv)
         return COMMAND_DONE;
     }
     if (call->line.help && call->line.operand_count > 0)
-        return show_help(call->line.operands[0],
-                         call->line.operand_count > 1 ? call->line.operands[1] : NULL);
-    if (call->line.help && call->line.command)
-        return show_help(call->line.command->noun, call->line.command->verb);
+        return show_help(call->line.operands, call->line.operand_count);
     if (call->line.help)
-        return show_help(noun, NULL);
+        return show_help_of(&call->line, noun);
     return run(call);
 }
 

@@ -16,12 +16,13 @@
 struct verdict_row {
     uint16_t code;
     struct smtp_enhanced enhanced;
-    const char *word, *text, *help;
+    const char *word, *text, *help, *remedies[SMTP_REMEDY_COUNT];
 };
 
 static const struct verdict_row verdicts[] = {
-#define VERDICT(id, code, class, subject, detail, word, text, help) \
-    [SMTP_VERDICT_##id] = {code, {class, subject, detail}, word, text, help},
+#define VERDICT(id, code, class, subject, detail, word, text, help, sender, customer, operator) \
+    [SMTP_VERDICT_##                                                                            \
+        id] = {code, {class, subject, detail}, word, text, help, {sender, customer, operator} },
 #include "smtp/smtp_verdict.def"
 #undef VERDICT
 };
@@ -44,6 +45,23 @@ const char *
 smtp_verdict_help(enum smtp_verdict verdict)
 {
     return verdict_row(verdict)->help;
+}
+
+const char *
+smtp_verdict_remedy(enum smtp_verdict verdict, enum smtp_remedy remedy)
+{
+    return verdict_row(verdict)->remedies[remedy];
+}
+
+int
+smtp_verdict_find(const char *word, uint16_t code, enum smtp_verdict *verdict)
+{
+    for (unsigned v = *verdict; v < SMTP_VERDICT_COUNT; v++)
+        if (strcmp(verdicts[v].word, word) == 0 && (code == 0 || verdicts[v].code == code)) {
+            *verdict = (enum smtp_verdict)v;
+            return ERR_OK;
+        }
+    return ERR_NOT_FOUND;
 }
 
 /* --- Making. */

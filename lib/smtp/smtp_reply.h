@@ -32,7 +32,8 @@ struct smtp_reply {
 
 /* --- What Postern says itself. */
 enum smtp_verdict {
-#define VERDICT(id, code, class, subject, detail, word, text, help) SMTP_VERDICT_##id,
+#define VERDICT(id, code, class, subject, detail, word, text, help, sender, customer, operator) \
+    SMTP_VERDICT_##id,
 #include "smtp/smtp_verdict.def"
 #undef VERDICT
     SMTP_VERDICT_COUNT
@@ -40,8 +41,15 @@ enum smtp_verdict {
 
 struct smtp_reply smtp_verdict_reply(enum smtp_verdict verdict);
 const char *smtp_verdict_word(enum smtp_verdict verdict); /* for log, counter and event */
-const char *smtp_verdict_help(
-    enum smtp_verdict verdict); /* a paragraph for the manual and `relayctl help CODE` */
+/* For the manual and `relayctl help CODE`: what happened and why; "" never. */
+const char *smtp_verdict_help(enum smtp_verdict verdict);
+/* What can be done about a refusal, by whom; "" where nothing is refused. */
+enum smtp_remedy { SMTP_REMEDY_SENDER, SMTP_REMEDY_CUSTOMER, SMTP_REMEDY_OPERATOR };
+#define SMTP_REMEDY_COUNT 3
+const char *smtp_verdict_remedy(enum smtp_verdict verdict, enum smtp_remedy remedy);
+/* The first verdict from *verdict on that has this word and code (0: any); begin with 0.
+ * ERR_NOT_FOUND. */
+MUST_USE int smtp_verdict_find(const char *word, uint16_t code, enum smtp_verdict *verdict);
 
 /* The word of the verdict that one of our own replies was made of, which may have got more text
  * behind (a reference, minutes to wait); "other" if it is none of them.  Static. */

@@ -190,6 +190,36 @@ Test(smtp_reply, P6_every_verdict_is_whole_and_survives_text)
     }
 }
 
+Test(smtp_reply, P6_every_refusal_says_what_each_can_do)
+{
+    for (int v = 0; v < SMTP_VERDICT_COUNT; v++) {
+        enum smtp_verdict verdict = (enum smtp_verdict)v;
+        bool is_refusal = smtp_verdict_reply(verdict).code >= 400;
+
+        for (int r = 0; r < SMTP_REMEDY_COUNT; r++) {
+            const char *remedy = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
+
+            cr_expect_eq(remedy[0] != '\0', is_refusal, "%s", smtp_verdict_word(verdict));
+            cr_expect(!is_refusal || strchr(".;", remedy[strlen(remedy) - 1]), "%s: %s",
+                      smtp_verdict_word(verdict), remedy);
+        }
+    }
+}
+
+Test(smtp_reply, verdicts_are_found_by_word_and_code)
+{
+    enum smtp_verdict v = 0;
+
+    cr_expect_eq(smtp_verdict_find("spf-fail", 0, &v), ERR_OK);
+    cr_expect_eq(v, SMTP_VERDICT_SPF_FAIL);
+    v = 0;
+    cr_expect_eq(smtp_verdict_find("suspended", 550, &v), ERR_OK);
+    cr_expect_eq(v, SMTP_VERDICT_SUSPENDED_REFUSE);
+    v = 0;
+    cr_expect_eq(smtp_verdict_find("spf-fail", 450, &v), ERR_NOT_FOUND);
+    cr_expect_eq(smtp_verdict_find("no such word", 0, &v), ERR_NOT_FOUND);
+}
+
 Test(smtp_reply, odd_replies_survive_text)
 {
     static const struct smtp_reply odd[] = {

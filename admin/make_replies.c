@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * make_replies: prints postern-replies(7) from the table that also makes the replies
+ * (smtp_verdict.def), so that the manual cannot be of another opinion.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "admin/replies.h"
+
+static const char head[] =
+    ".\\\" SPDX-License-Identifier: BSD-2-Clause\n"
+    ".Dd November 30, 2026\n"
+    ".Dt POSTERN-REPLIES 7\n"
+    ".Os\n"
+    ".Sh NAME\n"
+    ".Nm postern-replies\n"
+    ".Nd what Postern, the mail gate, answers, and what can be done about it\n"
+    ".Sh DESCRIPTION\n"
+    "Each reply that Postern gives of its own, by its code.\n"
+    "The word behind the text is the verdict in the event log, of\n"
+    ".Nm relayctl Cm trace Fl -verdict\n"
+    "and of the counters.\n"
+    "A reply that begins with the answer of the customer's own server is not here: that server "
+    "has\n"
+    "refused, and its log says why.\n"
+    ".Pp\n"
+    "At the end of a reply stands a reference in brackets, as in [P001-4KX3T-0B7Q2CF].\n"
+    ".Nm relayctl Cm explain\n"
+    "turns it into the whole story of that message;\n"
+    ".Nm relayctl Cm help Ar code\n"
+    "prints what is written here.\n"
+    "A code of 400 to 499 is for now: the sending server keeps the message and tries again.\n"
+    "One of 500 to 599 is for good: it returns the message to its sender.\n";
+
+static const char tail[] = ".Sh SEE ALSO\n"
+                           ".Xr postern.conf 5 ,\n"
+                           ".Xr relayctl 8 ,\n"
+                           ".Xr relayd 8\n";
+
+/* Text as mdoc takes it: hyphens of options as such, no escapes, no control line. */
+static void
+print_inside(const char *text)
+{
+    for (; *text; text++)
+        if (*text == '\\')
+            fputs("\\e", stdout);
+        else if (*text == '-')
+            fputs("\\-", stdout);
+        else
+            fputc(*text, stdout);
+}
+
+static void
+print_text(const char *text)
+{
+    if (text[0] == '.' || text[0] == '\'')
+        fputs("\\&", stdout);
+    print_inside(text);
+    fputc('\n', stdout);
+}
+
+static void
+print_remedies(enum smtp_verdict verdict)
+{
+    for (int r = 0; r < SMTP_REMEDY_COUNT; r++) {
+        const char *remedy = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
+
+        if (remedy[0] == '\0')
+            continue;
+        printf(".It \"%s:\"\n", replies_remedy_label((enum smtp_remedy)r));
+        print_text(remedy);
+    }
+}
+
+static void
+print_verdict(enum smtp_verdict verdict)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+    char line[SMTP_REPLY_LINE_SIZE];
+
+    fputs(".It \"", stdout); /* quoted: some of its words are macros */
+    print_inside(smtp_reply_text(&reply, line, sizeof line));
+    printf("\"\n.Pq Li %s\n.Pp\n", smtp_verdict_word(verdict));
+    print_text(smtp_verdict_help(verdict));
+    if (reply.code < 400)
+        return;
+    printf(".Bl -tag -width \"The customer:\" -compact\n");
+    print_remedies(verdict);
+    printf(".El\n");
+}
+
+static void
+print_section(const char *title, unsigned from, unsigned to)
+{
+    printf(".Sh %s\n.Bl -tag -width Ds\n", title);
+    for (unsigned code = from; code < to; code++)
+        for (unsigned v = 0; v < SMTP_VERDICT_COUNT; v++)
+            if (smtp_verdict_reply((enum smtp_verdict)v).code == code)
+                print_verdict((enum smtp_verdict)v);
+    printf(".El\n");
+}
+
+int
+main(void)
+{
+    printf("%s", head);
+    print_section("REFUSALS FOR NOW", 400, 500);
+    print_section("REFUSALS FOR GOOD", 500, 600);
+    print_section("OTHER REPLIES", 200, 400);
+    printf("%s", tail);
+    return fflush(stdout) == 0 ? 0 : 1;
+}

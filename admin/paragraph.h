@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Prose for people at a terminal: a label, and behind it sentences that are wrapped at 80 columns.
+ */
+#ifndef ADMIN_PARAGRAPH_H
+#define ADMIN_PARAGRAPH_H
+
+#include <stdio.h>
+
+#include "base/err.h"
+
+#define PARAGRAPH_COLUMNS 80
+#define PARAGRAPH_INDENT 13
+
+/* What a terminal could obey is escaped, so that text of peers may be in it; every run of white
+ * space is one space.  A word that is longer than a line stays whole, to be pasted. */
+void paragraph_print(FILE *out, const char *label, const char *text);
+/* The same with a sentence that is made up; at most 4 KB of it. */
+void paragraph_printf(FILE *out, const char *label, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+#endif

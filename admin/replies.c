@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A reply that was pasted is known by its text; a code alone may be that of several replies, and
+ * all are shown.
+ */
+#include "admin/replies.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/paragraph.h"
+
+const char *
+replies_remedy_label(enum smtp_remedy remedy)
+{
+    static const char *const labels[] = {
+        [SMTP_REMEDY_SENDER] = "The sender",
+        [SMTP_REMEDY_CUSTOMER] = "The customer",
+        [SMTP_REMEDY_OPERATOR] = "We",
+    };
+
+    return labels[remedy];
+}
+
+void
+replies_print_help(FILE *out, enum smtp_verdict verdict)
+{
+    paragraph_print(out, "Why", smtp_verdict_help(verdict));
+    for (int r = 0; r < SMTP_REMEDY_COUNT; r++) {
+        const char *remedy = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
+
+        if (remedy[0])
+            paragraph_print(out, replies_remedy_label((enum smtp_remedy)r), remedy);
+    }
+}
+
+static void
+print_verdict(FILE *out, enum smtp_verdict verdict)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+    char line[SMTP_REPLY_LINE_SIZE];
+
+    paragraph_print(out, "Reply", smtp_reply_text(&reply, line, sizeof line));
+    paragraph_print(out, "Word", smtp_verdict_word(verdict));
+    replies_print_help(out, verdict);
+}
+
+/* --- What is asked for. */
+
+struct asked {
+    const char *word;
+    struct smtp_reply reply; /* code 0: any */
+    bool has_text;           /* the whole reply */
+};
+
+static bool
+same_code(const struct smtp_enhanced *a, const struct smtp_enhanced *b)
+{
+    return a->class == b->class && a->subject == b->subject && a->detail == b->detail;
+}
+
+static bool
+is_asked(const struct asked *asked, enum smtp_verdict verdict)
+{
+    struct smtp_reply own = smtp_verdict_reply(verdict);
+
+    if (strcmp(asked->word, smtp_verdict_word(verdict)) == 0)
+        return true;
+    if (asked->reply.code == 0 && asked->reply.enhanced.class == 0)
+        return false;
+    return (asked->reply.code == 0 || asked->reply.code == own.code) &&
+           (asked->reply.enhanced.class == 0 || same_code(&asked->reply.enhanced, &own.enhanced)) &&
+           (!asked->has_text || strncmp(asked->reply.text, own.text, strlen(own.text)) == 0);
+}
+
+/* "5.7.23" alone is no reply yet. */
+static void
+read_asked(const char *text, struct asked *asked)
+{
+    char whole[SMTP_REPLY_LINE_SIZE];
+
+    *asked = (struct asked){.word = text};
+    if (text[0] < '0' || text[0] > '9')
+        return;
+    if (text[1] == '.') {
+        snprintf(whole, sizeof whole, "%c50 %s", text[0], text);
+        if (smtp_reply_from_text(slice_of(whole), &asked->reply) < 0)
+            asked->reply = (struct smtp_reply){0};
+        asked->reply.code = 0;
+    } else if (smtp_reply_from_text(slice_of(text), &asked->reply) < 0)
+        asked->reply = (struct smtp_reply){0};
+    asked->has_text = asked->reply.text[0] != '\0';
+}
+
+static unsigned
+print_asked(FILE *out, const struct asked *asked)
+{
+    unsigned count = 0;
+
+    for (unsigned v = 0; v < SMTP_VERDICT_COUNT; v++) {
+        if (!is_asked(asked, (enum smtp_verdict)v))
+            continue;
+        if (count++ > 0)
+            fputc('\n', out);
+        print_verdict(out, (enum smtp_verdict)v);
+    }
+    return count;
+}
+
+int
+replies_print(FILE *out, const char *const *words, unsigned count)
+{
+    struct asked asked;
+    unsigned printed;
+    struct buf text;
+
+    buf_init(&text, 0);
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(&text, "%s%s", i ? " " : "", words[i]);
+    read_asked(buf_text(&text), &asked);
+    printed = print_asked(out, &asked);
+    if (printed == 0 && asked.has_text) { /* its code at least; the text is a backend's */
+        asked.has_text = false;
+        printed = print_asked(out, &asked);
+    }
+    buf_fini(&text);
+    return printed > 0 ? ERR_OK : ERR_NOT_FOUND;
+}
