@@ -107,6 +107,28 @@ static const struct command_option simulate_options[] = {
     {0},
 };
 
+#define OPTION_LOCAL                                                        \
+    {                                                                       \
+        "local", NULL, "ask the event log of this node, and not PostgreSQL" \
+    }
+
+static const struct command_option trace_options[] = {
+    {"from", "ADDRESS", "of this sender; \"<>\" is the null sender, @example.net a whole domain"},
+    {"rcpt", "ADDRESS", "to this recipient"},
+    {"domain", "DOMAIN", "to recipients of this domain; .example.net: of its subdomains"},
+    {"customer", "NAME", "to this customer"},
+    {"ip", "ADDRESS", "of this client, or network"},
+    {"message-id", "ID", "with this Message-ID"},
+    {"verdict", "WORD",
+     "that ended so: spf-fail, delivered, refused (by the backend), spooled, ..."},
+    {"id", "REF", "of this reference"},
+    {"since", "TIME", "from then on: 2h (ago), 2026-12-01, \"2026-12-01 15:00\""},
+    {"until", "TIME", "before then"},
+    {"limit", "N", "the newest so many; default 100"},
+    OPTION_LOCAL,
+    {0},
+};
+
 static const struct command_option accept_spool_options[] = {
     {"node", "NUMBER", "of which node; this one without it"},
     {0},
@@ -882,10 +904,26 @@ const struct command commands[] = {
         .needs = COMMAND_NEEDS_CONFIG,
         .run = simulate,
         .summary = "Show what a sender would be told, and why",
-        .example = "relayctl simulate --ip 192.0.2.10 --helo mail.example.net --from a@example.net --rcpt info@acme.example",
-        .more = "The running relayd judges as it would at RCPT, with its own registry, resolver and lists.\n"
-                "Nothing is written down: no limit is used up, and the greylist does not see the contact.\n"
+        .example = "relayctl simulate --ip 192.0.2.10 --helo mail.example.net --from a@example.net "
+                   "--rcpt info@acme.example",
+        .more = "The running relayd judges as it would at RCPT, with its own registry, resolver "
+                "and lists.\n"
+                "Nothing is written down: no limit is used up, and the greylist does not see the "
+                "contact.\n"
                 "--check spf prints the result of SPF as its first word, and needs no recipient.",
+    },
+    {
+        .noun = "trace",
+        .options = trace_options,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = trace,
+        .summary = "Find mail and refusals by sender, recipient, address and more",
+        .example = "relayctl trace --rcpt info@acme.example --since 2d",
+        .more = "Looks at the events of all nodes in PostgreSQL; at the event log of this node "
+                "when the\n"
+                "database is away, or with --local. The newest come first. Selectors are joined by "
+                "\"and\".\n"
+                "`relayctl explain ID` tells the whole story of one.",
     },
     {
         .noun = "status",

@@ -222,6 +222,24 @@ explain_no_connection(struct call *call, struct buf *why)
     return COMMAND_LATER;
 }
 
+static enum command_status
+settle(struct call *call, struct buf *why)
+{
+    PGresult *result = database_try(call,
+                                    "SELECT set_config('lock_timeout', '10s', false), "
+                                    "set_config('search_path', 'pg_catalog', false)",
+                                    0, NULL);
+    bool is_done = PQresultStatus(result) == PGRES_TUPLES_OK;
+    char text[512];
+
+    PQclear(result);
+    if (is_done)
+        return COMMAND_DONE;
+    one_line(PQerrorMessage(call->pg), text, sizeof text);
+    buf_printf(why, "the connection to the database was lost (%s); try again later", text);
+    return COMMAND_LATER;
+}
+
 enum command_status
 database_try_connect(struct call *call, struct buf *why)
 {
@@ -237,7 +255,7 @@ database_try_connect(struct call *call, struct buf *why)
     if (PQstatus(call->pg) != CONNECTION_OK)
         status = explain_no_connection(call, why);
     PQsetNoticeReceiver(call->pg, ignore_notice, NULL);
-    return status;
+    return status == COMMAND_DONE ? settle(call, why) : status;
 }
 
 enum command_status
@@ -251,10 +269,7 @@ database_connect(struct call *call)
     if (status != COMMAND_DONE)
         call_complain("%s", buf_text(&why));
     buf_fini(&why);
-    if (status != COMMAND_DONE)
-        return status;
-    return run(call, "SELECT set_config('lock_timeout', '10s', false), "
-                     "set_config('search_path', 'pg_catalog', false)");
+    return status;
 }
 
 void

@@ -73,8 +73,8 @@ take_offset(const char **p, bool *is_local, int *offset_s)
     return true;
 }
 
-static int
-parse_moment(const char *text, int64_t *until_ms)
+int
+until_parse_moment(const char *text, int64_t *until_ms)
 {
     struct tm want = {.tm_isdst = -1}, tm;
     bool is_local = true;
@@ -104,7 +104,7 @@ until_parse(const char *text, int64_t now_ms, int64_t *until_ms)
 
     *until_ms = UNTIL_LAST_MS;
     rc = text[0] == '+' ? parse_duration_ms(slice_of(text + 1), &span_ms)
-                        : parse_moment(text, until_ms);
+                        : until_parse_moment(text, until_ms);
 
     if (rc != ERR_OK)
         return rc;

@@ -14,5 +14,7 @@
  * ERR_SYNTAX; ERR_RANGE: it is not after `now_ms`, or UNTIL_LAST_MS or later. */
 #define UNTIL_LAST_MS INT64_C(7258118400000) /* 2200-01-01, which the database has too */
 MUST_USE int until_parse(const char *text, int64_t now_ms, int64_t *until_ms);
+/* A moment as above, but for a span, and it may lie anywhere.  ERR_SYNTAX. */
+MUST_USE int until_parse_moment(const char *text, int64_t *at_ms);
 
 #endif

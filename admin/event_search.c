@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The selectors: reading, testing, SQL.  An event of a network (a line that counts, or one whose
+ * address has been shortened) is found by any address of it.
+ */
+#define _GNU_SOURCE 1 /* strcasestr */
+
+#include "admin/event_search.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/until.h"
+#include "base/parse.h"
+
+#define LIMIT_DEFAULT 100
+#define LIMIT_MAX 100000
+
+/* --- Reading. */
+
+/* In lower case, an octet beyond ASCII as the character of that number, as the log has it. */
+static char *
+as_logged(const char *text)
+{
+    struct buf b;
+    char *copy;
+
+    buf_init(&b, 0);
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        unsigned char both[] = {(unsigned char)(0xc0 | *c >> 6),
+                                (unsigned char)(0x80 | (*c & 0x3f))};
+        char lower = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : (char)*c;
+
+        if (*c < 0x80)
+            buf_add(&b, &lower, 1);
+        else
+            buf_add(&b, both, 2);
+    }
+    copy = mem_strdup(buf_text(&b));
+    buf_fini(&b);
+    return copy;
+}
+
+/* "<a@b.example>" as "a@b.example", as people paste it. */
+static char *
+read_address(const char *text)
+{
+    size_t n = strlen(text);
+    char *address;
+
+    if (n < 2 || text[0] != '<' || text[n - 1] != '>')
+        return as_logged(text);
+    address = as_logged(text + 1);
+    address[strlen(address) - 1] = '\0';
+    return address;
+}
+
+static char *
+read_message_id(const char *text)
+{
+    struct buf id;
+    char *copy;
+
+    buf_init(&id, 0);
+    buf_printf(&id, text[0] == '<' ? "%s" : "<%s>", text);
+    copy = mem_strdup(buf_text(&id));
+    buf_fini(&id);
+    return copy;
+}
+
+static enum command_status
+read_moment(const struct call *call, const char *option, int64_t *at_ms)
+{
+    const char *text = call_value(call, option);
+    int64_t age_ms;
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    if (parse_duration_ms(slice_of(text), &age_ms) == ERR_OK)
+        *at_ms = call->printing.now_ms - age_ms;
+    else if (until_parse_moment(text, at_ms) != ERR_OK)
+        return call_usage("--%s: \"%s\" is no time; use 30m, 2h or 3d (ago), 2026-12-01 or "
+                          "\"2026-12-01 15:00\"",
+                          option, text);
+    return COMMAND_DONE;
+}
+
+static enum command_status
+read_domain(const char *text, struct event_search *s)
+{
+    bool subdomains = text && text[0] == '.';
+    const char *why;
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    s->domain[0] = '.';
+    if (inet_domain_normalize(slice_of(text + subdomains), s->domain + subdomains, &why) == ERR_OK)
+        return COMMAND_DONE;
+    return call_usage("--domain: \"%s\" %s", text, why);
+}
+
+static enum command_status
+read_limit(const struct call *call, struct event_search *s)
+{
+    const char *text = call_value(call, "limit");
+    uint64_t limit = LIMIT_DEFAULT;
+
+    if (text != NULL && (parse_u64(slice_of(text), &limit) < 0 || limit == 0 || limit > LIMIT_MAX))
+        return call_usage("--limit: \"%s\" is no number of 1 to %d", text, LIMIT_MAX);
+    s->limit = limit;
+    return COMMAND_DONE;
+}
+
+static enum command_status
+read_client(const char *text, struct event_search *s)
+{
+    if (text == NULL || inet_network_parse(slice_of(text), &s->client) == ERR_OK)
+        return COMMAND_DONE;
+    return call_usage("--ip: \"%s\" is no address or network; use 192.0.2.10, 2001:db8::1 or "
+                      "192.0.2.0/24",
+                      text);
+}
+
+static enum command_status
+read_id(const char *text, struct event_search *s)
+{
+    if (text == NULL || event_search_add_refs(s, text) > 0)
+        return COMMAND_DONE;
+    return call_usage("--id: \"%.100s\" is no id; ids look like P001-4KX3T-0B7Q2CF and stand in "
+                      "replies and Received lines",
+                      text);
+}
+
+static char *
+read_with(char *(*read)(const char *text), const char *text)
+{
+    return text ? read(text) : NULL;
+}
+
+enum command_status
+event_search_read(const struct call *call, struct event_search *s)
+{
+    enum command_status status;
+    int64_t since_ms = 0, until_ms = 0;
+
+    *s = (struct event_search){
+        .sender = read_with(read_address, call_value(call, "from")),
+        .recipient = read_with(read_address, call_value(call, "rcpt")),
+        .message_id = read_with(read_message_id, call_value(call, "message-id")),
+        .verdict = call_value(call, "verdict"),
+        .customer = call_value(call, "customer"),
+    };
+    status = read_limit(call, s);
+    if (status == COMMAND_DONE)
+        status = read_client(call_value(call, "ip"), s);
+    if (status == COMMAND_DONE)
+        status = read_domain(call_value(call, "domain"), s);
+    if (status == COMMAND_DONE)
+        status = read_id(call_value(call, "id"), s);
+    if (status == COMMAND_DONE)
+        status = read_moment(call, "since", &since_ms);
+    if (status == COMMAND_DONE)
+        status = read_moment(call, "until", &until_ms);
+    if (status == COMMAND_DONE && since_ms && until_ms && since_ms >= until_ms)
+        status = call_usage("--since is not before --until: no event can lie between");
+    event_search_between(s, since_ms, until_ms);
+    return status;
+}
+
+void
+event_search_between(struct event_search *s, int64_t since_ms, int64_t until_ms)
+{
+    s->since_ms = since_ms;
+    s->until_ms = until_ms;
+    if (since_ms)
+        clock_rfc3339(since_ms, s->since);
+    if (until_ms)
+        clock_rfc3339(until_ms, s->until);
+}
+
+void
+event_search_fini(struct event_search *s)
+{
+    free(s->sender);
+    free(s->recipient);
+    free(s->message_id);
+    free(s->refs);
+    *s = (struct event_search){0};
+}
+
+/* --- References. */
+
+static void
+add_ref(struct event_search *s, struct ref ref)
+{
+    for (size_t i = 0; i < s->ref_count; i++)
+        if (ref_equal(s->refs[i], ref))
+            return;
+    if (s->refs == NULL)
+        s->refs = mem_alloc(EVENT_SEARCH_REFS_MAX * sizeof *s->refs);
+    if (s->ref_count < EVENT_SEARCH_REFS_MAX)
+        s->refs[s->ref_count++] = ref;
+}
+
+static bool
+is_word(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+size_t
+event_search_add_refs(struct event_search *s, const char *text)
+{
+    size_t n = strlen(text), found = 0;
+
+    for (size_t i = 0; i + REF_SIZE - 1 <= n; i++) {
+        struct ref ref;
+
+        if ((i > 0 && is_word(text[i - 1])) || is_word(text[i + REF_SIZE - 1]) ||
+            ref_parse((struct slice){text + i, REF_SIZE - 1}, &ref) < 0)
+            continue;
+        add_ref(s, ref);
+        found++;
+    }
+    return found;
+}
+
+/* --- Testing. */
+
+static const char *
+text_of(const json_t *event, const char *key)
+{
+    const char *text = json_string_value(json_object_get(event, key));
+
+    return text ? text : "";
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+    return slice_equal_nocase(slice_of(a), slice_of(b));
+}
+
+static bool
+ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+
+    return n >= m && same_text(text + n - m, end);
+}
+
+/* `wanted` with a leading @ is a whole domain. */
+static bool
+address_matches(const char *wanted, const char *address)
+{
+    return wanted[0] == '@' ? ends_with(address, wanted) : same_text(address, wanted);
+}
+
+static bool
+domain_matches(const char *wanted, const char *address)
+{
+    const char *at = strrchr(address, '@');
+
+    return at != NULL && (wanted[0] == '.' ? ends_with(at + 1, wanted) : same_text(at + 1, wanted));
+}
+
+static bool
+recipient_matches(const struct event_search *s, const char *address)
+{
+    return (s->recipient == NULL || address_matches(s->recipient, address)) &&
+           (s->domain[0] == '\0' || domain_matches(s->domain, address));
+}
+
+static bool
+any_recipient(const struct event_search *s, const json_t *event)
+{
+    json_t *rcpt = json_object_get(event, "rcpt"), *one;
+    size_t i;
+
+    if (s->recipient == NULL && s->domain[0] == '\0')
+        return true;
+    if (json_is_string(rcpt))
+        return recipient_matches(s, json_string_value(rcpt));
+    json_array_foreach(rcpt, i, one)
+    {
+        if (json_is_string(one) && recipient_matches(s, json_string_value(one)))
+            return true;
+    }
+    return false;
+}
+
+static bool
+holds(const struct inet_network *outer, const struct inet_network *inner)
+{
+    struct inet_endpoint e = {.family = inner->family};
+
+    memcpy(e.addr, inner->addr, sizeof e.addr);
+    return outer->bits <= inner->bits && inet_network_has(outer, &e);
+}
+
+static bool
+client_matches(const struct event_search *s, const json_t *event)
+{
+    struct inet_network client;
+    bool is_one = s->client.bits == (s->client.family == 4 ? 32 : 128);
+
+    if (s->client.family == 0)
+        return true;
+    if (inet_network_parse(slice_of(text_of(event, "client")), &client) < 0)
+        return false;
+    return holds(&s->client, &client) || (is_one && holds(&client, &s->client));
+}
+
+static bool
+any_ref(const struct event_search *s, const json_t *event)
+{
+    struct ref ref;
+
+    if (s->ref_count == 0)
+        return true;
+    if (ref_parse(slice_of(text_of(event, "ref")), &ref) < 0)
+        return false;
+    for (size_t i = 0; i < s->ref_count; i++)
+        if (ref_equal(s->refs[i], ref))
+            return true;
+    return false;
+}
+
+static bool
+is_within(const struct event_search *s, const char *at)
+{
+    return (s->since[0] == '\0' || strcmp(at, s->since) >= 0) &&
+           (s->until[0] == '\0' || strcmp(at, s->until) < 0);
+}
+
+bool
+event_search_matches(const struct event_search *s, const json_t *event)
+{
+    if ((s->kind && strcmp(text_of(event, "event"), s->kind) != 0) ||
+        (s->verdict && strcmp(text_of(event, "verdict"), s->verdict) != 0) ||
+        (s->customer && strcmp(text_of(event, "customer"), s->customer) != 0) ||
+        (s->message_id && strcmp(text_of(event, "message_id"), s->message_id) != 0))
+        return false;
+    if (s->sender && (json_object_get(event, "from") == NULL ||
+                      !address_matches(s->sender, text_of(event, "from"))))
+        return false;
+    return is_within(s, text_of(event, "at")) && any_ref(s, event) && any_recipient(s, event) &&
+           client_matches(s, event);
+}
+
+/* Text that JSON writes as it is. */
+static bool
+is_plain(const char *text)
+{
+    return text != NULL && text[0] &&
+           text[strspn(text,
+                       "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ@.-_+=<>")] ==
+               '\0';
+}
+
+bool
+event_search_may_match(const struct event_search *s, const char *line)
+{
+    const char *const words[] = {s->kind,    s->sender,   s->recipient, s->message_id,
+                                 s->verdict, s->customer, s->domain};
+    char ref[REF_SIZE];
+
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (is_plain(words[i]) && strcasestr(line, words[i]) == NULL)
+            return false;
+    return s->ref_count != 1 || strstr(line, ref_text(s->refs[0], ref)) != NULL;
+}
+
+/* --- SQL. */
+
+/* Each # in `condition` is its parameter. */
+static void
+add(struct event_where *w, const char *condition, const char *param)
+{
+    CHECK(w->count < EVENT_SEARCH_PARAMS);
+    w->params[w->count++] = param;
+    buf_add_text(&w->sql, w->count > 1 ? " AND " : " WHERE ");
+    for (const char *p = condition; *p; p++)
+        if (p[0] == '#')
+            buf_printf(&w->sql, "$%d", w->count);
+        else
+            buf_add(&w->sql, p, 1);
+}
+
+static void
+add_refs(struct event_where *w, const struct event_search *s)
+{
+    char text[REF_SIZE];
+
+    for (size_t i = 0; i < s->ref_count; i++)
+        buf_printf(&w->refs, "%s%s", i ? "," : "{", ref_text(s->refs[i], text));
+    if (s->ref_count == 0)
+        return;
+    buf_add_text(&w->refs, "}");
+    add(w, "ref = ANY (#::text[])", buf_text(&w->refs));
+}
+
+/* One address, and the networks as which it may have been written down: 24 and 64 bits count
+ * refusals, 24 and 48 are what is left of an old address. */
+static void
+add_client(struct event_where *w, const struct event_search *s)
+{
+    static const unsigned lengths[2][2] = {{24, 24}, {64, 48}};
+    struct inet_endpoint address = {.family = s->client.family};
+
+    inet_network_text(&s->client, w->client);
+    if (s->client.bits != (s->client.family == 4 ? 32 : 128)) {
+        add(w, "client <<= #::inet", w->client);
+        return;
+    }
+    memcpy(address.addr, s->client.addr, sizeof address.addr);
+    buf_printf(&w->clients, "{%s", w->client);
+    for (int i = 0; i < 2; i++) {
+        struct inet_network network =
+            inet_network_around(&address, lengths[s->client.family == 6][i]);
+        char text[INET_ENDPOINT_SIZE];
+
+        buf_printf(&w->clients, ",%s", inet_network_text(&network, text));
+    }
+    buf_add_text(&w->clients, "}");
+    add(w, "client = ANY (#::inet[])", buf_text(&w->clients));
+}
+
+static void
+add_domain(struct event_where *w, const char *domain)
+{
+    if (domain[0] == '.') {
+        add(w,
+            "EXISTS (SELECT FROM unnest(recipient_keys) k WHERE k LIKE '@%' AND "
+            "right(k, length(#)) = #)",
+            domain);
+        return;
+    }
+    snprintf(w->suffix, sizeof w->suffix, "@%s", domain);
+    add(w, "recipient_keys @> ARRAY[#]", w->suffix);
+}
+
+static void
+add_texts(struct event_where *w, const struct event_search *s)
+{
+    if (s->kind)
+        add(w, "kind = #", s->kind);
+    if (s->sender)
+        add(w, s->sender[0] == '@' ? "right(sender, length(#)) = #" : "sender = #", s->sender);
+    if (s->recipient)
+        add(w, "recipient_keys @> ARRAY[#]", s->recipient);
+    if (s->message_id)
+        add(w, "message_id = #", s->message_id);
+    if (s->verdict)
+        add(w, "verdict = #", s->verdict);
+    if (s->customer)
+        add(w, "customer = #", s->customer);
+}
+
+void
+event_where_init(struct event_where *w, const struct event_search *s)
+{
+    *w = (struct event_where){.count = 0};
+    buf_init(&w->sql, 0);
+    buf_init(&w->refs, 0);
+    buf_init(&w->clients, 0);
+    add_texts(w, s);
+    add_refs(w, s);
+    if (s->domain[0])
+        add_domain(w, s->domain);
+    if (s->client.family)
+        add_client(w, s);
+    if (s->since[0])
+        add(w, "at >= #::timestamptz", s->since);
+    if (s->until[0])
+        add(w, "at < #::timestamptz", s->until);
+}
+
+void
+event_where_fini(struct event_where *w)
+{
+    buf_fini(&w->sql);
+    buf_fini(&w->refs);
+    buf_fini(&w->clients);
+}
