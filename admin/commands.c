@@ -129,6 +129,8 @@ static const struct command_option trace_options[] = {
     {0},
 };
 
+static const struct command_option explain_options[] = {OPTION_LOCAL, {0}};
+
 static const struct command_option accept_spool_options[] = {
     {"node", "NUMBER", "of which node; this one without it"},
     {0},
@@ -924,6 +926,22 @@ const struct command commands[] = {
                 "database is away, or with --local. The newest come first. Selectors are joined by "
                 "\"and\".\n"
                 "`relayctl explain ID` tells the whole story of one.",
+    },
+    {
+        .noun = "explain",
+        .operands = "REF ... | -",
+        .min_operands = 1,
+        .max_operands = COMMAND_MANY,
+        .options = explain_options,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = explain,
+        .summary = "Tell the story of a message: who, what, why, and what can be done",
+        .example =
+            "relayctl explain \"550 5.7.23 SPF: your address may not ... [P001-3EZAR-0R00QJV]\"",
+        .more = "The reference is found in any pasted text, and there may be several; - reads "
+                "standard input.\n"
+                "It names node and minute, so that this node finds its own without the database.\n"
+                "`relayctl help CODE` explains a reply without a reference.",
     },
     {
         .noun = "status",

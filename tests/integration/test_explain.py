@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`relayctl explain`, `trace` and `help CODE`: each refusal explains itself to somebody who knows mail and not Postern (P6), with
+the database and without it (P5)."""
+import json
+import re
+from datetime import datetime, timezone
+
+import pytest
+
+from harness import SOURCE, Backend, Client, Node, build_dir, free_port, make_message, reference_in, wait_until
+from nameserver import Nameserver
+from test_sender_policy import DYNAMIC, GOOD, INTERNET, LIST, LISTED, MISMATCH, NONAME, add_customers, converse
+
+OWN_POSTGRES = True  # it is stopped and started
+CUSTOMERS = {"off": "off", "acme": "strict,greylist=off", "grey": "off,greylist=defer", "soft": "off,spf-soft=reject",
+             "later": "off,spf=defer", "locked": "off", "sleeping": "off", "gone": "off", "listed": "off", "picky": "off", "dead": "off"}
+
+
+class Gate(Node):
+    def event(self, ref, verdict=None):
+        """The event of a reference, as soon as it is in the log."""
+        return wait_until(lambda: [e for e in self.events() if e.get("ref") == ref and e.get("verdict") == (verdict or e.get("verdict"))],
+                          10, f"the event of {ref}")[-1]
+
+    def wait_until_copied(self):
+        def is_copied():
+            done = dict(self.postgres.sql("SELECT file, offset_bytes FROM postern.events_copied"))
+            return all(p.stat().st_size == done.get(p.name, 0) for p in self.dirs["log-dir"].glob("events-*.jsonl"))
+        wait_until(is_copied, 20, "all is copied")
+
+    def explain(self, *args, **kwargs):
+        return self.relayctl("explain", *args, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def dns():
+    with_all = Nameserver(*INTERNET, zone=".").start()
+    yield with_all
+    with_all.close()
+
+
+@pytest.fixture(scope="module")
+def backend():
+    b = Backend().start()
+    b.script["rcpt"] = lambda _, line: ("550 5.1.1 nobody here of that name" if "nobody@" in line else
+                                        "450 4.2.1 mailbox is busy" if "busy@" in line else None)
+    yield b
+    b.close()
+
+
+@pytest.fixture(scope="module")
+def gate(dns, backend):
+    with Gate(settings={"resolver": dns.endpoint, "workers": 1, "xclient-from": ["127.0.0.0/8"], "client-concurrency": 0,
+                        "dnsbl": [LIST.rstrip(".")], "max-received": 10, "postmaster": None}) as node:
+        add_customers(node, backend, CUSTOMERS)
+        node.dead_port = free_port()
+        node.postgres.sql("UPDATE postern.backends b SET port = %s FROM postern.customers c WHERE c.id = customer_id AND c.name = 'dead'",
+                          node.dead_port)
+        node.relayctl("customer", "suspend", "sleeping", "--reason", "test", "--yes")
+        node.relayctl("customer", "suspend", "gone", "--refuse", "--reason", "test", "--yes")
+        node.relayctl("customer", "set", "picky", "--max-recipients-per-message", "1", "--max-message-size", "64KiB")
+        node.relayctl("recipient", "add", "info@listed.example")
+        node.relayctl("domain", "set", "listed.example", "--recipients", "complete")
+        node.relayctl("filter", "add", "203.0.113.7", "--customer", "locked", "--label", "wall", "--only")
+        node.relayctl("block", "add", "spammer@good.example", "--customer", "off", "--reason", "ticket 4711")
+        node.wait_until_replicated()
+        yield node
+
+
+def says(node, *commands, client=GOOD, helo="mail.good.example"):
+    """The reply to the last command."""
+    with Client(node.port) as c:
+        c.ehlo("proxy.test")
+        assert c.cmd(f"XCLIENT ADDR={client}").code == 220
+        c.ehlo(helo)
+        for command in commands[:-1]:
+            assert c.cmd(command).code in (250, 354), command
+        return c.cmd(commands[-1])
+
+
+def sends(node, content, rcpt="user@off.example"):
+    with Client(node.port) as c:
+        c.ehlo("mail.good.example")
+        return c.send(content, "info@good.example", rcpt)
+
+
+MAIL = "MAIL FROM:<info@good.example>"
+# The verdict, and what leads to it.
+REFUSALS = {
+    "relay-denied": lambda n: converse(n, "elsewhere.example"),
+    "relay-form": lambda n: converse(n, "off.example", local="a%b"),
+    "ptr-none": lambda n: converse(n, "acme.example", client=NONAME),
+    "ptr-mismatch": lambda n: converse(n, "acme.example", client=MISMATCH),
+    "dialin": lambda n: converse(n, "acme.example", client=DYNAMIC),
+    "helo-odd": lambda n: converse(n, "acme.example", helo="nowhere.good.example", sender="a@none.example"),
+    "helo-forged": lambda n: converse(n, "acme.example", helo="localhost"),
+    "dnsbl": lambda n: converse(n, "acme.example", client=LISTED),
+    "sender-no-domain": lambda n: converse(n, "acme.example", sender="a@does-not-exist.example"),
+    "sender-null-mx": lambda n: converse(n, "acme.example", sender="a@null.example"),
+    "spf-fail": lambda n: converse(n, "acme.example", sender="a@fail.example"),
+    "spf-softfail": lambda n: converse(n, "soft.example", sender="a@soft.example"),
+    "spf-permerror": lambda n: converse(n, "acme.example", sender="a@broken.example"),
+    "policy-later": lambda n: converse(n, "later.example", sender="a@fail.example"),
+    "greylisted": lambda n: converse(n, "grey.example"),
+    "sender-blocked": lambda n: converse(n, "off.example", sender="spammer@good.example"),
+    "filters-only": lambda n: converse(n, "locked.example"),
+    "suspended": lambda n: converse(n, "sleeping.example"),
+    "suspended for good": lambda n: converse(n, "gone.example"),
+    "not-listed": lambda n: converse(n, "listed.example", local="other"),
+    "refused": lambda n: converse(n, "off.example", local="nobody"),
+    "refused for now": lambda n: converse(n, "off.example", local="busy"),
+    "postmaster-unset": lambda n: says(n, MAIL, "RCPT TO:<postmaster>"),
+    "too-big": lambda n: says(n, f"{MAIL} SIZE=100000", "RCPT TO:<user@picky.example>"),
+    "too-many-recipients": lambda n: says(n, MAIL, "RCPT TO:<a@picky.example>", "RCPT TO:<b@picky.example>"),
+    "other-destination": lambda n: says(n, MAIL, "RCPT TO:<a@off.example>", "RCPT TO:<b@dead.example>"),
+    "loop": lambda n: sends(n, b"Received: from a by b; Mon, 30 Nov 2026 10:00:00 +0000\r\n" * 11 + make_message()),
+    "bare-line-end": lambda n: sends(n, b"Subject: x\r\n\r\na\nb\r\n"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_P6_each_refusal_is_explained(gate, what):
+    """From the reply alone, as a sender sends it in: who came, what was asked, what was answered, why, and what each can do."""
+    word = what.split(" ")[0]
+    reply = REFUSALS[what](gate)
+    ref = reference_in(reply.text)
+    assert ref, str(reply)
+    event = gate.event(ref)
+    assert event["verdict"] == word, event
+    story = gate.explain(f"host mx said: {reply.code} {reply.enhanced} {reply.text} (in reply to RCPT TO)").stdout
+    print(story)
+    assert story.startswith(f"{ref}, begun at ") and f"<{event['from']}>" in story and event["client"] in story
+    flat = " ".join(story.split())
+    assert " ".join(event["reply"].split()) in flat
+    for label in ("Client", "From", "To", "Answered", "Outcome", "Why", "The sender", "The customer", "We"):
+        assert re.search(rf"^{label} ", story, re.M), f"{label}: {story}"
+    if event.get("decided_by"):
+        assert f"the check {event['decided_by']} of the policy of" in flat and re.search(r"^Checks ", story, re.M)
+    if word == "refused":
+        assert event["backend_reply"] in flat and f"the customer's own server, {event['backend']}" in flat
+    assert all(len(line) <= 80 or " " not in line[13:] for line in story.splitlines()), story
+
+
+def test_P6_a_rule_is_named(gate):
+    story = gate.explain(REFUSALS["sender-blocked"](gate).text).stdout
+    assert "ticket 4711" in story and "spammer@good.example" in story
+
+
+def test_a_message_that_was_delivered(gate, backend):
+    reply = sends(gate, make_message())
+    ref = reference_in(reply.text)
+    gate.event(ref, "delivered")
+    story = " ".join(gate.explain(ref).stdout.split())
+    assert "Delivered: the customer's own server has taken the message" in story
+    assert f"the customer's own server, {backend.endpoint}" in story and "which said: 250" in story
+
+
+def test_P2_a_message_that_waits_and_what_became_of_it(gate):
+    reply = sends(gate, make_message(), "user@dead.example")
+    assert reply.code == 250
+    ref = reference_in(reply.text)
+    gate.event(ref, "spooled")
+    story = wait_until(lambda: [s for s in [gate.explain(ref).stdout] if "It waits in the spool" in " ".join(s.split())], 10)[0]
+    assert re.search(r"^Kept until +\d{4}-", story, re.M) and "<user@dead.example>: waiting" in story
+    late = Backend(port=gate.dead_port).start()
+    try:
+        wait_until(lambda: late.taken, 20, "it is delivered")
+        told = gate.relayctl_json("explain", ref)[0]
+        assert told["kept"]["state"] in ("ended", "gone", "waiting", "offered") and told["events"][0]["verdict"] == "spooled"
+        story = wait_until(lambda: [s for s in [gate.explain(ref).stdout] if "It waits no more" in s or "in the spool no more" in s], 20)[0]
+    finally:
+        late.stop()
+    assert "<user@dead.example>: delivered" in story or "spoolmgr's log" in " ".join(story.split())
+
+
+def test_several_references_in_a_pasted_text_and_the_connection(gate):
+    with Client(gate.port) as c:
+        c.ehlo("proxy.test")
+        c.cmd(f"XCLIENT ADDR={GOOD}")
+        c.ehlo("only.good.example")
+        c.cmd(MAIL)
+        first = c.cmd("RCPT TO:<nobody@off.example>")
+        c.cmd("RCPT TO:<nobody@elsewhere.example>")
+        c.cmd("RSET")
+        c.cmd("MAIL FROM:<>")
+        second = c.cmd("RCPT TO:<nobody@off.example>")
+        c.cmd("QUIT")
+    refs = [reference_in(first.text), reference_in(second.text)]
+    wait_until(lambda: [e for e in gate.events("connection") if e.get("helo") == "only.good.example"], 10, "it has ended")
+    text = f"> {first.text}\nsome words\n>> [{refs[1].lower()}], {refs[0]}\n"
+    done = gate.explain("-", input=text)
+    flat = " ".join(done.stdout.split())
+    assert flat.count(", begun at ") == 2 and "<> (the null sender" in flat
+    assert flat.count("The connection began at") == 2 and "ended: quit" in flat
+    told = [json.loads(line) for line in gate.explain("--json", *refs).stdout.splitlines()]
+    assert [t["id"] for t in told] == refs and len(told[0]["events"]) == 2 and told[0]["connection"]["helo"] == "only.good.example"
+    assert told[0]["explanations"]["relay-denied"]["operator"]
+    done = gate.explain(refs[0], "P001-3EZAR-0R00QJV", check=False)
+    assert done.returncode == 4 and "P001-3EZAR-0R00QJV: nothing is known of it" in done.stderr
+
+
+def test_what_is_unknown_says_what_was_looked_at(gate):
+    done = gate.explain("P001-3EZAR-0R00QJV", check=False)
+    assert done.returncode == 3 and "looked at: PostgreSQL" in done.stderr and "node 1" in done.stderr
+    done = gate.explain("--local", "P007-3EZAR-0R00QJV", check=False)
+    assert done.returncode == 3 and "the event log of this node (1) alone" in done.stderr and "Ask on that node" in done.stderr
+    assert gate.explain("550 5.1.1 no such user", check=False).returncode == 2
+    assert gate.explain("-", input="no reference\n", check=False).returncode == 3
+
+
+# --- trace.
+
+@pytest.fixture(scope="module")
+def traced(gate):
+    """Mail of a sender of its own: delivered, and refused."""
+    content = b"Message-ID: <traced.1@good.example>\r\n\r\nx\r\n"
+    with Client(gate.port) as c:
+        c.ehlo("proxy.test")
+        c.cmd(f"XCLIENT ADDR={GOOD}")
+        c.ehlo("mail.good.example")
+        assert c.send(content, "Traced@good.example", "first@off.example").code == 250
+        c.cmd("MAIL FROM:<traced@good.example>")
+        refused = c.cmd("RCPT TO:<nobody@off.example>")
+        ref = reference_in(refused.text)
+        gate.event(ref)
+        c.cmd("RSET")
+        c.cmd("MAIL FROM:<traced@good.example>")
+        stranger = c.cmd("RCPT TO:<x@sub.elsewhere.example>")
+        c.cmd("QUIT")
+    gate.event(reference_in(stranger.text))
+    gate.wait_until_copied()
+    gate.refused_ref = ref
+    return gate
+
+
+FROM = ("--from", "TRACED@good.example")
+SELECTORS = {
+    "from": (FROM, {"delivered", "refused", "relay-denied"}),
+    "from-pasted": (("--from", "<traced@good.example>"), {"delivered", "refused", "relay-denied"}),
+    "rcpt": ((*FROM, "--rcpt", "first@OFF.example"), {"delivered"}),
+    "rcpt-other": ((*FROM, "--rcpt", "second@off.example"), set()),
+    "domain": ((*FROM, "--domain", "off.example"), {"delivered", "refused"}),
+    "subdomain": ((*FROM, "--domain", ".elsewhere.example"), {"relay-denied"}),
+    "no-subdomain": ((*FROM, "--domain", "elsewhere.example"), set()),
+    "domain-other": ((*FROM, "--domain", "acme.example"), set()),
+    "customer": ((*FROM, "--customer", "off"), {"delivered", "refused"}),
+    "customer-other": ((*FROM, "--customer", "acme"), set()),
+    "ip": ((*FROM, "--ip", GOOD), {"delivered", "refused", "relay-denied"}),
+    "network": ((*FROM, "--ip", "192.0.2.0/28"), {"delivered", "refused", "relay-denied"}),
+    "ip-other": ((*FROM, "--ip", NONAME), set()),
+    "message-id": (("--message-id", "traced.1@good.example"), {"delivered"}),
+    "verdict": ((*FROM, "--verdict", "refused"), {"refused"}),
+    "since": ((*FROM, "--since", "1h"), {"delivered", "refused", "relay-denied"}),
+    "until": ((*FROM, "--until", "1h"), set()),
+    "limit": ((*FROM, "--limit", "1"), {"relay-denied"}),
+    "null-sender": (("--from", "<>", "--rcpt", "first@off.example"), set()),
+}
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_trace_by_each_selector_from_the_database_and_the_files(traced, name):
+    args, want = SELECTORS[name]
+    for where, says_so in (((), "PostgreSQL"), (("--local",), "the event log of this node (1) alone")):
+        done = traced.relayctl("trace", "--json", *args, *where, check=False)
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {e["verdict"] for e in events} == want and all(e["node"] == 1 for e in events), (where, done.stderr)
+        assert done.returncode == (0 if want else 3) and says_so in done.stderr, done.stderr
+
+
+def test_trace_by_id_for_people_at_80_columns(traced):
+    done = traced.relayctl("trace", "--id", f"text with [{traced.refused_ref}] in it")
+    assert traced.refused_ref in done.stdout and "<traced@good.example> to nobody@off.example" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines()), done.stdout
+    assert re.search(r"^WHEN +ID +VERDICT +CLIENT$", done.stdout, re.M)
+
+
+@pytest.mark.parametrize("args,word", [(("--verdict", "spf-fial"), "spf-fail"), (("--ip", "300.1.1.1"), "no address"),
+                                       (("--since", "tomorrow"), "--since"), (("--since", "1h", "--until", "2h"), "no event can lie"),
+                                       (("--limit", "0"), "--limit"), (("--id", "nonsense"), "--id"), (("--domain", "a b"), "--domain")])
+def test_trace_says_what_is_wrong(gate, args, word):
+    done = gate.relayctl("trace", *args, check=False)
+    assert done.returncode == 2 and word in done.stderr, done.stderr
+
+
+def test_an_old_address_is_found_by_its_network(gate):
+    """24 bits count refusals, and are what is left of an old address."""
+    at = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:00.000Z}"
+    line = json.dumps({"at": at, "event": "refusals", "client": "198.18.7.0/24", "count": 3, "minute": at, "verdicts": {"relay-denied": 3}})
+    gate.postgres.sql("SELECT postern.events_copy(9, 'x', 0, 1000, %s)", line)
+    done = gate.relayctl("trace", "--ip", "198.18.7.9")
+    assert "3 relay-denied" in done.stdout and "198.18.7.0/24" in done.stdout
+
+
+def test_P5_without_the_database_this_node_knows_its_own(traced):
+    ref = traced.refused_ref
+    traced.postgres.stop()
+    try:
+        done = traced.explain(ref)
+        assert "the database is away" in done.stderr and "nobody here of that name" in done.stdout
+        assert traced.relayctl("trace", *FROM).stdout.count(GOOD) == 3
+        done = traced.explain("P001-3EZAR-0R00QJV", check=False)
+        assert done.returncode == 3 and "the event log of this node (1) alone" in done.stderr
+        reply = REFUSALS["relay-denied"](traced)
+        traced.event(reference_in(reply.text))
+        assert "relayctl domain add" in " ".join(traced.explain(reply.text).stdout.split())
+    finally:
+        traced.postgres.start()
+
+
+def test_forged_octets_are_shown_and_not_obeyed(gate):
+    with Client(gate.port) as c:
+        c.write(b"EHLO x\xc3\xa4\x1b]0;owned\x07\xc2\x9b31m.example\r\n")
+        c.reply()
+        c.ehlo("mail.good.example")
+        c.cmd(MAIL)
+        reply = c.cmd("RCPT TO:<nobody@elsewhere.example>")
+    gate.event(reference_in(reply.text))
+    for done in (gate.explain(reply.text), gate.relayctl("trace", "--since", "1h", "--limit", "1000")):
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout), ascii(done.stdout)
+
+
+# --- The replies.
+
+@pytest.mark.parametrize("asked,words", [(("550",), ["relay-denied", "spf-fail"]), (("5.7.23",), ["spf-fail", "spf-softfail"]),
+                                         (("550", "5.7.23"), ["spf-fail", "spf-softfail"]), (("spf-fail",), ["spf-fail"]),
+                                         (("451 4.7.1 First contact, try again, in 5 minutes [P001-3EZAR-0R00QJV]",), ["greylisted"])])
+def test_P6_help_explains_a_reply(gate, asked, words):
+    out = gate.relayctl("help", *asked).stdout
+    for word in words:
+        assert re.search(rf"^Word +{word}$", out, re.M), out
+    assert "spf-fail" in words or "spf-fail" not in out
+    assert re.search(r"^The sender +\S", out, re.M) and re.search(r"^We +\S", out, re.M)
+
+
+def test_help_of_nothing_known_is_a_mistake(gate):
+    done = gate.relayctl("help", "999", check=False)
+    assert done.returncode == 2 and "postern-replies(7)" in done.stderr
+
+
+def test_P6_the_manual_has_every_reply_and_each_command_in_it_exists(gate):
+    table = (SOURCE / "lib/smtp/smtp_verdict.def").read_text()
+    page = (build_dir() / "admin/postern-replies.7").read_text().replace("\\-", "-")
+    texts = re.findall(r'^VERDICT\(\w+, \d+, \d+, \d+, \d+, "([^"]+)", "([^"]+)"', table, re.M)
+    assert len(texts) > 80
+    for word, text in texts:
+        assert f".Pq Li {word}\n" in page and text in page, word
+    for noun, verb in sorted(set(re.findall(r"relayctl (\w+)(?: ([a-z]+))?", table))):
+        verb = verb if noun not in ("status", "trace", "simulate", "explain") else ""
+        done = gate.relayctl("help", noun, *([verb] if verb else []), check=False)
+        assert done.returncode == 0 and "Reply " not in done.stdout, f"relayctl {noun} {verb}"
+    for noun, verb, option in sorted(set(re.findall(r"relayctl (\w+) ([a-z]+) (--[a-z-]+)", table))):
+        assert option in gate.relayctl("help", noun, verb).stdout, f"relayctl {noun} {verb} {option}"
