@@ -117,7 +117,7 @@ static const struct command_option trace_options[] = {
     {"rcpt", "ADDRESS", "to this recipient"},
     {"domain", "DOMAIN", "to recipients of this domain; .example.net: of its subdomains"},
     {"customer", "NAME", "to this customer"},
-    {"ip", "ADDRESS", "of this client, or network"},
+    {"ip", "ADDRESS", "of this client, or network; its connections as well"},
     {"message-id", "ID", "with this Message-ID"},
     {"verdict", "WORD",
      "that ended so: spf-fail, delivered, refused (by the backend), spooled, ..."},

@@ -15,6 +15,7 @@
 
 #define LIMIT_DEFAULT 100
 #define LIMIT_MAX 100000
+#define CONNECTION "connection" /* the kind of event */
 
 /* --- Reading. */
 
@@ -149,6 +150,7 @@ event_search_read(const struct call *call, struct event_search *s)
         .message_id = read_with(read_message_id, call_value(call, "message-id")),
         .verdict = call_value(call, "verdict"),
         .customer = call_value(call, "customer"),
+        .no_connections = call_value(call, "ip") == NULL,
     };
     status = read_limit(call, s);
     if (status == COMMAND_DONE)
@@ -337,6 +339,7 @@ bool
 event_search_matches(const struct event_search *s, const json_t *event)
 {
     if ((s->kind && strcmp(text_of(event, "event"), s->kind) != 0) ||
+        (s->no_connections && strcmp(text_of(event, "event"), CONNECTION) == 0) ||
         (s->verdict && strcmp(text_of(event, "verdict"), s->verdict) != 0) ||
         (s->customer && strcmp(text_of(event, "customer"), s->customer) != 0) ||
         (s->message_id && strcmp(text_of(event, "message_id"), s->message_id) != 0))
@@ -445,6 +448,8 @@ add_texts(struct event_where *w, const struct event_search *s)
 {
     if (s->kind)
         add(w, "kind = #", s->kind);
+    if (s->no_connections)
+        add(w, "kind <> #", CONNECTION);
     if (s->sender)
         add(w, s->sender[0] == '@' ? "right(sender, length(#)) = #" : "sender = #", s->sender);
     if (s->recipient)

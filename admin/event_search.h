@@ -17,7 +17,8 @@
 #define EVENT_SEARCH_PARAMS 12
 
 struct event_search {
-    const char *kind; /* of event; NULL, as everywhere here: any */
+    const char *kind;    /* of event; NULL, as everywhere here: any */
+    bool no_connections; /* not those events */
     /* In lower case, octets beyond ASCII as the log writes them; "@example.net": the whole domain.
      * The sender "" is the null reverse-path. */
     char *sender, *recipient;

@@ -245,15 +245,14 @@ static void
 print_waiting(const struct call *call, const json_t *kept)
 {
     int64_t next_ms = time_of(kept, "next_attempt_at"), expires_ms = time_of(kept, "expires_at");
+    long long tries = json_integer_value(json_object_get(kept, "attempts"));
     char when[CLOCK_LOCAL_SIZE];
 
     if (expires_ms)
-        paragraph_printf(call->printing.out, "Kept until", "%s; tried %lld times%s.",
-                         clock_local(expires_ms, when),
-                         (long long)json_integer_value(json_object_get(kept, "attempts")),
-                         next_ms > call->printing.now_ms ? ""
-                                                         : "; the next try is when its server is "
-                                                           "up");
+        paragraph_printf(
+            call->printing.out, "Kept until", "%s; tried %lld time%s so far%s.",
+            clock_local(expires_ms, when), tries, tries == 1 ? "" : "s",
+            next_ms > call->printing.now_ms ? "" : "; the next try is when its server is up");
     if (next_ms > call->printing.now_ms)
         paragraph_printf(call->printing.out, "Next try", "%s", clock_local(next_ms, when));
     if (event_words_text(kept, "last_reply")[0])

@@ -267,6 +267,13 @@ def test_trace_by_each_selector_from_the_database_and_the_files(traced, name):
         assert done.returncode == (0 if want else 3) and says_so in done.stderr, done.stderr
 
 
+def test_trace_shows_connections_of_a_client_only(traced):
+    def kinds(*args):
+        return {json.loads(line)["event"] for line in traced.relayctl("trace", "--json", "--limit", "1000", *args).stdout.splitlines()}
+    for where in ((), ("--local",)):
+        assert "connection" in kinds("--ip", GOOD, *where) and "connection" not in kinds("--since", "1h", *where)
+
+
 def test_trace_by_id_for_people_at_80_columns(traced):
     done = traced.relayctl("trace", "--id", f"text with [{traced.refused_ref}] in it")
     assert traced.refused_ref in done.stdout and "<traced@good.example> to nobody@off.example" in done.stdout
