@@ -209,6 +209,21 @@ print_asked(const struct telling *t, const json_t *event)
 
 /* --- What was looked at, and who decided. */
 
+/* Whom a filter had it from: the checks are of that address. */
+static void
+print_origin(const struct telling *t, const json_t *event)
+{
+    const char *origin = text_of(event, "origin_client");
+
+    if (strcmp(origin, "unknown") == 0)
+        paragraph_print(t->out, "Origin",
+                        "the filter's Received line names no client, so that "
+                        "there is nothing to judge.");
+    else if (origin[0])
+        paragraph_printf(t->out, "Origin", "%s, says the filter's Received line: that is judged.",
+                         origin);
+}
+
 /* policy_fact_word in plain words. */
 static const struct {
     const char *word, *text;
@@ -462,6 +477,7 @@ static void
 print_event(struct telling *t, const json_t *event)
 {
     print_asked(t, event);
+    print_origin(t, event);
     print_checks(t, event);
     print_spf(t, event, "spf", "the sender's domain");
     print_spf(t, event, "spf_helo", "the name in HELO");

@@ -91,7 +91,9 @@ def received(address):
         address.encode())
 
 
-def test_P4_the_true_client_is_judged_by_the_filters_received_line(filtered, backend):
+@pytest.fixture(scope="module")
+def behind_filter(filtered):
+    """content, sender -> the reply to what the filter of the customer "origin" brings."""
     changes(filtered, "filter", "add", "--customer", "origin", "--label", "cloud", f"{FILTER}/32", "--origin", "received")
 
     def bring(content, sender="info@good.example"):
@@ -101,6 +103,11 @@ def test_P4_the_true_client_is_judged_by_the_filters_received_line(filtered, bac
             c.ehlo("filter.isp.example")
             return c.send(content, sender, "user@origin.example")
     wait_until(lambda: bring(received(GOOD) + make_message()).code == 250, 5)
+    return bring
+
+
+def test_P4_the_true_client_is_judged_by_the_filters_received_line(filtered, behind_filter, backend):
+    bring = behind_filter
     assert bring(received(GOOD) + make_message()).code == 250
     reply = bring(received("198.51.100.99") + make_message())
     assert (reply.code, reply.enhanced) == (550, "5.7.23"), str(reply)
@@ -114,9 +121,11 @@ def test_P4_the_true_client_is_judged_by_the_filters_received_line(filtered, bac
     ref = reference_in(bring(received("198.51.100.99") + make_message()).text)
     event = wait_until(lambda: [e for e in filtered.events("message") if e["ref"] == ref], 10)[0]
     assert event["origin_client"] == "198.51.100.99" and event["spf"] == "fail" and event["decided_by"] == "spf", event
+    told = filtered.relayctl("explain", ref).stdout
+    assert "198.51.100.99, says the filter's Received line" in told, told
 
 
-def test_P4_another_customers_refusal_in_between_changes_nothing(filtered, backend):
+def test_P4_another_customers_refusal_in_between_changes_nothing(filtered, behind_filter, backend):
     """The origin of a message is judged by the policy of the customer that takes it, not of the last one asked for."""
     filtered.relayctl("filter", "add", "--customer", "locked", "--label", "cloud", f"{FILTER}/32", check=False)
     with Client(filtered.port) as c:
