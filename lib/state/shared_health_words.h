@@ -15,8 +15,9 @@
 #define SHARED_FAILURES_MAX 0xffff
 #define SHARED_VALUE_MASK ((UINT64_C(1) << 44) - 1) /* of a word with a tag of 20 bits */
 #define SHARED_PROBING (UINT64_C(1) << 44)
-#define SHARED_PROBE_LEASE_MS 30000 /* so long nobody else probes; then the prober counts as dead \
-                                     */
+#define SHARED_PROBE_LEASE_MS                                           \
+    30000 /* so long nobody else probes; then the prober counts as dead \
+           */
 #define SHARED_RECOVERING_MS (24 * 3600 * 1000LL) /* no longer is a backend's return looked at */
 
 struct shared_status {
