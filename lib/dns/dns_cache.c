@@ -5,6 +5,10 @@
  * evict what is known of backends nor use up the queries for them.  A question that both cause is
  * the backend's from then on.
  *
+ * When all of a cause's queries are in flight, the one that has waited longest makes room for the
+ * next, if it has waited so long that its name is hardly of a zone that answers: a flood of dead
+ * names delays itself, and not the names that would be answered.
+ *
  * Invariants: a question has at most one query in flight, and is not evicted then, nor while it is
  * held; a reply lives until the end of the turn in which it was replaced or evicted.
  */
@@ -12,6 +16,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #include "base/siphash.h"
 #include "dns/dns_transport.h"
@@ -22,6 +27,8 @@
 #define FAILURE_MS 5000                  /* then the resolver is asked again */
 #define STALE_MS (24 * 3600 * 1000LL)    /* behind the end of its TTL */
 #define STALE_HOLD_MS 30000              /* it is not waited for: RFC 8767 5 */
+#define PATIENCE_MS 1000                 /* of a query whose place another one wants */
+#define ABANDONED_MAX 8192               /* nobody waits for them; the transport ends them */
 #define NAME_SIZE (INET_DOMAIN_SIZE + 1) /* one octet more than can be asked */
 
 static const struct cause_row {
@@ -30,19 +37,23 @@ static const struct cause_row {
 } causes[] = {
     /* An operator who has put a name right does not wait long for it. */
     [DNS_FOR_BACKEND] = {{.questions = 2048, .queries = 512, .bytes = 4 << 20}, 60},
-    /* Dead zones are common among strangers: 450 of their names a second, of 4.5 s each. */
+    /* Dead zones are common among strangers: 450 of their names a second, of 4.5 s each, and 2,048
+     * when others want their places. */
     [DNS_FOR_POLICY] = {{.questions = 14336, .queries = 2048, .bytes = 12 << 20}, 300},
 };
 _Static_assert(ARRAY_SIZE(causes) == DNS_CAUSE_COUNT, "each cause has its row");
 
 struct dns_query {
     struct dns_cache *cache;
-    struct dns_question *question;
+    struct dns_question *question; /* NULL: abandoned */
+    TAILQ_ENTRY(dns_query) in_flight;
+    int64_t began_ms;
     uint16_t id;
 };
 
 struct room {
     struct dns_question *oldest, *newest;
+    TAILQ_HEAD(dns_queries, dns_query) in_flight; /* the oldest first */
     struct dns_usage used;
 };
 
@@ -55,6 +66,7 @@ struct dns_cache {
     struct dns_question *buckets[BUCKETS];
     struct room rooms[DNS_CAUSE_COUNT];
     uint8_t ids[(UINT16_MAX + 1) / 8]; /* in flight: a bit each */
+    unsigned abandoned;
     void (*on_news)(void *ctx, struct dns_question *q);
     void *ctx;
     int64_t aged_ms; /* by a test */
@@ -82,8 +94,11 @@ room_leave(struct dns_cache *cache, struct dns_question *q)
     *(q->older ? &q->older->newer : &room->oldest) = q->newer;
     *(q->newer ? &q->newer->older : &room->newest) = q->older;
     room->used.questions--;
-    room->used.queries -= q->query != NULL;
     room->used.bytes -= size_of(q);
+    if (q->query != NULL) {
+        room->used.queries--;
+        TAILQ_REMOVE(&room->in_flight, q->query, in_flight);
+    }
 }
 
 /* As the one that was used last. */
@@ -97,8 +112,11 @@ room_enter(struct dns_cache *cache, struct dns_question *q)
     *(room->newest ? &room->newest->newer : &room->oldest) = q;
     room->newest = q;
     room->used.questions++;
-    room->used.queries += q->query != NULL;
     room->used.bytes += size_of(q);
+    if (q->query != NULL) {
+        room->used.queries++;
+        TAILQ_INSERT_TAIL(&room->in_flight, q->query, in_flight);
+    }
 }
 
 /* --- Questions. */
@@ -258,14 +276,28 @@ question_answered(struct dns_cache *cache, struct dns_question *q, struct dns_re
 
 /* --- Queries. */
 
+/* It no longer counts, and nobody is told what comes of it. */
+static void
+query_detach(struct dns_query *query)
+{
+    struct room *room = &query->cache->rooms[query->question->cause];
+
+    TAILQ_REMOVE(&room->in_flight, query, in_flight);
+    room->used.queries--;
+    query->question->query = NULL;
+    query->question = NULL;
+}
+
 static void
 query_free(struct dns_query *query)
 {
     struct dns_cache *cache = query->cache;
 
     cache->ids[query->id / 8] &= (uint8_t) ~(1u << query->id % 8);
-    cache->rooms[query->question->cause].used.queries--;
-    query->question->query = NULL;
+    if (query->question != NULL)
+        query_detach(query);
+    else
+        cache->abandoned--;
     free(query);
 }
 
@@ -278,7 +310,7 @@ on_answer(void *ctx, const uint8_t *packet, size_t size)
     struct dns_reply *reply;
 
     query_free(query);
-    if (cache->is_closed)
+    if (cache->is_closed || q == NULL)
         return;
     reply = dns_packet_parse(packet, size, q->name, q->type);
     reply->is_authentic = reply->is_authentic && cache->is_trusted;
@@ -301,25 +333,45 @@ new_id(struct dns_cache *cache)
     return id;
 }
 
+static bool
+make_room(struct dns_cache *cache, enum dns_cause cause)
+{
+    struct room *room = &cache->rooms[cause];
+    struct dns_query *oldest = TAILQ_FIRST(&room->in_flight);
+    struct dns_question *q;
+
+    if (room->used.queries < causes[cause].most.queries)
+        return true;
+    if (loop_now_ms(cache->loop) - oldest->began_ms < PATIENCE_MS ||
+        cache->abandoned >= ABANDONED_MAX)
+        return false;
+    q = oldest->question;
+    query_detach(oldest);
+    cache->abandoned++;
+    question_failed(cache, q);
+    return true;
+}
+
 static void
 query_start(struct dns_cache *cache, struct dns_question *q)
 {
-    struct dns_usage *used = &cache->rooms[q->cause].used;
+    struct room *room = &cache->rooms[q->cause];
     uint8_t packet[DNS_QUERY_SIZE];
     struct dns_query *query;
     size_t size;
 
-    if (used->queries >= causes[q->cause].most.queries ||
-        dns_packet_query(q->name, q->type, 0, packet, &size) < 0) {
+    if (!make_room(cache, q->cause) || dns_packet_query(q->name, q->type, 0, packet, &size) < 0) {
         question_failed(cache, q);
         return;
     }
     query = mem_alloc(sizeof *query);
-    *query = (struct dns_query){.cache = cache, .question = q, .id = new_id(cache)};
+    *query = (struct dns_query){
+        .cache = cache, .question = q, .began_ms = loop_now_ms(cache->loop), .id = new_id(cache)};
     packet[0] = (uint8_t)(query->id >> 8);
     packet[1] = (uint8_t)query->id;
     q->query = query;
-    used->queries++;
+    room->used.queries++;
+    TAILQ_INSERT_TAIL(&room->in_flight, query, in_flight);
     dns_transport_send(cache->transport, packet, size, on_answer, query);
 }
 
@@ -412,6 +464,8 @@ dns_cache_new(struct loop *loop, const struct inet_endpoint *resolver,
     cache->ctx = ctx;
     cache->is_trusted = is_loopback(resolver);
     random_bytes(cache->key, sizeof cache->key);
+    for (unsigned i = 0; i < DNS_CAUSE_COUNT; i++)
+        TAILQ_INIT(&cache->rooms[i].in_flight);
     cache->transport = dns_transport_new(loop, resolver);
     return cache;
 }

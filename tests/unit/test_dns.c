@@ -663,6 +663,39 @@ Test(dns, strangers_questions_do_not_starve_a_backends)
     bench_close(&b);
 }
 
+/* P5: and a name that is answered is, while the rest of the room is full of those that are not. */
+Test(dns, dead_names_give_way_to_those_that_are_answered)
+{
+    struct dns_server_script scripts[] = {
+        {.name = "good.test", .type = SERVER_A, .records = {A("good.test", "192.0.2.1")}},
+        {.name = NULL}};
+    struct bench b = bench_open(scripts);
+    struct loop_timer timer;
+    unsigned failed = 0;
+    char name[32];
+
+    dns_server_mute_others(b.server);
+    for (unsigned i = 0; i < 2048; i++) {
+        snprintf(name, sizeof name, "n%u.test", i);
+        dns_lookup_records(b.dns, name, DNS_TYPE_PTR, on_failed, &failed);
+    }
+    cr_expect_eq(records_of(&b, "good.test", DNS_TYPE_A), DNS_TEMPORARY, "all may be answered yet");
+    loop_timer_init(&timer, b.loop, on_stop, b.loop);
+    loop_timer_start(&timer, 1100);
+    loop_run(b.loop);
+    cr_expect_eq(failed, 0);
+    dns_age(b.dns, 5000); /* its failure is forgotten */
+    cr_expect_eq(records_of(&b, "good.test", DNS_TYPE_A), DNS_OK);
+    cr_expect_eq(failed, 1, "%u: the oldest has gone", failed);
+    cr_expect_eq(dns_usage(b.dns, DNS_FOR_POLICY).queries, 2047);
+    loop_timer_start(&timer, 5500);
+    loop_run(b.loop);
+    cr_expect_eq(failed, 2048, "%u", failed);
+    cr_expect_eq(dns_usage(b.dns, DNS_FOR_POLICY).queries, 0);
+    loop_timer_cancel(&timer);
+    bench_close(&b);
+}
+
 Test(dns, the_cache_is_bounded_in_questions_and_strangers_do_not_evict_a_backends)
 {
     struct dns_server_script scripts[] = {
