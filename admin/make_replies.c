@@ -30,8 +30,26 @@ static const char head[] =
     "turns it into the whole story of that message;\n"
     ".Nm relayctl Cm help Ar code\n"
     "prints what is written here.\n"
-    "A code of 400 to 499 is for now: the sending server keeps the message and tries again.\n"
-    "One of 500 to 599 is for good: it returns the message to its sender.\n";
+    "A code of 400 to 499 is temporary: the sending server keeps the message and tries again.\n"
+    "One of 500 to 599 is permanent: it returns the message to its sender; a new message is "
+    "judged\n"
+    "anew.\n"
+    "Where a check has found something, a reply has it in parentheses behind the text.\n"
+    ".Pp\n"
+    "In what we can do,\n"
+    ".Ar CUSTOMER , ADDRESS\n"
+    "(the client's),\n"
+    ".Ar RECIPIENT\n"
+    "and\n"
+    ".Ar DOMAIN\n"
+    "(the recipient's) stand for those of the case;\n"
+    ".Nm relayctl Cm explain\n"
+    "fills them in.\n"
+    "With the action\n"
+    ".Li mark\n"
+    "a check no longer refuses: the message is delivered with a header field X-Postern that names\n"
+    "the check.\n"
+    "That a server is away means that it cannot be reached, or refuses everything.\n";
 
 static const char tail[] = ".Sh SEE ALSO\n"
                            ".Xr postern.conf 5 ,\n"
@@ -105,8 +123,8 @@ int
 main(void)
 {
     printf("%s", head);
-    print_section("REFUSALS FOR NOW", 400, 500);
-    print_section("REFUSALS FOR GOOD", 500, 600);
+    print_section("TEMPORARY REFUSALS", 400, 500);
+    print_section("PERMANENT REFUSALS", 500, 600);
     print_section("OTHER REPLIES", 200, 400);
     printf("%s", tail);
     return fflush(stdout) == 0 ? 0 : 1;

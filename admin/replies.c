@@ -22,16 +22,76 @@ replies_remedy_label(enum smtp_remedy remedy)
     return labels[remedy];
 }
 
+/* --- What is meant in this case. */
+
+/* It is pasted into a shell: nothing in it may mean something there. */
+static bool
+is_plain(const char *value)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                ".:@/_+=-";
+
+    return value != NULL && value[0] != '\0' && value[0] != '-' &&
+           value[strspn(value, plain)] == '\0';
+}
+
+/* NULL: the word stands for itself. */
+static const char *
+value_of(const struct replies_case *about, struct slice word)
+{
+    const struct {
+        const char *word, *value;
+    } values[] = {
+        {"CUSTOMER", about->customer},   {"ADDRESS", about->address}, {"SENDER", about->sender},
+        {"RECIPIENT", about->recipient}, {"DOMAIN", about->domain},   {"CHECK", about->check},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++)
+        if (slice_equal(word, slice_of(values[i].word)))
+            return is_plain(values[i].value) ? values[i].value : NULL;
+    return NULL;
+}
+
+static void
+fill(struct buf *text, const char *remedy, const struct replies_case *about)
+{
+    static const char capitals[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+    while (*remedy) {
+        struct slice word = {remedy, strspn(remedy, capitals)};
+        const char *value = about ? value_of(about, word) : NULL;
+
+        if (word.n == 0)
+            word.n = strcspn(remedy, capitals);
+        if (value)
+            buf_add_text(text, value);
+        else
+            buf_add(text, word.p, word.n);
+        remedy += word.n;
+    }
+}
+
 void
-replies_print_help(FILE *out, enum smtp_verdict verdict)
+replies_print_remedy(FILE *out, enum smtp_remedy who, const char *remedy,
+                     const struct replies_case *about)
+{
+    struct buf text;
+
+    if (remedy[0] == '\0')
+        return;
+    buf_init(&text, 0);
+    fill(&text, remedy, about);
+    paragraph_print(out, replies_remedy_label(who), buf_text(&text));
+    buf_fini(&text);
+}
+
+void
+replies_print_help(FILE *out, enum smtp_verdict verdict, const struct replies_case *about)
 {
     paragraph_print(out, "Why", smtp_verdict_help(verdict));
-    for (int r = 0; r < SMTP_REMEDY_COUNT; r++) {
-        const char *remedy = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
-
-        if (remedy[0])
-            paragraph_print(out, replies_remedy_label((enum smtp_remedy)r), remedy);
-    }
+    for (int r = 0; r < SMTP_REMEDY_COUNT; r++)
+        replies_print_remedy(out, (enum smtp_remedy)r,
+                             smtp_verdict_remedy(verdict, (enum smtp_remedy)r), about);
 }
 
 static void
@@ -42,7 +102,7 @@ print_verdict(FILE *out, enum smtp_verdict verdict)
 
     paragraph_print(out, "Reply", smtp_reply_text(&reply, line, sizeof line));
     paragraph_print(out, "Word", smtp_verdict_word(verdict));
-    replies_print_help(out, verdict);
+    replies_print_help(out, verdict, NULL);
 }
 
 /* --- What is asked for. */

@@ -13,8 +13,18 @@
 /* Who can do something, as a label. */
 const char *replies_remedy_label(enum smtp_remedy remedy);
 
-/* What happened and why, and what each can do. */
-void replies_print_help(FILE *out, enum smtp_verdict verdict);
+/* What the words CUSTOMER, ADDRESS, SENDER, RECIPIENT, DOMAIN and CHECK of a remedy stand for in
+ * one case; "" or NULL: it is not known, and the word stays. */
+struct replies_case {
+    const char *customer, *address, *sender, *recipient, *domain, *check;
+};
+
+/* One remedy, with the words of `about` in it, which may be NULL; nothing if it is "". */
+void replies_print_remedy(FILE *out, enum smtp_remedy who, const char *remedy,
+                          const struct replies_case *about);
+
+/* What happened and why, and what each can do.  `about` may be NULL. */
+void replies_print_help(FILE *out, enum smtp_verdict verdict, const struct replies_case *about);
 
 /* `words`: a code (550, 5.7.23, 550 5.7.23), a word (spf-fail), or a whole reply as it was pasted.
  * Prints what is known of it; ERR_NOT_FOUND: nothing is. */

@@ -90,8 +90,10 @@ add_client(const json_t *event, struct buf *b)
         buf_add_text(b, " (");
         event_words_peer(b, text_of(event, "ptr"));
         buf_add_text(b, ")");
-    } else if (strcmp(ptr_result(event, "ptr-none"), "fail") == 0)
-        buf_add_text(b, " (without a name in DNS)");
+    } else
+        buf_add_text(b, strcmp(ptr_result(event, "ptr-none"), "fail") == 0
+                            ? " (without a name in DNS)"
+                            : " (name not looked up)");
     if (text_of(event, "helo")[0]) {
         buf_add_text(b, ", which called itself \"");
         event_words_peer(b, text_of(event, "helo"));
@@ -99,17 +101,42 @@ add_client(const json_t *event, struct buf *b)
     }
 }
 
+/* By the word of relayd/session_event.c. */
+static const char *
+end_of(const json_t *connection)
+{
+    static const struct {
+        const char *word, *text;
+    } ends[] = {
+        {"quit", "ended with QUIT"},
+        {"closed", "was closed by the client without QUIT"},
+        {"lost", "was lost"},
+        {"timeout", "was closed here, since the client was silent for too long"},
+        {"slow", "was closed here, since the client was too slow"},
+        {"idle", "was closed here, since the client did nothing"},
+        {"stopped", "was closed here, since the relay was stopped"},
+        {"limit", "was closed here by a limit"},
+        {"tls-failed", "ended when TLS failed"},
+        {"refused", "was closed here with a refusal"},
+    };
+    const char *word = text_of(connection, "end");
+
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (strcmp(word, ends[i].word) == 0)
+            return ends[i].text;
+    return word;
+}
+
 static void
 add_connection(const json_t *connection, struct buf *b)
 {
-    char when[CLOCK_LOCAL_SIZE], ms[PARSE_TEXT_SIZE];
+    char ms[PARSE_TEXT_SIZE];
     int64_t lasted_ms = event_words_number(connection, "ms");
 
-    buf_printf(b, " The connection began at %s, lasted %s and ended: %s.",
-               clock_local(event_words_at_ms(connection) - lasted_ms, when),
-               lasted_ms < 10000 ? format_duration(lasted_ms, ms)
-                                 : format_duration(lasted_ms / 1000 * 1000, ms),
-               text_of(connection, "end"));
+    if (lasted_ms > 10000)
+        lasted_ms = lasted_ms / 1000 * 1000;
+    buf_printf(b, " The connection lasted %s and %s.", format_duration(lasted_ms, ms),
+               end_of(connection));
     if (text_of(connection, "via")[0])
         buf_printf(b, " It came through the proxy %s.", text_of(connection, "via"));
     if (text_of(connection, "tls_error")[0]) {
@@ -171,7 +198,7 @@ add_whose(struct buf *b, const json_t *event)
 {
     if (text_of(event, "customer")[0])
         buf_printf(b, ", of the customer %s", text_of(event, "customer"));
-    else
+    else if (is_verdict(event, "relay-denied"))
         buf_add_text(b, ", of no customer of ours");
 }
 
@@ -228,8 +255,9 @@ print_origin(const struct telling *t, const json_t *event)
 static const struct {
     const char *word, *text;
 } results[] = {
-    {"pass", "passed"},       {"fail", "failed"},        {"forged", "forged"},
-    {"odd", "odd"},           {"none", "had no object"}, {"temporary", "could not be looked up"},
+    {"pass", "clear"},          {"fail", "hit"},
+    {"forged", "forged"},       {"odd", "odd"},
+    {"none", "not applicable"}, {"temporary", "no answer from DNS"},
     {"unknown", "not known"},
 };
 
@@ -247,7 +275,7 @@ add_check(struct buf *b, const json_t *check)
 {
     const char *result = text_of(check, "result");
 
-    buf_printf(b, "%s %s", text_of(check, "check"), result_text(result));
+    buf_printf(b, "%s: %s", text_of(check, "check"), result_text(result));
     if (text_of(check, "input")[0] && strcmp(result, "pass") != 0) {
         buf_add_text(b, " (");
         event_words_peer(b, text_of(check, "input"));
@@ -273,6 +301,22 @@ print_checks(const struct telling *t, const json_t *event)
     buf_fini(&b);
 }
 
+/* What a result of SPF that is no pass has meant for the verdict. */
+static const char *
+weight_of_spf(const json_t *event)
+{
+    json_t *check;
+    size_t i;
+
+    json_array_foreach(json_object_get(event, "checks"), i, check)
+    {
+        if (strncmp(text_of(check, "check"), "spf", 3) == 0)
+            return "";
+    }
+    return text_of(event, "decided_by")[0] ? "; not reached: the check that decided comes before it"
+                                           : "; this customer's policy does not judge by it";
+}
+
 static void
 print_spf(const struct telling *t, const json_t *event, const char *key, const char *whose)
 {
@@ -288,9 +332,8 @@ print_spf(const struct telling *t, const json_t *event, const char *key, const c
         buf_add_text(&b, ": ");
         event_words_peer(&b, text_of(event, reason_key));
     }
-    if (strcmp(text_of(event, key), "pass") != 0 &&
-        strncmp(text_of(event, "decided_by"), "spf", 3) != 0)
-        buf_add_text(&b, "; this has decided nothing");
+    if (strcmp(text_of(event, key), "pass") != 0)
+        buf_add_text(&b, weight_of_spf(event));
     paragraph_print(t->out, "SPF", buf_text(&b));
     buf_fini(&b);
 }
@@ -339,7 +382,7 @@ print_decided(const struct telling *t, const json_t *event)
         print_by_check(t, event);
     else if (is_verdict(event, "refused") || is_verdict(event, "delivered"))
         print_backend(t, event, "Decided by", ", which said: ");
-    else if (text_of(event, "backend_reply")[0] || text_of(event, "backend")[0])
+    else if (text_of(event, "backend_reply")[0])
         print_backend(t, event, "Server", ", which had said: ");
 }
 
@@ -349,8 +392,8 @@ print_answered(const struct telling *t, const json_t *event)
     char when[EVENT_WORDS_TIME_SIZE];
 
     if (text_of(event, "reply")[0])
-        paragraph_printf(t->out, "Answered", "%s, at %s.", text_of(event, "reply"),
-                         event_words_time(event, when));
+        paragraph_printf(t->out, "Answered", "%s, at %s: %s.", text_of(event, "reply"),
+                         event_words_time(event, when), text_of(event, "verdict"));
 }
 
 /* --- What follows. */
@@ -368,12 +411,16 @@ outcome_of(const json_t *event)
         return "Taken.";
     if (class_of(event) == '5')
         return is_kind(event, "message")
-                   ? "The message was refused for good, and nothing of it was kept: the sending "
-                     "server tells its sender."
-                   : "Refused for good: the sending server tells its sender.";
+                   ? "Refused, and nothing of it was kept: the sending server returns it to its "
+                     "sender. A new message is judged anew."
+                   : "Refused: the sending server returns it to its sender. A new message is "
+                     "judged anew.";
     if (class_of(event) == '4')
-        return "Put off: the sending server keeps the message and tries again by itself, commonly "
-               "for some days.";
+        return is_kind(event, "message")
+                   ? "Put off: the sending server keeps the message and tries again by itself, "
+                     "commonly for some days."
+                   : "This recipient was put off: the sending server tries it again by itself, "
+                     "commonly for some days.";
     return "";
 }
 
@@ -408,41 +455,61 @@ static const struct {
 } by_backend[] = {
     {'5',
      "The customer's own server has refused it, in the words above; we passed its answer on.",
-     {"Heed what that server says: correct the address, or the message.",
-      "Its server's log says why, at that time; the rule there must be changed if the refusal was "
+     {"Do what that answer asks for: correct the address, or the message.",
+      "Your server's log says why, at that time; change the rule there if the refusal was "
       "wrong.",
-      "Nothing: the customer's server decides. relayctl backend test asks it again, with --rcpt "
-      "for the recipient."}},
+      "Nothing: the customer's server decides. relayctl backend list --customer CUSTOMER has its "
+      "name; relayctl backend test with that and --rcpt RECIPIENT asks it again."}},
     {'4',
      "The customer's own server has put it off, in the words above; we passed its answer on.",
-     {"Nothing: its mail server keeps the message and tries again by itself.",
-      "Its server's log says why, at that time; greylisting or limits there must exempt this "
-      "relay.",
-      "relayctl customer set --live-4xx keep takes such mail and tries it again from here."}},
+     {"Nothing: your mail server keeps the message and tries again by itself.",
+      "Your server's log says why, at that time; exempt this relay from greylisting and limits "
+      "there.",
+      "relayctl customer set CUSTOMER --live-4xx keep takes such mail and tries it again from "
+      "here; what is refused later goes back to its sender as a bounce, where that is safe."}},
 };
 
 static void
-explain_backend(const struct telling *t, const json_t *event)
+explain_backend(const struct telling *t, const json_t *event, const struct replies_case *about)
 {
     for (size_t i = 0; i < ARRAY_SIZE(by_backend); i++) {
         if (by_backend[i].class != class_of(event))
             continue;
         paragraph_print(t->out, "Why", by_backend[i].why);
         for (int r = 0; r < SMTP_REMEDY_COUNT; r++)
-            paragraph_print(t->out, replies_remedy_label((enum smtp_remedy)r),
-                            by_backend[i].remedies[r]);
+            replies_print_remedy(t->out, (enum smtp_remedy)r, by_backend[i].remedies[r], about);
     }
+}
+
+/* The first recipient's; of a client behind a filter, whom the filter had it from. */
+static struct replies_case
+case_of(const json_t *event)
+{
+    const char *origin = text_of(event, "origin_client");
+    const json_t *rcpt = json_object_get(event, "rcpt");
+    const char *recipient = json_string_value(json_is_array(rcpt) ? json_array_get(rcpt, 0) : rcpt);
+    const char *at = recipient ? strrchr(recipient, '@') : NULL;
+
+    return (struct replies_case){
+        .customer = text_of(event, "customer"),
+        .address = origin[0] && strcmp(origin, "unknown") != 0 ? origin : text_of(event, "client"),
+        .sender = text_of(event, "from"),
+        .recipient = recipient,
+        .domain = text_of(event, "domain")[0] ? text_of(event, "domain") : (at ? at + 1 : NULL),
+        .check = text_of(event, "decided_by"),
+    };
 }
 
 static void
 explain(struct telling *t, const json_t *event)
 {
+    struct replies_case about = case_of(event);
     enum smtp_verdict verdict;
 
     if (is_verdict(event, "refused"))
-        explain_backend(t, event);
+        explain_backend(t, event, &about);
     else if (class_of(event) != '2' && find_verdict(event, &verdict) && !was_explained(t, verdict))
-        replies_print_help(t->out, verdict);
+        replies_print_help(t->out, verdict, &about);
 }
 
 /* --- The whole. */
