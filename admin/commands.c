@@ -103,6 +103,7 @@ static const struct command_option simulate_options[] = {
     {"helo", "NAME", "that the client would give"},
     {"from", "ADDRESS", "the sender; \"<>\" is the null sender"},
     {"rcpt", "ADDRESS", "the recipient"},
+    {"message", "FILE|-", "and the verdict on this message: size, loops, whom a filter had it from"},
     {"check", "spf", "this alone"},
     {0},
 };

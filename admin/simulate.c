@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "admin/commands.h"
+#include "admin/simulate_message.h"
 #include "base/inet.h"
 #include "net/control.h"
 #include "smtp/smtp_reply.h"
@@ -44,6 +45,8 @@ check_options(const struct call *call)
                           "--ip 192.0.2.10");
     if (inet_endpoint_parse(slice_of(ip), 25, &address) < 0)
         return call_usage("--ip: \"%s\" is no address; use 192.0.2.10 or 2001:db8::1", ip);
+    if (check != NULL && call_value(call, "message") != NULL)
+        return call_usage("--message is for all checks; leave out --check");
     if (check == NULL && call_value(call, "rcpt") == NULL)
         return call_usage("--rcpt is missing: policy belongs to the recipient's customer; `--check "
                           "spf` needs none");
@@ -53,9 +56,9 @@ check_options(const struct call *call)
     return COMMAND_DONE;
 }
 
-/* NULL: nobody listens. */
+/* NULL: nobody listens.  `message` is taken over; NULL: there is none. */
 static json_t *
-ask_relay(const struct call *call)
+ask_relay(const struct call *call, json_t *message)
 {
     json_t *question =
                json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "verb", "simulate", "client",
@@ -63,8 +66,12 @@ ask_relay(const struct call *call)
                          call_value(call, "from") ?: "", "rcpt", call_value(call, "rcpt") ?: "",
                          "check", call_value(call, "check") ?: ""),
            *answer = NULL;
-    char path[CALL_PATH_SIZE], *line = json_dumps(question, JSON_COMPACT);
+    char path[CALL_PATH_SIZE], *line;
     struct buf text;
+
+    if (message)
+        json_object_set_new(question, "message", message);
+    line = json_dumps(question, JSON_COMPACT);
 
     buf_init(&text, 0);
     if (line != NULL && control_call(call_path(path, call->config->run_dir, "relayd.sock"),
@@ -183,11 +190,14 @@ enum command_status
 simulate(struct call *call)
 {
     enum command_status status = check_options(call);
-    json_t *answer;
+    const char *path = call_value(call, "message");
+    json_t *answer, *message = NULL;
 
+    if (status == COMMAND_DONE && path != NULL)
+        status = simulate_message_read(call, path, call_value(call, "rcpt"), &message);
     if (status != COMMAND_DONE)
         return status;
-    answer = ask_relay(call);
+    answer = ask_relay(call, message);
     if (answer == NULL) {
         call_complain("relayd does not run here, or may not be asked by you (setting "
                       "control-group): it judges with its own "

@@ -226,6 +226,18 @@ decision_at_dot(enum decision_side side, enum decision_event event, bool blames_
     return d;
 }
 
+/* --- What the content says of itself. */
+
+enum smtp_verdict
+decision_of_content(const struct decision_content *content)
+{
+    if (content->is_too_big)
+        return SMTP_VERDICT_TOO_BIG;
+    if (content->own_received >= DECISION_OWN_RECEIVED_MAX)
+        return SMTP_VERDICT_BACKEND_LOOP;
+    return content->received_count > content->received_max ? SMTP_VERDICT_LOOP : SMTP_VERDICT_OK;
+}
+
 /* --- Names in text. */
 static bool
 is_name_char(char c)

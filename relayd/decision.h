@@ -109,6 +109,19 @@ struct decision_dot {
 struct decision_dot decision_at_dot(enum decision_side side, enum decision_event event,
                                     bool blames_us);
 
+/* --- What the content says of itself, at its end. */
+#define DECISION_OWN_RECEIVED_MAX                                   \
+    3 /* Received lines of ours for the domain: it goes in a circle \
+       */
+
+struct decision_content {
+    bool is_too_big;
+    unsigned received_count, received_max; /* Received lines, and `max-received` */
+    unsigned own_received;                 /* those of ours for the same domain */
+};
+/* SMTP_VERDICT_OK: it may be passed on. */
+enum smtp_verdict decision_of_content(const struct decision_content *content);
+
 /* --- Replies that are passed on. */
 struct decision_passing {
     const struct smtp_reply *from; /* 4xx or 5xx */

@@ -12,6 +12,8 @@
 #include "relayd/sender_verdict.h"
 #include "smtp/smtp_path.h"
 
+#define CHECKS_OF_ORIGIN (1u << POLICY_DNSBL | POLICY_CHECKS_OF_SPF)
+
 /* What is longer than its room is cut between characters. */
 static void
 cut_utf8(char *text)
@@ -122,6 +124,15 @@ screen_judge(struct worker *w, const struct screen_question *q, struct sender_fa
     known.of[POLICY_BAN] = q->ban;
     known.of[POLICY_GREYLIST] = q->greylist;
     s->judgement = policy_judge(s->policy, s->exempt, &known);
+}
+
+struct policy_judgement
+screen_judge_origin(const struct screen *s, struct sender_facts *origin)
+{
+    unsigned exempt = (POLICY_ALL_CHECKS & ~CHECKS_OF_ORIGIN) | s->allowed;
+
+    return policy_judge(s->policy, exempt,
+                        sender_facts_look(origin, policy_checks_of(s->policy) & ~exempt));
 }
 
 bool

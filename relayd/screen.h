@@ -41,6 +41,10 @@ struct screen {
 /* Begins the look-ups that the policy needs. */
 void screen_judge(struct worker *worker, const struct screen_question *question,
                   struct sender_facts *facts, struct screen *screen);
+/* The client that a filter had the message from, where `origin_received` says so: SPF and the DNS
+ * lists judge it, and not the filter.  POLICY_WAIT: something is being looked up. */
+struct policy_judgement screen_judge_origin(const struct screen *screen,
+                                            struct sender_facts *origin);
 /* Greylisting, by the policy or in fallback mode, is not for this client: by a rule, as a filter,
  * or since it is on a list of good ones. */
 bool screen_lifts_greylist(const struct screen *screen, const struct sender_facts *facts);

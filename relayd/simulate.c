@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "relayd/decision.h"
 #include "relayd/recipient_policy.h"
 #include "relayd/screen.h"
 #include "relayd/sender_verdict.h"
@@ -21,6 +22,9 @@ struct simulation {
     bool is_spf_only;
     struct recipient_route route;
     struct screen screen;
+    json_t *message;             /* what relayctl has found in it; NULL: RCPT alone */
+    struct sender_facts *origin; /* of whom a filter had it from; NULL: not asked for */
+    bool is_at_end;              /* RCPT is accepted: `screen` is the origin's, if there is one */
     simulate_on_done on_done;
     uint32_t id;
 };
@@ -34,6 +38,8 @@ drop(struct simulation *s)
         at = &(*at)->next;
     *at = s->next;
     sender_facts_free(&s->facts);
+    sender_facts_free(&s->origin);
+    json_decref(s->message);
     loop_defer(s->worker->loop, free, s);
 }
 
@@ -62,11 +68,23 @@ json_of_spf(const struct spf_result *spf)
                      "says_something", spf->is_sound, "lookups", (int)spf->lookups);
 }
 
+/* By which a check was judged: the origin's, or the connecting client's. */
+static const struct sender_facts *
+facts_of(const struct simulation *s, enum policy_check check)
+{
+    bool is_of_origin =
+        s->origin && sender_facts_known(s->origin)->of[check] != POLICY_FACT_UNKNOWN;
+
+    return is_of_origin ? s->origin : s->facts;
+}
+
 static const char *
 result_of(const struct simulation *s, enum policy_check check)
 {
     const struct policy_judgement *j = &s->screen.judgement;
 
+    if (facts_of(s, check) == s->origin)
+        return policy_fact_word(sender_facts_known(s->origin)->of[check]);
     if (s->screen.exempt & policy_check_bit(check))
         return "exempt";
     if (check == POLICY_BAN || check == POLICY_GREYLIST)
@@ -88,8 +106,8 @@ json_of_checks(const struct simulation *s)
         json_array_append_new(
             checks, json_pack("{s:s, s:s, s:s, s:s, s:I}", "check", policy_check_name(check),
                               "action", policy_action_name(action), "result", result_of(s, check),
-                              "input", sender_facts_input(s->facts, check), "ms",
-                              (json_int_t)sender_facts_ms(s->facts, check)));
+                              "input", sender_facts_input(facts_of(s, check), check), "ms",
+                              (json_int_t)sender_facts_ms(facts_of(s, check), check)));
     }
     return checks;
 }
@@ -122,8 +140,16 @@ json_of_verdict(const struct simulation *s, const char *verdict, const struct sm
         "policy", policy_text(s->screen.policy, policy), "by", by_words[s->screen.by], "rule",
         s->screen.why, "greylist_applies", waits && s->screen.judgement.check == POLICY_GREYLIST,
         "checks", json_of_checks(s), "marks", json_of_marks(s->screen.judgement.marks), "spf",
-        json_of_spf(sender_facts_spf(s->facts, SPF_MAIL_FROM)), "spf_helo",
-        json_of_spf(sender_facts_spf(s->facts, SPF_HELO)));
+        json_of_spf(sender_facts_spf(s->origin ?: s->facts, SPF_MAIL_FROM)), "spf_helo",
+        json_of_spf(sender_facts_spf(s->origin ?: s->facts, SPF_HELO)));
+}
+
+static json_t *
+json_of_refusal(const struct simulation *s, enum smtp_verdict verdict)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+
+    return json_of_verdict(s, reply.code / 100 == 5 ? "refuse" : "later", &reply);
 }
 
 static json_t *
@@ -133,7 +159,7 @@ json_of_end(const struct simulation *s)
 
     if (!screen_is_refused(&s->screen))
         return json_of_verdict(s, "accept", &reply);
-    reply = screen_reply(&s->screen, s->facts);
+    reply = screen_reply(&s->screen, s->origin ?: s->facts);
     return json_of_verdict(s, reply.code / 100 == 5 ? "refuse" : "later", &reply);
 }
 
@@ -170,6 +196,66 @@ is_all_known(const struct simulation *s)
     return true;
 }
 
+static uint64_t
+number_of(const json_t *message, const char *key)
+{
+    json_int_t n = json_integer_value(json_object_get(message, key));
+
+    return n > 0 ? (uint64_t)n : 0;
+}
+
+/* As transaction_end does, in its order. */
+static enum smtp_verdict
+verdict_of_content(const struct simulation *s)
+{
+    const struct config *config = s->worker->config;
+    uint64_t most = s->route.customer.max_message_size_bytes;
+    struct decision_content content = {
+        .is_too_big = number_of(s->message, "size") >
+                      (most < config->max_message_size ? most : config->max_message_size),
+        .received_count = (unsigned)number_of(s->message, "received"),
+        .received_max = config->max_received,
+        .own_received = (unsigned)number_of(s->message, "own_received"),
+    };
+
+    return json_is_true(json_object_get(s->message, "damaged")) ? SMTP_VERDICT_BARE_LINE_END
+                                                                : decision_of_content(&content);
+}
+
+static void
+judge_origin(struct simulation *s)
+{
+    s->screen.judgement = screen_judge_origin(&s->screen, s->origin);
+    if (s->screen.judgement.verdict != POLICY_WAIT)
+        end(s, json_of_end(s));
+}
+
+static void judge(void *ctx);
+
+/* RCPT is accepted, and the message has come. */
+static void
+judge_message(struct simulation *s)
+{
+    const char *origin = json_string_value(json_object_get(s->message, "origin"));
+    enum smtp_verdict verdict = verdict_of_content(s);
+    struct inet_endpoint client;
+
+    s->is_at_end = true;
+    if (verdict != SMTP_VERDICT_OK) {
+        end(s, json_of_refusal(s, verdict));
+        return;
+    }
+    if (!s->screen.origin_received || origin == NULL ||
+        inet_endpoint_parse(slice_of(origin), 25, &client) < 0) {
+        end(s, json_of_end(s));
+        return;
+    }
+    s->origin = sender_facts_new(s->worker, &client, NULL);
+    sender_facts_set_sender(s->origin, &s->mail.path);
+    sender_facts_listen(s->origin, judge, s);
+    judge_origin(s);
+}
+
 static void
 judge_rcpt(struct simulation *s)
 {
@@ -181,7 +267,11 @@ judge_rcpt(struct simulation *s)
     };
 
     screen_judge(s->worker, &question, s->facts, &s->screen);
-    if (s->screen.by != SCREEN_BY_POLICY || is_all_known(s))
+    if (s->screen.by == SCREEN_BY_POLICY && !is_all_known(s))
+        return;
+    if (s->message && !screen_is_refused(&s->screen))
+        judge_message(s);
+    else
         end(s, json_of_end(s));
 }
 
@@ -192,6 +282,8 @@ judge(void *ctx)
 
     if (s->is_spf_only)
         judge_spf(s);
+    else if (s->is_at_end)
+        judge_origin(s);
     else
         judge_rcpt(s);
 }
@@ -225,7 +317,6 @@ static bool
 find_route(struct simulation *s, const json_t *question)
 {
     struct registry_backend backends[REGISTRY_BACKENDS_MAX];
-    struct smtp_reply reply;
     enum smtp_verdict verdict;
 
     if (smtp_path_parse_mailbox(slice_of(text_of(question, "rcpt")), &s->rcpt.path) < 0) {
@@ -235,10 +326,9 @@ find_route(struct simulation *s, const json_t *question)
     verdict = recipient_policy_route(s->worker, &s->mail, &s->rcpt, &s->route, backends);
     if (verdict == SMTP_VERDICT_OK)
         return true;
-    reply = smtp_verdict_reply(verdict);
     s->screen.by = SCREEN_BY_POLICY;
     s->route.customer.name[0] = '\0';
-    end(s, json_of_verdict(s, reply.code / 100 == 5 ? "refuse" : "later", &reply));
+    end(s, json_of_refusal(s, verdict));
     return false;
 }
 
@@ -253,6 +343,7 @@ simulate_start(struct worker *worker, uint32_t id, const json_t *question, simul
     s->on_done = on_done;
     s->id = id;
     s->is_spf_only = strcmp(text_of(question, "check"), "spf") == 0;
+    s->message = json_incref(json_object_get(question, "message"));
     s->next = worker->simulations;
     worker->simulations = s;
     s->facts = sender_facts_new(worker, &client, NULL);

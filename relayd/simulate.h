@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * `relayctl simulate`: what a sender would be told at RCPT, by the code that tells it
- * (relayd/screen.h), with nothing written down: no limit is used, the greylist does not see the
- * contact, no event is made.
+ * `relayctl simulate`: what a sender would be told at RCPT, and behind its message, by the
+ * code that tells it (relayd/screen.h, decision.h), with nothing written down: no limit is used,
+ * the greylist does not see the contact, no event is made.
  */
 #ifndef RELAYD_SIMULATE_H
 #define RELAYD_SIMULATE_H
@@ -13,7 +13,9 @@
 
 struct simulation;
 
-/* `question`: "client", "helo", "from", "rcpt"; or "check": "spf" without "rcpt".  The answer,
+/* `question`: "client", "helo", "from", "rcpt"; or "check": "spf" without "rcpt".  With "message":
+ * {"size", "received", "own_received", "damaged", "origin": the address in its topmost Received
+ * field} the end of the content as well.  The answer,
  * taken over by the callee: {"ok": true, "verdict": "accept" | "refuse" | "later", "reply", "by",
  * "rule", "checks": [{"check", "action", "result", "input", "ms"}], "marks": [], "spf": {...},
  * "spf_helo"}, or

@@ -18,8 +18,6 @@
 #define ENVELOPE_BYTES (64 * 1024)      /* with our header lines, and */
 #define ENVELOPE_RECIPIENT_BYTES \
     (SMTP_PATH_SIZE + INET_DOMAIN_SIZE + SMTP_DSN_ORCPT_MAX + 64) /* each */
-#define OWN_RECEIVED_MAX \
-    3 /* so often the domain's mail came back to us: its server sends it here */
 
 /* --- The verdict at the dot. */
 
@@ -545,6 +543,9 @@ is_too_big_to_keep(const struct transaction *t)
 enum smtp_step
 transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
 {
+    struct decision_content content;
+    enum smtp_verdict verdict;
+
     if (fault) {
         smtp_reply_add_ref(reply, t->ref);
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_MESSAGES_REFUSED);
@@ -557,12 +558,17 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     loop_timer_init(&t->timer, t->worker->loop, on_too_late, t);
     smtp_auth_results_end(&t->auth_results, keep_piece, t);
     body_end(&t->body);
-    if (t->too_big || is_too_big_to_keep(t))
-        transaction_finish_verdict(t, SMTP_VERDICT_TOO_BIG);
-    else if (t->header.own_received >= OWN_RECEIVED_MAX)
+    content = (struct decision_content){
+        .is_too_big = t->too_big || is_too_big_to_keep(t),
+        .received_count = t->header.received_count,
+        .received_max = t->worker->config->max_received,
+        .own_received = t->header.own_received,
+    };
+    verdict = decision_of_content(&content);
+    if (verdict == SMTP_VERDICT_BACKEND_LOOP)
         refuse_loop(t);
-    else if (t->header.received_count > t->worker->config->max_received)
-        transaction_finish_verdict(t, SMTP_VERDICT_LOOP);
+    else if (verdict != SMTP_VERDICT_OK)
+        transaction_finish_verdict(t, verdict);
     else if (lacks_utf8(t))
         transaction_finish_verdict(t, SMTP_VERDICT_UTF8_NOT_SUPPORTED);
     else

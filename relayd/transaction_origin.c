@@ -8,8 +8,6 @@
 
 #include "base/clock.h"
 
-#define CHECKS_OF_ORIGIN (1u << POLICY_DNSBL | POLICY_CHECKS_OF_SPF)
-
 void
 transaction_origin_begin(struct transaction *t)
 {
@@ -54,10 +52,7 @@ static bool
 judge(struct transaction *t)
 {
     struct screen *screen = &t->policy.accepted.screen;
-    unsigned exempt = (POLICY_ALL_CHECKS & ~CHECKS_OF_ORIGIN) | screen->allowed;
-    struct policy_judgement judgement = policy_judge(
-        screen->policy, exempt,
-        sender_facts_look(t->origin.facts, policy_checks_of(screen->policy) & ~exempt));
+    struct policy_judgement judgement = screen_judge_origin(screen, t->origin.facts);
 
     if (judgement.verdict == POLICY_WAIT)
         return false;

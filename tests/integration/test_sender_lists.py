@@ -121,6 +121,10 @@ def test_P4_the_true_client_is_judged_by_the_filters_received_line(filtered, beh
     ref = reference_in(bring(received("198.51.100.99") + make_message()).text)
     event = wait_until(lambda: [e for e in filtered.events("message") if e["ref"] == ref], 10)[0]
     assert event["origin_client"] == "198.51.100.99" and event["spf"] == "fail" and event["decided_by"] == "spf", event
+    for origin, verdict in (("198.51.100.99", "refuse"), (GOOD, "accept")):
+        said = filtered.relayctl_json("simulate", "--ip", FILTER, "--helo", "filter.isp.example", "--from", "info@good.example", "--rcpt",
+                                      "user@origin.example", "--message", "-", input=(received(origin) + make_message()).decode())[0]
+        assert said["verdict"] == verdict and {c["check"]: c["result"] for c in said["checks"]}["spf"] == ("fail" if verdict == "refuse" else "pass")
     told = filtered.relayctl("explain", ref).stdout
     assert "198.51.100.99, says the filter's Received line" in told, told
 

@@ -263,7 +263,7 @@ def test_P7_spf_is_told_in_the_header_and_foreign_claims_of_it_go(node, backend,
     assert "Received-SPF" not in got, "a customer who needs none causes none"
 
 
-def test_simulate_tells_every_check_and_what_would_be_said(node, customers):
+def test_simulate_tells_every_check_and_what_would_be_said(node, customers, tmp_path):
     strict = customers("strict")
     said = node.relayctl_json("simulate", "--ip", NONAME, "--helo", "localhost", "--from", "a@fail.example", "--rcpt", f"user@{strict}")[0]
     results = {c["check"]: c["result"] for c in said["checks"]}
@@ -276,5 +276,11 @@ def test_simulate_tells_every_check_and_what_would_be_said(node, customers):
     assert said["verdict"] == "accept" and said["greylist_applies"] is True, "a first contact, which it is not for having been simulated"
     for sender, word in (("info@good.example", "pass"), ("a@fail.example", "fail"), ("a@none.example", "none"), ("a@broken.example", "permerror")):
         assert node.relayctl("simulate", "--check", "spf", "--ip", GOOD, "--from", sender).stdout.split()[0] == word
+    for content, verdict, word in ((b"Subject: a\n\nb\n", "accept", "250"), (b"a\rb\n", "refuse", "550 5.6.11"),
+                                   (b"Received: x\n" * 101 + b"\n", "refuse", "554 5.4.6"), (b"x" * 21_000_000, "refuse", "552 5.3.4")):
+        (tmp_path / "message").write_bytes(content)
+        said = node.relayctl_json("simulate", "--ip", GOOD, "--helo", "mail.good.example", "--from", "info@good.example",
+                                  "--rcpt", f"user@{strict}", "--message", str(tmp_path / "message"))[0]
+        assert said["verdict"] == verdict and said["reply"].startswith(word), said
     for wrong in (("--ip", "nonsense", "--from", "a@b.example", "--rcpt", "x@y.example"), ("--from", "a@b.example"), ("--ip", GOOD, "--check", "dkim")):
         assert node.relayctl("simulate", *wrong, check=False).returncode == 2
