@@ -98,6 +98,11 @@ static const struct command_option suspend_options[] = {
     {0},
 };
 
+static const struct command_option status_options[] = {
+    {"watch", NULL, "look again every two seconds, and show rates"},
+    {0},
+};
+
 static const struct command_option simulate_options[] = {
     {"ip", "ADDRESS", "that the mail would come from"},
     {"helo", "NAME", "that the client would give"},
@@ -946,6 +951,7 @@ const struct command commands[] = {
     },
     {
         .noun = "status",
+        .options = status_options,
         .needs = COMMAND_NEEDS_CONFIG,
         .run = status_show,
         .summary = "Show how this node is; exit status 1 if something needs an operator",

@@ -50,17 +50,23 @@ put_word(FILE *out, const char *word, size_t n)
 void
 paragraph_print(FILE *out, const char *label, const char *text)
 {
-    unsigned column = PARAGRAPH_INDENT;
+    fprintf(out, "%-*s", PARAGRAPH_INDENT, label);
+    paragraph_wrap(out, PARAGRAPH_INDENT, text);
+}
+
+void
+paragraph_wrap(FILE *out, unsigned indent, const char *text)
+{
+    unsigned column = indent;
     const char *gap = "";
 
-    fprintf(out, "%-*s", PARAGRAPH_INDENT, label);
     for (text += strspn(text, SPACE); *text; text += strspn(text, SPACE)) {
         size_t n = strcspn(text, SPACE);
         unsigned width = put_word(NULL, text, n);
 
         if (gap[0] && column + 1 + width > PARAGRAPH_COLUMNS) {
-            fprintf(out, "\n%*s", PARAGRAPH_INDENT, "");
-            column = PARAGRAPH_INDENT;
+            fprintf(out, "\n%*s", (int)indent, "");
+            column = indent;
             gap = "";
         }
         column += (unsigned)fprintf(out, "%s", gap) + width;

@@ -15,7 +15,9 @@
 /* What a terminal could obey is escaped, so that text of peers may be in it; every run of white
  * space is one space.  A word that is longer than a line stays whole, to be pasted. */
 void paragraph_print(FILE *out, const char *label, const char *text);
-/* The same with a sentence that is made up; at most 4 KB of it. */
+/* The text alone, from `column` on, where the line stands, and every further line from there. */
+void paragraph_wrap(FILE *out, unsigned column, const char *text);
+/* As paragraph_print with a sentence that is made up; at most 4 KB of it. */
 void paragraph_printf(FILE *out, const char *label, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 #endif

@@ -44,7 +44,9 @@ static const struct {
     {"refused", RED},    {"damaged", RED},     {"missing", RED},     {"unreachable", RED},
     {"stopped", RED},    {"newer", RED},       {"older", RED},       {"suspended", YELLOW},
     {"held", YELLOW},    {"waiting", YELLOW},  {"pending", YELLOW},  {"no-route", RED},
-    {"unknown", YELLOW}, {"starting", YELLOW},
+    {"unknown", YELLOW}, {"starting", YELLOW}, {"answers", GREEN},   {"silent", RED},
+    {"low", RED},        {"late", RED},        {"near", YELLOW},     {"pressed", YELLOW},
+    {"refusing", RED},   {"expiring", YELLOW},
 };
 
 struct printer *
@@ -167,15 +169,29 @@ printer_text(struct printer *p, const char *text)
         next_cell(p, printer_json_text(text), text[0] ? text : "-", NULL);
 }
 
+static const char *
+colour_of(const char *word)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(word_colours); i++)
+        if (strcmp(word, word_colours[i].word) == 0)
+            return word_colours[i].colour;
+    return NULL;
+}
+
 void
 printer_word(struct printer *p, const char *word)
 {
-    const char *colour = NULL;
+    next_cell(p, printer_json_text(word), word, colour_of(word));
+}
 
-    for (size_t i = 0; i < ARRAY_SIZE(word_colours); i++)
-        if (strcmp(word, word_colours[i].word) == 0)
-            colour = word_colours[i].colour;
-    next_cell(p, printer_json_text(word), word, colour);
+void
+printer_put_word(const struct printer_settings *settings, const char *word, unsigned width)
+{
+    const char *colour = settings->colour ? colour_of(word) : NULL;
+    size_t n = strlen(word);
+
+    fprintf(settings->out, "%s%s%s%*s", colour ? colour : "", word, colour ? RESET : "",
+            n < width ? (int)(width - n) : 1, "");
 }
 
 void

@@ -47,6 +47,8 @@ void printer_text(struct printer *printer, const char *text); /* NULL: none */
  * plain.
  */
 void printer_word(struct printer *printer, const char *word);
+/* Outside of a table: the word in its colour, and blanks up to `width`. */
+void printer_put_word(const struct printer_settings *settings, const char *word, unsigned width);
 void printer_number(struct printer *printer, int64_t number);
 void printer_size(struct printer *printer, uint64_t bytes);  /* JSON: octets */
 void printer_time(struct printer *printer, int64_t wall_ms); /* 0: none */

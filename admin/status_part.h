@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What `relayctl status` looks at, part by part.  Each part is found by what it leaves behind
+ * (locks, files, the shared table, the log, the database), so that the look works best when things
+ * are worst.
+ */
+#ifndef ADMIN_STATUS_PART_H
+#define ADMIN_STATUS_PART_H
+
+#include <jansson.h>
+
+#include "admin/call.h"
+#include "admin/spool_reader.h"
+#include "state/shared_table.h"
+
+struct status_part {
+    const char *name, *state;
+    bool needs_operator;
+    struct buf detail; /* a sentence or two, for people */
+    json_t *facts;
+};
+
+struct status_backend { /* one that is not up, or has been looked at for JSON */
+    struct shared_health health;
+    char customers[REGISTRY_NAME_SIZE * 3]; /* whose it is; "": by a name, or nobody's any more */
+};
+
+struct status_customer { /* one with mail in the spool */
+    char name[REGISTRY_NAME_SIZE];
+    struct spool_totals totals;
+};
+
+#define STATUS_PARTS_MAX 14
+struct status {
+    struct call *call;
+    int64_t now_ms;
+    struct status_part parts[STATUS_PARTS_MAX];
+    unsigned part_count, problems;
+    struct status_customer *customers; /* by name */
+    size_t customer_count;
+    struct status_backend *backends;
+    size_t backend_count;
+    uint64_t registry_version; /* PostgreSQL's; 0: not known */
+    bool has_counters;
+    uint64_t counters[SHARED_COUNTER_COUNT];
+    unsigned connections; /* of clients, now */
+};
+
+/* State "ok" and nothing else, until something is found. */
+struct status_part *status_add(struct status *status, const char *name);
+/* Adds the sentence, and that an operator must see to it. */
+void status_problem(struct status_part *part, const char *state, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+/* By errno: nothing is known of the part, so nothing is said about it. */
+void status_unreadable(struct status_part *part, const char *path);
+void status_fact(struct status_part *part, const char *name, json_t *value); /* taken over */
+json_t *status_time(int64_t wall_ms);                                        /* 0: null */
+
+/* --- The looks, in the order in which they are shown. */
+void status_look_daemons(struct status *status);
+/* relayd has the registry to read yet. */
+bool status_has_just_started(const struct call *call);
+void status_look_database(struct status *status); /* the replica and the event log as well */
+void status_look_spool(struct status *status);
+void status_look_relay(struct status *status); /* connections, counters, backends, limits */
+void status_look_host(struct status *status);  /* disks, resolver, certificates */
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The shared table: what relayd does at this moment, who its backends are, and whose limits are
+ * near their end.
+ */
+#include "admin/status_part.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/node_registry.h"
+
+#define OWNERS_MAX 3
+#define NEAR_PERCENT 80
+#define NEAR_NAMED 3
+
+struct look {
+    struct status *status;
+    struct shared_table *table;
+    struct registry *registry; /* NULL: it cannot be read */
+    unsigned refusing, down;
+    struct status_part *limits;
+    json_t *near;
+};
+
+/* --- Work. */
+
+static void
+count_workers(const struct look *look, struct status_part *part)
+{
+    unsigned workers = 0;
+
+    for (unsigned slot = 0; slot < SHARED_WORKERS_MAX - 1; slot++) /* the last is spoolmgr's */
+        workers += shared_worker_pid(look->table, slot) > 0;
+    buf_printf(&part->detail, ", %u worker%s", workers, workers == 1 ? "" : "s");
+    status_fact(part, "workers", json_integer(workers));
+}
+
+static void
+look_at_work(const struct look *look)
+{
+    struct status *s = look->status;
+    struct status_part *part = status_add(s, "clients");
+    uint64_t most = s->call->config->max_connections;
+
+    s->connections = shared_connections(look->table);
+    buf_printf(&part->detail, "%u of %llu connections", s->connections, (unsigned long long)most);
+    count_workers(look, part);
+    status_fact(part, "connections", json_integer(s->connections));
+    status_fact(part, "max_connections", json_integer((json_int_t)most));
+    if ((uint64_t)s->connections * 100 > most * NEAR_PERCENT) {
+        part->state = "pressed";
+        buf_add_text(&part->detail, "; clients are given less time; raise max-connections, or "
+                                    "see who they are: relayctl trace --since 5m");
+    }
+    for (int i = 0; i < SHARED_COUNTER_COUNT; i++)
+        s->counters[i] = shared_counter_sum(look->table, (enum shared_counter)i);
+    s->has_counters = true;
+}
+
+/* --- Backends. */
+
+static void
+name_owners(const struct look *look, struct status_backend *backend)
+{
+    uint32_t ids[OWNERS_MAX];
+    unsigned count = 0;
+    size_t used = 0;
+
+    if (look->registry == NULL ||
+        registry_find_backend_customers(look->registry, &backend->health.endpoint, ids, OWNERS_MAX,
+                                        &count) < 0)
+        return;
+    for (unsigned i = 0; i < count; i++) {
+        struct registry_customer customer;
+
+        if (registry_find_customer(look->registry, ids[i], look->status->now_ms, &customer) < 0)
+            continue;
+        used += (size_t)snprintf(backend->customers + used, sizeof backend->customers - used,
+                                 "%s%s", used ? ", " : "", customer.name);
+        if (used >= sizeof backend->customers)
+            return;
+    }
+}
+
+static void
+on_backend(void *ctx, const struct shared_health *health)
+{
+    struct look *look = ctx;
+    struct status *s = look->status;
+    struct status_backend *backend;
+
+    s->backends = mem_realloc(s->backends, (s->backend_count + 1) * sizeof *s->backends);
+    backend = &s->backends[s->backend_count++];
+    *backend = (struct status_backend){.health = *health};
+    look->refusing += health->state == SHARED_HEALTH_REFUSING;
+    look->down += health->state == SHARED_HEALTH_DOWN;
+    if (health->state != SHARED_HEALTH_UP)
+        name_owners(look, backend);
+}
+
+static void
+look_at_backends(struct look *look)
+{
+    struct status_part *part = status_add(look->status, "health");
+
+    shared_health_each(look->table, on_backend, look);
+    buf_printf(&part->detail, "%zu backends known, %u down", look->status->backend_count,
+               look->down);
+    status_fact(part, "known", json_integer((json_int_t)look->status->backend_count));
+    status_fact(part, "down", json_integer(look->down));
+    status_fact(part, "refusing", json_integer(look->refusing));
+    if (look->refusing)
+        status_problem(part, "refusing",
+                       "; %u back from an outage and refusing recipients that they took before: "
+                       "their mail is kept; when the server is mended: relayctl backend release "
+                       "CUSTOMER/N",
+                       look->refusing);
+}
+
+/* --- Limits near their end. */
+
+static void
+on_customer(void *ctx, const struct registry_customer *c)
+{
+    struct look *look = ctx;
+    uint32_t limit = c->max_connections_per_hour;
+    struct buf *detail = &look->limits->detail;
+    uint32_t used;
+
+    if (limit == REGISTRY_UNLIMITED || c->connections_scope != REGISTRY_CONNECTIONS_CUSTOMER)
+        return;
+    used = shared_window_count(look->table, shared_window_key(look->table, c->id, NULL),
+                               look->status->now_ms);
+    if (used == 0 || (uint64_t)used * 100 < (uint64_t)limit * NEAR_PERCENT)
+        return;
+    if (json_array_size(look->near) < NEAR_NAMED)
+        buf_printf(detail, "%s%s %u of %u connections an hour", buf_size(detail) ? ", " : "",
+                   c->name, used, limit);
+    json_array_append_new(look->near, json_pack("{s:s, s:s, s:i, s:i}", "customer", c->name,
+                                                "limit", "max-connections-per-hour", "used",
+                                                (int)used, "of", (int)limit));
+}
+
+static void
+look_at_limits(struct look *look)
+{
+    struct status_part *part = status_add(look->status, "limits");
+    size_t count;
+
+    look->limits = part;
+    look->near = json_array();
+    if (look->registry &&
+        registry_each_customer(look->registry, look->status->now_ms, on_customer, look) < 0)
+        buf_add_text(&part->detail, "the replica cannot be read");
+    count = json_array_size(look->near);
+    if (count > NEAR_NAMED)
+        buf_printf(&part->detail, " and %zu more", count - NEAR_NAMED);
+    if (count > 0)
+        part->state = "near";
+    else if (buf_size(&part->detail) == 0)
+        buf_add_text(&part->detail, "no customer is near its connections an hour");
+    status_fact(part, "near", look->near);
+}
+
+void
+status_look_relay(struct status *s)
+{
+    struct look look = {.status = s};
+    char path[CALL_PATH_SIZE];
+
+    if (shared_table_attach(call_path(path, s->call->config->run_dir, "shared"), &look.table) < 0)
+        return; /* relayd's own line says why */
+    if (registry_open_path(call_path(path, s->call->config->state_dir, NODE_REPLICA_FILE),
+                           &look.registry) < 0)
+        look.registry = NULL;
+    look_at_work(&look);
+    look_at_backends(&look);
+    look_at_limits(&look);
+    registry_close(&look.registry);
+    shared_table_detach(&look.table);
+}

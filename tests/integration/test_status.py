@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`relayctl status`: one screen, one exit status, and every field that the manual names (P5: it works best when things are worst)."""
+import json
+import re
+import subprocess
+import time
+
+import pytest
+
+from harness import RELAYCTL, SOURCE, Backend, Client, Node, free_port, make_message, wait_until
+from nameserver import Mischief, Nameserver
+from test_sender_policy import INTERNET
+from world import program
+
+PARTS = ["relayd", "spoolmgr", "clients", "health", "limits", "database", "replica", "events", "spool", "disk", "resolver", "tls"]
+OWN_POSTGRES = True  # it is stopped
+
+
+@pytest.fixture(scope="module")
+def node():
+    server, backend = Nameserver(*INTERNET, zone=".").start(), Backend().start()
+    dns = Mischief(server)
+    with Node(settings={"resolver": dns.endpoint, "workers": 1}) as node:
+        node.dns = dns
+        node.add_customer("acme", "acme.example", backend.endpoint)
+        node.add_customer("globex", "globex.example", f"127.0.0.1:{free_port()}")
+        for rcpt in ("user@acme.example", "user@globex.example"):
+            with Client(node.port) as c:
+                c.ehlo("mail.sender.example")
+                assert c.send(make_message(), "info@sender.example", rcpt).code == 250
+        yield node
+    backend.stop()
+    dns.close()
+    server.close()
+
+
+def status(node, code=0):
+    done = node.relayctl("status", "--json", check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_screen_of_eighty_columns_and_all_of_it_in_json(node):
+    wait_until(lambda: status(node)["events"]["waiting_bytes"] == 0, 20, "the events are copied")
+    told = status(node)
+    assert told["ok"] is True and told["hostname"] == "relay.example" and told["node"] == 1
+    for part in PARTS:
+        assert {"state", "needs_operator", "detail"} <= set(told[part]), part
+    assert told["clients"]["workers"] == 1 and told["clients"]["max_connections"] == 10000
+    assert told["health"]["down"] == 1 and told["spool"]["messages"] == 1
+    assert told["resolver"]["answers"] is True and told["resolver"]["address"] == node.dns.endpoint
+    assert [c["customer"] for c in told["customers"]] == ["globex"]
+    down, = [b for b in told["backends"] if b["state"] == "down"]
+    assert "globex" in down["customers"] and down["reason"] and down["next_probe_at"]
+    assert told["counters"]["messages-spooled"] == 1 and told["counters"]["messages-delivered"] == 1
+    text = node.relayctl("status").stdout
+    assert all(len(line) <= 80 for line in text.splitlines()), text
+    for part in PARTS:
+        assert re.search(rf"^{part} +{told[part]['state']} ", text, re.M), part
+    for words in ("BACKENDS THAT ARE NOT UP", "of globex, since", "globex ", "messages: 1 delivered, 1 kept"):
+        assert words in text, text
+
+
+def test_the_manual_names_every_field(node):
+    page = (SOURCE / "admin/relayctl.8").read_text().replace("\\-", "-").replace("\\&", "")
+    told = status(node)
+    for name in [*told, *told["customers"][0], *told["backends"][0], *(f for p in PARTS for f in told[p])]:
+        assert re.search(rf"\b{re.escape(name)}\b", page), f"status --json has {name}"
+
+
+def test_P9_a_limit_that_is_near_its_end_is_named(node):
+    node.postgres.sql("UPDATE postern.customers SET max_connections_per_hour = 1 WHERE name = 'acme'")
+    node.wait_until_replicated()
+    near, = wait_until(lambda: status(node)["limits"]["near"], 10)
+    assert (near["customer"], near["of"]) == ("acme", 1) and near["used"] >= 1
+    node.postgres.sql("UPDATE postern.customers SET max_connections_per_hour = NULL WHERE name = 'acme'")
+    wait_until(lambda: not status(node)["limits"]["near"], 10)
+
+
+def test_a_resolver_that_is_silent_needs_an_operator_and_is_not_waited_for(node):
+    node.dns.mode = "dead"
+    try:
+        began = time.monotonic()
+        told = status(node, code=1)
+        assert time.monotonic() - began < 5
+        assert told["resolver"]["state"] == "silent" and "the setting resolver" in told["resolver"]["detail"] and told["ok"] is False
+    finally:
+        node.dns.mode = "pass"
+
+
+def test_watch_looks_again_and_shows_rates(node):
+    popen = subprocess.Popen([program(RELAYCTL), "-c", str(node.config_file), "status", "--watch", "--json"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert "rates" not in json.loads(popen.stdout.readline())
+        with Client(node.port) as c:
+            c.ehlo("mail.sender.example")
+            assert c.send(make_message(), "info@sender.example", "user@acme.example").code == 250
+        assert json.loads(popen.stdout.readline())["rates"]["messages-delivered"] > 0
+    finally:
+        popen.terminate()
+        popen.wait(10)
+        popen.stdout.close()
+
+
+def test_P5_without_the_database_the_rest_is_told(node):
+    node.postgres.stop()
+    try:
+        told = status(node, code=1)
+        assert told["database"]["state"] == "unreachable" and "when PostgreSQL is back" in told["events"]["detail"]
+        assert all(not told[part]["needs_operator"] for part in PARTS if part != "database")
+    finally:
+        node.postgres.start()
