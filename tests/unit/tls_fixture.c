@@ -140,7 +140,8 @@ tls_make(struct tls_files *files, const char *name, const struct tls_wish *wish)
     cr_assert(key && x);
     X509_set_version(x, 2);
     ASN1_INTEGER_set(X509_get_serialNumber(x), (long)++files->count);
-    X509_gmtime_adj(X509_getm_notBefore(x), dated ? wish->begins_in_days * 86400L : -3600);
+    X509_gmtime_adj(X509_getm_notBefore(x),
+                    wish->begins_in_days ? wish->begins_in_days * 86400L : -3600);
     /* An hour more, so that "in 5 days" is five whole days whenever it is asked. */
     X509_gmtime_adj(X509_getm_notAfter(x), (dated ? wish->ends_in_days : 365) * 86400L + 3600);
     X509_set_pubkey(x, key);
