@@ -99,13 +99,16 @@ end_segments_at_last(struct parent *p)
 static void
 end_helpers_behind_workers(struct parent *p)
 {
-    if (!p->stopping || parent_state_child(p)->stop_by_ms != 0)
+    struct child *helpers[] = {parent_state_child(p), parent_spf_child(p)};
+
+    if (!p->stopping)
         return;
     for (size_t i = 0; i < CHILDREN_MAX; i++)
         if (p->children[i].pid && p->children[i].kind == CHILD_WORKER)
             return;
-    parent_stop_child(parent_state_child(p), false, STOP_MS);
-    parent_stop_child(parent_spf_child(p), false, STOP_MS);
+    for (size_t i = 0; i < ARRAY_SIZE(helpers); i++)
+        if (helpers[i]->stop_by_ms == 0) /* a reload may have told it already */
+            parent_stop_child(helpers[i], false, STOP_MS);
 }
 
 /* --- Messages. */

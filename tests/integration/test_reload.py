@@ -137,3 +137,17 @@ def test_P8_an_old_worker_ends_within_its_time_whatever_its_clients_do(relay):
         wait_until(lambda: all(process_gone(pid) for pid in before), OLD_END_WITHIN, "the old workers have ended", pause=0.1)
         print(f"the old workers ended after {time.monotonic() - began:.1f} s")
     assert node.send(make_message()).code == 250
+
+
+def test_P8_a_stop_in_the_middle_of_a_reload_ends_at_once(world_of):
+    """The reload has told the state process to go; the stop must still tell the spf process, which the parent waits for."""
+    node = world_of(Node(settings={"workers": 1}))
+    with Client(node.port) as client:
+        client.ehlo()
+        node.relayd.signal(signal.SIGHUP)
+        wait_until(lambda: node.relayd.log_lines("reloading"), 10, "it reloads", pause=0.02)
+        began = time.monotonic()
+        node.relayd.signal(signal.SIGTERM)
+        wait_until(lambda: not node.relayd.alive, 60, "it has ended")
+    assert time.monotonic() - began < 20, "not only when its children are killed for being late"
+    assert not [line for line in node.relayd.log_lines("child-ended") if "signal=9" in line]
