@@ -87,20 +87,6 @@ read_moment(const struct call *call, const char *option, int64_t *at_ms)
 }
 
 static enum command_status
-read_domain(const char *text, struct event_search *s)
-{
-    bool subdomains = text && text[0] == '.';
-    const char *why;
-
-    if (text == NULL)
-        return COMMAND_DONE;
-    s->domain[0] = '.';
-    if (inet_domain_normalize(slice_of(text + subdomains), s->domain + subdomains, &why) == ERR_OK)
-        return COMMAND_DONE;
-    return call_usage("--domain: \"%s\" %s", text, why);
-}
-
-static enum command_status
 read_limit(const struct call *call, struct event_search *s)
 {
     const char *text = call_value(call, "limit");
@@ -156,7 +142,7 @@ event_search_read(const struct call *call, struct event_search *s)
     if (status == COMMAND_DONE)
         status = read_client(call_value(call, "ip"), s);
     if (status == COMMAND_DONE)
-        status = read_domain(call_value(call, "domain"), s);
+        status = field_domain_option(call, s->domain);
     if (status == COMMAND_DONE)
         status = read_id(call_value(call, "id"), s);
     if (status == COMMAND_DONE)

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-#include "admin/call.h"
+#include "admin/field.h"
 #include "base/clock.h"
 #include "base/inet.h"
 #include "base/ref.h"
@@ -24,8 +24,8 @@ struct event_search {
     char *sender, *recipient;
     char *message_id; /* with its angle brackets */
     const char *verdict, *customer;
-    char domain[INET_DOMAIN_SIZE + 1]; /* of a recipient; ".x": subdomains */
-    struct inet_network client;        /* family 0: any */
+    char domain[FIELD_DOMAIN_SIZE]; /* of a recipient; ".x": subdomains */
+    struct inet_network client;     /* family 0: any */
     char since[CLOCK_RFC3339_SIZE], until[CLOCK_RFC3339_SIZE]; /* "": any; until is not in it */
     int64_t since_ms, until_ms;                                /* the same; 0 */
     struct ref *refs;                                          /* any of them, if there is one */

@@ -181,6 +181,15 @@ field_domain_name(const char *text, char dst[FIELD_DOMAIN_SIZE])
     return COMMAND_DONE;
 }
 
+enum command_status
+field_domain_option(const struct call *call, char dst[FIELD_DOMAIN_SIZE])
+{
+    const char *text = call_value(call, "domain");
+
+    dst[0] = '\0';
+    return text ? field_domain_name(text, dst) : COMMAND_DONE;
+}
+
 /* An address that no mail server can have. */
 static const char *
 not_a_host(const struct inet_endpoint *e)

@@ -70,6 +70,8 @@ enum command_status field_read(const struct call *call, const struct field *fiel
 enum command_status field_customer_name(const char *text, char dst[FIELD_NAME_SIZE]);
 #define FIELD_DOMAIN_SIZE (INET_DOMAIN_SIZE + 1)
 enum command_status field_domain_name(const char *text, char dst[FIELD_DOMAIN_SIZE]);
+/* The same from the selector --domain; "" where it is not given. */
+enum command_status field_domain_option(const struct call *call, char dst[FIELD_DOMAIN_SIZE]);
 /* "192.0.2.10:25", "[2001:db8::1]:25", "mail.acme.example:25", port 25 if none is given.  A name is
  * in `host`, and the endpoint has its port alone; else `host` is "". */
 enum command_status field_endpoint(const char *text, struct inet_endpoint *endpoint,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/shown.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/parse.h"
@@ -70,16 +71,7 @@ visible(const char *text, unsigned *width)
     char *copy;
 
     buf_init(&b, 0);
-    *width = 0;
-    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        if (*c < 0x20 || *c == 0x7f) {
-            buf_printf(&b, "\\x%02x", *c);
-            *width += 4;
-            continue;
-        }
-        buf_add(&b, c, 1);
-        *width += (*c & 0xc0) != 0x80; /* not a continuation octet of UTF-8 */
-    }
+    *width = shown_add(&b, text, strlen(text));
     copy = mem_strdup(buf_text(&b));
     buf_fini(&b);
     return copy;
@@ -203,11 +195,10 @@ printer_number(struct printer *p, int64_t number)
     next_cell(p, json_integer(number), text, NULL);
 }
 
-void
-printer_size(struct printer *p, uint64_t bytes)
+const char *
+printer_size_text(uint64_t bytes, char dst[PRINTER_SIZE_SIZE])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    char text[32];
     double value = (double)bytes;
     unsigned unit = 0;
 
@@ -215,10 +206,18 @@ printer_size(struct printer *p, uint64_t bytes)
         value /= 1024;
         unit++;
     }
-    snprintf(text, sizeof text,
+    snprintf(dst, PRINTER_SIZE_SIZE,
              value < 10 && unit && value != (double)(int)value ? "%.1f %s" : "%.0f %s", value,
              units[unit]);
-    next_cell(p, json_integer((json_int_t)bytes), text, NULL);
+    return dst;
+}
+
+void
+printer_size(struct printer *p, uint64_t bytes)
+{
+    char text[PRINTER_SIZE_SIZE];
+
+    next_cell(p, json_integer((json_int_t)bytes), printer_size_text(bytes, text), NULL);
 }
 
 const char *

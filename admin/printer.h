@@ -73,5 +73,8 @@ void printer_finish(struct printer **printer);
 /* "3 min ago", "in 2 days". */
 #define PRINTER_RELATIVE_SIZE 32
 const char *printer_relative(int64_t at_ms, int64_t now_ms, char dst[PRINTER_RELATIVE_SIZE]);
+/* "1.5 KiB". */
+#define PRINTER_SIZE_SIZE 32
+const char *printer_size_text(uint64_t bytes, char dst[PRINTER_SIZE_SIZE]);
 
 #endif

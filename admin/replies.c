@@ -52,8 +52,8 @@ value_of(const struct replies_case *about, struct slice word)
     return NULL;
 }
 
-static void
-fill(struct buf *text, const char *remedy, const struct replies_case *about)
+void
+replies_fill(struct buf *text, const char *remedy, const struct replies_case *about)
 {
     static const char capitals[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -80,7 +80,7 @@ replies_print_remedy(FILE *out, enum smtp_remedy who, const char *remedy,
     if (remedy[0] == '\0')
         return;
     buf_init(&text, 0);
-    fill(&text, remedy, about);
+    replies_fill(&text, remedy, about);
     paragraph_print(out, replies_remedy_label(who), buf_text(&text));
     buf_fini(&text);
 }

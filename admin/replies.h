@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "base/buf.h"
 #include "smtp/smtp_reply.h"
 
 /* Who can do something, as a label. */
@@ -19,6 +20,8 @@ struct replies_case {
     const char *customer, *address, *sender, *recipient, *domain, *check;
 };
 
+/* Adds one remedy to `text`, with the words of `about` in it, which may be NULL. */
+void replies_fill(struct buf *text, const char *remedy, const struct replies_case *about);
 /* One remedy, with the words of `about` in it, which may be NULL; nothing if it is "". */
 void replies_print_remedy(FILE *out, enum smtp_remedy who, const char *remedy,
                           const struct replies_case *about);

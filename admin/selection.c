@@ -54,20 +54,6 @@ read_state(struct selection *s)
 }
 
 static enum command_status
-read_domain(const char *text, struct selection *s)
-{
-    bool subdomains = text && text[0] == '.';
-    const char *why;
-
-    if (text == NULL)
-        return COMMAND_DONE;
-    s->domain[0] = '.';
-    if (inet_domain_normalize(slice_of(text + subdomains), s->domain + subdomains, &why) == ERR_OK)
-        return COMMAND_DONE;
-    return call_usage("--domain: \"%s\" %s", text, why);
-}
-
-static enum command_status
 read_age(const struct call *call, const char *option, int64_t *moment_ms)
 {
     const char *text = call_value(call, option);
@@ -198,7 +184,7 @@ selection_read(const struct call *call, struct selection *s)
         s->from = "";
     status = read_state(s);
     if (status == COMMAND_DONE)
-        status = read_domain(call_value(call, "domain"), s);
+        status = field_domain_option(call, s->domain);
     if (status == COMMAND_DONE)
         status = read_age(call, "older", &s->received_before_ms);
     if (status == COMMAND_DONE)

@@ -6,7 +6,7 @@
 #ifndef ADMIN_SELECTION_H
 #define ADMIN_SELECTION_H
 
-#include "admin/call.h"
+#include "admin/field.h"
 #include "admin/routing.h"
 #include "spool/spool_store.h"
 
@@ -14,7 +14,7 @@ struct selection {
     const char *customer, *rcpt, *from, *state; /* NULL: any; from "" is the null sender */
     const char *backend;                        /* NULL: any; CUSTOMER/N */
     uint32_t backend_customer_id, backend_number;
-    char domain[INET_DOMAIN_SIZE + 1];             /* "": any; ".x" takes its subdomains */
+    char domain[FIELD_DOMAIN_SIZE];                /* "": any; ".x" takes its subdomains */
     int64_t received_before_ms, received_after_ms; /* 0: any */
     struct ref *refs;                              /* NULL: any; as they were given */
     struct ref *sorted;                            /* the same, for look-ups */

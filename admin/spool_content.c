@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/shown.h"
+
 #define PIECE_BYTES 65536
 
 static int
@@ -113,29 +115,14 @@ spool_content_read(struct spool_store *store, struct spool_message *m, struct bu
     return rc == ERR_OK ? each_piece(store, m, UINT64_MAX, take_into_buf, content) : rc;
 }
 
-/* Octets of a character that a terminal only shows; 0: it is no UTF-8, or a control character. */
-static size_t
-shown_length(const unsigned char *p, size_t n)
-{
-    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-
-    if (length == 1)
-        return (p[0] >= 0x20 && p[0] != 0x7f) || p[0] == '\n' || p[0] == '\t';
-    if (p[0] < 0xc2 || p[0] > 0xf4 || length > n || (p[0] == 0xc2 && p[1] < 0xa0))
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    return length;
-}
-
 void
 spool_content_show(FILE *out, struct slice text)
 {
     const unsigned char *p = (const unsigned char *)text.p;
 
     for (size_t i = 0; i < text.n;) {
-        size_t length = shown_length(p + i, text.n - i);
+        bool is_layout = p[i] == '\n' || p[i] == '\t';
+        size_t length = is_layout ? 1 : shown_length(p + i, text.n - i);
 
         if (length > 0)
             fwrite(p + i, 1, length, out);

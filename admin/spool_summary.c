@@ -12,53 +12,24 @@
 #include "admin/commands.h"
 #include "admin/selection.h"
 #include "admin/spool_index.h"
-#include "admin/spool_reader.h"
 #include "admin/spool_serve.h"
-
-struct row {
-    char *key; /* "": no backend */
-    struct spool_totals totals;
-};
+#include "admin/spool_tally.h"
 
 struct summary {
     const struct call *call;
     struct selection selection;
-    struct row *rows;
-    size_t count;
+    struct spool_tally tally;            /* key "": no backend */
     const struct spool_message *message; /* being counted */
     const char *keys[SPOOL_RECIPIENTS_MAX];
     unsigned key_count;
     char names[REGISTRY_BACKENDS_MAX * 4][REGISTRY_NAME_SIZE + 16];
 };
 
-/* Rows stay sorted; a spool has many messages and few rows. */
-static struct spool_totals *
-totals_of(struct summary *s, const char *key)
-{
-    size_t low = 0, high = s->count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(key, s->rows[middle].key);
-
-        if (order == 0)
-            return &s->rows[middle].totals;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    s->rows = mem_realloc(s->rows, (s->count + 1) * sizeof *s->rows);
-    memmove(s->rows + low + 1, s->rows + low, (s->count++ - low) * sizeof *s->rows);
-    s->rows[low] = (struct row){.key = mem_strdup(key)};
-    return &s->rows[low].totals;
-}
-
 static void
 count_in(struct summary *s, const char *key, unsigned recipients)
 {
-    spool_reader_count(totals_of(s, key), s->message, recipients, s->selection.registry,
-                       s->call->printing.now_ms);
+    spool_reader_count(spool_tally_of(&s->tally, key), s->message, recipients,
+                       s->selection.registry, s->call->printing.now_ms);
 }
 
 /* --- By what. */
@@ -170,7 +141,7 @@ print_ages(struct printer *p, const struct spool_totals *t)
 }
 
 static void
-print_row(struct printer *p, const struct row *row)
+print_row(struct printer *p, const struct spool_tally_row *row)
 {
     const struct spool_totals *t = &row->totals;
 
@@ -194,7 +165,7 @@ print_row(struct printer *p, const struct row *row)
 }
 
 static void
-print_summary(const struct summary *s, const struct by *by)
+print_summary(struct summary *s, const struct by *by)
 {
     const struct printer_column columns[] = {
         {by->word, by->title, PRINTER_LEFT},
@@ -211,8 +182,9 @@ print_summary(const struct summary *s, const struct by *by)
     };
     struct printer *p = printer_new(&s->call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
 
-    for (size_t i = 0; i < s->count; i++)
-        print_row(p, &s->rows[i]);
+    spool_tally_sort(&s->tally);
+    for (size_t i = 0; i < s->tally.count; i++)
+        print_row(p, s->tally.rows[i]);
     printer_finish(&p);
 }
 
@@ -233,7 +205,7 @@ add_row(void *ctx, const char *key, const struct spool_totals *totals)
 {
     struct summary *s = ctx;
 
-    *totals_of(s, key) = *totals;
+    *spool_tally_of(&s->tally, key) = *totals;
 }
 
 static enum command_status
@@ -245,7 +217,7 @@ count_index(struct summary *s, const struct by *by, struct call *call)
         return call_usage("--by backend: PostgreSQL's index of the spool does not know it; use "
                           "customer or domain, or run relayctl on that node as root");
     status = spool_index_count(call, &s->selection, by->count == count_domains, add_row, s);
-    if (status == COMMAND_DONE && !spool_index_say(call, &s->selection) && s->count == 0)
+    if (status == COMMAND_DONE && !spool_index_say(call, &s->selection) && s->tally.count == 0)
         return COMMAND_NOTHING;
     return status;
 }
@@ -273,13 +245,11 @@ spool_summary(struct call *call)
         status = count_index(s, by, call);
     if (status == COMMAND_DONE) {
         print_summary(s, by);
-        if (s->count == 0)
+        if (s->tally.count == 0)
             call_complain(s->selection.is_empty ? "the spool is empty" : "no message matches");
-        status = s->count || s->selection.is_empty ? COMMAND_DONE : COMMAND_NOTHING;
+        status = s->tally.count || s->selection.is_empty ? COMMAND_DONE : COMMAND_NOTHING;
     }
-    for (size_t i = 0; i < s->count; i++)
-        free(s->rows[i].key);
-    free(s->rows);
+    spool_tally_fini(&s->tally);
     spool_store_close(&store);
     selection_fini(&s->selection);
     free(s);

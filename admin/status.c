@@ -57,16 +57,16 @@ customers_as_json(const struct status *s)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < s->customer_count; i++) {
-        const struct spool_totals *t = &s->customers[i].totals;
+    for (size_t i = 0; i < s->customers.count; i++) {
+        const struct spool_tally_row *row = s->customers.rows[i];
+        const struct spool_totals *t = &row->totals;
 
-        json_array_append_new(list,
-                              json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "customer",
-                                        s->customers[i].name, "messages", (json_int_t)t->messages,
-                                        "size_bytes", (json_int_t)t->size_bytes,
-                                        "oldest_received_at", status_time(t->oldest_at_ms),
-                                        "next_attempt_at", status_time(t->next_at_ms),
-                                        "first_expires_at", status_time(t->expires_at_ms)));
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "customer",
+                                              row->key, "messages", (json_int_t)t->messages,
+                                              "size_bytes", (json_int_t)t->size_bytes,
+                                              "oldest_received_at", status_time(t->oldest_at_ms),
+                                              "next_attempt_at", status_time(t->next_at_ms),
+                                              "first_expires_at", status_time(t->expires_at_ms)));
     }
     return list;
 }
@@ -201,7 +201,8 @@ print_counters(const struct status *s, const struct before *before)
 static int
 by_age(const void *a, const void *b)
 {
-    const struct status_customer *x = a, *y = b;
+    const struct spool_tally_row *x = *(struct spool_tally_row *const *)a;
+    const struct spool_tally_row *y = *(struct spool_tally_row *const *)b;
 
     return (x->totals.oldest_at_ms > y->totals.oldest_at_ms) -
            (x->totals.oldest_at_ms < y->totals.oldest_at_ms);
@@ -215,18 +216,18 @@ print_customers(struct status *s)
         {"size_bytes", "SIZE", PRINTER_RIGHT},         {"oldest", "OLDEST", PRINTER_LEFT},
         {"next_attempt_at", "NEXT TRY", PRINTER_LEFT}, {"ends", "FIRST ENDS", PRINTER_LEFT},
     };
-    size_t shown = s->customer_count < CUSTOMERS_SHOWN ? s->customer_count : CUSTOMERS_SHOWN;
+    size_t count = s->customers.count, shown = count < CUSTOMERS_SHOWN ? count : CUSTOMERS_SHOWN;
     struct printer *p;
 
-    if (s->customer_count == 0)
+    if (count == 0)
         return;
     fputc('\n', s->call->printing.out);
-    qsort(s->customers, s->customer_count, sizeof *s->customers, by_age);
+    qsort(s->customers.rows, count, sizeof *s->customers.rows, by_age);
     p = printer_new(&s->call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
     for (size_t i = 0; i < shown; i++) {
-        const struct spool_totals *t = &s->customers[i].totals;
+        const struct spool_totals *t = &s->customers.rows[i]->totals;
 
-        printer_text(p, s->customers[i].name);
+        printer_text(p, s->customers.rows[i]->key);
         printer_number(p, (int64_t)t->messages);
         printer_size(p, t->size_bytes);
         printer_since(p, t->oldest_at_ms);
@@ -237,9 +238,8 @@ print_customers(struct status *s)
         printer_since(p, t->expires_at_ms);
     }
     printer_finish(&p);
-    if (shown < s->customer_count)
-        fprintf(s->call->printing.out, "... and %zu more: relayctl spool summary\n",
-                s->customer_count - shown);
+    if (shown < count)
+        fprintf(s->call->printing.out, "... and %zu more: relayctl spool summary\n", count - shown);
 }
 
 static void
@@ -322,7 +322,7 @@ status_fini(struct status *s)
         json_decref(s->parts[i].facts);
         buf_fini(&s->parts[i].detail);
     }
-    free(s->customers);
+    spool_tally_fini(&s->customers);
     free(s->backends);
     database_disconnect(s->call);
 }

@@ -152,7 +152,7 @@ static void
 judge_events(const struct status *s, struct status_part *part, const struct event_files *files,
              const PGresult *result)
 {
-    char text[PRINTER_RELATIVE_SIZE];
+    char text[PRINTER_RELATIVE_SIZE], size[PRINTER_SIZE_SIZE];
     struct copied c = compare(files, result);
     bool is_late = c.oldest_ms && c.oldest_ms + 3600000 + EVENTS_LATE_MS < s->now_ms;
 
@@ -160,8 +160,8 @@ judge_events(const struct status *s, struct status_part *part, const struct even
     if (c.waiting_bytes == 0)
         buf_add_text(&part->detail, ", all copied to PostgreSQL");
     else
-        buf_printf(&part->detail, ", %.1f MiB to be copied to PostgreSQL yet",
-                   (double)c.waiting_bytes / (1024 * 1024));
+        buf_printf(&part->detail, ", %s to be copied to PostgreSQL yet",
+                   printer_size_text(c.waiting_bytes, size));
     if (is_late)
         status_problem(part, "late", ", since %s; relayd's log says why it cannot (events-wait)",
                        printer_relative(c.oldest_ms, s->now_ms, text));
@@ -172,7 +172,7 @@ look_at_events(struct status *s, bool has_database)
 {
     struct status_part *part = status_add(s, "events");
     struct event_files files;
-    char node[16];
+    char node[16], size[PRINTER_SIZE_SIZE];
     const char *params[] = {node};
     PGresult *result;
 
@@ -181,7 +181,7 @@ look_at_events(struct status *s, bool has_database)
         event_files_fini(&files);
         return;
     }
-    buf_printf(&part->detail, "log of %.1f MiB", (double)files.size_bytes / (1024 * 1024));
+    buf_printf(&part->detail, "log of %s", printer_size_text(files.size_bytes, size));
     status_fact(part, "log_bytes", json_integer((json_int_t)files.size_bytes));
     if (has_database) {
         snprintf(node, sizeof node, "%u", (unsigned)s->call->config->node);

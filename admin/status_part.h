@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "admin/call.h"
-#include "admin/spool_reader.h"
+#include "admin/spool_tally.h"
 #include "state/shared_table.h"
 
 struct status_part {
@@ -25,19 +25,13 @@ struct status_backend { /* one that is not up, or has been looked at for JSON */
     char customers[REGISTRY_NAME_SIZE * 3]; /* whose it is; "": by a name, or nobody's any more */
 };
 
-struct status_customer { /* one with mail in the spool */
-    char name[REGISTRY_NAME_SIZE];
-    struct spool_totals totals;
-};
-
 #define STATUS_PARTS_MAX 14
 struct status {
     struct call *call;
     int64_t now_ms;
     struct status_part parts[STATUS_PARTS_MAX];
     unsigned part_count, problems;
-    struct status_customer *customers; /* by name */
-    size_t customer_count;
+    struct spool_tally customers; /* with mail in the spool */
     struct status_backend *backends;
     size_t backend_count;
     uint64_t registry_version; /* PostgreSQL's; 0: not known */

@@ -18,32 +18,6 @@ struct look {
     struct spool_store_stats stats;
 };
 
-/* --- By customer; a spool has many messages and few customers. */
-
-static struct spool_totals *
-totals_of(struct status *s, const char *name)
-{
-    size_t low = 0, high = s->customer_count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(name, s->customers[middle].name);
-
-        if (order == 0)
-            return &s->customers[middle].totals;
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    s->customers = mem_realloc(s->customers, (s->customer_count + 1) * sizeof *s->customers);
-    memmove(s->customers + low + 1, s->customers + low,
-            (s->customer_count++ - low) * sizeof *s->customers);
-    s->customers[low] = (struct status_customer){.name = ""};
-    snprintf(s->customers[low].name, sizeof s->customers[low].name, "%s", name);
-    return &s->customers[low].totals;
-}
-
 static void
 count(struct look *look, struct spool_store *store)
 {
@@ -52,9 +26,12 @@ count(struct look *look, struct spool_store *store)
 
     for (struct spool_message *m = spool_store_next(store, NULL); m;
          m = spool_store_next(store, m)) {
+        if (m->open_count == 0)
+            continue;
         spool_reader_count(&look->totals, m, 0, registry, s->now_ms);
-        spool_reader_count(totals_of(s, m->customer), m, 0, registry, s->now_ms);
+        spool_reader_count(spool_tally_of(&s->customers, m->customer), m, 0, registry, s->now_ms);
     }
+    spool_tally_sort(&s->customers);
     registry_close(&registry);
     spool_store_get_stats(store, &look->stats);
 }

@@ -619,17 +619,31 @@ story_print(const struct call *call, const struct story *s)
 /* --- JSON. */
 
 static json_t *
+remedy_as_json(const json_t *event, enum smtp_verdict verdict, enum smtp_remedy who)
+{
+    const struct replies_case about = case_of(event);
+    struct buf text;
+    json_t *value;
+
+    buf_init(&text, 0);
+    replies_fill(&text, smtp_verdict_remedy(verdict, who), &about);
+    value = printer_json_text(buf_text(&text));
+    buf_fini(&text);
+    return value;
+}
+
+static json_t *
 explanation_as_json(const json_t *event)
 {
     enum smtp_verdict verdict;
 
     if (class_of(event) == '2' || !find_verdict(event, &verdict))
         return NULL;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "verdict", smtp_verdict_word(verdict), "why",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "verdict", smtp_verdict_word(verdict), "why",
                      smtp_verdict_help(verdict), "sender",
-                     smtp_verdict_remedy(verdict, SMTP_REMEDY_SENDER), "customer",
-                     smtp_verdict_remedy(verdict, SMTP_REMEDY_CUSTOMER), "operator",
-                     smtp_verdict_remedy(verdict, SMTP_REMEDY_OPERATOR));
+                     remedy_as_json(event, verdict, SMTP_REMEDY_SENDER), "customer",
+                     remedy_as_json(event, verdict, SMTP_REMEDY_CUSTOMER), "operator",
+                     remedy_as_json(event, verdict, SMTP_REMEDY_OPERATOR));
 }
 
 static json_t *

@@ -61,6 +61,18 @@ def test_a_screen_of_eighty_columns_and_all_of_it_in_json(node):
         assert words in text, text
 
 
+def test_who_has_no_mail_left_is_not_listed(node):
+    node.add_customer("initech", "initech.example", f"127.0.0.1:{free_port()}")
+    with Client(node.port) as c:
+        c.ehlo("mail.sender.example")
+        assert c.send(make_message(), "info@sender.example", "user@initech.example").code == 250
+    assert [c["customer"] for c in status(node)["customers"]] == ["globex", "initech"]
+    node.relayctl("spool", "remove", "--customer", "initech", "--reason", "a test", "--yes")
+    told = status(node)
+    assert [c["customer"] for c in told["customers"]] == ["globex"] and told["spool"]["messages"] == 1
+    node.relayctl("backend", "remove", "initech/1", "--reason", "a test", "--yes")
+
+
 def test_the_manual_names_every_field(node):
     page = (SOURCE / "admin/relayctl.8").read_text().replace("\\-", "-").replace("\\&", "")
     told = status(node)

@@ -117,9 +117,9 @@ static const struct {
     {"no UTF-8",
      "a\xff"
      "b",
-     "a\xff"
-     "b",
-     "{\"name\":\"a\\\\xffb\"}"},
+     "a\\xffb", "{\"name\":\"a\\\\xffb\"}"},
+    {"half a character", "a\xc3", "a\\xc3", "{\"name\":\"a\\\\xc3\"}"},
+    {"a control character of Latin 1", "\xc2\x9b", "\\xc2\\x9b", "{\"name\":\"\xc2\x9b\"}"},
     {"none", NULL, "-", "{\"name\":null}"},
     {"empty", "", "-", "{\"name\":\"\"}"},
 };

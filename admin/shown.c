@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A character is looked at as a whole, so that half of one never reaches a terminal.
+ */
+#include "admin/shown.h"
+
+size_t
+shown_length(const unsigned char *p, size_t n)
+{
+    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+
+    if (length == 1)
+        return p[0] >= 0x20 && p[0] != 0x7f;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || length > n || (p[0] == 0xc2 && p[1] < 0xa0))
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return length;
+}
+
+unsigned
+shown_add(struct buf *dst, const char *text, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)text, *end = p + n;
+    unsigned width = 0;
+
+    while (p < end) {
+        size_t length = shown_length(p, (size_t)(end - p));
+
+        if (length > 0)
+            buf_add(dst, p, length);
+        else
+            buf_printf(dst, "\\x%02x", *p);
+        width += length ? 1 : 4;
+        p += length ? length : 1;
+    }
+    return width;
+}
