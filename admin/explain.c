@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "admin/commands.h"
 #include "admin/event_source.h"
@@ -18,6 +19,9 @@
 #define CONNECTIONS_MAX 200
 #define CONNECTION_AFTER_MS INT64_C(10800000)
 #define NEW_MS INT64_C(300000) /* not all of it need be copied yet */
+#define JUST_NOW_MS INT64_C(120000)
+#define LOOKS 6
+#define LOOK_AGAIN_US 200000
 
 struct explaining {
     struct call *call;
@@ -99,6 +103,22 @@ find_events(struct explaining *e, struct ref ref, struct story *story)
     }
     story->events = oldest_first(story->events);
     return json_array_size(story->events) > 0 ? COMMAND_DONE : status;
+}
+
+/* The event of a reply that has just been given may still be on its way to the disk. */
+static enum command_status
+find_events_soon(struct explaining *e, struct ref ref, struct story *story)
+{
+    int64_t age_ms = e->call->printing.now_ms - ref_minute_wall_ms(ref);
+    unsigned looks = age_ms >= 0 && age_ms < JUST_NOW_MS ? LOOKS : 1;
+    enum command_status status = find_events(e, ref, story);
+
+    while (status == COMMAND_DONE && json_array_size(story->events) == 0 && --looks > 0) {
+        usleep(LOOK_AGAIN_US);
+        json_decref(story->events);
+        status = find_events(e, ref, story);
+    }
+    return status;
 }
 
 /* A connection that may have carried the event: of its client and HELO, open at that time. */
@@ -204,7 +224,7 @@ static enum command_status
 explain_one(struct explaining *e, struct ref ref)
 {
     struct story story = {.ref = ref};
-    enum command_status status = find_events(e, ref, &story);
+    enum command_status status = find_events_soon(e, ref, &story);
 
     if (status == COMMAND_DONE && json_array_size(story.events) > 0)
         find_connection(e, &story);

@@ -70,7 +70,7 @@ def test_who_has_no_mail_left_is_not_listed(node):
     node.relayctl("spool", "remove", "--customer", "initech", "--reason", "a test", "--yes")
     told = status(node)
     assert [c["customer"] for c in told["customers"]] == ["globex"] and told["spool"]["messages"] == 1
-    node.relayctl("backend", "remove", "initech/1", "--reason", "a test", "--yes")
+    node.relayctl("backend", "remove", "initech/1", "--spool", "keep", "--reason", "a test", "--yes")
 
 
 def test_the_manual_names_every_field(node):
