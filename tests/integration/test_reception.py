@@ -28,8 +28,8 @@ SETTINGS = {"workers": 2, "proxy-protocol-from": ["127.91.1.0/24"], "xclient-fro
 class Caller(Client):
     """A client that may say something first, and does not wait for the greeting."""
 
-    def __init__(self, node, source=NEAR, first=b"", timeout=30, receive_buffer=None):
-        self.events_before = len(node.events("connection"))  # ports come again
+    def __init__(self, node, source=NEAR, first=b"", timeout=30, receive_buffer=None, is_one_of_many=False):
+        self.events_before = 0 if is_one_of_many else len(node.events("connection"))  # ports come again
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -531,7 +531,7 @@ def test_P9_addresses_of_one_ipv6_network_are_one(gate):
 
 def fill(node):
     """As many clients as the node may have; None if one is refused (some may be left from before)."""
-    callers = [Caller(node, f"127.91.6.{n % 5 + 1}") for n in range(CONNECTIONS)]
+    callers = [Caller(node, f"127.91.6.{n % 5 + 1}", is_one_of_many=True) for n in range(CONNECTIONS)]
     if all([caller.reply().code == 220 for caller in callers]):
         return callers
     leave(callers)
