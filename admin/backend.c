@@ -8,6 +8,7 @@
 #include "admin/backend_health.h"
 #include "admin/commands.h"
 #include "admin/contact.h"
+#include "admin/registry_form.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
 
@@ -15,7 +16,7 @@ static const char *const tls_words[] = {"none", "may", "encrypt", "verify", NULL
 
 static const char *const yes_words[] = {"yes", "no", NULL};
 
-static const struct field fields[] = {
+const struct field backend_fields[] = {
     {"priority", "priority", "integer", field_check_number, 0, 65535, NULL},
     {"weight", "weight", "integer", field_check_number, 1, 65535, NULL},
     {"source-address", "source_address", "inet", field_check_address, 0, 0, NULL},
@@ -131,7 +132,7 @@ backend_add(struct call *call)
                           call->line.command->example);
     status = field_customer_name(owner, customer);
     if (status == COMMAND_DONE)
-        status = field_read(call, fields, &values);
+        status = field_read(call, backend_fields, &values);
     if (status == COMMAND_DONE)
         status = add_endpoint(call, &values, call->line.operands[0]);
     if (status == COMMAND_DONE)
@@ -218,7 +219,7 @@ backend_set(struct call *call)
 {
     const char *address = call_value(call, "address");
     struct field_values values;
-    enum command_status status = field_read(call, fields, &values);
+    enum command_status status = field_read(call, backend_fields, &values);
 
     if (status == COMMAND_DONE && address)
         status = add_endpoint(call, &values, address);

@@ -10,11 +10,23 @@
 #include <string.h>
 #include <unistd.h>
 
+static char place[160];
+
+void
+call_set_place(const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(place, sizeof place, fmt, args);
+    va_end(args);
+}
+
 static void
 complain(const char *fmt, va_list args)
 {
     fflush(stdout);
-    fputs("relayctl: ", stderr);
+    fprintf(stderr, "relayctl: %s%s", place, place[0] ? ": " : "");
     vfprintf(stderr, fmt, args);
     fputc('\n', stderr);
 }

@@ -31,6 +31,9 @@ void call_complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* As call_complain; returns COMMAND_USAGE. */
 enum command_status call_usage(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
+/* Where in a file we are: every complaint begins with it, until it is "". */
+void call_set_place(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
 /* "relayctl: warning: ..." on standard error, and a word in what call_done says in JSON.  What was
  * asked is done all the same. */
 void call_warn(struct call *call, const char *fmt, ...) PRINTF_LIKE(2, 3);

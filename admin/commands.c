@@ -108,7 +108,8 @@ static const struct command_option simulate_options[] = {
     {"helo", "NAME", "that the client would give"},
     {"from", "ADDRESS", "the sender; \"<>\" is the null sender"},
     {"rcpt", "ADDRESS", "the recipient"},
-    {"message", "FILE|-", "and the verdict on this message: size, loops, whom a filter had it from"},
+    {"message", "FILE|-",
+     "and the verdict on this message: size, loops, whom a filter had it from"},
     {"check", "spf", "this alone"},
     {0},
 };
@@ -144,6 +145,18 @@ static const struct command_option accept_spool_options[] = {
 
 static const struct command_option spool_options[] = {
     {"spool", "keep|return", "what becomes of mail that waits"},
+    {0},
+};
+
+static const struct command_option registry_export_options[] = {
+    {"customer", "NAME", "of this customer alone"},
+    {"recipients", NULL, "with the registered recipients"},
+    {0},
+};
+
+static const struct command_option registry_import_options[] = {
+    {"prune", NULL, "remove what the file has no line of; needs --reason"},
+    {"spool", "keep|return", "with --prune: what becomes of mail that waits"},
     {0},
 };
 
@@ -948,6 +961,32 @@ const struct command commands[] = {
                 "standard input.\n"
                 "It names node and minute, so that this node finds its own without the database.\n"
                 "`relayctl help CODE` explains a reply without a reference.",
+    },
+    {
+        .noun = "export",
+        .options = registry_export_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = registry_export,
+        .summary = "Write the registry as JSON Lines",
+        .example = "relayctl export --recipients >registry.jsonl",
+        .more = "Customers with their limits and temporary changes, domains, backends, filters, "
+                "blocks and\n"
+                "allows. `relayctl import` reads it. It holds no password: the registry has none.",
+    },
+    {
+        .noun = "import",
+        ONE_OPERAND("FILE|-"),
+        .options = registry_import_options,
+        CHANGES_REGISTRY,
+        .run = registry_import,
+        .summary = "Make the registry what a file of JSON Lines says",
+        .example = "relayctl import registry.jsonl --dry-run",
+        .more = "All of it or nothing. Of what is there the fields that a line has are set; the "
+                "rest stays, and so\n"
+                "does what the file has no line of, but with --prune: then it is removed, as far "
+                "as the export that\n"
+                "made the file reached. --dry-run prints the difference. A second import changes "
+                "nothing.",
     },
     {
         .noun = "status",

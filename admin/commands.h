@@ -59,6 +59,9 @@ enum command_status sender_rule_add(struct call *call);
 enum command_status sender_rule_list(struct call *call);
 enum command_status sender_rule_remove(struct call *call);
 
+enum command_status registry_export(struct call *call);
+enum command_status registry_import(struct call *call);
+
 enum command_status spool_list(struct call *call);
 enum command_status spool_show(struct call *call);
 enum command_status spool_summary(struct call *call);

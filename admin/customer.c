@@ -9,6 +9,7 @@
 #include "admin/customer_limit.h"
 #include "admin/customer_policy.h"
 #include "admin/filter.h"
+#include "admin/registry_form.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
 #include "admin/until.h"
@@ -24,7 +25,7 @@ static const char *const language_words[] = {"en", "de", "nl", "da", NULL};
 
 static const char *const yes_words[] = {"yes", "no", NULL};
 
-static const struct field fields[] = {
+const struct field customer_fields[] = {
     {"contact", "contact", "text", field_check_mailbox, 0, 0, NULL},
     {"language", "language", "text", field_check_word, 0, 0, language_words},
     {"max-recipients-per-message", "max_recipients_per_message", "integer", field_check_limit, 1,
@@ -109,7 +110,7 @@ customer_add(struct call *call)
     enum command_status status = field_customer_name(call->line.operands[0], name);
 
     if (status == COMMAND_DONE)
-        status = field_read(call, fields, &values);
+        status = field_read(call, customer_fields, &values);
     if (status != COMMAND_DONE)
         return status;
     status = database_begin_change(call);
@@ -233,7 +234,7 @@ customer_set(struct call *call)
 {
     struct field_values values;
     int64_t until_ms;
-    enum command_status status = field_read(call, fields, &values),
+    enum command_status status = field_read(call, customer_fields, &values),
                         until_status = read_until(call, &until_ms);
 
     if (status == COMMAND_DONE)

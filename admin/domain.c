@@ -7,6 +7,7 @@
 
 #include "admin/commands.h"
 #include "admin/contact.h"
+#include "admin/registry_form.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
 
@@ -16,7 +17,7 @@ static const char *const mode_words[] = {"mx", "fallback", NULL};
 static const char *const primary_up_words[] = {"strict", "defer", "accept", NULL};
 static const char *const recipients_words[] = {"complete", "listed", NULL};
 
-static const struct field fields[] = {
+const struct field domain_fields[] = {
     {"when-down", "when_down", "text", field_check_word, 0, 0, when_down_words},
     {"mode", "mode", "text", field_check_word, 0, 0, mode_words},
     {"primary-up", "primary_up", "text", field_check_word, 0, 0, primary_up_words},
@@ -91,7 +92,7 @@ domain_add(struct call *call)
     enum command_status status = field_domain_name(call->line.operands[0], name);
 
     if (status == COMMAND_DONE)
-        status = field_read(call, fields, &values);
+        status = field_read(call, domain_fields, &values);
     if (status == COMMAND_DONE)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)
@@ -145,7 +146,7 @@ domain_set(struct call *call)
     enum command_status status = field_domain_name(call->line.operands[0], name);
 
     if (status == COMMAND_DONE)
-        status = field_read(call, fields, &values);
+        status = field_read(call, domain_fields, &values);
     if (status != COMMAND_DONE)
         return status;
     if (values.count == 0 && call_value(call, "customer") == NULL &&

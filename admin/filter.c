@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "admin/commands.h"
+#include "admin/registry_form.h"
 #include "admin/registry_row.h"
 #include "base/parse.h"
 
@@ -80,7 +81,7 @@ check_label(const struct field *field, const char *text, char dst[FIELD_TEXT_SIZ
     return NULL;
 }
 
-static const struct field fields[] = {
+const struct field filter_fields[] = {
     {"label", "label", "text", check_label, 0, 0, NULL},
     {"exempt", "exempt", "text[]", check_exempt, 0, 0, NULL},
     {"origin", "origin", "text", field_check_word, 0, 0, origin_words},
@@ -380,7 +381,7 @@ filter_add(struct call *call)
     struct filter_name name = {.label = ""};
     struct field_values values;
     struct settings settings;
-    enum command_status status = field_read(call, fields, &values),
+    enum command_status status = field_read(call, filter_fields, &values),
                         operands_status = check_operands(call, include, normal);
 
     if (owner == NULL)
@@ -453,7 +454,7 @@ filter_set(struct call *call)
         {"filters-only", "filters_only", "boolean", field_check_word, 0, 0, yes_words}, {0}};
     struct field_values values, lock;
     struct filter_name name;
-    enum command_status status = field_read(call, fields, &values),
+    enum command_status status = field_read(call, filter_fields, &values),
                         lock_status = field_read(call, lock_fields, &lock);
 
     if (status == COMMAND_DONE)

@@ -100,6 +100,18 @@ read_value(const char *noun, const char *text, struct value *value)
     return read_domain(noun, text, value);
 }
 
+enum command_status
+sender_rule_value(const char *noun, const char *text, const char **column,
+                  char stored[FIELD_TEXT_SIZE])
+{
+    struct value value = {.kind = KIND_NETWORK};
+    enum command_status status = read_value(noun, text, &value);
+
+    *column = columns[value.kind];
+    memcpy(stored, value.text, FIELD_TEXT_SIZE);
+    return status;
+}
+
 /* --- For whom. */
 
 struct owner {

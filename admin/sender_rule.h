@@ -6,8 +6,14 @@
 #define ADMIN_SENDER_RULE_H
 
 #include "admin/database.h"
+#include "admin/field.h"
 
 struct json_t;
+
+/* What is blocked or allowed, as an operator writes it; mistakes begin with `noun`.  *column:
+ * network, sender or domain; `stored`: as that has it. */
+enum command_status sender_rule_value(const char *noun, const char *text, const char **column,
+                                      char stored[FIELD_TEXT_SIZE]);
 
 /* `customer_id`: of one customer; "0": the operators'; "": all.  `action`: "" for both. What has
  * ended is left out. */

@@ -46,11 +46,13 @@ take_date(const char **p, struct tm *tm)
 }
 
 static bool
-take_time(const char **p, struct tm *tm)
+take_time(const char **p, struct tm *tm, int *ms)
 {
     if (!take_number(p, 2, &tm->tm_hour) || !take_char(p, ":") || !take_number(p, 2, &tm->tm_min))
         return false;
     if (take_char(p, ":") && !take_number(p, 2, &tm->tm_sec))
+        return false;
+    if (take_char(p, ".") && !take_number(p, 3, ms))
         return false;
     return tm->tm_hour < 24 && tm->tm_min < 60 && tm->tm_sec < 60;
 }
@@ -78,13 +80,13 @@ until_parse_moment(const char *text, int64_t *until_ms)
 {
     struct tm want = {.tm_isdst = -1}, tm;
     bool is_local = true;
-    int offset_s = 0;
+    int offset_s = 0, ms = 0;
     time_t t;
 
     if (!take_date(&text, &want))
         return ERR_SYNTAX;
     if (take_char(&text, " Tt") &&
-        (!take_time(&text, &want) || !take_offset(&text, &is_local, &offset_s)))
+        (!take_time(&text, &want, &ms) || !take_offset(&text, &is_local, &offset_s)))
         return ERR_SYNTAX;
     if (*text != '\0')
         return ERR_SYNTAX;
@@ -92,7 +94,7 @@ until_parse_moment(const char *text, int64_t *until_ms)
     t = is_local ? mktime(&tm) : timegm(&tm);
     if (tm.tm_year != want.tm_year || tm.tm_mon != want.tm_mon || tm.tm_mday != want.tm_mday)
         return ERR_SYNTAX;
-    *until_ms = ((int64_t)t - offset_s) * 1000;
+    *until_ms = ((int64_t)t - offset_s) * 1000 + ms;
     return ERR_OK;
 }
 

@@ -2,7 +2,6 @@
 """relayctl and the schema: every verb, on a private PostgreSQL, with no daemon running."""
 import datetime
 import fcntl
-import json
 import os
 import select
 import shutil
@@ -15,104 +14,12 @@ import time
 import psycopg2
 import pytest
 
-from harness import RELAYCTL, SOURCE, Postgres, build_dir, make_folder, program, remove_folder, write_config
-from world import leaks_once
+from harness import RELAYCTL, SOURCE, build_dir, program
+from registry import Done, Relayctl, acme, ctl, empty, postgres, template  # noqa: F401
 
 MAKE_SPOOL = "tests/integration/make_spool"
 CONTROL_PROBE = "tests/integration/control_probe"
 SCHEMA = len(list((SOURCE / "sql").glob("[0-9]*.sql")))
-
-
-class Done:
-    def __init__(self, done):
-        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
-        assert "Sanitizer" not in self.err, self.err
-
-    @property
-    def rows(self):
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-class Relayctl:
-    """relayctl with a configuration and a database of its own."""
-
-    def __init__(self, postgres, database, user="postern"):
-        self.postgres, self.database, self.user = postgres, database, user
-        self.folder = make_folder("postern-relayctl-")
-        self.dirs = {name: self.folder / name for name in ("state-dir", "spool-dir", "run-dir", "log-dir")}
-        for path in self.dirs.values():
-            path.mkdir()
-        self.config_file = self.folder / "postern.conf"
-        self.configure()
-
-    def configure(self, **settings):
-        conninfo = f"host={self.postgres.socket} dbname={self.database} user={self.user}"
-        write_config(self.config_file, {"database": conninfo, **{n: str(p) for n, p in self.dirs.items()}, **settings})
-
-    def __call__(self, *args, code=0, input=None, env=None):
-        done = Done(subprocess.run([program(RELAYCTL), "-c", str(self.config_file), *args], capture_output=True, text=True,
-                                   timeout=60, input=input or "",
-                                   env=leaks_once({**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC", **(env or {})},
-                                                  RELAYCTL, args)))
-        assert done.code == code, f"{args}: exit {done.code}\n{done.out}{done.err}"
-        return done
-
-    def one(self, *args, **kwargs):
-        rows = self(*args, "--json", **kwargs).rows
-        assert len(rows) == 1, rows
-        return rows[0]
-
-    def sql(self, query, *args):
-        return self.postgres.sql(query, *args, database=self.database)
-
-    def version(self):
-        return self.sql("SELECT version FROM postern.replica_state")[0][0]
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.close()
-
-
-names = iter(f"t{i}" for i in range(1000))
-
-
-def fresh(postgres, template="template1"):
-    name = next(names)
-    postgres.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY", database="postgres")
-    ctl = Relayctl(postgres, name)
-    yield ctl
-    postgres.drop_database(name)
-    remove_folder(ctl.folder)
-
-
-@pytest.fixture
-def empty(postgres):
-    """relayctl with an empty database."""
-    yield from fresh(postgres)
-
-
-@pytest.fixture(scope="module")
-def template(postgres):
-    postgres.create_database("made")
-    Relayctl(postgres, "made")("db", "init")
-    return "made"
-
-
-@pytest.fixture
-def ctl(postgres, template):
-    """relayctl with the schema."""
-    yield from fresh(postgres, template)
-
-
-@pytest.fixture
-def acme(ctl):
-    ctl("customer", "add", "acme", "--contact", "ops@acme.example")
-    ctl("domain", "add", "acme.example", "--customer", "acme")
-    ctl("backend", "add", "192.0.2.10:25", "--customer", "acme")
-    return ctl
 
 
 # --- db

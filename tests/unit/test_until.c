@@ -25,6 +25,7 @@ static const struct {
     {"seconds", "2026-11-18 13:00:01", ERR_OK, NOW + 1000},
     {"UTC", "2026-11-18T14:30:00Z", ERR_OK, NOW + 150 * 60000},
     {"an offset", "2026-11-18T14:30:00+01:00", ERR_OK, NOW + 90 * 60000},
+    {"milliseconds", "2026-11-18T14:30:00.250Z", ERR_OK, NOW + 150 * 60000 + 250},
     {"an offset behind", "2026-11-18T12:30-00:30", ERR_OK, NOW + HOUR},
     {"now", "2026-11-18 13:00", ERR_RANGE, 0},
     {"the past", "2026-11-17", ERR_RANGE, 0},
@@ -47,6 +48,7 @@ static const struct {
     {"one digit", "2026-12-1", ERR_SYNTAX, 0},
     {"something behind", "2026-12-01x", ERR_SYNTAX, 0},
     {"an hour alone", "2026-12-01 15", ERR_SYNTAX, 0},
+    {"half a fraction", "2026-12-01 15:00:00.5", ERR_SYNTAX, 0},
     {"half an offset", "2026-12-01 15:00+01", ERR_SYNTAX, 0},
     {"an offset that is none", "2026-12-01 15:00+15:00", ERR_SYNTAX, 0},
 };
