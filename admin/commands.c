@@ -136,6 +136,17 @@ static const struct command_option trace_options[] = {
     {0},
 };
 
+static const struct command_option report_options[] = {
+    {"by", "day|month", "a row a customer and day, or month; default month"},
+    {"customer", "NAME", "of this customer, which may have been removed"},
+    {"since", "DATE",
+     "from this day on: 2026-12-01, 2026-12 (its first day), 30d (ago); default: this month, "
+     "or with --by day the last 7 days"},
+    {"until", "DATE", "before this day"},
+    {"csv", NULL, "as CSV (RFC 4180), with a header"},
+    {0},
+};
+
 static const struct command_option explain_options[] = {OPTION_LOCAL, {0}};
 
 static const struct command_option accept_spool_options[] = {
@@ -987,6 +998,19 @@ const struct command commands[] = {
                 "as the export that\n"
                 "made the file reached. --dry-run prints the difference. A second import changes "
                 "nothing.",
+    },
+    {
+        .noun = "report",
+        .options = report_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = report_usage,
+        .summary = "Count each customer's mail, refusals, outages, by day or month",
+        .example = "relayctl report --by month --since 2026-01 --until 2026-07 --csv",
+        .more = "Sums are counted once and for all as events are copied to PostgreSQL, by the "
+                "days of the setting\n"
+                "timezone, and outlive the events (usage-retention). --by month with days of a "
+                "part of a month\n"
+                "counts these days alone.",
     },
     {
         .noun = "status",

@@ -103,6 +103,69 @@ print_object(struct printer *p)
     p->object = NULL;
 }
 
+/* --- CSV. */
+
+static void
+csv_quoted(FILE *out, const char *text)
+{
+    if (text[strcspn(text, "\",\r\n")] == '\0') {
+        fputs(text, out);
+        return;
+    }
+    putc('"', out);
+    for (; *text; text++) {
+        if (*text == '"')
+            putc('"', out);
+        putc(*text, out);
+    }
+    putc('"', out);
+}
+
+/* "dnsbl=3 helo-odd=1" */
+static void
+csv_object(FILE *out, json_t *object)
+{
+    struct buf text;
+    const char *key;
+    json_t *value;
+
+    buf_init(&text, 0);
+    json_object_foreach(object, key, value) buf_printf(
+        &text, "%s%s=%lld", buf_size(&text) ? " " : "", key, (long long)json_integer_value(value));
+    csv_quoted(out, buf_text(&text));
+    buf_fini(&text);
+}
+
+static void
+csv_header(const struct printer *p)
+{
+    for (unsigned c = 0; c < p->column_count; c++)
+        fprintf(p->settings.out, "%s%s", c ? "," : "", p->columns[c].name);
+    fputs("\r\n", p->settings.out);
+}
+
+static void
+csv_cell(const struct printer *p, json_t *value)
+{
+    FILE *out = p->settings.out;
+
+    if (p->column == 0 && p->row_count == 0)
+        csv_header(p);
+    if (p->column > 0)
+        putc(',', out);
+    if (json_is_string(value))
+        csv_quoted(out, json_string_value(value));
+    else if (json_is_object(value))
+        csv_object(out, value);
+    else if (json_is_integer(value))
+        fprintf(out, "%lld", (long long)json_integer_value(value));
+    else if (json_is_boolean(value))
+        fputs(json_is_true(value) ? "true" : "false", out);
+    if (p->column + 1 == p->column_count)
+        fputs("\r\n", out);
+    json_decref(value);
+}
+
 /* Takes over `value`. */
 static void
 next_cell(struct printer *p, json_t *value, const char *text, const char *colour)
@@ -112,7 +175,9 @@ next_cell(struct printer *p, json_t *value, const char *text, const char *colour
         if (p->object == NULL)
             p->object = json_object();
         CHECK(json_object_set_new(p->object, p->columns[p->column].name, value) == 0);
-    } else {
+    } else if (p->settings.csv)
+        csv_cell(p, value);
+    else {
         json_decref(value);
         add_cell(p, text, colour);
     }
@@ -383,7 +448,10 @@ printer_finish(struct printer **printer)
     if (p == NULL)
         return;
     CHECK(p->column == 0);
-    if (!p->settings.json && p->shape == PRINTER_LIST)
+    if (p->settings.csv) {
+        if (p->row_count == 0)
+            csv_header(p);
+    } else if (!p->settings.json && p->shape == PRINTER_LIST)
         print_table(p);
     else if (!p->settings.json)
         print_things(p);

@@ -31,6 +31,7 @@ struct printer_column {
 
 struct printer_settings {
     bool json;
+    bool csv; /* lists alone: RFC 4180, with a header; values as in JSON */
     bool colour;
     int64_t now_ms; /* for relative times */
     FILE *out;

@@ -30,6 +30,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "db/db.h"
+#include "db/db_days.h"
 #include "db/db_schema.h"
 #include "relayd/event_log.h"
 
@@ -40,6 +41,7 @@
 #define SHORTEN_REST_MS 200         /* between portions, so that others have the disk */
 #define BOUND_EVERY_MS 5000
 #define HOUR_MS 3600000LL
+#define DAY_MS (24 * HOUR_MS)
 #define SETTLED_MS (10 * 60000LL) /* after its hour nobody writes to a file any more */
 
 struct copied {
@@ -271,12 +273,31 @@ on_copied(void *ctx, const PGresult *result)
     rest(e, 0);
 }
 
+/* Usage is counted by the service's days; lines of a file are of its hour, or nearly so. */
+static void
+send_batch(struct control_events *e, const struct event_file *file, uint64_t offset,
+           const char *lines)
+{
+    char node[16], begins[24], ends[24];
+    const char *params[] = {node, e->file, begins, ends, lines, NULL, NULL};
+    struct db_days days;
+
+    snprintf(node, sizeof node, "%u", e->config->node);
+    snprintf(begins, sizeof begins, "%" PRIu64, offset);
+    snprintf(ends, sizeof ends, "%" PRIu64, e->batch_ends);
+    db_days_init(&days, file->hour_ms - DAY_MS, file->hour_ms + DAY_MS);
+    params[5] = buf_text(&days.days);
+    params[6] = buf_text(&days.starts);
+    e->is_asking = true;
+    db_query(e->db, "SELECT postern.events_copy($1, $2, $3, $4, $5, $6, $7)", ARRAY_SIZE(params),
+             params, on_copied, e);
+    db_days_fini(&days);
+}
+
 static bool
 copy_from(struct control_events *e, const struct event_file *file)
 {
     uint64_t offset = offset_of(e, file->name);
-    char node[16], begins[24], ends[24];
-    const char *params[] = {node, e->file, begins, ends, NULL};
     char *bytes;
     size_t n;
 
@@ -289,12 +310,7 @@ copy_from(struct control_events *e, const struct event_file *file)
         bytes[n] = '\0';
         snprintf(e->file, sizeof e->file, "%s", file->name);
         e->batch_ends = offset + n;
-        snprintf(node, sizeof node, "%u", e->config->node);
-        snprintf(begins, sizeof begins, "%" PRIu64, offset);
-        snprintf(ends, sizeof ends, "%" PRIu64, offset + n);
-        params[4] = bytes;
-        e->is_asking = true;
-        db_query(e->db, "SELECT postern.events_copy($1, $2, $3, $4, $5)", 5, params, on_copied, e);
+        send_batch(e, file, offset, bytes);
     }
     free(bytes);
     return n > 0;
@@ -365,12 +381,13 @@ static bool
 keep_house(struct control_events *e)
 {
     int64_t now_ms = loop_now_ms(e->loop);
-    char interval[40];
-    const char *params[] = {interval};
+    char interval[40], usage[40];
+    const char *params[] = {interval, usage};
 
     if (now_ms >= e->tend_at_ms) {
         interval_text(e->config->event_retention_ms, interval);
-        db_query(e->db, "SELECT postern.events_tend($1)", 1, params, on_tended, e);
+        interval_text(e->config->usage_retention_ms, usage);
+        db_query(e->db, "SELECT postern.events_tend($1, $2)", 2, params, on_tended, e);
     } else if (e->config->event_privacy_ms && now_ms >= e->shorten_at_ms) {
         interval_text(e->config->event_privacy_ms, interval);
         db_query(e->db, "SELECT postern.events_shorten($1)", 1, params, on_shortened, e);

@@ -261,6 +261,18 @@ transaction_record_refusal(struct transaction *t, const char *verdict,
     t->backend_reply[0] = '\0';
 }
 
+/* Recipients whose mail is kept; only of a message that was taken. */
+static void
+add_kept(struct transaction *t, struct buf *json, const struct smtp_reply *reply, bool all)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < t->recipient_count; i++)
+        kept += all || t->recipients[i].side != SPOOL_LIVE;
+    if (reply->code / 100 == 2)
+        event_number(json, "kept", kept);
+}
+
 void
 transaction_record_message(struct transaction *t, const char *verdict,
                            const struct smtp_reply *reply)
@@ -285,6 +297,7 @@ transaction_record_message(struct transaction *t, const char *verdict,
         event_text(&json, "message_id", slice_of(t->header.message_id));
     event_number(&json, "size", (int64_t)t->body.size_bytes);
     event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
+    add_kept(t, &json, reply, strcmp(verdict, "spooled") == 0);
     add_backend(t, &json);
     event_text(&json, "verdict", slice_of(verdict));
     event_text(&json, "reply", slice_of(smtp_reply_text(reply, text, sizeof text)));

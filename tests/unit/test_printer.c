@@ -167,3 +167,38 @@ Test(printer, tells_the_distance_from_now)
         cr_expect_str_eq(printer_relative(moments[i].at_ms, 1000000000, text), moments[i].want);
     }
 }
+
+Test(printer, writes_csv_as_rfc_4180_says)
+{
+    static const struct printer_column csv_columns[] = {
+        {"name", "NAME", PRINTER_LEFT},
+        {"size_bytes", NULL, PRINTER_RIGHT},
+        {"reasons", NULL, PRINTER_LEFT},
+        {"none", NULL, PRINTER_LEFT},
+    };
+    static const char *const names[] = {"plain", "a,b", "say \"x\"", "two\nlines", "=1+1", ""};
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    struct printer_settings settings = {.csv = true, .out = out};
+    struct printer *p = printer_new(&settings, PRINTER_LIST, csv_columns, ARRAY_SIZE(csv_columns));
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        printer_text(p, names[i]);
+        printer_size(p, UINT64_C(1) << 40);
+        printer_value(p, json_pack("{s:i,s:i}", "dnsbl", 2, "spf-fail", 1), "");
+        printer_none(p, "-");
+    }
+    printer_finish(&p);
+    fclose(out);
+    cr_expect_str_eq(text,
+                     "name,size_bytes,reasons,none\r\n"
+                     "plain,1099511627776,dnsbl=2 spf-fail=1,\r\n"
+                     "\"a,b\",1099511627776,dnsbl=2 spf-fail=1,\r\n"
+                     "\"say \"\"x\"\"\",1099511627776,dnsbl=2 spf-fail=1,\r\n"
+                     "\"two\nlines\",1099511627776,dnsbl=2 spf-fail=1,\r\n"
+                     "=1+1,1099511627776,dnsbl=2 spf-fail=1,\r\n"
+                     ",1099511627776,dnsbl=2 spf-fail=1,\r\n",
+                     "%s", text);
+    free(text);
+}

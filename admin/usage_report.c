@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * relayctl report: what was counted of each customer, by day or month.  PostgreSQL adds up; it is
+ * told of the days and their ends, since the service's time zone is ours to know.
+ *
+ * Several nodes: sums are sums; an outage that two of them saw is one; peaks of a day are added,
+ * though they may have come at different hours.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/commands.h"
+#include "admin/database.h"
+#include "admin/field.h"
+#include "admin/until.h"
+#include "base/clock.h"
+#include "base/parse.h"
+#include "db/db_days.h"
+
+#define DAY_MS INT64_C(86400000)
+#define DAYS_MAX 4000
+#define DAYS_DEFAULT 7
+
+/* $1, $2: days and their ends (db_days.h), $3: how a period is written, $4: a customer or NULL. */
+#define DAYS_SQL                                                            \
+    "WITH days AS MATERIALIZED (SELECT day, to_char(day, $3) AS period, "   \
+    "($2::timestamptz[])[n] AS begins, ($2::timestamptz[])[n + 1] AS ends " \
+    "FROM unnest($1::date[]) WITH ORDINALITY d(day, n)), "
+#define OF_DAYS_SQL                                                          \
+    "day BETWEEN ($1::date[])[1] AND ($1::date[])[cardinality($1::date[])] " \
+    "AND ($4::text IS NULL OR customer = $4) "
+/* A row a verdict. */
+#define VERDICTS_SQL                                                               \
+    "verdicts AS (SELECT to_char(day, $3) AS period, customer_id, "                \
+    "CASE class WHEN 2 THEN 2 WHEN 4 THEN 4 ELSE 5 END AS class, verdict, "        \
+    "max(customer) AS customer, sum(events) AS n, sum(recipients) AS recipients, " \
+    "sum(bytes) AS bytes, sum(kept_events) AS kept_events, "                       \
+    "sum(kept_recipients) AS kept_recipients "                                     \
+    "FROM postern.usage_daily WHERE " OF_DAYS_SQL "GROUP BY 1, 2, 3, 4)"
+
+static const char report_sql[] = DAYS_SQL VERDICTS_SQL
+    ", mail AS (SELECT period, customer_id, max(customer) AS customer, "
+    "sum(n) FILTER (WHERE class = 2) AS messages, sum(bytes) FILTER (WHERE class = 2) AS bytes, "
+    "sum(recipients) FILTER (WHERE class = 2) AS recipients, sum(kept_events) AS kept_events, "
+    "sum(kept_recipients) AS kept_recipients, sum(n) FILTER (WHERE class = 5) AS refused, "
+    "json_object_agg(verdict, n ORDER BY n DESC, verdict) FILTER (WHERE class = 5) AS refusals, "
+    "sum(n) FILTER (WHERE class = 4) AS deferred, "
+    "json_object_agg(verdict, n ORDER BY n DESC, verdict) FILTER (WHERE class = 4) AS deferrals "
+    "FROM verdicts GROUP BY 1, 2), "
+    "spool AS (SELECT to_char(day, $3) AS period, customer_id, max(customer) AS customer, "
+    "max(messages) AS peak_messages, max(bytes) AS peak_bytes FROM ("
+    "SELECT day, customer_id, max(customer) AS customer, sum(peak_messages) AS messages, "
+    "sum(peak_bytes) AS bytes FROM postern.usage_spool WHERE " OF_DAYS_SQL "GROUP BY 1, 2) peaks "
+    "GROUP BY 1, 2), "
+    "spans AS (SELECT customer_id, max(customer) AS customer, "
+    "unnest(range_agg(tstzrange(began_at, greatest(began_at, coalesce(ended_at, now()))))) AS span "
+    "FROM postern.usage_outages "
+    "WHERE began_at < ($2::timestamptz[])[cardinality($2::timestamptz[])] "
+    "AND coalesce(ended_at, now()) > ($2::timestamptz[])[1] "
+    "AND ($4::text IS NULL OR customer = $4) GROUP BY customer_id), "
+    "outages AS (SELECT period, customer_id, max(customer) AS customer, "
+    "count(*) FILTER (WHERE lower(span) >= begins) AS outages, "
+    "sum(extract(epoch FROM least(upper(span), ends) - greatest(lower(span), begins)))::bigint "
+    "AS seconds FROM spans JOIN days ON lower(span) < ends AND upper(span) > begins "
+    "GROUP BY 1, 2) "
+    "SELECT period, coalesce(m.customer, s.customer, o.customer), customer_id, m.messages, "
+    "m.bytes, m.recipients, m.kept_events, m.kept_recipients, m.refused, m.refusals, m.deferred, "
+    "m.deferrals, o.outages, o.seconds, s.peak_messages, s.peak_bytes "
+    "FROM mail m FULL JOIN spool s USING (period, customer_id) "
+    "FULL JOIN outages o USING (period, customer_id) ORDER BY 1, 2, 3";
+
+static const char reasons_sql[] =
+    DAYS_SQL VERDICTS_SQL "SELECT verdict, coalesce(sum(n) FILTER (WHERE class = 5), 0), "
+                          "coalesce(sum(n) FILTER (WHERE class = 4), 0) FROM verdicts "
+                          "WHERE class <> 2 GROUP BY 1 ORDER BY sum(n) DESC, 1";
+
+/* --- What is asked. */
+
+struct asked {
+    int64_t from_ms, to_ms; /* moments of the first and the last day */
+    struct db_days days;
+    const char *params[4];
+};
+
+/* In any moment of the day that is meant. */
+static enum command_status
+read_day(const struct call *call, const char *option, int64_t *at_ms)
+{
+    const char *text = call_value(call, option);
+    char first_day[16];
+    int64_t age_ms;
+
+    if (text == NULL)
+        return COMMAND_DONE;
+    snprintf(first_day, sizeof first_day, "%.10s-01", text);
+    if (parse_duration_ms(slice_of(text), &age_ms) == ERR_OK && age_ms < DAYS_MAX * DAY_MS)
+        *at_ms = call->printing.now_ms - age_ms;
+    else if ((strlen(text) != 10 || until_parse_moment(text, at_ms) != ERR_OK) &&
+             (strlen(text) != 7 || until_parse_moment(first_day, at_ms) != ERR_OK))
+        return call_usage("--%s: \"%s\" is no day; use 2026-12-01, 2026-12 (its first day) or 30d "
+                          "(ago)",
+                          option, text);
+    return COMMAND_DONE;
+}
+
+static int64_t
+first_of_month(int64_t at_ms)
+{
+    while (clock_local_day(at_ms) % 100 != 1)
+        at_ms = db_days_start_ms(at_ms) - 1;
+    return at_ms;
+}
+
+static enum command_status
+read_by(const struct call *call, bool *by_day)
+{
+    const char *by = call_value(call, "by");
+
+    *by_day = by != NULL && strcmp(by, "day") == 0;
+    if (by == NULL || *by_day || strcmp(by, "month") == 0)
+        return COMMAND_DONE;
+    return call_usage("--by: \"%s\" is unknown; use day or month", by);
+}
+
+static enum command_status
+read_span(const struct call *call, bool by_day, struct asked *asked)
+{
+    int64_t until_ms = 0, now_ms = call->printing.now_ms;
+    enum command_status status;
+
+    asked->from_ms = by_day ? now_ms - (DAYS_DEFAULT - 1) * DAY_MS : first_of_month(now_ms);
+    asked->to_ms = now_ms;
+    status = read_day(call, "since", &asked->from_ms);
+    if (status == COMMAND_DONE)
+        status = read_day(call, "until", &until_ms);
+    if (status != COMMAND_DONE)
+        return status;
+    if (until_ms != 0)
+        asked->to_ms = db_days_start_ms(until_ms) - 1;
+    if (asked->from_ms > asked->to_ms)
+        return call_usage("no day lies between --since and --until: --until names the day behind "
+                          "the last one");
+    if (asked->to_ms - asked->from_ms > DAYS_MAX * DAY_MS)
+        return call_usage("--since and --until are more than %d days apart", DAYS_MAX);
+    return COMMAND_DONE;
+}
+
+static enum command_status
+read_asked(const struct call *call, struct asked *asked)
+{
+    bool by_day = false;
+    enum command_status status = read_by(call, &by_day);
+
+    if (status == COMMAND_DONE)
+        status = read_span(call, by_day, asked);
+    if (status != COMMAND_DONE)
+        return status;
+    db_days_init(&asked->days, asked->from_ms, asked->to_ms);
+    asked->params[0] = buf_text(&asked->days.days);
+    asked->params[1] = buf_text(&asked->days.starts);
+    asked->params[2] = by_day ? "YYYY-MM-DD" : "YYYY-MM";
+    asked->params[3] = call_value(call, "customer");
+    return COMMAND_DONE;
+}
+
+/* --- The rows. */
+
+static void
+put_text(struct printer *p, const PGresult *rows, int row, int column)
+{
+    printer_text(p, database_text(rows, row, column));
+}
+
+static void
+put_number(struct printer *p, const PGresult *rows, int row, int column)
+{
+    printer_number(p, database_number(rows, row, column));
+}
+
+static void
+put_size(struct printer *p, const PGresult *rows, int row, int column)
+{
+    printer_size(p, (uint64_t)database_number(rows, row, column));
+}
+
+static void
+put_counts(struct printer *p, const PGresult *rows, int row, int column)
+{
+    const char *text = database_text(rows, row, column);
+    json_t *counts = text ? json_loads(text, 0, NULL) : NULL;
+
+    printer_value(p, counts ? counts : json_object(), "");
+}
+
+static void
+put_duration(struct printer *p, const PGresult *rows, int row, int column)
+{
+    long long seconds = database_number(rows, row, column);
+    char text[32] = "-";
+
+    if (seconds >= 86400)
+        snprintf(text, sizeof text, "%lldd %lldh", seconds / 86400, seconds / 3600 % 24);
+    else if (seconds >= 3600)
+        snprintf(text, sizeof text, "%lldh %lldm", seconds / 3600, seconds / 60 % 60);
+    else if (seconds > 0)
+        snprintf(text, sizeof text, "%lldm %llds", seconds / 60, seconds % 60);
+    printer_value(p, json_integer(seconds), text);
+}
+
+/* In the order of the query's columns. */
+static const struct {
+    struct printer_column column;
+    void (*put)(struct printer *p, const PGresult *rows, int row, int column);
+} report_columns[] = {
+    {{"period", "PERIOD", PRINTER_LEFT}, put_text},
+    {{"customer", "CUSTOMER", PRINTER_LEFT}, put_text},
+    {{"customer_id", NULL, PRINTER_RIGHT}, put_number}, /* no title: not for people */
+    {{"messages", "MESSAGES", PRINTER_RIGHT}, put_number},
+    {{"bytes", "SIZE", PRINTER_RIGHT}, put_size},
+    {{"recipients", NULL, PRINTER_RIGHT}, put_number},
+    {{"kept_messages", "KEPT", PRINTER_RIGHT}, put_number},
+    {{"kept_recipients", NULL, PRINTER_RIGHT}, put_number},
+    {{"refused", "REFUSED", PRINTER_RIGHT}, put_number},
+    {{"refusals", NULL, PRINTER_LEFT}, put_counts},
+    {{"deferred", "DEFERRED", PRINTER_RIGHT}, put_number},
+    {{"deferrals", NULL, PRINTER_LEFT}, put_counts},
+    {{"outages", NULL, PRINTER_RIGHT}, put_number},
+    {{"outage_seconds", "DOWN", PRINTER_RIGHT}, put_duration},
+    {{"peak_messages", "PEAK", PRINTER_RIGHT}, put_number},
+    {{"peak_bytes", NULL, PRINTER_RIGHT}, put_size},
+};
+
+static void
+print_rows(const struct call *call, const PGresult *rows)
+{
+    bool for_programs = call->printing.json || call->printing.csv;
+    struct printer_column columns[ARRAY_SIZE(report_columns)];
+    unsigned count = 0;
+    struct printer *p;
+
+    for (size_t i = 0; i < ARRAY_SIZE(report_columns); i++)
+        if (for_programs || report_columns[i].column.title != NULL)
+            columns[count++] = report_columns[i].column;
+    p = printer_new(&call->printing, PRINTER_LIST, columns, count);
+    for (int row = 0; row < PQntuples(rows); row++)
+        for (size_t i = 0; i < ARRAY_SIZE(report_columns); i++)
+            if (for_programs || report_columns[i].column.title != NULL)
+                report_columns[i].put(p, rows, row, (int)i);
+    printer_finish(&p);
+}
+
+static const struct printer_column reason_columns[] = {
+    {"reason", "REASON", PRINTER_LEFT},
+    {"refused", "REFUSED", PRINTER_RIGHT},
+    {"deferred", "DEFERRED", PRINTER_RIGHT},
+};
+
+/* For people, of all rows together: a row has no room for it. */
+static enum command_status
+print_reasons(struct call *call, const struct asked *asked)
+{
+    enum command_status status;
+    struct printer *p;
+    PGresult *reasons;
+
+    status = database_query(call, reasons_sql, ARRAY_SIZE(asked->params), asked->params, &reasons);
+    if (status == COMMAND_DONE && PQntuples(reasons) > 0) {
+        fputc('\n', call->printing.out);
+        p = printer_new(&call->printing, PRINTER_LIST, reason_columns, ARRAY_SIZE(reason_columns));
+        for (int row = 0; row < PQntuples(reasons); row++) {
+            printer_text(p, database_text(reasons, row, 0));
+            printer_number(p, database_number(reasons, row, 1));
+            printer_number(p, database_number(reasons, row, 2));
+        }
+        printer_finish(&p);
+    }
+    PQclear(reasons);
+    return status;
+}
+
+static enum command_status
+say_nothing(const struct call *call, const struct asked *asked)
+{
+    char from[DB_DAYS_TEXT_SIZE], to[DB_DAYS_TEXT_SIZE];
+
+    db_days_text(clock_local_day(asked->from_ms), from);
+    db_days_text(clock_local_day(asked->to_ms), to);
+    if (asked->params[3] == NULL) {
+        call_complain("nothing was counted from %s to %s", from, to);
+        return COMMAND_DONE;
+    }
+    call_complain("nothing was counted of customer %s from %s to %s; relayctl customer list has "
+                  "the names, and --since goes further back",
+                  call_value(call, "customer"), from, to);
+    return COMMAND_NOTHING;
+}
+
+static enum command_status
+ask_and_print(struct call *call, const struct asked *asked)
+{
+    enum command_status status;
+    PGresult *rows;
+
+    status = database_query(call, report_sql, ARRAY_SIZE(asked->params), asked->params, &rows);
+    if (status == COMMAND_DONE && (PQntuples(rows) > 0 || call->printing.csv))
+        print_rows(call, rows);
+    if (status == COMMAND_DONE && PQntuples(rows) == 0)
+        status = say_nothing(call, asked);
+    else if (status == COMMAND_DONE && !call->printing.json && !call->printing.csv)
+        status = print_reasons(call, asked);
+    PQclear(rows);
+    return status;
+}
+
+enum command_status
+report_usage(struct call *call)
+{
+    struct asked asked = {0};
+    enum command_status status;
+
+    call->printing.csv = call_value(call, "csv") != NULL;
+    if (call->printing.csv && call->printing.json)
+        return call_usage("--csv and --json exclude each other");
+    status = read_asked(call, &asked);
+    if (status != COMMAND_DONE)
+        return status;
+    status = ask_and_print(call, &asked);
+    db_days_fini(&asked.days);
+    return status;
+}

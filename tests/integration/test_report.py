@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`relayctl report`: each customer's mail is counted exactly, by the service's days, and the sums outlive the events they come
+from: bills are made of them."""
+import csv
+import io
+import json
+import os
+import re
+import signal
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from harness import SOURCE, Backend, Client, Node, make_message, wait_until
+
+OWN_POSTGRES = True  # it is stopped and started
+FIELDS = ["period", "customer", "customer_id", "messages", "bytes", "recipients", "kept_messages", "kept_recipients", "refused", "refusals",
+          "deferred", "deferrals", "outages", "outage_seconds", "peak_messages", "peak_bytes"]
+
+
+def moment(text):
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc)
+
+
+def line_of(at, customer="acme", customer_id=4711, reply="250 2.0.0 Delivered", **fields):
+    return json.dumps({"at": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z", "event": "message", "client": "192.0.2.77",
+                       "from": "a@sender.example", "rcpt": ["bob@acme.example"], "customer": customer, "customer_id": customer_id,
+                       "verdict": "delivered", "size": 1000, "kept": 0, "reply": reply, **fields}) + "\n"
+
+
+class Gate(Node):
+    def write_log(self, *lines):
+        """Lines of other hours, as if they had waited in the event log; returns when they are copied."""
+        files = {}
+        for line in lines:
+            files.setdefault(f"events-{json.loads(line)['at'][:13].replace('-', '')}.jsonl", []).append(line)
+        for name, text in files.items():
+            path = self.dirs["log-dir"] / name
+            with open(path, "a") as log:
+                log.write("".join(text))
+            os.chmod(path, 0o644)
+        self.wait_until_copied()
+
+    def wait_until_copied(self, timeout=60):
+        def is_copied():
+            done = dict(self.postgres.sql("SELECT file, offset_bytes FROM postern.events_copied"))
+            return all(p.stat().st_size == done.get(p.name, 0) for p in self.dirs["log-dir"].glob("events-*.jsonl"))
+        wait_until(is_copied, timeout, "all is copied")
+
+    def report(self, *args, by="day", **kwargs):
+        return self.relayctl_json("report", "--by", by, *args, **kwargs)
+
+    def row(self, *args, **kwargs):
+        (row,) = self.report(*args, **kwargs)
+        return row
+
+
+@pytest.fixture(scope="module")
+def gate():
+    backend = Backend().start()
+    backend.script["rcpt"] = lambda _, line: ("550 5.1.1 nobody here of that name" if "nobody@" in line else
+                                              "450 4.2.1 mailbox is busy" if "busy@" in line else None)
+    settings = {"timezone": "Europe/Berlin", "event-privacy": "0s", "event-retention": "3000d", "usage-retention": "3000d"}
+    with Gate(settings) as node:
+        node.add_customer("live", "live.example", backend.endpoint)
+        node.backend = backend
+        yield node
+    backend.close()
+
+
+def test_what_passes_is_counted_as_it_was(gate):
+    """Two delivered, one of them to two recipients; one recipient refused by the server, one put off; one kept."""
+    gate.send(make_message(test_id=1), rcpts=["a@live.example"])
+    gate.send(make_message(test_id=2, body=b"x" * 60 + b"\r\n"), rcpts=["a@live.example", "b@live.example"])
+    with Client(gate.port) as client:
+        client.ehlo()
+        client.cmd("MAIL FROM:<a@sender.example>")
+        assert client.cmd("RCPT TO:<nobody@live.example>").code == 550
+        assert client.cmd("RCPT TO:<busy@live.example>").code == 450
+    gate.backend.stop()
+    assert "queued" in gate.send(make_message(test_id=3), rcpts=["a@live.example", "c@live.example"]).text
+    gate.backend.start()
+    events = wait_until(lambda: [e for e in gate.events("message") if e.get("customer") == "live"][2:] and gate.events("message"), 10, "they are in the log")
+    gate.wait_until_copied()
+    row = gate.row("--customer", "live")
+    assert list(row) == FIELDS
+    assert (row["messages"], row["recipients"], row["kept_messages"], row["kept_recipients"]) == (3, 5, 1, 2)
+    assert row["bytes"] == sum(e["size"] for e in events if e.get("customer") == "live")
+    assert (row["refused"], row["refusals"], row["deferred"], row["deferrals"]) == (1, {"refused": 1}, 1, {"refused": 1})
+
+
+def test_a_day_ends_at_midnight_of_the_service_also_when_clocks_change(gate):
+    """The 25th of October 2026 has 25 hours in Berlin, the 29th of March 23."""
+    gate.write_log(*[line_of(moment(text), "clocks", 21) for text in (
+        "2026-10-24T21:59:59.999", "2026-10-24T22:00:00", "2026-10-25T00:30:00", "2026-10-25T01:30:00", "2026-10-25T22:59:59.999",
+        "2026-10-25T23:00:00", "2026-03-28T22:59:59.999", "2026-03-28T23:00:00", "2026-03-29T21:59:59.999", "2026-03-29T22:00:00")])
+    rows = gate.report("--customer", "clocks", "--since", "2026-03-01")
+    assert [(r["period"], r["messages"]) for r in rows] == [("2026-03-28", 1), ("2026-03-29", 2), ("2026-03-30", 1),
+                                                            ("2026-10-24", 1), ("2026-10-25", 4), ("2026-10-26", 1)]
+    assert [r["messages"] for r in gate.report("--customer", "clocks", "--since", "2026-10-25", "--until", "2026-10-26")] == [4]
+
+
+def test_months_are_the_sums_of_their_days(gate):
+    gate.write_log(*[line_of(moment(text), "months", 22, size=size) for text, size in (
+        ("2026-07-31T21:59:59", 1), ("2026-07-31T22:00:00", 2 ** 33), ("2026-08-15T12:00:00", 4), ("2026-08-31T21:59:00", 8), ("2026-08-31T22:00:00", 16))])
+    months = gate.report("--customer", "months", "--since", "2026-07", by="month")
+    assert [(r["period"], r["messages"], r["bytes"]) for r in months] == [("2026-07", 1, 1), ("2026-08", 3, 2 ** 33 + 12), ("2026-09", 1, 16)]
+    days = gate.report("--customer", "months", "--since", "2026-07-01", "--until", "2026-10")
+    for month in months:
+        for field in ("messages", "bytes", "recipients"):
+            assert month[field] == sum(d[field] for d in days if d["period"].startswith(month["period"]))
+    assert [r["bytes"] for r in gate.report("--customer", "months", "--since", "2026-08", "--until", "2026-08-31", by="month")] == [2 ** 33 + 4]
+
+
+def test_refusals_have_their_reasons(gate):
+    at = moment("2026-06-10T10:00:00")
+
+    def refused(verdict, reply, **fields):
+        return line_of(at, "reasons", 23, event="recipient-refused", rcpt="x@acme.example", verdict=verdict, reply=reply, size=None, **fields)
+
+    gate.write_log(refused("spf-fail", "550 5.7.23 no"), refused("spf-fail", "550 5.7.23 no"), refused("dnsbl", "550 5.7.1 no"),
+                   refused("greylisted", "451 4.7.1 later"), refused("refused", "550 5.1.1 no"), refused("refused", "450 4.2.1 later"),
+                   line_of(at, "reasons", 23, verdict="too-big", reply="552 5.3.4 big", rcpt=["a@acme.example"] * 3))
+    row = gate.row("--customer", "reasons", "--since", "2026-06", "--until", "2026-07")
+    assert (row["messages"], row["bytes"], row["refused"], row["deferred"]) == (0, 0, 5, 2)
+    assert row["refusals"] == {"spf-fail": 2, "dnsbl": 1, "refused": 1, "too-big": 1}
+    assert row["deferrals"] == {"greylisted": 1, "refused": 1}
+    text = gate.relayctl("report", "--customer", "reasons", "--since", "2026-06", "--until", "2026-07").stdout
+    assert re.search(r"^spf-fail +2 +0$", text, re.M) and re.search(r"^refused +1 +1$", text, re.M), text
+
+
+def test_each_event_counts_once_whenever_control_dies(gate):
+    """Sums and the place in the log are one transaction."""
+    at, rows = moment("2026-05-05T05:00:00"), 12000
+    path = gate.dirs["log-dir"] / "events-20260505T05.jsonl"
+    path.write_text("".join(line_of(at, "killed", 24) for _ in range(rows)))
+    os.chmod(path, 0o644)
+
+    def counted():
+        return int(gate.postgres.sql("SELECT coalesce(sum(events), 0) FROM postern.usage_daily WHERE customer = 'killed'")[0][0])
+
+    for _ in range(4):
+        before = counted()
+        if before == rows:
+            break
+        os.kill(gate.relayd.child("control"), signal.SIGKILL)
+        wait_until(lambda: gate.relayd.children_named("control"), 20, "control is back")
+        wait_until(lambda b=before: counted() > b, 30, "it goes on")
+    gate.wait_until_copied()
+    row = gate.row("--customer", "killed", "--since", "2026-05", "--until", "2026-06")
+    assert (row["messages"], row["bytes"]) == (rows, 1000 * rows)
+
+
+def test_a_batch_that_comes_twice_counts_once_and_damage_costs_its_own_line(gate):
+    line = line_of(moment("2026-04-04T04:00:00"), "twice", 25)
+    copy = "SELECT postern.events_copy(9, 'events-20260404T04.jsonl', %s, %s, %s, '{2026-04-04}', '{2026-04-03T22:00:00Z,2026-04-04T22:00:00Z}')"
+    batch = line + line_of(moment("2026-04-04T04:00:00"), "twice", 25, size="rubbish") + "{}\n" + line
+    for _ in range(2):
+        assert gate.postgres.sql(copy, 0, len(batch), batch) == [(len(batch),)]
+    assert gate.row("--customer", "twice", "--since", "2026-04", "--until", "2026-05")["messages"] == 2
+
+
+def test_nodes_add_up(gate):
+    line = line_of(moment("2026-04-06T04:00:00"), "nodes", 28)
+    for node in (1, 2):
+        gate.postgres.sql("SELECT postern.events_copy(%s, 'events-20260406T04.jsonl', 0, %s, %s)", node, len(line), line)
+    assert gate.row("--customer", "nodes", "--since", "2026-04", "--until", "2026-05")["messages"] == 2
+
+
+def test_csv_is_quoted_and_has_the_fields_of_json(gate):
+    name = 'Smith, "Sons"\nLtd'
+    gate.write_log(line_of(moment("2026-02-02T02:00:00"), name, 26), line_of(moment("2026-02-02T02:00:00"), name, 26, verdict="too-big", reply="552 5.3.4 x"),
+                   line_of(moment("2026-02-02T02:00:00"), name, 26, verdict="a=b", reply="550 5.7.1 x"))
+    span = ("--since", "2026-02", "--until", "2026-03")
+    out = gate.relayctl("report", "--csv", *span)
+    header, row = csv.reader(io.StringIO(out.stdout, newline=""))
+    assert header == FIELDS
+    assert row[:5] == ["2026-02", name, "26", "1", "1000"] and row[9] == "a=b=1 too-big=1"
+    nothing = gate.relayctl("report", "--csv", "--since", "2025-02", "--until", "2025-03")
+    assert nothing.stdout == ",".join(FIELDS) + "\n" and nothing.returncode == 0
+
+
+def test_a_customer_that_is_gone_stays_in_the_report(gate):
+    gate.relayctl("customer", "add", "leaver", "--contact", "ops@elsewhere.example")
+    ((number,),) = gate.postgres.sql("SELECT id FROM postern.customers WHERE name = 'leaver'")
+    gate.write_log(line_of(moment("2026-01-15T12:00:00"), "leaver", number))
+    gate.relayctl("customer", "remove", "leaver", "--reason", "left", "--yes")
+    assert gate.row("--customer", "leaver", "--since", "2026-01", "--until", "2026-02")["messages"] == 1
+
+
+def test_sums_outlive_events_and_go_when_their_time_is_over(gate):
+    now = datetime.now(timezone.utc)
+    line = line_of(now - timedelta(days=40), "outlived", 27)
+    gate.postgres.sql("SELECT postern.events_copy(9, 'outlived', 0, %s, %s)", len(line), line)
+    gate.postgres.sql("SELECT postern.events_tend('30 days', '60 days')")
+    assert gate.postgres.sql("SELECT count(*) FROM postern.events WHERE customer = 'outlived'") == [(0,)]
+    assert gate.row("--customer", "outlived", "--since", "50d")["messages"] == 1
+    gate.postgres.sql("SELECT postern.events_tend('30 days', '39 days')")
+    assert gate.report("--customer", "outlived", "--since", "50d", check=False) == []
+
+
+def test_nothing_to_report(gate):
+    none = gate.relayctl("report", "--customer", "nobody", check=False)
+    assert none.returncode == 3 and none.stdout == "" and "customer nobody" in none.stderr
+    all_of_them = gate.relayctl("report", "--since", "2025-01", "--until", "2025-02", check=False)
+    assert all_of_them.returncode == 0 and all_of_them.stdout == "" and "from 2025-01-01 to 2025-01-31" in all_of_them.stderr
+
+
+@pytest.mark.parametrize("args, word", [
+    (["--by", "week"], "week"), (["--since", "yesterday"], "yesterday"), (["--since", "2026-13"], "2026-13"), (["--until", "2026-02-30"], "2026-02-30"),
+    (["--since", "2026-05-01 12:00"], "12:00"), (["--since", "2026-05", "--until", "2026-05"], "--until"), (["--csv", "--json"], "--csv"),
+    (["--since", "2001-01"], "days apart"), (["surplus"], "surplus")])
+def test_bad_input(gate, args, word):
+    done = gate.relayctl("report", *args, check=False)
+    assert done.returncode == 2 and word in done.stderr and done.stdout == "", done
+
+
+def test_every_field_is_in_the_manual(gate):
+    manual = (SOURCE / "admin" / "relayctl.8").read_text()
+    for field in FIELDS:
+        assert re.search(rf"\b{field}\b", manual), field
+
+
+def test_the_database_is_away(gate):
+    gate.postgres.stop()
+    try:
+        done = gate.relayctl("report", check=False)
+        assert done.returncode == 75 and "database is away" in done.stderr
+    finally:
+        gate.postgres.start()
