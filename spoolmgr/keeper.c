@@ -259,6 +259,7 @@ on_tick(void *ctx)
     expiry_look(k);
     keeper_refresh(k);
     if (++k->ticks % TICKS_A_SECOND == 0) {
+        usage_look(k);
         tell_look(k); /* what has ended is remembered before it is cleaned away */
         committer_clean(k->committer);
         await_look(k);
@@ -472,6 +473,7 @@ start(struct keeper *k)
     k->reading = reading_new(k);
     expiry_begin(k);
     spool_store_on_resolved(k->store, await_resolved, k);
+    k->usage = usage_new();
     k->tell = tell_new(k);
     take_all(k);
     if (k->once)
@@ -521,6 +523,7 @@ end(struct keeper *k)
     own_free(&k->own);
     report_end(k);
     mirror_free(&k->mirror);
+    usage_free(&k->usage);
     commands_free(&k->commands);
     lineage_end(k);
     audit_free(&k->audit);

@@ -20,6 +20,7 @@
  *   audit.c      what comes over the control socket, on its way into PostgreSQL's audit
  *   fleet.c      the deliverers: children, channels, packets
  *   mirror.c     the index in PostgreSQL
+ *   usage.c      peaks and outages, for relayctl report
  *   lineage.c    whether the log is an older copy of what PostgreSQL has seen
  */
 #ifndef SPOOLMGR_KEEPER_H
@@ -48,6 +49,7 @@ struct fleet;
 struct lineage;
 struct json_t;
 struct mirror;
+struct usage;
 struct orders;
 struct reading;
 
@@ -147,7 +149,8 @@ struct keeper {
     struct reading *reading;
     struct audit *audit;
     struct own *own;
-    struct tell *tell; /* NULL: customers are told nothing */
+    struct tell *tell;
+    struct usage *usage;
     struct notice_rate notice_rate;
     struct ending *endings; /* in the order in which they settle */
     struct loop_timer tick, slot_retry;
@@ -371,6 +374,20 @@ bool lineage_hear(struct keeper *k, const PGresult *result);
 /* How far the log goes, from time to time. */
 bool lineage_is_told(const struct keeper *k);
 void lineage_tell(struct keeper *k, struct db *db, db_on_result on_result, void *ctx);
+
+/* usage.c */
+struct usage *usage_new(void);
+void usage_free(struct usage **usage);
+void usage_found(struct keeper *k, const struct spool_message *m); /* waits from now on */
+void usage_ended(struct keeper *k, const struct spool_message *m); /* and no longer */
+/* 0: it has not ended; the one that began then is said anew each time. */
+void usage_outage(struct keeper *k, uint32_t customer_id, const char *customer, int64_t began_at_ms,
+                  int64_t ended_at_ms);
+void usage_look(struct keeper *k); /* every second: is it another day? */
+bool usage_is_told(const struct keeper *k);
+void usage_database_up(struct keeper *k); /* the connection is a new one */
+void usage_send(struct keeper *k, struct db *db, db_on_result on_result, void *ctx);
+void usage_sent(struct keeper *k); /* well; else it is sent again */
 
 /* mirror.c */
 struct mirror *mirror_new(struct keeper *k);

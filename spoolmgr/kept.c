@@ -49,6 +49,7 @@ kept_found(struct keeper *k, const struct spool_message *m, bool is_new)
         return;
     if (m->open_count > 0) {
         mail->is_counted = true;
+        usage_found(k, m);
         tell_found(k, m);
         if (is_new)
             count(k, m, true);
@@ -66,6 +67,7 @@ kept_changed(struct keeper *k, struct mail *mail)
     if (!mail->is_counted || m->open_count > 0)
         return;
     mail->is_counted = false;
+    usage_ended(k, m);
     shared_kept_remove(route_table(k->route), m->customer_id, m->body_bytes);
     tell_ended(k, m, true);
 }

@@ -84,7 +84,8 @@ struct mirror {
     size_t in_flight;             /* queries */
     int64_t copy_began_ms, at_ms; /* at_ms never goes back: a stamp of this connection's rows */
     bool has_complained, was_ever_up;
-    bool may_tell; /* how far the log goes: it goes on with each sync, so once a timer */
+    bool may_tell;  /* how far the log goes: it goes on with each sync, so once a timer */
+    bool may_count; /* peaks: the same */
     struct loop_timer timer;
     int64_t recheck_at_ms;
     char node[16];
@@ -361,6 +362,24 @@ send_audit(struct mirror *mirror)
     audit_send(mirror->keeper, mirror->db, on_audited, mirror);
 }
 
+static void
+on_usage(void *ctx, const PGresult *result)
+{
+    struct mirror *mirror = ctx;
+
+    if (result != NULL && PQresultStatus(result) == PGRES_COMMAND_OK)
+        usage_sent(mirror->keeper);
+    on_written(ctx, result);
+}
+
+static void
+send_usage(struct mirror *mirror)
+{
+    mirror->may_count = false;
+    mirror->in_flight++;
+    usage_send(mirror->keeper, mirror->db, on_usage, mirror);
+}
+
 /* One query at a time, so that what changes meanwhile collects. */
 static void
 flush(struct mirror *mirror)
@@ -369,6 +388,8 @@ flush(struct mirror *mirror)
         return;
     if (!audit_is_empty(mirror->keeper))
         send_audit(mirror);
+    else if (!usage_is_told(mirror->keeper) && (mirror->may_count || mirror->keeper->once))
+        send_usage(mirror);
     else if (mirror->gone_count > 0)
         send_gone(mirror);
     else if (mirror->dirty_count > 0)
@@ -393,6 +414,7 @@ begin_copy(struct mirror *mirror)
     struct spool_message *m = NULL;
 
     mirror->state = COPYING;
+    usage_database_up(mirror->keeper);
     mirror->copy_began_ms = clock_wall_ms();
     mirror->at_ms = mirror->copy_began_ms;
     while ((m = spool_store_next(mirror->keeper->store, m)) != NULL) {
@@ -500,7 +522,7 @@ on_timer(void *ctx)
     struct mirror *mirror = ctx;
 
     loop_timer_start(&mirror->timer, FLUSH_MS);
-    mirror->may_tell = true;
+    mirror->may_tell = mirror->may_count = true;
     if (mirror->state == MISFIT && mirror->in_flight == 0 &&
         loop_now_ms(mirror->keeper->loop) >= mirror->recheck_at_ms)
         check_schema(mirror);
@@ -542,7 +564,7 @@ mirror_is_settled(const struct mirror *mirror)
 {
     return mirror->state == FOLLOWING && mirror->in_flight == 0 && mirror->dirty_count == 0 &&
            mirror->gone_count == 0 && audit_is_empty(mirror->keeper) &&
-           lineage_is_told(mirror->keeper);
+           usage_is_told(mirror->keeper) && lineage_is_told(mirror->keeper);
 }
 
 bool

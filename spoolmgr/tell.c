@@ -24,12 +24,10 @@
 struct tell *
 tell_new(struct keeper *k)
 {
-    struct tell *tell;
+    struct tell *tell = mem_alloc(sizeof *tell);
 
-    if (k->config->notify_after_ms == 0)
-        return NULL;
-    tell = mem_alloc(sizeof *tell);
     tell->keeper = k;
+    tell->is_silent = k->config->notify_after_ms == 0;
     tell_file_read(tell);
     return tell;
 }
@@ -42,7 +40,7 @@ tell_ended_before(struct keeper *k, const struct spool_message *m)
     int64_t ended_at_ms = 0;
     struct tell_customer *c;
 
-    if (tell == NULL || tell->written_at_ms == 0 || (m->flags & SPOOL_FLAG_OWN))
+    if (tell->written_at_ms == 0 || (m->flags & SPOOL_FLAG_OWN))
         return;
     for (unsigned i = 0; i < m->recipient_count; i++)
         if (spool_message_ended_at_ms(m, i) > ended_at_ms)
@@ -63,6 +61,7 @@ mend(struct keeper *k, struct tell_customer *c)
     if (c->trouble.since_ms == 0)
         return;
     schedule_queue_of(&k->schedule, route_number(c->id, 0)); /* so that it is looked at */
+    usage_outage(k, c->id, c->name, c->trouble.since_ms, c->trouble.back_at_ms);
     if (were > there)
         customer_trouble_delivered(&c->trouble, were - there);
 }
@@ -72,8 +71,6 @@ tell_begin(struct keeper *k)
 {
     struct tell *tell = k->tell;
 
-    if (tell == NULL)
-        return;
     for (size_t i = 0; i < TELL_SLOTS; i++)
         for (struct tell_customer *c = tell->customers[i]; c != NULL; c = c->next)
             mend(k, c);
@@ -86,8 +83,6 @@ tell_free(struct tell **held)
     struct tell *tell = *held;
 
     *held = NULL;
-    if (tell == NULL)
-        return;
     tell_file_write(tell);
     for (size_t i = 0; i < TELL_SLOTS; i++)
         while (tell->customers[i] != NULL)
@@ -294,6 +289,30 @@ has_changed(const struct customer_trouble *a, const struct customer_trouble *b)
 }
 
 static void
+note_outage(struct keeper *k, const struct tell_customer *c, const struct customer_trouble *before,
+            int64_t now_ms)
+{
+    const struct customer_trouble *t = &c->trouble;
+
+    if (before->since_ms != 0 && before->since_ms != t->since_ms && before->back_at_ms == 0)
+        usage_outage(k, c->id, c->name, before->since_ms,
+                     before->quiet_at_ms ? before->quiet_at_ms : now_ms);
+    if (t->since_ms != 0 &&
+        (t->since_ms != before->since_ms || t->back_at_ms != before->back_at_ms))
+        usage_outage(k, c->id, c->name, t->since_ms, t->back_at_ms);
+}
+
+void
+tell_each_outage(struct keeper *k,
+                 void (*put)(void *ctx, uint32_t customer_id, int64_t began_at_ms), void *ctx)
+{
+    for (size_t i = 0; i < TELL_SLOTS; i++)
+        for (const struct tell_customer *c = k->tell->customers[i]; c != NULL; c = c->next)
+            if (c->trouble.since_ms != 0 && c->trouble.back_at_ms == 0)
+                put(ctx, c->id, c->trouble.since_ms);
+}
+
+static void
 look_at(struct keeper *k, struct tell_customer *c)
 {
     struct customer_rules rules = {k->config->notify_after_ms};
@@ -304,6 +323,9 @@ look_at(struct keeper *k, struct tell_customer *c)
 
     if (has_changed(&before, &c->trouble))
         k->tell->is_dirty = true;
+    note_outage(k, c, &before, facts.now_ms);
+    if (k->tell->is_silent)
+        return;
     say_withheld(c, &facts, &due);
     say_lost(c, &due);
     if (due.kind != CUSTOMER_NOTICE_NONE && loop_now_ms(k->loop) >= c->retry_at_ms)
@@ -353,8 +375,6 @@ tell_look(struct keeper *k)
     struct tell *tell = k->tell;
     size_t end;
 
-    if (tell == NULL)
-        return;
     if (!k->is_stopping) {
         end = tell->next_queue + QUEUES_A_LOOK;
         for (; tell->next_queue < end && tell->next_queue < k->schedule.queue_count;

@@ -18,7 +18,7 @@ struct keeper;
 struct tell;
 
 struct tell *
-tell_new(struct keeper *k);         /* NULL: notify-after is 0, and nothing here does anything */
+tell_new(struct keeper *k);         /* notify-after 0: sees outages, for usage.c, and is silent */
 void tell_free(struct tell **tell); /* remembers what there is */
 
 /* It waits from now on, is not our own, and has not been found before. */
@@ -32,6 +32,10 @@ void tell_ended_before(struct keeper *k, const struct spool_message *m);
 void tell_begin(struct keeper *k);
 /* Every second.  Costs as much as there are customers with mail waiting. */
 void tell_look(struct keeper *k);
+
+/* Every outage that is not over. */
+void tell_each_outage(struct keeper *k,
+                      void (*put)(void *ctx, uint32_t customer_id, int64_t began_at_ms), void *ctx);
 
 /* --- tell_server.c: can the servers of a customer take mail? */
 struct tell_server { /* of all its queues */

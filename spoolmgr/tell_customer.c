@@ -115,11 +115,8 @@ tell_first_deadline(const struct tell_customer *c, int64_t now_ms)
 void
 tell_found(struct keeper *k, const struct spool_message *m)
 {
-    struct tell_customer *c;
+    struct tell_customer *c = tell_customer_of(k->tell, m->customer_id, m->customer);
 
-    if (k->tell == NULL)
-        return;
-    c = tell_customer_of(k->tell, m->customer_id, m->customer);
     c->messages++;
     c->bytes += m->body_bytes;
     c->unheard += is_unheard(m);
@@ -132,8 +129,7 @@ tell_extended(struct keeper *k, const struct spool_message *m, int64_t deadline_
 {
     struct tell_customer *c;
 
-    if (k->tell == NULL || m->expires_at_ms == deadline_before_ms || (m->flags & SPOOL_FLAG_OWN) ||
-        m->open_count == 0)
+    if (m->expires_at_ms == deadline_before_ms || (m->flags & SPOOL_FLAG_OWN) || m->open_count == 0)
         return;
     c = tell_customer_of(k->tell, m->customer_id, m->customer);
     deadline_remove(c, deadline_before_ms);
@@ -226,6 +222,8 @@ tell_note_end(struct keeper *k, struct tell_customer *c, const struct spool_mess
         failed = is_failure(spool_message_end(m, i)) ? i : failed;
         is_delivered = is_delivered || spool_message_end(m, i) == SPOOL_END_DELIVERED;
     }
+    if (failed < m->recipient_count && k->tell->is_silent)
+        return;
     if (failed < m->recipient_count) {
         note_failure(k, c, m, failed);
     } else if (is_delivered && c->trouble.since_ms != 0) {
@@ -237,11 +235,8 @@ tell_note_end(struct keeper *k, struct tell_customer *c, const struct spool_mess
 void
 tell_ended(struct keeper *k, const struct spool_message *m, bool was_found)
 {
-    struct tell_customer *c;
+    struct tell_customer *c = tell_customer_of(k->tell, m->customer_id, m->customer);
 
-    if (k->tell == NULL)
-        return;
-    c = tell_customer_of(k->tell, m->customer_id, m->customer);
     if (was_found) {
         c->messages--;
         c->bytes -= m->body_bytes;

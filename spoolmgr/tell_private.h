@@ -41,6 +41,7 @@ struct tell {
     size_t line_count;
     int64_t written_at_ms; /* the file before us; 0: there was none */
     bool is_dirty, has_failed;
+    bool is_silent; /* nobody is told anything */
 };
 
 /* tell_customer.c */

@@ -143,8 +143,7 @@ def test_each_event_counts_once_whenever_control_dies(gate):
         before = counted()
         if before == rows:
             break
-        os.kill(gate.relayd.child("control"), signal.SIGKILL)
-        wait_until(lambda: gate.relayd.children_named("control"), 20, "control is back")
+        os.kill(wait_until(lambda: gate.relayd.children_named("control"), 20, "control is back")[0], signal.SIGKILL)
         wait_until(lambda b=before: counted() > b, 30, "it goes on")
     gate.wait_until_copied()
     row = gate.row("--customer", "killed", "--since", "2026-05", "--until", "2026-06")
@@ -197,6 +196,52 @@ def test_sums_outlive_events_and_go_when_their_time_is_over(gate):
     assert gate.row("--customer", "outlived", "--since", "50d")["messages"] == 1
     gate.postgres.sql("SELECT postern.events_tend('30 days', '39 days')")
     assert gate.report("--customer", "outlived", "--since", "50d", check=False) == []
+
+
+def test_a_spools_peak_and_an_outage(gate):
+    """Four messages wait, with a keeper that begins anew in between; the outage is one and ends with the server's return."""
+    backend = Backend().start()
+    gate.add_customer("spool", "spool.example", backend.endpoint)
+    backend.stop()
+    for n in range(4):
+        assert "queued" in gate.send(make_message(test_id=100 + n), rcpts=["a@spool.example"]).text
+    sizes = sum(m["size_bytes"] for m in gate.spool("--customer", "spool"))
+
+    def row():
+        found = gate.report("--customer", "spool")
+        return found[0] if found else dict.fromkeys(FIELDS, 0)
+
+    wait_until(lambda: row()["outages"] == 1, 30, "the outage is in the report")
+    gate.spoolmgr.stop()
+    gate.spoolmgr.start()
+    wait_until(lambda: gate.postgres.sql("SELECT count(*) FROM postern.spool_index WHERE customer = 'spool'") == [(4,)], 20, "all is mirrored again")
+    backend.start()
+    wait_until(lambda: len(backend.taken) == 4, 60, "all is delivered")
+    wait_until(lambda: gate.postgres.sql("SELECT count(*) FROM postern.usage_outages WHERE customer = 'spool' AND ended_at IS NULL") == [(0,)], 30,
+               "the outage is over")
+    last = row()
+    assert (last["outages"], last["peak_messages"], last["peak_bytes"], last["kept_messages"]) == (1, 4, sizes, 4)
+    assert 0 < last["outage_seconds"] < 120
+    backend.close()
+
+
+def test_outages_are_cut_at_midnight_and_those_of_several_nodes_are_one(gate):
+    sql = "INSERT INTO postern.usage_outages (customer_id, node, began_at, ended_at, customer) VALUES (31, %s, %s, %s, 'cut')"
+    gate.postgres.sql(sql, 1, "2026-02-27T22:00:00Z", "2026-03-01T23:30:00Z")
+    gate.postgres.sql(sql, 2, "2026-02-27T22:30:00Z", "2026-03-01T23:00:00Z")
+    gate.postgres.sql(sql, 1, "2026-03-01T23:40:00Z", "2026-03-01T23:40:10Z")
+    days = [(r["period"], r["outages"], r["outage_seconds"]) for r in gate.report("--customer", "cut", "--since", "2026-02-20", "--until", "2026-03-20")]
+    assert days == [("2026-02-27", 1, 3600), ("2026-02-28", 0, 86400), ("2026-03-01", 0, 86400), ("2026-03-02", 1, 1810)]
+    months = [(r["period"], r["outages"], r["outage_seconds"]) for r in gate.report("--customer", "cut", "--since", "2026-02", "--until", "2026-04", by="month")]
+    assert months == [("2026-02", 1, 90000), ("2026-03", 1, 88210)]
+    assert [r["outage_seconds"] for r in gate.report("--customer", "cut", "--since", "2026-03-01", "--until", "2026-03-02")] == [86400]
+
+
+def test_a_months_peak_is_that_of_its_fullest_day(gate):
+    for day, node, messages in (("2026-03-05", 1, 5), ("2026-03-05", 2, 3), ("2026-03-06", 1, 7)):
+        gate.postgres.sql("INSERT INTO postern.usage_spool VALUES (%s, 32, %s, 'full', %s, %s)", day, node, messages, messages * 1000)
+    row = gate.row("--customer", "full", "--since", "2026-03", "--until", "2026-04", by="month")
+    assert (row["peak_messages"], row["peak_bytes"], row["messages"]) == (8, 8000, 0)
 
 
 def test_nothing_to_report(gate):
