@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * relayctl backend test, and what this node knows of backends.  The running relay makes the
+ * relayctl backend test --steps, and what this node knows of backends.  The running relay makes the
  * conversation, from where its mail comes; without one we make it, and say so.
  */
 #include "admin/backend_health.h"
@@ -217,13 +217,21 @@ find_question(struct call *call, const char *name, struct probe_question *questi
 }
 
 enum command_status
-backend_test(struct call *call)
+backend_health_steps(struct call *call)
 {
-    const char *name = call->line.operands[0];
+    const char *name = call->line.operand_count == 1 ? call->line.operands[0] : NULL;
     struct probe_question question;
-    enum command_status status = find_question(call, name, &question);
+    enum command_status status;
     json_t *answer;
 
+    if (name == NULL)
+        return call_usage("--steps is for one backend, for example: relayctl backend test acme/1 "
+                          "--steps");
+    status = database_connect(call);
+    if (status == COMMAND_DONE)
+        status = database_check_schema(call);
+    if (status == COMMAND_DONE)
+        status = find_question(call, name, &question);
     if (status != COMMAND_DONE)
         return status;
     answer = ask_relay(call, "backend-test", &question);
@@ -244,6 +252,39 @@ backend_test(struct call *call)
     }
     json_decref(answer);
     return status;
+}
+
+/* --- What another test has found. */
+
+static bool
+is_stopped(const struct call *call, const struct inet_endpoint *endpoint)
+{
+    struct shared_table *table = backend_health_open(call);
+    struct shared_health h;
+    bool stopped =
+        table && shared_health_get(table, endpoint, &h) == ERR_OK && shared_health_stops(h.state);
+
+    shared_table_detach(&table);
+    return stopped;
+}
+
+bool
+backend_health_wake(const struct call *call, const struct probe_question *question, char *says,
+                    size_t says_size, bool *is_up)
+{
+    json_t *answer;
+    const char *before, *after;
+
+    if (!is_stopped(call, &question->endpoint) ||
+        (answer = ask_relay(call, "backend-test", question)) == NULL)
+        return false;
+    before = json_string_value(json_object_get(answer, "before"));
+    after = json_string_value(json_object_get(answer, "after"));
+    *is_up = json_is_true(json_object_get(answer, "up"));
+    snprintf(says, says_size, "%s before, %s now", before ? before : "unknown",
+             after ? after : "unknown");
+    json_decref(answer);
+    return true;
 }
 
 /* --- release */

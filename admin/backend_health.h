@@ -6,6 +6,7 @@
 #define ADMIN_BACKEND_HEALTH_H
 
 #include "admin/call.h"
+#include "probe/probe_talk.h"
 #include "state/shared_table.h"
 
 /* The cells that backend_health_print adds to a row of a backend. */
@@ -24,6 +25,13 @@ struct shared_table *backend_health_open(const struct call *call);
 void backend_health_print(struct printer *p, const struct call *call,
                           const struct shared_table *table, const char *address, int64_t port,
                           bool held);
+
+/* `relayctl backend test --steps`. */
+enum command_status backend_health_steps(struct call *call);
+/* If the relay here sends nothing there now: has it try again at once, and says what it thought and
+ * thinks of it.  false: it does not think so, or does not run. */
+bool backend_health_wake(const struct call *call, const struct probe_question *question, char *says,
+                         size_t says_size, bool *is_up);
 
 /* Ends `refusing` on this node, if that is what it is; says so. */
 void backend_health_release(struct call *call, const char *address, int64_t port);

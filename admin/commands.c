@@ -281,8 +281,15 @@ static const struct command_option owner_options[] = {
     }
 
 static const struct command_option backend_test_options[] = {
-    {"rcpt", "ADDRESS", "ask for this recipient, which must be valid: RCPT is left out else"},
-    {"address", "ADDRESS", "of a backend that is by name: which of its addresses"},
+    {"customer", "NAME", "all backends of this customer"},
+    {"rcpt", "ADDRESS",
+     "a recipient that is valid; else one that is registered or lately got mail"},
+    {"address", "ADDRESS", "of a backend that is by name: this address of it alone"},
+    {"sink", "ADDRESS", "an address of yours elsewhere, for open relays: messages are sent to it"},
+    {"spf-probe", "ADDRESS", "a sender whose SPF record lets nobody send (v=spf1 -all)"},
+    {"content", NULL, "send the test messages of spam and virus scanners to --rcpt"},
+    {"probe-message", NULL, "send a message to --rcpt, to see whether a bounce comes late"},
+    {"steps", NULL, "one conversation alone, by the running relayd; its outcome counts as a probe"},
     {0},
 };
 
@@ -523,16 +530,18 @@ const struct command commands[] = {
     {
         .noun = "backend",
         .verb = "test",
-        ONE_OPERAND("CUSTOMER/N"),
+        .operands = "[CUSTOMER/N ...]",
+        .max_operands = COMMAND_MANY,
         .options = backend_test_options,
-        .needs = COMMAND_NEEDS_REGISTRY,
+        .needs = COMMAND_NEEDS_CONFIG,
         .run = backend_test,
-        .summary = "Talk to a backend now, step by step, and show what it says",
+        .summary = "Find out whether a customer's server does what a relay needs of it",
         .example = "relayctl backend test acme/1 --rcpt info@acme.example",
-        .more = "The running relayd makes the connection, or relayctl where none runs: connect, "
-                "greeting, EHLO,\nSTARTTLS, MAIL FROM:<>, RCPT with --rcpt, RSET; nothing is "
-                "delivered. It changes the health of the\nbackend as any probe does: one that is "
-                "down and answers is recovering at once. Exit 1: it is not up.",
+        .more = "Each finding is pass, warn, fail or unknown, with what to tell the customer; "
+                "postern-conformance(7)\nhas them all. relayctl makes the connections, from "
+                "source-address. Nothing is delivered unless\n--sink, --content or --probe-message "
+                "says so. While the database is away this node's copy of\nthe registry is used. "
+                "Exit 1: something failed. With --steps: it is not up.",
     },
     {
         .noun = "backend",

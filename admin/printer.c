@@ -47,7 +47,8 @@ static const struct {
     {"held", YELLOW},    {"waiting", YELLOW},  {"pending", YELLOW},  {"no-route", RED},
     {"unknown", YELLOW}, {"starting", YELLOW}, {"answers", GREEN},   {"silent", RED},
     {"low", RED},        {"late", RED},        {"near", YELLOW},     {"pressed", YELLOW},
-    {"refusing", RED},   {"expiring", YELLOW},
+    {"refusing", RED},   {"expiring", YELLOW}, {"pass", GREEN},      {"warn", YELLOW},
+    {"fail", RED},
 };
 
 struct printer *

@@ -18,16 +18,17 @@ allowed() {
     lib/state) echo base net smtp state ;;
     lib/db) echo base net db ;;
     lib/probe) echo base net smtp state probe ;;
+    lib/conformance) echo base net smtp conformance ;;
     lib/policy) echo base policy ;;
     lib/sender) echo base net dns sender ;;
     relayd) echo base net smtp spool registry dns spf route state db probe policy sender relayd ;;
     spoolmgr) echo base net smtp spool order notice registry dns route state db spoolmgr ;;
-    admin) echo base net smtp spool order notice registry dns route state db probe policy admin ;;
+    admin) echo base net smtp spool order notice registry dns route state db probe conformance policy admin ;;
     esac
 }
 
 bad=0
-for folder in lib/base lib/net lib/smtp lib/spool lib/order lib/notice lib/registry lib/dns lib/spf lib/route lib/state lib/db lib/probe lib/policy lib/sender relayd spoolmgr admin; do
+for folder in lib/base lib/net lib/smtp lib/spool lib/order lib/notice lib/registry lib/dns lib/spf lib/route lib/state lib/db lib/probe lib/conformance lib/policy lib/sender relayd spoolmgr admin; do
     list=" $(allowed $folder) "
     for file in "$folder"/*.[ch]; do
         [ -e "$file" ] || continue

@@ -130,7 +130,7 @@ def test_P4_while_nobody_says_who_is_known_one_that_recovers_refuses_nobody(node
     os.kill(state_process, signal.SIGSTOP)
     try:
         backend.start()
-        node.relayctl("backend", "test", "acme/1", check=False)
+        node.relayctl("backend", "test", "acme/1", "--steps", check=False)
         wait_until(lambda: state(node, backend) == "recovering", 20, "it recovers")
         reply = rcpt_reply(node, users(1)[0])
     finally:
@@ -167,10 +167,10 @@ def test_P4_a_backend_that_is_back_without_its_mailboxes_bounces_nothing_of_what
     wait_until(lambda: state(node, backend) == "up", 10, "plainly up")
 
 
-# --- relayctl backend test and release.
+# --- relayctl backend test --steps and release.
 
 def backend_test(node, *args, status=0):
-    done = node.relayctl("backend", "test", "acme/1", *args, "--json", check=False)
+    done = node.relayctl("backend", "test", "acme/1", "--steps", *args, "--json", check=False)
     assert done.returncode == status, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -189,7 +189,7 @@ def test_a_backend_is_tested_step_by_step(node, backend):
     assert answer["up"] and steps(answer)[4] == ("RCPT", False) and answer["steps"][4]["reply"] == REFUSED
     assert state(node, backend) == "up", "a refusal of a recipient is no outage"
     assert not backend.messages
-    said = node.relayctl("backend", "test", "acme/1").stdout
+    said = node.relayctl("backend", "test", "acme/1", "--steps").stdout
     assert "EHLO" in said and "acme/1 is up" in said
 
 
@@ -234,6 +234,18 @@ def test_P10_a_test_brings_a_backend_back_at_once(world_of, backend):
     reply = node.send(rcpts="user1@acme.example")
     assert reply.code == 250 and "queued" not in reply.text, reply
     wait_until(lambda: not node.spool(), 20, "what waits is delivered too")
+
+
+def test_P10_so_does_one_of_everything(world_of, backend):
+    node = world_of(HealthNode(**PATIENT))
+    register(node, backend)
+    go_down(node, backend)
+    assert node.relayctl("backend", "test", "acme/1", check=False).returncode == 1 and state(node, backend) == "down"
+    backend.start()
+    answer = json.loads(node.relayctl("backend", "test", "acme/1", "--json", check=False).stdout)
+    woken = next(f for f in answer["findings"] if f["check"] == "health")
+    assert (woken["finding"], woken["detail"]) == ("woken", "down before, recovering now")
+    wait_until(lambda: not node.spool(), 20, "what waits is delivered")
 
 
 def test_without_a_relay_relayctl_talks_itself(node, backend):
