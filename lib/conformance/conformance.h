@@ -103,7 +103,7 @@ struct conformance_talk_script {
 struct conformance_seen {
     const char *hostname; /* ours */
     int64_t wall_ms;
-    int64_t timeout_ms; /* that an answer may take */
+    int64_t timeout_ms; /* that the greeting may take */
     enum tls_policy tls;
     uint64_t size_needed_bytes; /* the customer's limit; UINT64_MAX: none */
     bool has_sink;

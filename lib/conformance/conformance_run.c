@@ -254,7 +254,7 @@ conformance_run_start(struct loop *loop, const struct conformance_question *ques
     r->tls = question->tls;
     r->seen = (struct conformance_seen){.hostname = question->hostname,
                                         .wall_ms = clock_wall_ms(),
-                                        .timeout_ms = question->answer_timeout_ms,
+                                        .timeout_ms = question->connect_timeout_ms,
                                         .tls = question->tls,
                                         .size_needed_bytes = question->size_needed_bytes,
                                         .has_sink = question->sink != NULL};

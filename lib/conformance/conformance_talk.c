@@ -127,6 +127,14 @@ is_left_out(const struct conformance_talk *t, const struct conformance_step *s)
     return phase == SMTP_PHASE_DOT && !t->wants_content;
 }
 
+/* Until it is ready as long as relayd waits for that; then for an answer. */
+static void
+await_answer(struct conformance_talk *t)
+{
+    conn_deadline(t->conn, t->stage < STAGE_READY ? t->settings->connect_timeout_ms
+                                                  : t->settings->answer_timeout_ms);
+}
+
 static void
 send_step(struct conformance_talk *t, const struct conformance_step *s)
 {
@@ -166,7 +174,7 @@ send_steps(struct conformance_talk *t)
         return;
     }
     conn_flush(t->conn);
-    conn_deadline(t->conn, t->settings->answer_timeout_ms);
+    await_answer(t);
 }
 
 static void
@@ -201,7 +209,7 @@ ask(struct conformance_talk *t, enum stage stage, const char *verb, const char *
         t->result->caps = (struct smtp_capabilities){.esmtp = true};
     buf_printf(conn_output(t->conn), "%s%s\r\n", verb, operand);
     conn_flush(t->conn);
-    conn_deadline(t->conn, t->settings->answer_timeout_ms);
+    await_answer(t);
 }
 
 static void
@@ -298,7 +306,7 @@ take_starttls(struct conformance_talk *t, const struct smtp_reply *reply)
                             t->settings->tls_name[0] ? t->settings->tls_name : NULL,
                             &t->settings->endpoint);
     t->stage = STAGE_TLS;
-    t->result->injected_bytes = conn_start_tls(t->conn, t->ssl, t->settings->answer_timeout_ms);
+    t->result->injected_bytes = conn_start_tls(t->conn, t->ssl, t->settings->connect_timeout_ms);
 }
 
 static void
@@ -422,7 +430,7 @@ on_connected(struct conformance_talk *t)
     t->result->connect_ms = loop_now_ms(t->loop) - t->asked_at_ms;
     t->asked_at_ms = loop_now_ms(t->loop);
     t->stage = STAGE_BANNER;
-    conn_deadline(t->conn, t->settings->answer_timeout_ms);
+    await_answer(t);
 }
 
 static void
