@@ -35,6 +35,10 @@ def commands_of(page):
             yield heading, line.replace("\\&", "").replace("\\-", "-")
 
 
+def of_acme(_, line):
+    return None if re.search(r"<[a-z]+@acme(-sales)?\.example>", line) else "550 5.7.1 Relaying denied"
+
+
 class Play:
     """A node, its name server, a customer's three servers, and who sends."""
 
@@ -42,6 +46,7 @@ class Play:
         self.dns = Nameserver(*ZONE, zone=".").start()
         self.servers = {"192.0.2.10:25": Backend(), "192.0.2.20:25": Backend(), "192.0.2.30:25": Backend()}
         for server in self.servers.values():
+            server.script["rcpt"] = of_acme
             server.start()
         self.first, self.second, self.third = self.servers.values()
         self.node = Node(settings={"resolver": self.dns.endpoint, "workers": 1, "xclient-from": ["127.0.0.0/8"],
