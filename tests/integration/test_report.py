@@ -123,7 +123,7 @@ def test_refusals_have_their_reasons(gate):
                    line_of(at, "reasons", 23, verdict="too-big", reply="552 5.3.4 big", rcpt=["a@acme.example"] * 3))
     row = gate.row("--customer", "reasons", "--since", "2026-06", "--until", "2026-07")
     assert (row["messages"], row["bytes"], row["refused"], row["deferred"]) == (0, 0, 5, 2)
-    assert row["refusals"] == {"spf-fail": 2, "dnsbl": 1, "refused": 1, "too-big": 1}
+    assert list(row["refusals"].items()) == [("spf-fail", 2), ("dnsbl", 1), ("refused", 1), ("too-big", 1)]
     assert row["deferrals"] == {"greylisted": 1, "refused": 1}
     text = gate.relayctl("report", "--customer", "reasons", "--since", "2026-06", "--until", "2026-07").stdout
     assert re.search(r"^spf-fail +2 +0$", text, re.M) and re.search(r"^refused +1 +1$", text, re.M), text
