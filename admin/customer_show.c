@@ -32,11 +32,17 @@ enum row_column {
     ROW_LIMITS
 };
 
-#define ROW_COLUMNS                                                                       \
-    "c.id, c.name, c.contact, c.state, c.state_reason, "                                  \
-    "(SELECT count(*) FROM postern.domains d WHERE d.customer_id = c.id), "               \
-    "(SELECT count(*) FROM postern.backends b WHERE b.customer_id = c.id), " DATABASE_MS( \
+#define ROW_COLUMNS                                             \
+    "c.id, c.name, c.contact, c.state, c.state_reason, "        \
+    "coalesce(d.count, 0), coalesce(b.count, 0), " DATABASE_MS( \
         "c.created_at") ", c.live_4xx, c.language, c.filters_only"
+
+/* Counted once for all: a question a customer would be 200,000 of them. */
+static const char from_sql[] =
+    " FROM postern.customers c "
+    "LEFT JOIN (SELECT customer_id AS id, count(*) FROM postern.domains GROUP BY 1) d USING (id) "
+    "LEFT JOIN (SELECT customer_id AS id, count(*) FROM postern.backends GROUP BY 1) b USING (id) "
+    "WHERE $1::integer IS NULL OR c.id = $1::integer ORDER BY c.name";
 
 /* Customers with their limits, and the changes that end by themselves. */
 struct view {
@@ -57,8 +63,7 @@ view_open(struct call *call, const char *customer_id, struct view *view)
     buf_add_text(&sql, "SELECT " ROW_COLUMNS);
     for (unsigned i = 0; i < CUSTOMER_LIMIT_COUNT; i++)
         buf_printf(&sql, ", c.%s", customer_limits[i].column);
-    buf_add_text(&sql, " FROM postern.customers c WHERE $1::integer IS NULL OR c.id = $1::integer "
-                       "ORDER BY c.name");
+    buf_add_text(&sql, from_sql);
     status = database_query(call, buf_text(&sql), 1, params, &view->rows);
     buf_fini(&sql);
     if (status == COMMAND_DONE)

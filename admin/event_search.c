@@ -415,18 +415,31 @@ add_client(struct event_where *w, const struct event_search *s)
     add(w, "client = ANY (#::inet[])", buf_text(&w->clients));
 }
 
+/* As postern.event_parent_keys has them. */
+static bool
+has_key(const char *domain)
+{
+    unsigned labels = 0;
+
+    for (const char *p = domain; *p; p++)
+        labels += *p == '.';
+    return domain[0] == '.' && labels >= 2 && labels <= 7;
+}
+
 static void
 add_domain(struct event_where *w, const char *domain)
 {
-    if (domain[0] == '.') {
+    if (has_key(domain))
+        add(w, "recipient_keys @> ARRAY[#]", domain);
+    else if (domain[0] == '.')
         add(w,
             "EXISTS (SELECT FROM unnest(recipient_keys) k WHERE k LIKE '@%' AND "
             "right(k, length(#)) = #)",
             domain);
-        return;
+    else {
+        snprintf(w->suffix, sizeof w->suffix, "@%s", domain);
+        add(w, "recipient_keys @> ARRAY[#]", w->suffix);
     }
-    snprintf(w->suffix, sizeof w->suffix, "@%s", domain);
-    add(w, "recipient_keys @> ARRAY[#]", w->suffix);
 }
 
 static void
@@ -437,7 +450,9 @@ add_texts(struct event_where *w, const struct event_search *s)
     if (s->no_connections)
         add(w, "kind <> #", CONNECTION);
     if (s->sender)
-        add(w, s->sender[0] == '@' ? "right(sender, length(#)) = #" : "sender = #", s->sender);
+        add(w,
+            s->sender[0] == '@' ? "reverse(sender) ^@ reverse(#)" : "reverse(sender) = reverse(#)",
+            s->sender);
     if (s->recipient)
         add(w, "recipient_keys @> ARRAY[#]", s->recipient);
     if (s->message_id)

@@ -60,7 +60,7 @@ add_row(const PGresult *result, int row, json_t *events)
 }
 
 static enum command_status
-find_in_database(struct event_source *source, const struct event_search *search, json_t *events)
+ask_database(struct event_source *source, const struct event_search *search, json_t *events)
 {
     enum command_status status;
     struct event_where where;
@@ -70,13 +70,60 @@ find_in_database(struct event_source *source, const struct event_search *search,
     event_where_init(&where, search);
     buf_init(&sql, 0);
     buf_printf(&sql, "SELECT detail, node FROM postern.events%s ORDER BY at DESC LIMIT %zu",
-               buf_text(&where.sql), search->limit);
+               buf_text(&where.sql), search->limit - json_array_size(events));
     status = database_query(source->call, buf_text(&sql), where.count, where.params, &result);
     for (int i = 0; status == COMMAND_DONE && i < PQntuples(result); i++)
         add_row(result, i, events);
     PQclear(result);
     buf_fini(&sql);
     event_where_fini(&where);
+    return status;
+}
+
+/* The search's own bounds hold as well.  0: none. */
+static enum command_status
+ask_between(struct event_source *source, const struct event_search *search, int64_t since_ms,
+            int64_t until_ms, json_t *events)
+{
+    struct event_search day = *search;
+
+    if (search->since_ms > since_ms)
+        since_ms = search->since_ms;
+    if (search->until_ms && (until_ms == 0 || search->until_ms < until_ms))
+        until_ms = search->until_ms;
+    if (until_ms != 0 && since_ms >= until_ms)
+        return COMMAND_DONE;
+    event_search_between(&day, since_ms, until_ms);
+    return ask_database(source, &day, events);
+}
+
+static const char
+    days_sql[] =
+        "SELECT " DATABASE_MS("to_date(substr(c.relname, 8), 'YYYYMMDD')::timestamp AT TIME ZONE "
+                              "'UTC'") " FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+                                       "WHERE i.inhparent = 'postern.events'::regclass AND "
+                                       "c.relname ~ '^events_[0-9]{8}$' "
+                                       "ORDER BY 1 DESC";
+
+/* A day at a time, the newest first: what is found often is found soon, and PostgreSQL is not led
+ * to read all days in the order of time for want of knowing.  Behind the newest day and before the
+ * oldest is what lies in none (events_default). */
+static enum command_status
+find_in_database(struct event_source *source, const struct event_search *search, json_t *events)
+{
+    enum command_status status;
+    int64_t until_ms = 0;
+    PGresult *days;
+
+    status = database_query(source->call, days_sql, 0, NULL, &days);
+    for (int i = 0, n = PQntuples(days); status == COMMAND_DONE && i <= n; i++) {
+        int64_t since_ms = i < n ? database_number(days, i, 0) : 0;
+
+        if (json_array_size(events) < search->limit)
+            status = ask_between(source, search, since_ms, until_ms, events);
+        until_ms = since_ms;
+    }
+    PQclear(days);
     return status;
 }
 

@@ -3,7 +3,7 @@
 the database and without it (P5)."""
 import json
 import re
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -298,6 +298,51 @@ def test_an_old_address_is_found_by_its_network(gate):
     gate.postgres.sql("SELECT postern.events_copy(9, 'x', 0, 1000, %s)", line)
     done = gate.relayctl("trace", "--ip", "198.18.7.9")
     assert "3 relay-denied" in done.stdout and "198.18.7.0/24" in done.stdout
+
+
+def test_trace_goes_from_day_to_day_newest_first(gate):
+    """Some days have no partition of their own: one that is old, one that is to come."""
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    hours = [0, 3, 20, 26, 24 * 12, 24 * 12 + 1, -24 * 15]
+    for n, age in enumerate(hours):
+        line = json.dumps({"at": f"{now - timedelta(hours=age):%Y-%m-%dT%H:%M:%S.000Z}", "event": "message", "ref": f"P001-4KX3T-000000{n}",
+                           "client": "192.0.2.7", "from": "days@sender.example", "rcpt": ["a@days.example"], "verdict": "delivered"}) + "\n"
+        gate.postgres.sql("SELECT postern.events_copy(9, %s, 0, %s, %s)", f"day-{n}", len(line), line)
+
+    def found(*args):
+        return [int(e["ref"][-1]) for e in gate.relayctl_json("trace", "--from", "days@sender.example", *args)]
+
+    newest = sorted(range(len(hours)), key=lambda n: hours[n])
+    assert found() == newest
+    assert found("--limit", "1") == newest[:1] and found("--limit", "5") == newest[:5]
+    assert found("--since", "25h") == [6, 0, 1, 2] and found("--since", "25h", "--until", "2h") == [1, 2]
+    assert found("--until", "10d") == [4, 5] and found("--rcpt", "a@days.example", "--since", "11d", "--until", "1h") == [1, 2, 3]
+
+
+def test_trace_finds_all_subdomains(gate):
+    """By an index for parents of two to seven labels; what has more is found too."""
+    long = "k.j.i.h.g.f.e.d.c.deep.example"
+    for n, rcpt in enumerate(("a@deep.example", "A@Sub.Deep.example", "a@x.sub.deep.example", f"a@{long}", ["b@other.example", "a@sub.deep.example"])):
+        line = json.dumps({"at": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.000Z}", "event": "message" if isinstance(rcpt, list) else "recipient-refused",
+                           "ref": f"P001-4KX3T-100000{n}", "client": "192.0.2.7", "from": "deep@sender.example", "rcpt": rcpt, "verdict": "dnsbl"}) + "\n"
+        gate.postgres.sql("SELECT postern.events_copy(9, %s, 0, %s, %s)", f"deep-{n}", len(line), line)
+
+    def found(domain):
+        done = gate.relayctl("trace", "--json", "--from", "deep@sender.example", "--domain", domain, check=False)
+        return sorted(int(json.loads(line)["ref"][-1]) for line in done.stdout.splitlines())
+
+    assert found("deep.example") == [0] and found("sub.deep.example") == [1, 4] and found(".deep.example") == [1, 2, 3, 4]
+    assert found(".sub.deep.example") == [2] and found(".ep.example") == []
+    for labels in range(2, 10):
+        parent = "." + ".".join(long.split(".")[-labels:])
+        assert 3 in found(parent), parent
+    assert found("." + long) == []
+    gate.postgres.sql("UPDATE postern.events SET recipient_keys = array(SELECT k FROM unnest(recipient_keys) k WHERE k NOT LIKE '.%%') WHERE sender = %s",
+                      "deep@sender.example")
+    assert found(".deep.example") == []
+    migration = (SOURCE / "sql" / "0016-event-domains.sql").read_text()
+    gate.postgres.sql(re.search(r"^UPDATE postern.events .*?;$", migration, re.S | re.M).group(0))
+    assert found(".deep.example") == [1, 2, 3, 4], "the migration has given older events their keys"
 
 
 def test_P5_without_the_database_this_node_knows_its_own(traced):
