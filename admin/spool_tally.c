@@ -60,6 +60,37 @@ keep(void *row)
     (void)row;
 }
 
+static void
+take_earliest(int64_t *at_ms, int64_t other_ms)
+{
+    if (*at_ms == 0 || (other_ms != 0 && other_ms < *at_ms))
+        *at_ms = other_ms;
+}
+
+struct spool_totals
+spool_tally_sum(const struct spool_tally *tally)
+{
+    struct spool_totals sum = {0};
+
+    for (size_t i = 0; i < tally->count; i++) {
+        const struct spool_totals *t = &tally->rows[i]->totals;
+
+        sum.messages += t->messages;
+        sum.recipients += t->recipients;
+        sum.size_bytes += t->size_bytes;
+        sum.held += t->held;
+        sum.damaged += t->damaged;
+        sum.no_route += t->no_route;
+        sum.due += t->due;
+        for (unsigned age = 0; age < SPOOL_AGES; age++)
+            sum.ages[age] += t->ages[age];
+        take_earliest(&sum.oldest_at_ms, t->oldest_at_ms);
+        take_earliest(&sum.next_at_ms, t->next_at_ms);
+        take_earliest(&sum.expires_at_ms, t->expires_at_ms);
+    }
+    return sum;
+}
+
 void
 spool_tally_fini(struct spool_tally *t)
 {

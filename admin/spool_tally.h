@@ -23,6 +23,8 @@ struct spool_tally {
  * where it is until spool_tally_fini. */
 struct spool_totals *spool_tally_of(struct spool_tally *tally, const char *key);
 void spool_tally_sort(struct spool_tally *tally); /* by key */
+/* Of all rows; where no message counts in two. */
+struct spool_totals spool_tally_sum(const struct spool_tally *tally);
 void spool_tally_fini(struct spool_tally *tally);
 
 #endif

@@ -26,11 +26,11 @@ count(struct look *look, struct spool_store *store)
 
     for (struct spool_message *m = spool_store_next(store, NULL); m;
          m = spool_store_next(store, m)) {
-        if (m->open_count == 0)
-            continue;
-        spool_reader_count(&look->totals, m, 0, registry, s->now_ms);
-        spool_reader_count(spool_tally_of(&s->customers, m->customer), m, 0, registry, s->now_ms);
+        if (m->open_count > 0)
+            spool_reader_count(spool_tally_of(&s->customers, m->customer), m, 0, registry,
+                               s->now_ms);
     }
+    look->totals = spool_tally_sum(&s->customers);
     spool_tally_sort(&s->customers);
     registry_close(&registry);
     spool_store_get_stats(store, &look->stats);
