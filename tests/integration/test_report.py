@@ -266,6 +266,27 @@ def test_every_field_is_in_the_manual(gate):
         assert re.search(rf"\b{field}\b", manual), field
 
 
+def test_P5_what_happens_without_the_database_is_counted_when_it_is_back(gate):
+    """Three wait and are delivered meanwhile: events in the log, the peak and the outage in the keeper's memory."""
+    backend = Backend().start()
+    gate.add_customer("dark", "dark.example", backend.endpoint)
+    backend.stop()
+    gate.postgres.stop()
+    try:
+        for n in range(3):
+            assert "queued" in gate.send(make_message(test_id=200 + n), rcpts=["a@dark.example"]).text
+        wait_until(lambda: len(gate.spool("--customer", "dark")) == 3, 20, "they wait")
+        wait_until(lambda: "customer\t" in (gate.dirs["spool-dir"] / "told").read_text(), 20, "the keeper has seen the outage")
+        backend.start()
+        wait_until(lambda: len(backend.taken) == 3, 60, "all is delivered")
+    finally:
+        gate.postgres.start()
+    gate.wait_until_copied()
+    row = wait_until(lambda: [r for r in gate.report("--customer", "dark") if r["peak_messages"] and r["outage_seconds"]], 30, "it is in the report")[0]
+    assert (row["kept_messages"], row["peak_messages"], row["outages"]) == (3, 3, 1)
+    backend.close()
+
+
 def test_the_database_is_away(gate):
     gate.postgres.stop()
     try:
