@@ -12,7 +12,7 @@
 #include "admin/backend_health.h"
 #include "admin/backend_target.h"
 #include "admin/commands.h"
-#include "admin/paragraph.h"
+#include "admin/finding.h"
 #include "conformance/conformance_run.h"
 #include "dns/dns.h"
 #include "net/conn.h"
@@ -21,7 +21,6 @@
 #define ANSWER_MS 15000 /* longer, and it is as good as silent */
 #define TOTAL_MS 60000
 #define TOKEN_LENGTH 20
-#define TEXT_COLUMN 29
 
 struct test {
     struct call *call;
@@ -44,30 +43,16 @@ struct test {
 /* --- What was found. */
 
 static void
-print_label(const struct test *t, const struct conformance_row *row)
-{
-    FILE *out = t->call->printing.out;
-
-    fputs("  ", out);
-    printer_put_word(&t->call->printing, conformance_verdict_word(row->verdict), 9);
-    fprintf(out, "%-17s ", row->check);
-}
-
-static void
 print_finding(const struct test *t, const struct conformance_row *row, const char *detail)
 {
-    FILE *out = t->call->printing.out;
-    char text[CONFORMANCE_DETAIL_SIZE + 400];
+    struct finding finding = {.check = row->check,
+                              .verdict = conformance_verdict_word(row->verdict),
+                              .text = row->text,
+                              .detail = detail,
+                              .before = "",
+                              .remedy = row->remedy};
 
-    print_label(t, row);
-    snprintf(text, sizeof text, "%s%s%s%s", row->text, detail[0] ? " (" : "", detail,
-             detail[0] ? ")" : "");
-    paragraph_wrap(out, TEXT_COLUMN, text);
-    if (row->verdict == CONFORMANCE_PASS || row->remedy[0] == '\0')
-        return;
-    fprintf(out, "%*s", TEXT_COLUMN, "");
-    snprintf(text, sizeof text, "Remedy: %s", row->remedy);
-    paragraph_wrap(out, TEXT_COLUMN, text);
+    finding_print(&t->call->printing, &finding);
 }
 
 static void

@@ -293,6 +293,13 @@ static const struct command_option backend_test_options[] = {
     {0},
 };
 
+static const struct command_option scan_options[] = {
+    {"customer", "NAME", "this customer's servers alone"},
+    {"changes", NULL, "show only what is not as it was at the last scan"},
+    {"per-minute", "N", "start at most so many tests a minute; default 60"},
+    {0},
+};
+
 static const struct command_option backend_release_options[] = {
     {"address", "ADDRESS", "of a backend that is by name: which of its addresses"},
     {0},
@@ -952,6 +959,19 @@ const struct command commands[] = {
                 "Nothing is written down: no limit is used up, and the greylist does not see the "
                 "contact.\n"
                 "--check spf prints the result of SPF as its first word, and needs no recipient.",
+    },
+    {
+        .noun = "scan",
+        .options = scan_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = scan,
+        .summary = "Test all customers' servers, gently, and keep what was found",
+        .example = "relayctl scan --changes",
+        .more = "Runs `relayctl backend test` for every backend that is not held, two at once, and "
+                "writes down in\nPostgreSQL what was found and since when. Shows all that is not "
+                "\"pass\", or with --changes what\nbegan, got worse or was mended since the last "
+                "scan: nothing, if all is as it was, so that cron\nmails news alone. Exit 1: "
+                "something of what is shown failed.",
     },
     {
         .noun = "trace",

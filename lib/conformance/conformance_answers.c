@@ -273,6 +273,7 @@ judge_latency(const struct conformance_judge *j)
 {
     int64_t slowest = j->seen->first.slowest_ms, refusal = 0;
     const char *what = "greeting and EHLO";
+    unsigned refusals = 0;
 
     for (unsigned i = 0; i < j->seen->session_count; i++)
         for (size_t k = 0; k < j->seen->sessions[i].count; k++) {
@@ -280,6 +281,7 @@ judge_latency(const struct conformance_judge *j)
 
             if (s->line == NULL) /* content may be scanned */
                 continue;
+            refusals += s->reply.code / 100 == 5;
             if (s->reply.code / 100 == 5 && s->ms > refusal)
                 refusal = s->ms;
             if (s->reply.code / 100 != 5 && s->ms > slowest) {
@@ -292,8 +294,10 @@ judge_latency(const struct conformance_judge *j)
                     : slowest >= SLOW_MS ? CONFORMANCE_SLOW
                                          : CONFORMANCE_FAST,
                     "%" PRId64 " ms for the slowest answer, to %s", slowest, what);
-    if (refusal >= SLOW_REFUSAL_MS)
-        conformance_say(j, CONFORMANCE_SLOW_REFUSALS, "%" PRId64 " ms", refusal);
+    if (refusals > 0)
+        conformance_say(
+            j, refusal >= SLOW_REFUSAL_MS ? CONFORMANCE_SLOW_REFUSALS : CONFORMANCE_FAST_REFUSALS,
+            "%" PRId64 " ms", refusal);
 }
 
 /* --- Many recipients, and a second message. */

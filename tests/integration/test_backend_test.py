@@ -21,7 +21,7 @@ ANSWER_SECONDS = 3
 
 GOOD = {"connect": "connects", "greeting": "greets", "protocol": "sound", "ehlo": "esmtp", "size": "enough", "pipelining": "offered",
         "8bitmime": "offered", "smtputf8": "missing", "dsn": "missing", "tls": "not-offered", "sender": "taken", "null-sender": "taken",
-        "known-recipient": "taken", "unknown-recipient": "refused", "postmaster": "taken", "latency": "fast", "spf": "not-checked",
+        "known-recipient": "taken", "unknown-recipient": "refused", "postmaster": "taken", "latency": "fast", "refusal-latency": "fast", "spf": "not-checked",
         "relay": "closed", "parallel": "taken", "recipients": "fifty", "reuse": "works"}
 
 

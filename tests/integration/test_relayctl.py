@@ -558,12 +558,14 @@ def test_roles_have_the_least_rights(acme):
     take = "SELECT postern.spool_commands_take(1, '{}', 1, true)"
     senders, rule = "SELECT * FROM postern.replica_filters, postern.replica_includes, postern.replica_rules", "DELETE FROM postern.sender_rules"
     resolved, networks = "SELECT postern.include_resolved('x.example', NULL, 'x')", "DELETE FROM postern.spf_includes"
+    found, shown = "SELECT postern.scan_record('backend', '{}')", "SELECT * FROM postern.scan_results"
+    agreed, unfound = "SELECT postern.scan_consent('192.0.2.0/24', 'by mail')", "DELETE FROM postern.scan_results"
     rights = {"postern_relay": {replica, event, changes, senders, resolved}, "postern_spool": {replica, index, changes, order, take, senders},
-              "postern_support": {replica, look, changes, senders},
-              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order, command, senders, rule}}
+              "postern_support": {replica, look, changes, senders, shown},
+              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order, command, senders, rule, found, shown, agreed}}
     for role, granted in rights.items():
         for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time, order, command, take,
-                          senders, rule, resolved, networks):
+                          senders, rule, resolved, networks, found, shown, agreed, unfound):
             assert may(role, statement) == (statement in granted), (role, statement)
 
 

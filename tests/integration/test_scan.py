@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""`relayctl scan`: every customer's server is tested, gently; what was found is kept, and what changed is news."""
+import json
+import time
+
+import pytest
+
+from harness import Node
+from test_backend_test import DOMAIN, KNOWN, NO_USER, Nowhere, Server, only_own
+
+QUICK = ("--per-minute", "6000")
+
+
+@pytest.fixture
+def site(world_of):
+    """acme, whose server is good, and globex, whose server is not there; no daemon runs."""
+    node = world_of(Node(settings={"backend-connect-timeout": "1s"}, start=False))
+    node.start_database()
+    node.server, node.gone = world_of(Server()), world_of(Nowhere())
+    node.add_customer("acme", DOMAIN, node.server.endpoint)
+    node.add_customer("globex", "globex.example", node.gone.endpoint)
+    node.relayctl("recipient", "add", KNOWN)
+    return node
+
+
+def scan(node, *options, status=0):
+    done = node.relayctl("scan", *QUICK, *options, "--json", check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def news(node, status=0):
+    return [(r["name"], r["check"], r["before"], r["finding"]) for r in scan(node, "--changes", status=status)]
+
+
+def test_what_changes_is_news_once(site):
+    first = news(site, status=1)
+    assert ("globex/1", "connect", None, "no-connection") in first and all(before is None for _, _, before, _ in first)
+    assert {name for name, _, _, _ in first} == {"acme/1", "globex/1"}
+    assert news(site) == [], "nothing is as it was not before"
+    site.server.script["rcpt"] = lambda s, line: "451 4.7.1 greylisted" if KNOWN in line else only_own(s, line)
+    assert news(site, status=1) == [("acme/1", "known-recipient", "taken", "greylisted")]
+    assert news(site) == []
+    site.server.script["rcpt"] = lambda s, line: NO_USER if KNOWN in line else only_own(s, line)
+    assert news(site, status=1) == [("acme/1", "known-recipient", "greylisted", "refused")]
+    site.server.script["rcpt"] = only_own
+    assert news(site) == [("acme/1", "known-recipient", "refused", "taken")], "it was mended"
+    rows = site.postgres.sql("""SELECT finding, verdict, is_current, last_seen >= first_seen FROM postern.scan_results
+        WHERE name = 'acme/1' AND "check" = 'known-recipient' ORDER BY id""")
+    assert rows == [("taken", "pass", False, True), ("greylisted", "fail", False, True), ("refused", "fail", False, True),
+                    ("taken", "pass", True, True)]
+    assert not site.server.messages
+
+
+def test_what_could_not_be_asked_is_no_news(site):
+    news(site, status=1)
+    site.server.script["banner"] = "421 4.7.0 busy"
+    assert news(site, status=1) == [("acme/1", "greeting", "greets", "turns-away")]
+    site.server.script["banner"] = None
+    assert news(site) == [("acme/1", "greeting", "turns-away", "greets")]
+    site.postgres.sql("DELETE FROM postern.recipients")
+    assert news(site) == [], "no recipient is known any more"
+
+
+def test_all_that_is_not_well_is_shown(site):
+    rows = scan(site, status=1)
+    assert {r["verdict"] for r in rows} <= {"warn", "fail", "unknown"} and {r["name"] for r in rows} == {"acme/1", "globex/1"}
+    assert set(rows[0]) == {"kind", "name", "address", "check", "finding", "verdict", "before", "before_verdict", "text", "detail", "remedy"}
+    assert {r["name"] for r in scan(site, "--customer", "acme")} == {"acme/1"}
+    done = site.relayctl("scan", *QUICK, check=False)
+    assert done.returncode == 1 and f"globex/1 at {site.gone.endpoint}" in done.stdout and "fail     connect" in done.stdout
+    assert done.stdout.endswith("2 tested\n") and max(map(len, done.stdout.splitlines())) <= 80
+    site.server.script["rcpt"] = lambda s, line: NO_USER if KNOWN in line else only_own(s, line)
+    said = " ".join(site.relayctl("scan", *QUICK, "--changes", check=False).stdout.split())
+    assert said.startswith("acme/1 at ") and "Before: pass, taken." in said and "Remedy:" in said
+
+
+def test_who_is_held_or_gone_is_left_alone(site):
+    scan(site, status=1)
+    site.relayctl("backend", "hold", "globex/1", "--reason", "moving", "--yes")
+    sessions = site.server.sessions
+    assert {r["name"] for r in scan(site)} == {"acme/1"}
+    assert site.server.sessions > sessions
+    site.relayctl("domain", "remove", "globex.example", "--reason", "left", "--yes")
+    site.relayctl("backend", "remove", "globex/1", "--reason", "left", "--yes")
+    scan(site)
+    assert site.postgres.sql("SELECT count(*) FROM postern.scan_results WHERE name = 'globex/1' AND is_current") == [(0,)]
+    assert site.postgres.sql("SELECT count(*) > 0 FROM postern.scan_results WHERE name = 'globex/1'") == [(True,)], "its history stays"
+
+
+def test_it_is_gentle(site):
+    began = time.monotonic()
+    site.relayctl("scan", "--per-minute", "20", check=False)
+    assert time.monotonic() - began >= 3, "three seconds between two starts"
+
+
+def test_usage_no_match_and_the_database(site):
+    for args, status, word in ((["--per-minute", "0"], 2, "--per-minute"), (["--per-minute", "x"], 2, "--per-minute"), (["acme"], 2, "one word too many"),
+                               (["--customer", "nobody"], 3, "nothing to scan")):
+        done = site.relayctl("scan", *args, check=False)
+        assert done.returncode == status and word in done.stderr, (args, done)
+    other = site.postgres.connect()
+    other.cursor().execute("SELECT pg_advisory_lock(hashtext('postern.scan'))")
+    done = site.relayctl("scan", check=False)
+    assert done.returncode == 75 and "another scan" in done.stderr
+    other.close()
+    site.write_config(database="host=/nonexistent dbname=postern")
+    assert site.relayctl("scan", check=False).returncode == 75
