@@ -183,6 +183,7 @@ OPERATOR = {
     "OUTAGE DAY: relayctl spool list --customer acme": (None, 0, None),
     "OUTAGE DAY: relayctl backend release acme/1": (None, 0, None),
     "relayctl node accept-registry": (set_back, 0, registry_is_accepted),
+    "relayctl scan --changes": (None, 1, lambda p, said: "It can not be connected to" in said),
     "pg_dump": (None, 0, lambda p, _: os.path.getsize(p.node.folder / "postern.dump") > 10000),
     "relayctl node accept-spool": (None, 3, None),
     "relayctl domain remove acme.example": (None, 0, lambda p, _: wait_until(lambda: p.send().code == 550, 10, "it is refused")),
@@ -249,4 +250,4 @@ def test_the_pages_are_sound(page):
     assert done.returncode == 0, done.stdout + done.stderr
     for word, number in re.findall(r"^\.Xr (\S+) (\d)", (SOURCE / "admin" / page).read_text(), re.M):
         found = [f for folder in ("admin", "relayd", "spoolmgr") for f in (SOURCE / folder).glob(f"{word}.{number}")]
-        assert found or word in ("postern.conf", "postern-replies"), f"{word}({number}) is nowhere"
+        assert found or word in ("postern.conf", "postern-conformance", "postern-replies"), f"{word}({number}) is nowhere"
