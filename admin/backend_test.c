@@ -285,10 +285,7 @@ choose_senders(struct test *t)
     const struct config *c = t->call->config;
     const char *at;
 
-    if (c->postmaster && strchr(c->postmaster, '@'))
-        snprintf(t->sender, sizeof t->sender, "%s", c->postmaster);
-    else
-        snprintf(t->sender, sizeof t->sender, "postmaster@%s", c->hostname);
+    conformance_sender(c->postmaster, c->hostname, t->sender);
     at = strrchr(t->sender, '@');
     snprintf(t->probe_from, sizeof t->probe_from, "%.*s+%s%s", (int)(at - t->sender), t->sender,
              t->token, at);

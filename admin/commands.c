@@ -300,6 +300,15 @@ static const struct command_option scan_options[] = {
     {0},
 };
 
+static const struct command_option scan_relay_options[] = {
+    {"network", "CIDR", "the addresses; at most 4096"},
+    {"consent", "TEXT", "who has agreed, when and how; it is written down in the audit"},
+    {"port", "N", "of the servers; default 25"},
+    {"sink", "ADDRESS", "an address of yours elsewhere: what is taken for it is sent to it"},
+    {"per-minute", "N", "start at most so many tests a minute; default 60"},
+    {0},
+};
+
 static const struct command_option backend_release_options[] = {
     {"address", "ADDRESS", "of a backend that is by name: which of its addresses"},
     {0},
@@ -959,6 +968,17 @@ const struct command commands[] = {
                 "Nothing is written down: no limit is used up, and the greylist does not see the "
                 "contact.\n"
                 "--check spf prints the result of SPF as its first word, and needs no recipient.",
+    },
+    {
+        .noun = "scan",
+        .verb = "open-relay",
+        .options = scan_relay_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = scan_open_relay,
+        .summary = "Find the open relays in a network whose owner has agreed",
+        .example = "relayctl scan open-relay --network 192.0.2.0/24 --consent \"contract 4711, 6\"",
+        .more = "Asks each address, four at once; nothing is delivered without --sink. "
+                "--consent is\nrequired. Exit 1: there is an open relay.",
     },
     {
         .noun = "scan",

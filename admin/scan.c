@@ -12,10 +12,6 @@
 #include "admin/field.h"
 #include "admin/finding.h"
 #include "admin/scan_job.h"
-#include "base/parse.h"
-
-#define PER_MINUTE 60
-#define PER_MINUTE_MAX 100000
 
 struct subject { /* what is tested, and by which command */
     const char *kind, *noun, *verb;
@@ -235,19 +231,6 @@ scan_subject(struct scan *s)
 }
 
 static enum command_status
-read_rate(const struct call *call, int64_t *pause_ms)
-{
-    const char *text = call_value(call, "per-minute");
-    uint64_t rate = PER_MINUTE;
-
-    if (text && (parse_u64(slice_of(text), &rate) < 0 || rate < 1 || rate > PER_MINUTE_MAX))
-        return call_usage("--per-minute: \"%.100s\" is no number from 1 to %d", text,
-                          PER_MINUTE_MAX);
-    *pause_ms = (int64_t)(60000 / rate);
-    return COMMAND_DONE;
-}
-
-static enum command_status
 finish(const struct scan *s, enum command_status status)
 {
     if (status != COMMAND_DONE)
@@ -268,7 +251,7 @@ scan(struct call *call)
 {
     struct scan s = {.call = call, .only_changes = call_value(call, "changes") != NULL};
     const char *customer = call_value(call, "customer");
-    enum command_status status = read_rate(call, &s.pause_ms);
+    enum command_status status = scan_job_pause(call, &s.pause_ms);
 
     if (status == COMMAND_DONE && customer)
         status = field_customer_name(customer, s.customer);

@@ -15,9 +15,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/parse.h"
 
 #define JOB_MS 600000
 #define OUTPUT_MAX (16 * 1024 * 1024)
+#define PER_MINUTE 60
+#define PER_MINUTE_MAX 100000
 
 extern char **environ;
 
@@ -39,6 +42,19 @@ struct jobs {
     size_t next;
     int64_t next_at_ms;
 };
+
+enum command_status
+scan_job_pause(const struct call *call, int64_t *pause_ms)
+{
+    const char *text = call_value(call, "per-minute");
+    uint64_t rate = PER_MINUTE;
+
+    if (text && (parse_u64(slice_of(text), &rate) < 0 || rate < 1 || rate > PER_MINUTE_MAX))
+        return call_usage("--per-minute: \"%.100s\" is no number from 1 to %d", text,
+                          PER_MINUTE_MAX);
+    *pause_ms = (int64_t)(60000 / rate);
+    return COMMAND_DONE;
+}
 
 static int
 spawn(const struct jobs *j, const char *name, int fd, pid_t *pid)

@@ -10,6 +10,9 @@
 
 #define SCAN_PARALLEL 2
 
+/* Of --per-minute: between two starts. */
+enum command_status scan_job_pause(const struct call *call, int64_t *pause_ms);
+
 struct scan_job_settings {
     const char *noun, *verb; /* run as: relayctl -c FILE NOUN VERB NAME --json */
     const char *const *names;

@@ -27,6 +27,15 @@ struct maker {
     struct conformance_talk_script *script; /* the one that grows */
 };
 
+void
+conformance_sender(const char *postmaster, const char *hostname, char dst[SMTP_PATH_SIZE])
+{
+    if (postmaster && strchr(postmaster, '@'))
+        snprintf(dst, SMTP_PATH_SIZE, "%s", postmaster);
+    else
+        snprintf(dst, SMTP_PATH_SIZE, "postmaster@%s", hostname);
+}
+
 /* --- Steps. */
 
 static void
@@ -324,6 +333,11 @@ conformance_script_make(const struct conformance_question *question, struct conf
     struct maker m = {.q = question, .seen = seen};
     size_t domains;
 
+    *parallel = 0;
+    if (question->only_relay) {
+        make_relay(&m);
+        return;
+    }
     domains = make_first(&m);
     make_spf(&m);
     make_relay(&m);

@@ -20,6 +20,7 @@ struct conformance_question {
     size_t rcpt_count;
     const char *sink;       /* an address of ours elsewhere; NULL: none */
     const char *spf_probe;  /* a sender whose record lets nobody send; NULL: the domain's own */
+    bool only_relay;        /* of a stranger's server: nothing but whether it is an open relay */
     const char *deliver_to; /* for content and probe */
     bool content;
     const char *probe_from; /* the unique return path of the probe; NULL: none is sent */
@@ -28,6 +29,9 @@ struct conformance_question {
     uint64_t size_needed_bytes;    /* UINT64_MAX: none */
     struct tls_client *tls_client; /* NULL: STARTTLS is not tried */
 };
+
+/* An ordinary sender of ours, that exists: `postmaster` (may be NULL) if it is an address. */
+void conformance_sender(const char *postmaster, const char *hostname, char dst[SMTP_PATH_SIZE]);
 
 #define CONFORMANCE_DOMAINS_A_SESSION 6 /* servers count what they refuse */
 #define CONFORMANCE_RCPTS_MAX 6

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from harness import Node
-from test_backend_test import DOMAIN, KNOWN, NO_USER, Nowhere, Server, only_own
+from harness import Backend, Node
+from test_backend_test import DOMAIN, KNOWN, NO_USER, SINK, Nowhere, Server, only_own
 
 QUICK = ("--per-minute", "6000")
 
@@ -94,6 +94,38 @@ def test_it_is_gentle(site):
     assert time.monotonic() - began >= 3, "three seconds between two starts"
 
 
+def test_P3_open_relays_of_a_network_are_found_with_consent_alone(site, world_of):
+    port = site.server.port
+    closed = world_of(Backend(port=port, address="127.199.7.1"))
+    closed.script["rcpt"] = only_own
+    relay = world_of(Backend(port=port, address="127.199.7.2"))
+    args = ("scan", "open-relay", "--network", "127.199.7.0/29", "--port", port, *QUICK)
+    done = site.relayctl(*args, check=False)
+    assert done.returncode == 2 and "--consent" in done.stderr and not closed.sessions + relay.sessions
+    done = site.relayctl(*args, "--consent", "contract 4711", "--json", check=False)
+    rows = {r["address"]: (r["finding"], r["verdict"]) for r in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1 and rows == {"127.199.7.1": ("closed", "pass"), "127.199.7.2": ("open", "fail")}, done
+    assert not closed.messages and not relay.messages
+    assert site.postgres.sql("SELECT reason, who = session_user, new_row ->> 'network' FROM postern.audit WHERE table_name = 'scan'") == [
+        ("contract 4711", True, "127.199.7.0/29")]
+    assert site.postgres.sql("SELECT name, finding FROM postern.scan_results WHERE kind = 'network' ORDER BY name") == [
+        ("127.199.7.1", "closed"), ("127.199.7.2", "open")]
+    said = site.relayctl(*args, "--consent", "contract 4711", "--sink", SINK, check=False).stdout
+    assert said.endswith("8 asked: 2 mail servers, 1 open\n") and "Remedy:" in said
+    assert {rcpt for m in relay.messages for rcpt in m.rcpts} and not closed.messages
+    relay.script["rcpt"] = only_own
+    assert site.relayctl(*args, "--consent", "contract 4711").stdout.endswith("8 asked: 2 mail servers, 0 open\n")
+
+
+@pytest.mark.parametrize("args, word", [
+    ((), "--network"), (("--network", "x"), "no network"), (("--network", "10.0.0.0/8"), "more than 4096"), (("--network", "192.0.2.1/24"), "no network"),
+    (("--network", "192.0.2.0/30", "--consent", " "), "--consent"), (("--network", "192.0.2.0/30", "--consent", "x", "--port", "0"), "--port"),
+    (("--network", "192.0.2.0/30", "--consent", "x", "--sink", "x"), "--sink"), (("--network", "192.0.2.0/30", "--consent", "x", "--per-minute", "0"), "--per-minute")])
+def test_bad_input_of_scan_open_relay(site, args, word):
+    done = site.relayctl("scan", "open-relay", *args, check=False)
+    assert done.returncode == 2 and word in done.stderr
+
+
 def test_usage_no_match_and_the_database(site):
     for args, status, word in ((["--per-minute", "0"], 2, "--per-minute"), (["--per-minute", "x"], 2, "--per-minute"), (["acme"], 2, "one word too many"),
                                (["--customer", "nobody"], 3, "nothing to scan")):
@@ -106,3 +138,4 @@ def test_usage_no_match_and_the_database(site):
     other.close()
     site.write_config(database="host=/nonexistent dbname=postern")
     assert site.relayctl("scan", check=False).returncode == 75
+    assert site.relayctl("scan", "open-relay", "--network", "192.0.2.0/30", "--consent", "x", check=False).returncode == 75
