@@ -6,9 +6,10 @@
 
 /* What many rows have in common. */
 #define ONE_OPERAND(what) .operands = (what), .min_operands = 1, .max_operands = 1
-#define ORDERS_SPOOL                                          \
+#define ORDERS_SPOOL_AS(more_groups)                          \
     .operands = "[ID ... | -]", .max_operands = COMMAND_MANY, \
-    .groups = COMMAND_SELECTS | COMMAND_CHANGES, .needs = COMMAND_NEEDS_CONFIG
+    .groups = COMMAND_SELECTS | COMMAND_CHANGES | (more_groups), .needs = COMMAND_NEEDS_CONFIG
+#define ORDERS_SPOOL ORDERS_SPOOL_AS(0)
 #define CHANGES_REGISTRY .groups = COMMAND_CHANGES, .needs = COMMAND_NEEDS_REGISTRY
 
 #define CUSTOMER_OPTIONS                                                                           \
@@ -144,6 +145,16 @@ static const struct command_option report_options[] = {
      "or with --by day the last 7 days"},
     {"until", "DATE", "before this day"},
     {"csv", NULL, "as CSV (RFC 4180), with a header"},
+    {0},
+};
+
+static const struct command_option audit_options[] = {
+    {"customer", "NAME", "what was changed of this customer's, also of one that is gone"},
+    {"by", "ROLE", "by this user of the database"},
+    {"what", "TABLE", "of this: customers, domains, backends, spool, ..."},
+    {"since", "TIME", "from then on: 2h (ago), 2026-12-01, \"2026-12-01 15:00\""},
+    {"until", "TIME", "before then"},
+    {"limit", "N", "the newest so many; default 100"},
     {0},
 };
 
@@ -494,12 +505,13 @@ const struct command commands[] = {
         .operands = "[ADDRESS ...]",
         .max_operands = COMMAND_MANY,
         .options = recipient_forget_options,
-        CHANGES_REGISTRY,
+        .groups = COMMAND_CHANGES | COMMAND_BY_SUPPORT,
+        .needs = COMMAND_NEEDS_REGISTRY,
         .run = recipient_forget,
         .summary = "Remove registered recipients, and what this node has learned of them",
         .example = "relayctl recipient forget former@acme.example",
         .more = "With --domain learning begins anew. A list that is empty then is complete no "
-                "more.",
+                "more.\nSupport staff may forget addresses, a whole domain operators alone.",
     },
     {
         .noun = "backend",
@@ -643,7 +655,7 @@ const struct command commands[] = {
         .operands = "[ADDRESS|NETWORK|DOMAIN ...]",
         .max_operands = COMMAND_MANY,
         .options = greylist_forget_options,
-        .groups = COMMAND_CHANGES,
+        .groups = COMMAND_CHANGES | COMMAND_BY_SUPPORT,
         .needs = COMMAND_NEEDS_CONFIG,
         .run = greylist_forget,
         .summary = "Make this node forget who has come",
@@ -827,7 +839,7 @@ const struct command commands[] = {
     {
         .noun = "spool",
         .verb = "retry",
-        ORDERS_SPOOL,
+        ORDERS_SPOOL_AS(COMMAND_BY_SUPPORT),
         .options = order_options,
         .run = spool_retry,
         .summary = "Try messages now, whatever their pause",
@@ -1021,6 +1033,19 @@ const struct command commands[] = {
                 "standard input.\n"
                 "It names node and minute, so that this node finds its own without the database.\n"
                 "`relayctl help CODE` explains a reply without a reference.",
+    },
+    {
+        .noun = "audit",
+        .options = audit_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = audit,
+        .summary = "Show who has changed what, when and why",
+        .example = "relayctl audit --customer acme --since 30d",
+        .more = "Every change of the registry, by whatever program, every order to a spool, and "
+                "every reading of\n"
+                "content. The name is that of the database's session, never an argument; nobody "
+                "but the\n"
+                "schema's owner can change a row. Orders and readings are --what spool.",
     },
     {
         .noun = "export",

@@ -25,8 +25,6 @@ static const struct {
      "another change of the registry is still running; try again in a moment"},
     {"40", COMMAND_LATER, "another change came in between; try again"},
     {"25006", COMMAND_LATER, "this database is read-only (a standby?); connect to the primary"},
-    {"42501", COMMAND_FAILED,
-     "your database role may not do this; let the schema's owner grant it postern_operator"},
 };
 
 bool
@@ -55,6 +53,18 @@ one_line(const char *message, char *dst, size_t dst_size)
     dst[n] = '\0';
 }
 
+const char *
+database_role_wanted(const struct call *call)
+{
+    unsigned groups = call->line.command->groups;
+
+    if (groups & COMMAND_BY_SUPPORT)
+        return "postern_operator, or postern_support for single things";
+    if (groups & COMMAND_CHANGES)
+        return "postern_operator";
+    return "postern_support, or postern_auditor for registry, audit and reports";
+}
+
 enum command_status
 database_explain(struct call *call, const PGresult *result)
 {
@@ -73,6 +83,11 @@ database_explain(struct call *call, const PGresult *result)
             call_complain("%s: %s", text, hint ? hint : failures[i].text);
             return failures[i].status;
         }
+    if (database_failed_with(result, "42501")) {
+        call_complain("%s: your database role may not do this; let the schema's owner grant it %s",
+                      text, database_role_wanted(call));
+        return COMMAND_FAILED;
+    }
     call_complain("the database refused this: %s%s%s", text, hint ? "; " : "", hint ? hint : "");
     return COMMAND_FAILED;
 }
@@ -299,8 +314,8 @@ database_check_schema(struct call *call)
     return COMMAND_FAILED;
 }
 
-enum command_status
-database_begin_change(struct call *call)
+static enum command_status
+begin(struct call *call, const char *sql)
 {
     const char *reason = call_value(call, "reason");
     const char *params[] = {reason ? reason : ""};
@@ -309,13 +324,23 @@ database_begin_change(struct call *call)
 
     if (status != COMMAND_DONE)
         return status;
-    status = database_query(
-        call, "SELECT set_config('postern.reason', $1, true), postern.registry_bump()", 1, params,
-        &result);
+    status = database_query(call, sql, 1, params, &result);
     PQclear(result);
     if (status != COMMAND_DONE)
         PQclear(PQexec(call->pg, "ROLLBACK"));
     return status;
+}
+
+enum command_status
+database_begin_change(struct call *call)
+{
+    return begin(call, "SELECT set_config('postern.reason', $1, true), postern.registry_bump()");
+}
+
+enum command_status
+database_begin_function(struct call *call)
+{
+    return begin(call, "SELECT set_config('postern.reason', $1, true)");
 }
 
 enum command_status

@@ -29,11 +29,16 @@ PGresult *database_try(struct call *call, const char *sql, int param_count,
                        const char *const *params);
 /* Explains a failed result; the status to exit with. */
 enum command_status database_explain(struct call *call, const PGresult *result);
+/* Which role may run the command: for a sentence. */
+const char *database_role_wanted(const struct call *call);
 bool database_failed_with(const PGresult *result, const char *sqlstate);
 
 /* A registry change: BEGIN, lock and bump, the reason for the audit. Ends with database_end: COMMIT
  * if `status` is COMMAND_DONE and this is no dry run, else ROLLBACK; returns the final status. */
 enum command_status database_begin_change(struct call *call);
+/* The same for what a function of the database does, which locks and bumps by itself: who may call
+ * it need not be an operator. */
+enum command_status database_begin_function(struct call *call);
 enum command_status database_end(struct call *call, enum command_status status);
 
 /* Cells of results. */

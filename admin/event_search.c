@@ -69,8 +69,8 @@ read_message_id(const char *text)
     return copy;
 }
 
-static enum command_status
-read_moment(const struct call *call, const char *option, int64_t *at_ms)
+enum command_status
+event_search_moment(const struct call *call, const char *option, int64_t *at_ms)
 {
     const char *text = call_value(call, option);
     int64_t age_ms;
@@ -146,9 +146,9 @@ event_search_read(const struct call *call, struct event_search *s)
     if (status == COMMAND_DONE)
         status = read_id(call_value(call, "id"), s);
     if (status == COMMAND_DONE)
-        status = read_moment(call, "since", &since_ms);
+        status = event_search_moment(call, "since", &since_ms);
     if (status == COMMAND_DONE)
-        status = read_moment(call, "until", &until_ms);
+        status = event_search_moment(call, "until", &until_ms);
     if (status == COMMAND_DONE && since_ms && until_ms && since_ms >= until_ms)
         status = call_usage("--since is not before --until: no event can lie between");
     event_search_between(s, since_ms, until_ms);

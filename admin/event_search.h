@@ -36,6 +36,9 @@ struct event_search {
 /* Reads the options of `trace`; wrong ones are explained.  event_search_fini in any case. */
 enum command_status event_search_read(const struct call *call, struct event_search *search);
 void event_search_fini(struct event_search *search);
+/* The time that --`option` gives, untouched without it; "2h" is so long ago. */
+enum command_status event_search_moment(const struct call *call, const char *option,
+                                        int64_t *at_ms);
 void event_search_between(struct event_search *search, int64_t since_ms, int64_t until_ms);
 
 /* Adds every reference in `text` that is not there yet; returns how many `text` has. */

@@ -297,26 +297,37 @@ tell_relay(const struct call *call, const struct owner *owner, const char *key, 
     return ok;
 }
 
+/* By a function that support staff may call too. */
 static enum command_status
-remove_rows(struct call *call, const char *domain, const char *local_part, long *removed)
+remove_one(struct call *call, const char *domain, const char *local_part, long *removed)
 {
     const char *params[] = {domain, local_part};
     PGresult *r;
     enum command_status status =
-        database_query(call,
-                       "DELETE FROM postern.recipients WHERE domain = $1 AND ($2::text IS NULL OR "
-                       "local_part = $2)",
-                       2, params, &r);
+        database_query(call, "SELECT postern.recipient_forget($1, $2)", 2, params, &r);
+
+    if (status == COMMAND_DONE)
+        *removed += (long)database_number(r, 0, 0);
+    PQclear(r);
+    return status;
+}
+
+/* A complete list of none would refuse all mail: it is one no more. */
+static enum command_status
+remove_all(struct call *call, const char *domain, long *removed)
+{
+    const char *params[] = {domain};
+    PGresult *r;
+    enum command_status status =
+        database_query(call, "DELETE FROM postern.recipients WHERE domain = $1", 1, params, &r);
 
     if (status == COMMAND_DONE)
         *removed += strtol(PQcmdTuples(r), NULL, 10);
     PQclear(r);
-    /* A complete list of none would refuse all mail: it is one no more. */
     if (status == COMMAND_DONE)
         status = database_query(call,
-                                "UPDATE postern.domains d SET recipients_complete = false WHERE "
-                                "name = $1 AND recipients_complete AND NOT EXISTS (SELECT FROM "
-                                "postern.recipients r WHERE r.domain = d.name)",
+                                "UPDATE postern.domains SET recipients_complete = false WHERE "
+                                "name = $1 AND recipients_complete",
                                 1, params, &r);
     if (status == COMMAND_DONE)
         PQclear(r);
@@ -341,7 +352,7 @@ forget_address(struct call *call, const char *text, struct forgetting *f)
         return call_usage("recipient: \"%.200s\" %s", text, wrong);
     status = find_owner(call, address.domain, &owner);
     if (status == COMMAND_DONE)
-        status = remove_rows(call, owner.domain, address.local_part, &f->removed);
+        status = remove_one(call, owner.domain, address.local_part, &f->removed);
     if (status != COMMAND_DONE || call->dry_run)
         return status;
     snprintf(key, sizeof key, "%s@%s", address.local_part, address.domain);
@@ -359,7 +370,7 @@ forget_domain(struct call *call, const char *text, struct forgetting *f)
     if (status == COMMAND_DONE)
         status = find_owner(call, domain, &owner);
     if (status == COMMAND_DONE && strcmp(owner.domain, domain) == 0)
-        status = remove_rows(call, owner.domain, NULL, &f->removed);
+        status = remove_all(call, owner.domain, &f->removed);
     if (status != COMMAND_DONE || call->dry_run || domain[0] == '.')
         return status; /* what was learned is of single subdomains */
     f->untold += !tell_relay(call, &owner, NULL, domain);
@@ -380,7 +391,7 @@ recipient_forget(struct call *call)
         if (status != COMMAND_DONE)
             return status;
     }
-    status = database_begin_change(call);
+    status = domain ? database_begin_change(call) : database_begin_function(call);
     if (status != COMMAND_DONE)
         return status;
     if (domain)

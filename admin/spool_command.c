@@ -53,14 +53,15 @@ buf_of_result(const PGresult *result, struct buf *why)
 
 /* What PostgreSQL says of a right that is missing is no reason to go another way. */
 static enum command_status
-judge_failure(const PGresult *result, struct buf *why)
+judge_failure(const struct call *call, const PGresult *result, struct buf *why)
 {
     buf_of_result(result, why);
     if (!database_failed_with(result, "42501"))
         return COMMAND_LATER;
     buf_printf(why,
-               ": your database role may not order anything of a spool; let the schema's owner "
-               "grant it postern_operator");
+               ": your database role may not order this of a spool; let the schema's owner "
+               "grant it %s",
+               database_role_wanted(call));
     return COMMAND_FAILED;
 }
 
@@ -112,7 +113,7 @@ find_node(struct spool_commander *c, struct buf *why)
                                      "FROM postern.spool_nodes)",
         1, params);
     status = PQresultStatus(result) == PGRES_TUPLES_OK ? judge_node(c, result, why)
-                                                       : judge_failure(result, why);
+                                                       : judge_failure(&c->call, result, why);
     PQclear(result);
     return status;
 }
@@ -220,8 +221,8 @@ give(struct spool_commander *c, const struct order *o, const struct ref *refs, s
     if (PQresultStatus(result) == PGRES_TUPLES_OK)
         snprintf(id, 32, "%s", PQgetvalue(result, 0, 0));
     else
-        end = judge_failure(result, why) == COMMAND_FAILED ? SPOOL_COMMAND_REFUSED
-                                                           : SPOOL_COMMAND_NOT_TAKEN;
+        end = judge_failure(&c->call, result, why) == COMMAND_FAILED ? SPOOL_COMMAND_REFUSED
+                                                                     : SPOOL_COMMAND_NOT_TAKEN;
     PQclear(result);
     (void)run(c, end == SPOOL_COMMAND_ANSWERED ? "COMMIT" : "ROLLBACK");
     return end;

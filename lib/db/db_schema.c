@@ -55,7 +55,7 @@ check_failure(const PGresult *result, char sentence[DB_SCHEMA_SENTENCE_SIZE])
         return DB_SCHEMA_UNKNOWN;
     snprintf(sentence, DB_SCHEMA_SENTENCE_SIZE,
              "the database user may not read the schema (%s): let its owner grant the user "
-             "postern_relay, postern_spool, postern_operator or postern_support",
+             "postern_relay, postern_spool, postern_operator, postern_support or postern_auditor",
              message);
     return DB_SCHEMA_DENIED;
 }

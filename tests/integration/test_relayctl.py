@@ -555,17 +555,21 @@ def test_roles_have_the_least_rights(acme):
     changes = "SELECT * FROM postern.replica_customer_changes"
     order = "SELECT postern.audit_spool_order(now(), 1, 'key', 'root', 'hold', 'why', '', '{}')"
     command = "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'retry', '{x}')"
+    hold, forget = command.replace("retry", "hold"), "SELECT postern.recipient_forget('acme.example', 'x')"
+    read, events = "SELECT * FROM postern.audit", "SELECT * FROM postern.events"
     take = "SELECT postern.spool_commands_take(1, '{}', 1, true)"
     senders, rule = "SELECT * FROM postern.replica_filters, postern.replica_includes, postern.replica_rules", "DELETE FROM postern.sender_rules"
     resolved, networks = "SELECT postern.include_resolved('x.example', NULL, 'x')", "DELETE FROM postern.spf_includes"
     found, shown = "SELECT postern.scan_record('backend', '{}')", "SELECT * FROM postern.scan_results"
     agreed, unfound = "SELECT postern.scan_consent('192.0.2.0/24', 'by mail')", "DELETE FROM postern.scan_results"
     rights = {"postern_relay": {replica, event, changes, senders, resolved}, "postern_spool": {replica, index, changes, order, take, senders},
-              "postern_support": {replica, look, changes, senders, shown},
-              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order, command, senders, rule, found, shown, agreed}}
+              "postern_support": {replica, look, changes, senders, order, command, forget, read, events, shown},
+              "postern_auditor": {look, read},
+              "postern_operator": {replica, look, change, bury, changes, change_for_a_time, order, command, hold, senders, rule, read, forget, events,
+                                   found, shown, agreed}}
     for role, granted in rights.items():
         for statement in (change, look, index, replica, event, forge, wipe, bury, sign, date, changes, change_for_a_time, order, command, take,
-                          senders, rule, resolved, networks, found, shown, agreed, unfound):
+                          senders, rule, resolved, networks, read, hold, forget, events, found, shown, agreed, unfound):
             assert may(role, statement) == (statement in granted), (role, statement)
 
 

@@ -169,8 +169,8 @@ def test_P2_nobody_signs_with_another_name(node):
             ("nina", "INSERT INTO postern.spool_commands (node, act, state, refs) VALUES (1, 'retry', 'done', '{x}')"),
             ("nina", "UPDATE postern.spool_commands SET who = 'olaf'"), ("nina", "DELETE FROM postern.spool_commands"),
             ("nina", "SELECT postern.spool_command_answer(1, 1, '{}')"), ("nina", "SELECT postern.spool_commands_take(1, '{}', 9, true)"),
-            ("susi", "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'retry', '{x}')"),
-            ("susi", "SELECT * FROM postern.spool_commands"), ("susi", "SELECT postern.spool_command_withdraw(1)"),
+            ("susi", "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'hold', '{x}')"),
+            ("susi", "UPDATE postern.spool_commands SET act = 'retry'"),
             ("postern_spool", "INSERT INTO postern.spool_commands (node, act, refs) VALUES (1, 'retry', '{x}')"),
             ("postern_relay", "SELECT * FROM postern.spool_commands")]:
         set_it = "SET SESSION AUTHORIZATION" if role in ("nina", "susi") else "SET ROLE"
@@ -187,6 +187,18 @@ def test_a_role_without_rights_is_told_so_and_nothing_is_done(node):
     said = Desk(node, "susi")("spool", "hold", ref, "--reason", "x", code=1).stderr
     assert "postern_operator" in said and "permission denied" in said, said
     assert notes(node, ref) == []
+
+
+def test_support_staff_have_messages_tried_and_nothing_else(node):
+    ref = spooled(node)
+    susi = Desk(node, "susi")
+    tried = susi.json("retry", ref)
+    assert tried["ids"] == [ref] and tried["operator"] == "susi" and tried["way"] == "database"
+    assert ("susi", "update", None, "retry") in audited(node, ref)
+    for verb in ("hold", "release", "extend", "redirect", "return", "remove"):
+        more = {"extend": ["--until", "+9d"], "redirect": ["--to", "none"]}.get(verb, [])
+        assert "postern_support may order nothing but a retry" in susi("spool", verb, ref, "--reason", "x", *more, code=1).stderr, verb
+    assert show(node, ref)["state"] == "waiting"
 
 
 def test_P2_commands_taken_together_are_carried_out_as_they_were_given(node):
