@@ -101,8 +101,8 @@ add_guess(struct buf *problem, const char *prefix, const struct command_guess *g
 
 /* --- Finding the command. */
 
-static const struct command *
-find_command(const struct command *commands, const char *noun, const char *verb)
+const struct command *
+command_find(const struct command *commands, const char *noun, const char *verb)
 {
     for (; commands->noun; commands++)
         if (strcmp(commands->noun, noun) == 0 &&
@@ -169,10 +169,8 @@ complain_verb(const struct command *commands, const char *noun, const char *verb
 
 /* --- Options. */
 
-typedef void (*on_option)(void *ctx, const struct command_option *option);
-
-static void
-each_option(const struct command *command, on_option each, void *ctx)
+void
+command_each_option(const struct command *command, command_on_option each, void *ctx)
 {
     const struct command_option *sets[] = {
         command ? command->options : NULL,
@@ -211,10 +209,16 @@ find_option(const struct command *command, struct slice name, struct command_gue
 
     if (!slice_to_text(name, search.word, sizeof search.word))
         return NULL;
-    each_option(command, on_search, &search);
+    command_each_option(command, on_search, &search);
     if (guess)
         *guess = search.guess;
     return search.found;
+}
+
+const struct command_option *
+command_find_option(const struct command *command, struct slice name)
+{
+    return find_option(command, name, NULL);
 }
 
 /* Notes an option; `attached`: the value behind "=", NULL if there was none; `*i` moves on if the
@@ -375,7 +379,7 @@ command_parse(const struct command *commands, int argc, char *const *argv,
         return ERR_SYNTAX;
     }
     verb = i + 1 < argc ? argv[i + 1] : NULL;
-    line->command = find_command(commands, noun, verb);
+    line->command = command_find(commands, noun, verb);
     if (line->command == NULL) {
         line->help =
             line->help || (verb && (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0));
@@ -436,7 +440,7 @@ help_command(const struct command *c, struct buf *out)
     if (c->more)
         buf_printf(out, "%s\n", c->more);
     buf_add_text(out, "\nOptions:\n");
-    each_option(c, on_print_option, out);
+    command_each_option(c, on_print_option, out);
     buf_printf(out, "\nExample:\n  %s\n", c->example);
 }
 
@@ -463,7 +467,7 @@ command_help(const struct command *commands, const char *noun, const char *verb,
                           "Administers Postern, the mail gate.\n\nCommands:\n");
         help_list(commands, NULL, out);
         buf_add_text(out, "\nOptions of all commands:\n");
-        each_option(NULL, on_print_option, out);
+        command_each_option(NULL, on_print_option, out);
         buf_add_text(out, "\nExit status: 0 done, 1 failed, 2 usage, 3 nothing matched, 4 partly "
                           "done, 75 try later (database away).\n"
                           "\nExample:\n  relayctl customer add acme --contact ops@acme.example\n"
@@ -471,7 +475,7 @@ command_help(const struct command *commands, const char *noun, const char *verb,
                           "reply, e.g. 5.7.23.\n");
         return ERR_OK;
     }
-    command = find_command(commands, noun, verb);
+    command = command_find(commands, noun, verb);
     if (command) {
         help_command(command, out);
         return ERR_OK;

@@ -77,6 +77,14 @@ extern const struct command_option command_common_options[];
 /* The options of one of the bits of enum command_group. */
 const struct command_option *command_group_options(enum command_group group);
 
+/* A noun that stands alone needs no verb; NULL: there is none. */
+const struct command *command_find(const struct command *commands, const char *noun,
+                                   const char *verb);
+/* All options of a command, those of its groups and the common ones; of the latter alone: NULL. */
+typedef void (*command_on_option)(void *ctx, const struct command_option *option);
+void command_each_option(const struct command *command, command_on_option each, void *ctx);
+const struct command_option *command_find_option(const struct command *command, struct slice name);
+
 /* Reads argv[1 .. argc - 1] against `commands` (ends with noun NULL). ERR_SYNTAX: `problem` has one
  * sentence with the remedy. With `help` set the command may be missing: then *noun_for_help is the
  * noun or NULL. */

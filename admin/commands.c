@@ -148,6 +148,11 @@ static const struct command_option report_options[] = {
     {0},
 };
 
+static const struct command_option completion_options[] = {
+    {"words", NULL, "complete the last of the operands, for the shell's function"},
+    {0},
+};
+
 static const struct command_option audit_options[] = {
     {"customer", "NAME", "what was changed of this customer's, also of one that is gone"},
     {"by", "ROLE", "by this user of the database"},
@@ -1085,6 +1090,18 @@ const struct command commands[] = {
                 "timezone, and outlive the events (usage-retention). --by month with days of a "
                 "part of a month\n"
                 "counts these days alone.",
+    },
+    {
+        .noun = "completion",
+        .operands = "bash|zsh|fish",
+        .max_operands = COMMAND_MANY,
+        .options = completion_options,
+        .needs = COMMAND_NEEDS_NOTHING,
+        .run = completion,
+        .summary = "Print what makes a shell complete relayctl's words",
+        .example = "source <(relayctl completion bash)",
+        .more = "Nouns, verbs, options, their words, and the names of customers, domains, backends "
+                "and filters.",
     },
     {
         .noun = "status",

@@ -45,6 +45,7 @@ enum command_status simulate(struct call *call);
 enum command_status scan(struct call *call);
 enum command_status scan_open_relay(struct call *call);
 enum command_status audit(struct call *call);
+enum command_status completion(struct call *call);
 enum command_status trace(struct call *call);
 enum command_status explain(struct call *call);
 enum command_status report_usage(struct call *call);
