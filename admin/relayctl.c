@@ -10,6 +10,7 @@
 
 #include "admin/commands.h"
 #include "admin/database.h"
+#include "admin/pager.h"
 #include "admin/replies.h"
 #include "admin/spool_serve.h"
 #include "base/clock.h"
@@ -92,13 +93,13 @@ provide(struct call *call)
 }
 
 static enum command_status
-run(struct call *call)
+run(struct call *call, bool is_terminal)
 {
     enum command_status status;
 
     call->printing = (struct printer_settings){
         .json = call_value(call, "json") != NULL,
-        .colour = isatty(STDOUT_FILENO) && getenv("NO_COLOR") == NULL,
+        .colour = is_terminal && getenv("NO_COLOR") == NULL,
         .now_ms = clock_wall_ms(),
         .out = stdout,
     };
@@ -115,6 +116,7 @@ run(struct call *call)
 static enum command_status
 start(struct call *call, int argc, char **argv)
 {
+    bool is_terminal = isatty(STDOUT_FILENO);
     const char *noun = NULL;
     struct buf problem;
     int rc;
@@ -130,11 +132,12 @@ start(struct call *call, int argc, char **argv)
         printf("relayctl %s\n", PACKAGE_VERSION);
         return COMMAND_DONE;
     }
+    pager_start(&call->line);
     if (call->line.help && call->line.operand_count > 0)
         return show_help(call->line.operands, call->line.operand_count);
     if (call->line.help)
         return show_help_of(&call->line, noun);
-    return run(call);
+    return run(call, is_terminal);
 }
 
 /* Run by the keeper for who may not read the spool's files. */
@@ -168,7 +171,7 @@ main(int argc, char **argv)
     status = start(&call, argc, argv);
     command_line_fini(&call.line);
     call_fini(&call);
-    if (fflush(stdout) != 0 && status == COMMAND_DONE)
+    if (!pager_end() && fflush(stdout) != 0 && status == COMMAND_DONE)
         status = COMMAND_FAILED;
     return (int)status;
 }
