@@ -101,6 +101,7 @@ static const struct command_option suspend_options[] = {
 
 static const struct command_option status_options[] = {
     {"watch", NULL, "look again every two seconds, and show rates"},
+    {"nagios", NULL, "a line and an exit status as Monitoring Plugins have them"},
     {0},
 };
 
@@ -1113,7 +1114,9 @@ const struct command commands[] = {
         .more =
             "Looks at locks, files and the database; needs none of the daemons. A part that is\n"
             "\"unknown\" may not be read by this user. A backend that is down is news, not "
-            "trouble.",
+            "trouble.\n"
+            "For Nagios, Icinga and the like, 0 OK, 1 warning, 2 critical, 3 unknown:\n"
+            "    relayctl status --nagios",
     },
     {0},
 };

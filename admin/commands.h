@@ -84,5 +84,7 @@ enum command_status node_accept_registry(struct call *call);
 enum command_status node_accept_spool(struct call *call);
 
 enum command_status status_show(struct call *call);
+/* In its place, when there is no configuration to look by. */
+enum command_status status_not_looked(const struct call *call, enum command_status why);
 
 #endif

@@ -108,6 +108,8 @@ run(struct call *call, bool is_terminal)
     status = provide(call);
     if (status == COMMAND_DONE)
         status = call->line.command->run(call);
+    else if (call->line.command->run == status_show)
+        status = status_not_looked(call, status);
     database_disconnect(call);
     config_free(&call->config);
     return status;

@@ -10,6 +10,7 @@
 #include "admin/commands.h"
 #include "admin/database.h"
 #include "admin/paragraph.h"
+#include "admin/status_nagios.h"
 #include "admin/status_part.h"
 #include "base/clock.h"
 
@@ -364,11 +365,38 @@ watch(struct call *call, struct before *before)
     }
 }
 
+/* The exit statuses of plugins are no others' (3 is unknown). */
+static enum command_status
+show_to_nagios(struct call *call)
+{
+    struct status s;
+    int state;
+
+    look(&s, call);
+    state = status_nagios(&s);
+    status_fini(&s);
+    return (enum command_status)state;
+}
+
+enum command_status
+status_not_looked(const struct call *call, enum command_status why)
+{
+    if (call_value(call, "nagios") == NULL)
+        return why;
+    fprintf(call->printing.out, "POSTERN UNKNOWN - relayctl could not look: its standard error "
+                                "says why\n");
+    return COMMAND_NOTHING;
+}
+
 enum command_status
 status_show(struct call *call)
 {
     struct before before = {0};
 
+    if (call_value(call, "nagios") && (call_value(call, "watch") || call->printing.json))
+        return call_usage("--nagios is a line by itself: without --watch and --json");
+    if (call_value(call, "nagios"))
+        return show_to_nagios(call);
     if (call_value(call, "watch"))
         return watch(call, &before);
     return show(call, &before) > 0 ? COMMAND_FAILED : COMMAND_DONE;

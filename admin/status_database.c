@@ -109,8 +109,10 @@ look_at_replica(struct status *s)
 
     if (rc < 0)
         explain_no_replica(s, part, path, rc);
-    else
+    else {
+        s->replica_written_at_ms = registry_get_version(registry)->written_at_ms;
         describe_replica(s, part, registry_get_version(registry));
+    }
     registry_close(&registry);
 }
 

@@ -26,6 +26,7 @@ struct status_backend { /* one that is not up, or has been looked at for JSON */
 };
 
 #define STATUS_PARTS_MAX 14
+#define STATUS_NEAR_PERCENT 80 /* of a limit */
 struct status {
     struct call *call;
     int64_t now_ms;
@@ -34,7 +35,8 @@ struct status {
     struct spool_tally customers; /* with mail in the spool */
     struct status_backend *backends;
     size_t backend_count;
-    uint64_t registry_version; /* PostgreSQL's; 0: not known */
+    uint64_t registry_version;     /* PostgreSQL's; 0: not known */
+    int64_t replica_written_at_ms; /* 0: not known */
     bool has_counters;
     uint64_t counters[SHARED_COUNTER_COUNT];
     unsigned connections; /* of clients, now */

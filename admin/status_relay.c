@@ -12,7 +12,6 @@
 #include "admin/node_registry.h"
 
 #define OWNERS_MAX 3
-#define NEAR_PERCENT 80
 #define NEAR_NAMED 3
 
 struct look {
@@ -49,7 +48,7 @@ look_at_work(const struct look *look)
     count_workers(look, part);
     status_fact(part, "connections", json_integer(s->connections));
     status_fact(part, "max_connections", json_integer((json_int_t)most));
-    if ((uint64_t)s->connections * 100 > most * NEAR_PERCENT) {
+    if ((uint64_t)s->connections * 100 > most * STATUS_NEAR_PERCENT) {
         part->state = "pressed";
         buf_add_text(&part->detail, "; clients are given less time; raise max-connections, or "
                                     "see who they are: relayctl trace --since 5m");
@@ -133,7 +132,7 @@ on_customer(void *ctx, const struct registry_customer *c)
         return;
     used = shared_window_count(look->table, shared_window_key(look->table, c->id, NULL),
                                look->status->now_ms);
-    if (used == 0 || (uint64_t)used * 100 < (uint64_t)limit * NEAR_PERCENT)
+    if (used == 0 || (uint64_t)used * 100 < (uint64_t)limit * STATUS_NEAR_PERCENT)
         return;
     if (json_array_size(look->near) < NEAR_NAMED)
         buf_printf(detail, "%s%s %u of %u connections an hour", buf_size(detail) ? ", " : "",

@@ -100,6 +100,53 @@ def test_a_resolver_that_is_silent_needs_an_operator_and_is_not_waited_for(node)
         node.dns.mode = "pass"
 
 
+PERFDATA = (r"connections=(\d+);8000;;0;10000 spool_messages=(\d+);;;0 spool_bytes=(\d+)B;;;0 backends_down=(\d+);0;;0 "
+            r"replica_age=(\d+)s;;;0 events_waiting_bytes=(\d+)B;;;0")
+
+
+def nagios(node, code, word, *args):
+    done = node.relayctl("status", "--nagios", *args, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    line, = done.stdout.splitlines()
+    said, _, values = line.partition(" | ")
+    assert said.startswith(f"POSTERN {word} - ")
+    return said, values
+
+
+def test_nagios_gets_a_line_and_a_status(node):
+    said, values = nagios(node, 1, "WARNING")
+    connections, messages, octets, down, age, waiting = map(int, re.fullmatch(PERFDATA, values).groups())
+    told = status(node)
+    assert f"backends down: {down}" in said and down == told["health"]["down"] > 0
+    assert (connections, messages, octets) == (0, told["spool"]["messages"], told["spool"]["size_bytes"]) and messages > 0
+    node.dns.mode = "dead"
+    try:
+        assert "resolver silent" in nagios(node, 2, "CRITICAL")[0]
+    finally:
+        node.dns.mode = "pass"
+    for other in ("--watch", "--json"):
+        done = node.relayctl("status", "--nagios", other, check=False)
+        assert done.returncode == 2 and "--nagios" in done.stderr
+
+
+def test_nagios_is_told_that_nothing_could_be_looked_at(node):
+    done = subprocess.run([program(RELAYCTL), "-c", "/does/not/exist", "status", "--nagios"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3 and done.stdout.startswith("POSTERN UNKNOWN - ") and "/does/not/exist" in done.stderr
+    done = subprocess.run([program(RELAYCTL), "-c", "/does/not/exist", "status"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stdout == ""
+
+
+def test_nagios_hears_ok_of_a_node_that_is(node):
+    with Node(settings={"resolver": node.dns.endpoint, "workers": 1}) as quiet:
+        wait_until(lambda: status(quiet)["ok"], 20, "it is well")
+        said, values = nagios(quiet, 0, "OK")
+        assert said.endswith("0 connections, 0 messages wait")
+        assert re.fullmatch(PERFDATA, values)
+        quiet.relayd.stop()
+        said, values = nagios(quiet, 2, "CRITICAL")
+        assert "relayd stopped" in said
+
+
 def test_watch_looks_again_and_shows_rates(node):
     popen = subprocess.Popen([program(RELAYCTL), "-c", str(node.config_file), "status", "--watch", "--json"], stdout=subprocess.PIPE, text=True)
     try:
