@@ -1033,8 +1033,8 @@ const struct command commands[] = {
         .needs = COMMAND_NEEDS_CONFIG,
         .run = explain,
         .summary = "Tell the story of a message: who, what, why, and what can be done",
-        .example =
-            "relayctl explain \"550 5.7.23 SPF: your address may not ... [P001-3EZAR-0R00QJV]\"",
+        .example = "relayctl explain \"550 5.7.23 SPF: the sending server may not ... "
+                   "[P001-3EZAR-0R00QJV]\"",
         .more = "The reference is found in any pasted text, and there may be several; - reads "
                 "standard input.\n"
                 "It names node and minute, so that this node finds its own without the database.\n"

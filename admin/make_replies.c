@@ -8,6 +8,8 @@
 
 #include "admin/replies.h"
 
+#define TEXT_SIZE 1024
+
 static const char head[] =
     ".\\\" SPDX-License-Identifier: BSD-2-Clause\n"
     ".Dd November 30, 2026\n"
@@ -31,20 +33,26 @@ static const char head[] =
     ".Nm relayctl Cm help Ar code\n"
     "prints what is written here.\n"
     "A code of 400 to 499 is temporary: the sending server keeps the message and tries again.\n"
-    "One of 500 to 599 is permanent: it returns the message to its sender; a new message is "
-    "judged\n"
-    "anew.\n"
+    "One of 500 to 599 is permanent: it returns the message to its sender.\n"
+    "Sending it again helps only once the cause is removed.\n"
     "Where a check has found something, a reply has it in parentheses behind the text.\n"
     ".Pp\n"
     "In what we can do,\n"
     ".Ar CUSTOMER , ADDRESS\n"
-    "(the client's),\n"
-    ".Ar RECIPIENT\n"
-    "and\n"
-    ".Ar DOMAIN\n"
-    "(the recipient's) stand for those of the case;\n"
+    "(the sending server's),\n"
+    ".Ar SENDER , RECIPIENT , DOMAIN\n"
+    "(the recipient's),\n"
+    ".Ar CHECK , RULE\n"
+    "(the address, domain or network of an entry of a block list) and\n"
+    ".Ar BACKEND\n"
+    "(a customer's server, named CUSTOMER/N as in\n"
+    ".Nm relayctl Cm backend list )\n"
+    "stand for those of the case;\n"
     ".Nm relayctl Cm explain\n"
     "fills them in.\n"
+    "An allow of an address or network lets its mail past all checks, one of a sender past all "
+    "but\n"
+    "SPF fail, since a sender can be forged.\n"
     "With the action\n"
     ".Li mark\n"
     "a check no longer refuses: the message is delivered with a header field X-Postern that names\n"
@@ -78,6 +86,21 @@ print_text(const char *text)
     fputc('\n', stdout);
 }
 
+/* Prose, and each command as a line of its own. */
+static void
+print_remedy(const char *remedy)
+{
+    struct replies_part part;
+    char text[TEXT_SIZE];
+
+    while (replies_next_part(&remedy, &part)) {
+        snprintf(text, sizeof text, "%.*s", (int)part.text.n, part.text.p);
+        if (part.is_command)
+            fputs(".Dl ", stdout);
+        print_text(text);
+    }
+}
+
 static void
 print_remedies(enum smtp_verdict verdict)
 {
@@ -87,8 +110,24 @@ print_remedies(enum smtp_verdict verdict)
         if (remedy[0] == '\0')
             continue;
         printf(".It \"%s:\"\n", replies_remedy_label((enum smtp_remedy)r));
-        print_text(remedy);
+        print_remedy(remedy);
     }
+}
+
+static void
+print_word(enum smtp_verdict verdict)
+{
+    enum smtp_verdict other = 0;
+
+    printf("\"\n.Pq Li %s\n", smtp_verdict_word(verdict));
+    for (; replies_next_of_word(verdict, &other); other++) {
+        struct smtp_reply reply = smtp_verdict_reply(other);
+
+        printf("This is also the word of %u\n.Dq \"", reply.code);
+        print_inside(reply.text);
+        printf("\" .\n");
+    }
+    printf(".Pp\n");
 }
 
 static void
@@ -99,7 +138,7 @@ print_verdict(enum smtp_verdict verdict)
 
     fputs(".It \"", stdout); /* quoted: some of its words are macros */
     print_inside(smtp_reply_text(&reply, line, sizeof line));
-    printf("\"\n.Pq Li %s\n.Pp\n", smtp_verdict_word(verdict));
+    print_word(verdict);
     print_text(smtp_verdict_help(verdict));
     if (reply.code < 400)
         return;

@@ -10,6 +10,8 @@
 
 #include "admin/paragraph.h"
 
+#define COMMAND_INDENT (PARAGRAPH_INDENT + 2)
+
 const char *
 replies_remedy_label(enum smtp_remedy remedy)
 {
@@ -44,6 +46,7 @@ value_of(const struct replies_case *about, struct slice word)
     } values[] = {
         {"CUSTOMER", about->customer},   {"ADDRESS", about->address}, {"SENDER", about->sender},
         {"RECIPIENT", about->recipient}, {"DOMAIN", about->domain},   {"CHECK", about->check},
+        {"RULE", about->rule},           {"BACKEND", about->backend},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(values); i++)
@@ -52,22 +55,52 @@ value_of(const struct replies_case *about, struct slice word)
     return NULL;
 }
 
-void
-replies_fill(struct buf *text, const char *remedy, const struct replies_case *about)
+static void
+fill(struct buf *out, struct slice text, const struct replies_case *about)
 {
     static const char capitals[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
-    while (*remedy) {
-        struct slice word = {remedy, strspn(remedy, capitals)};
-        const char *value = about ? value_of(about, word) : NULL;
+    while (text.n > 0) {
+        struct slice word = {text.p, 0};
+        bool is_capital = strchr(capitals, text.p[0]) != NULL;
+        const char *value;
 
-        if (word.n == 0)
-            word.n = strcspn(remedy, capitals);
+        while (word.n < text.n && (strchr(capitals, text.p[word.n]) != NULL) == is_capital)
+            word.n++;
+        value = about && is_capital ? value_of(about, word) : NULL;
         if (value)
-            buf_add_text(text, value);
+            buf_add_text(out, value);
         else
-            buf_add(text, word.p, word.n);
-        remedy += word.n;
+            buf_add(out, word.p, word.n);
+        text = (struct slice){text.p + word.n, text.n - word.n};
+    }
+}
+
+/* --- Prose and commands. */
+
+bool
+replies_next_part(const char **remedy, struct replies_part *part)
+{
+    const char *p = *remedy + strspn(*remedy, " ");
+
+    part->is_command = *p == '`';
+    p += part->is_command;
+    part->text = slice_trim((struct slice){p, strcspn(p, "`")});
+    p += strcspn(p, "`");
+    *remedy = p + (part->is_command && *p == '`');
+    return part->text.n > 0;
+}
+
+void
+replies_add(struct buf *text, const char *remedy, const struct replies_case *about)
+{
+    struct replies_part part;
+    const char *gap = "";
+
+    while (replies_next_part(&remedy, &part)) {
+        buf_add_text(text, gap);
+        fill(text, part.text, about);
+        gap = "\n";
     }
 }
 
@@ -75,13 +108,20 @@ void
 replies_print_remedy(FILE *out, enum smtp_remedy who, const char *remedy,
                      const struct replies_case *about)
 {
+    const char *label = replies_remedy_label(who);
+    struct replies_part part;
     struct buf text;
 
-    if (remedy[0] == '\0')
-        return;
     buf_init(&text, 0);
-    replies_fill(&text, remedy, about);
-    paragraph_print(out, replies_remedy_label(who), buf_text(&text));
+    while (replies_next_part(&remedy, &part)) {
+        buf_clear(&text);
+        fill(&text, part.text, about);
+        if (part.is_command) /* whole, to be pasted */
+            fprintf(out, "%*s%s\n", COMMAND_INDENT, "", buf_text(&text));
+        else
+            paragraph_print(out, label, buf_text(&text));
+        label = "";
+    }
     buf_fini(&text);
 }
 
@@ -94,6 +134,34 @@ replies_print_help(FILE *out, enum smtp_verdict verdict, const struct replies_ca
                              smtp_verdict_remedy(verdict, (enum smtp_remedy)r), about);
 }
 
+bool
+replies_next_of_word(enum smtp_verdict verdict, enum smtp_verdict *other)
+{
+    const char *word = smtp_verdict_word(verdict);
+
+    for (; smtp_verdict_find(word, 0, other) == ERR_OK; (*other)++)
+        if (*other != verdict)
+            return true;
+    return false;
+}
+
+static void
+print_word(FILE *out, enum smtp_verdict verdict)
+{
+    enum smtp_verdict other = 0;
+    struct buf text;
+
+    buf_init(&text, 0);
+    buf_add_text(&text, smtp_verdict_word(verdict));
+    for (; replies_next_of_word(verdict, &other); other++) {
+        struct smtp_reply reply = smtp_verdict_reply(other);
+
+        buf_printf(&text, ", also of %u \"%s\"", reply.code, reply.text);
+    }
+    paragraph_print(out, "Word", buf_text(&text));
+    buf_fini(&text);
+}
+
 static void
 print_verdict(FILE *out, enum smtp_verdict verdict)
 {
@@ -101,7 +169,7 @@ print_verdict(FILE *out, enum smtp_verdict verdict)
     char line[SMTP_REPLY_LINE_SIZE];
 
     paragraph_print(out, "Reply", smtp_reply_text(&reply, line, sizeof line));
-    paragraph_print(out, "Word", smtp_verdict_word(verdict));
+    print_word(out, verdict);
     replies_print_help(out, verdict, NULL);
 }
 

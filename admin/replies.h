@@ -14,18 +14,29 @@
 /* Who can do something, as a label. */
 const char *replies_remedy_label(enum smtp_remedy remedy);
 
-/* What the words CUSTOMER, ADDRESS, SENDER, RECIPIENT, DOMAIN and CHECK of a remedy stand for in
- * one case; "" or NULL: it is not known, and the word stays. */
+/* What the words CUSTOMER, ADDRESS, ... of a remedy stand for in one case (smtp_verdict.def); "" or
+ * NULL: it is not known, and the word stays. */
 struct replies_case {
-    const char *customer, *address, *sender, *recipient, *domain, *check;
+    const char *customer, *address, *sender, *recipient, *domain, *check, *rule, *backend;
 };
 
-/* Adds one remedy to `text`, with the words of `about` in it, which may be NULL. */
-void replies_fill(struct buf *text, const char *remedy, const struct replies_case *about);
-/* One remedy, with the words of `about` in it, which may be NULL; nothing if it is "". */
+/* A remedy is prose, and commands, each of which stands alone so that it can be pasted. */
+struct replies_part {
+    struct slice text; /* of the remedy */
+    bool is_command;
+};
+/* The next part of *remedy, which is moved behind it; false: there is none. */
+bool replies_next_part(const char **remedy, struct replies_part *part);
+
+/* Adds one remedy to `text`, each part on a line of its own, with the words of `about` in it, which
+ * may be NULL. */
+void replies_add(struct buf *text, const char *remedy, const struct replies_case *about);
+/* Likewise, for people; nothing if it is "". */
 void replies_print_remedy(FILE *out, enum smtp_remedy who, const char *remedy,
                           const struct replies_case *about);
 
+/* Some words are of two replies: the next from *other on that has the word of `verdict` too. */
+bool replies_next_of_word(enum smtp_verdict verdict, enum smtp_verdict *other);
 /* What happened and why, and what each can do.  `about` may be NULL. */
 void replies_print_help(FILE *out, enum smtp_verdict verdict, const struct replies_case *about);
 

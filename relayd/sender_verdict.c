@@ -15,10 +15,11 @@ static const struct verdict_row {
     const char *lookup; /* what could not be looked up */
 } rows[] = {
     [POLICY_BAN] = {SMTP_VERDICT_BACKSCATTER_BAN, ""},
-    [POLICY_PTR_NONE] = {SMTP_VERDICT_PTR_NONE, "the name (PTR) of your address"},
-    [POLICY_PTR_MISMATCH] = {SMTP_VERDICT_PTR_MISMATCH, "the address of your name (PTR)"},
-    [POLICY_DIALIN] = {SMTP_VERDICT_DIALIN, "the name (PTR) of your address"},
-    [POLICY_HELO] = {SMTP_VERDICT_HELO_ODD, "your HELO name"},
+    [POLICY_PTR_NONE] = {SMTP_VERDICT_PTR_NONE, "the name (PTR) of the sending server's address"},
+    [POLICY_PTR_MISMATCH] = {SMTP_VERDICT_PTR_MISMATCH,
+                             "the address of the sending server's name (PTR)"},
+    [POLICY_DIALIN] = {SMTP_VERDICT_DIALIN, "the name (PTR) of the sending server's address"},
+    [POLICY_HELO] = {SMTP_VERDICT_HELO_ODD, "the name in HELO"},
     [POLICY_DNSBL] = {SMTP_VERDICT_DNSBL, "a block list"},
     [POLICY_SENDER] = {SMTP_VERDICT_SENDER_NO_DOMAIN, "the sender's domain"},
     [POLICY_SPF] = {SMTP_VERDICT_SPF_FAIL, "the SPF record of the sender's domain"},

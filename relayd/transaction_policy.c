@@ -312,13 +312,16 @@ add_judgement(struct buf *json, const struct transaction_screen *judged,
               const struct sender_facts *facts)
 {
     const struct screen *screen = &judged->screen;
+    char policy[POLICY_TEXT_SIZE];
 
     if (screen->by != SCREEN_BY_POLICY)
         return;
     if (screen->judgement.looked)
         add_checks(json, judged, facts);
-    if (screen_is_refused(screen))
+    if (screen_is_refused(screen)) {
         event_text(json, "decided_by", slice_of(policy_check_name(screen->judgement.check)));
+        event_text(json, "policy", slice_of(policy_text(screen->policy, policy)));
+    }
 }
 
 static void

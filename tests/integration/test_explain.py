@@ -136,10 +136,14 @@ def test_P6_each_refusal_is_explained(gate, what):
         assert re.search(rf"^{label} ", story, re.M), f"{label}: {story}"
     assert not re.search(r"\b(CUSTOMER|RECIPIENT)\b", flat) or not event.get("customer"), "the remedy names those concerned"
     if event.get("decided_by"):
-        assert f"the check {event['decided_by']} of the policy of" in flat and re.search(r"^Checks ", story, re.M)
+        assert f"us: the customer's policy, check {event['decided_by']} (" in flat and re.search(r"^Checks ", story, re.M)
+    assert re.search(r"^Decided by ", story, re.M), story
+    commands = [line.strip() for line in story.splitlines() if re.match(r" {15}\S", line)]
+    assert all(re.match(r"relayctl |! ", c) and c[-1] not in ".,;:)" for c in commands), "each stands alone, to be pasted"
+    assert not re.search(r"^(?! {15}).*relayctl", story, re.M), "no command is inside a sentence"
     if word == "refused":
         assert event["backend_reply"] in flat and f"the customer's own server, {event['backend']}" in flat
-    assert all(len(line) <= 80 or " " not in line[13:] for line in story.splitlines()), story
+    assert all(len(line) <= 80 or " " not in line[13:] or line.strip() in commands for line in story.splitlines()), story
 
 
 def test_P6_a_rule_is_named(gate):
@@ -192,7 +196,7 @@ def test_several_references_in_a_pasted_text_and_the_connection(gate):
     done = gate.explain("-", input=text)
     flat = " ".join(done.stdout.split())
     assert flat.count(", begun at ") == 2 and "<> (the null sender" in flat
-    assert flat.count("The connection lasted") == 2 and "ended with QUIT" in flat
+    assert flat.count("Connection lasted") == 2 and "ended with QUIT" in flat
     told = [json.loads(line) for line in gate.explain("--json", *refs).stdout.splitlines()]
     assert [t["id"] for t in told] == refs and len(told[0]["events"]) == 2 and told[0]["connection"]["helo"] == "only.good.example"
     assert told[0]["explanations"]["relay-denied"]["operator"]
@@ -398,6 +402,9 @@ def test_P6_the_manual_has_every_reply_and_each_command_in_it_exists(gate):
     assert len(texts) > 80
     for word, text in texts:
         assert f".Pq Li {word}\n" in page and text in page, word
+    before = re.findall(r"^(.*)\n\.Dl ", page, re.M)
+    assert len(before) > 60 and all(line.endswith(":") for line in before), "each command stands alone, behind its purpose"
+    assert not re.search(r"(?<!`)relayctl (?!explain)", table)
     for noun, verb in sorted(set(re.findall(r"relayctl (\w+)(?: ([a-z]+))?", table))):
         verb = verb if noun not in ("status", "trace", "simulate", "explain") else ""
         done = gate.relayctl("help", noun, *([verb] if verb else []), check=False)

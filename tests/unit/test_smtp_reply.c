@@ -200,7 +200,7 @@ Test(smtp_reply, P6_every_refusal_says_what_each_can_do)
             const char *remedy = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
 
             cr_expect_eq(remedy[0] != '\0', is_refusal, "%s", smtp_verdict_word(verdict));
-            cr_expect(!is_refusal || strchr(".;", remedy[strlen(remedy) - 1]), "%s: %s",
+            cr_expect(!is_refusal || strchr(".;`", remedy[strlen(remedy) - 1]), "%s: %s",
                       smtp_verdict_word(verdict), remedy);
         }
     }

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The words are those of smtp_verdict.def.  What a backend has decided is in no table of ours; and
+ * what is put off by a policy's word has the remedies of the check that failed.
+ */
+#include "admin/story_help.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/paragraph.h"
+#include "admin/printer.h"
+
+/* --- Whose help it is. */
+
+/* Of the reply's code, since some words are of several replies. */
+static bool
+find_verdict(const json_t *event, enum smtp_verdict *verdict)
+{
+    uint16_t code = (uint16_t)strtoul(event_words_text(event, "reply"), NULL, 10);
+
+    *verdict = 0;
+    if (smtp_verdict_find(event_words_text(event, "verdict"), code, verdict) == ERR_OK)
+        return true;
+    *verdict = 0;
+    return smtp_verdict_find(event_words_text(event, "verdict"), 0, verdict) == ERR_OK;
+}
+
+/* What the check that failed would have refused with: its text is that of the reply that puts off.
+ */
+static bool
+find_refusal(const json_t *event, enum smtp_verdict *verdict)
+{
+    struct smtp_reply said, own;
+
+    if (smtp_reply_from_text(slice_of(event_words_text(event, "reply")), &said) < 0)
+        return false;
+    for (unsigned v = 0; v < SMTP_VERDICT_COUNT; v++) {
+        own = smtp_verdict_reply((enum smtp_verdict)v);
+        if (own.code < 500 || strncmp(said.text, own.text, strlen(own.text)) != 0)
+            continue;
+        *verdict = (enum smtp_verdict)v;
+        return true;
+    }
+    return false;
+}
+
+/* --- What the backend decided. */
+
+static const struct {
+    char class;
+    const char *why, *remedies[SMTP_REMEDY_COUNT];
+} by_backend[] = {
+    {'5',
+     "The customer's own server has refused it, in the words above; we passed its answer on.",
+     {"Do what that answer asks for.",
+      "Your server's log says why, at that time; change the rule there if the refusal was "
+      "wrong.",
+      "Nothing: the customer's server decides. To ask it again: "
+      "`relayctl backend test BACKEND --rcpt RECIPIENT`"}},
+    {'4',
+     "The customer's own server has put it off, in the words above; we passed its answer on.",
+     {"Nothing: your mail server keeps the message and tries again by itself.",
+      "See your server's log at that time; if it greylists or limits this relay, exempt it.",
+      "Normally nothing: the sender's server tries again."}},
+};
+
+static bool
+set_backend_help(struct story_help *help, const json_t *event)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(by_backend); i++) {
+        if (by_backend[i].class != story_event_class(event))
+            continue;
+        buf_add_text(&help->why, by_backend[i].why);
+        memcpy(help->remedies, by_backend[i].remedies, sizeof help->remedies);
+        if (strstr(event_words_text(event, "backend_reply"), " 5.1."))
+            help->remedies[SMTP_REMEDY_SENDER] =
+                "Check the recipient's address: it does not exist on the recipient's server.";
+        return true;
+    }
+    return false;
+}
+
+/* --- What we decided. */
+
+static void
+set_remedies(struct story_help *help, enum smtp_verdict verdict)
+{
+    for (int r = 0; r < SMTP_REMEDY_COUNT; r++)
+        help->remedies[r] = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
+}
+
+/* The sender and the customer can do what they can about the refusal; we could refuse at once. */
+static void
+set_put_off(struct story_help *help, const json_t *event)
+{
+    enum smtp_verdict refusal;
+
+    buf_printf(&help->why,
+               "The check %s failed. This customer has chosen to put such mail off instead of "
+               "refusing it, so it fails at every attempt.",
+               event_words_text(event, "decided_by"));
+    set_remedies(help, SMTP_VERDICT_POLICY_LATER);
+    if (!find_refusal(event, &refusal))
+        return;
+    buf_printf(&help->why, " %s", smtp_verdict_help(refusal));
+    help->remedies[SMTP_REMEDY_SENDER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_SENDER);
+    help->remedies[SMTP_REMEDY_CUSTOMER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_CUSTOMER);
+}
+
+/* What is known of this case, in place of all that the verdict may be of. */
+static void
+add_why(struct buf *why, const json_t *event, enum smtp_verdict verdict)
+{
+    if (verdict == SMTP_VERDICT_SENDER_BLOCKED && event_words_text(event, "rule")[0])
+        buf_add_text(why, "The customer's own block list has the rule that is shown above.");
+    else
+        buf_add_text(why, smtp_verdict_help(verdict));
+}
+
+static bool
+set_our_help(struct story_help *help, const json_t *event)
+{
+    enum smtp_verdict verdict;
+
+    if (!find_verdict(event, &verdict))
+        return false;
+    if (verdict == SMTP_VERDICT_POLICY_LATER) {
+        set_put_off(help, event);
+        return true;
+    }
+    add_why(&help->why, event, verdict);
+    set_remedies(help, verdict);
+    return true;
+}
+
+/* The first recipient's; of a client behind a filter, whom the filter had it from. */
+static struct replies_case
+case_of(const json_t *event)
+{
+    const char *origin = event_words_text(event, "origin_client");
+    const char *recipient = story_event_recipient(event);
+    const char *at = recipient ? strrchr(recipient, '@') : NULL;
+    const char *domain = event_words_text(event, "domain");
+
+    return (struct replies_case){
+        .customer = event_words_text(event, "customer"),
+        .address = origin[0] && strcmp(origin, "unknown") != 0 ? origin
+                                                               : event_words_text(event, "client"),
+        .sender = event_words_text(event, "from"),
+        .recipient = recipient,
+        .domain = domain[0] ? domain : (at ? at + 1 : NULL),
+        .check = event_words_text(event, "decided_by"),
+    };
+}
+
+bool
+story_help_init(struct story_help *help, const json_t *event)
+{
+    *help = (struct story_help){.word = event_words_text(event, "verdict")};
+    buf_init(&help->why, 0);
+    if (story_event_class(event) == '2')
+        return false;
+    help->about = case_of(event);
+    return story_event_has_verdict(event, "refused") ? set_backend_help(help, event)
+                                                     : set_our_help(help, event);
+}
+
+void
+story_help_fini(struct story_help *help)
+{
+    buf_fini(&help->why);
+}
+
+bool
+story_help_is_same(const json_t *event, const json_t *before)
+{
+    static const char *const keys[] = {"verdict", "customer", "decided_by", "backend_reply"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+        if (strcmp(event_words_text(event, keys[i]), event_words_text(before, keys[i])) != 0)
+            return false;
+    return story_event_class(event) == story_event_class(before);
+}
+
+void
+story_help_print(FILE *out, struct story_help *help)
+{
+    paragraph_print(out, "Why", buf_text(&help->why));
+    for (int r = 0; r < SMTP_REMEDY_COUNT; r++)
+        replies_print_remedy(out, (enum smtp_remedy)r, help->remedies[r], &help->about);
+}
+
+json_t *
+story_help_json(struct story_help *help)
+{
+    static const char *const keys[SMTP_REMEDY_COUNT] = {"sender", "customer", "operator"};
+    json_t *object = json_pack("{s:s, s:o}", "verdict", help->word, "why",
+                               printer_json_text(buf_text(&help->why)));
+    struct buf text;
+
+    buf_init(&text, 0);
+    for (int r = 0; r < SMTP_REMEDY_COUNT; r++) {
+        buf_clear(&text);
+        replies_add(&text, help->remedies[r], &help->about);
+        json_object_set_new(object, keys[r], printer_json_text(buf_text(&text)));
+    }
+    buf_fini(&text);
+    return object;
+}
