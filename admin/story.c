@@ -125,10 +125,10 @@ print_events(FILE *out, const json_t *events)
 static void
 print_head(const struct call *call, const struct story *s)
 {
-    char id[REF_SIZE], when[CLOCK_LOCAL_SIZE];
+    char id[REF_SIZE], when[STORY_EVENT_TIME_SIZE];
 
     fprintf(call->printing.out, "%s, begun at %s on node %u\n\n", ref_text(s->ref, id),
-            clock_local(ref_minute_wall_ms(s->ref), when), s->ref.node);
+            story_event_minute(ref_minute_wall_ms(s->ref), when), s->ref.node);
 }
 
 const json_t *

@@ -66,3 +66,15 @@ story_event_time(int64_t at_ms, char dst[STORY_EVENT_TIME_SIZE])
         snprintf(dst, STORY_EVENT_TIME_SIZE, "%s", "?");
     return dst;
 }
+
+const char *
+story_event_minute(int64_t at_ms, char dst[STORY_EVENT_TIME_SIZE])
+{
+    time_t at = (time_t)(at_ms / 1000);
+    struct tm tm;
+
+    localtime_r(&at, &tm);
+    if (strftime(dst, STORY_EVENT_TIME_SIZE, "%Y-%m-%d %H:%M %z", &tm) == 0)
+        snprintf(dst, STORY_EVENT_TIME_SIZE, "%s", "?");
+    return dst;
+}

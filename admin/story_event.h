@@ -21,5 +21,7 @@ void story_event_add_address(struct buf *b, const char *address);
 /* Local time with seconds and offset, "2026-11-30 17:46:58 +0100"; "?" for 0. */
 #define STORY_EVENT_TIME_SIZE 32
 const char *story_event_time(int64_t at_ms, char dst[STORY_EVENT_TIME_SIZE]);
+/* As a reference has it, "2026-11-30 17:46 +0100". */
+const char *story_event_minute(int64_t at_ms, char dst[STORY_EVENT_TIME_SIZE]);
 
 #endif

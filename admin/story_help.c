@@ -10,6 +10,7 @@
 
 #include "admin/paragraph.h"
 #include "admin/printer.h"
+#include "admin/story_why.h"
 
 /* --- Whose help it is. */
 
@@ -103,19 +104,10 @@ set_put_off(struct story_help *help, const json_t *event)
     set_remedies(help, SMTP_VERDICT_POLICY_LATER);
     if (!find_refusal(event, &refusal))
         return;
-    buf_printf(&help->why, " %s", smtp_verdict_help(refusal));
+    buf_add_text(&help->why, " ");
+    story_why_add(&help->why, event, refusal);
     help->remedies[SMTP_REMEDY_SENDER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_SENDER);
     help->remedies[SMTP_REMEDY_CUSTOMER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_CUSTOMER);
-}
-
-/* What is known of this case, in place of all that the verdict may be of. */
-static void
-add_why(struct buf *why, const json_t *event, enum smtp_verdict verdict)
-{
-    if (verdict == SMTP_VERDICT_SENDER_BLOCKED && event_words_text(event, "rule")[0])
-        buf_add_text(why, "The customer's own block list has the rule that is shown above.");
-    else
-        buf_add_text(why, smtp_verdict_help(verdict));
 }
 
 static bool
@@ -129,7 +121,7 @@ set_our_help(struct story_help *help, const json_t *event)
         set_put_off(help, event);
         return true;
     }
-    add_why(&help->why, event, verdict);
+    story_why_add(&help->why, event, verdict);
     set_remedies(help, verdict);
     return true;
 }
@@ -138,15 +130,13 @@ set_our_help(struct story_help *help, const json_t *event)
 static struct replies_case
 case_of(const json_t *event)
 {
-    const char *origin = event_words_text(event, "origin_client");
     const char *recipient = story_event_recipient(event);
     const char *at = recipient ? strrchr(recipient, '@') : NULL;
     const char *domain = event_words_text(event, "domain");
 
     return (struct replies_case){
         .customer = event_words_text(event, "customer"),
-        .address = origin[0] && strcmp(origin, "unknown") != 0 ? origin
-                                                               : event_words_text(event, "client"),
+        .address = story_why_address(event),
         .sender = event_words_text(event, "from"),
         .recipient = recipient,
         .domain = domain[0] ? domain : (at ? at + 1 : NULL),

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "admin/database.h"
-#include "admin/event_words.h"
 #include "admin/paragraph.h"
 #include "admin/selection.h"
 #include "admin/spool_reader.h"
+#include "admin/story_event.h"
 #include "base/clock.h"
 
 void
@@ -233,12 +233,12 @@ static void
 print_recipient(FILE *out, const json_t *recipient)
 {
     int64_t at_ms = time_of(recipient, "at");
-    char when[CLOCK_LOCAL_SIZE];
+    char when[STORY_EVENT_TIME_SIZE];
     const char *reply = event_words_text(recipient, "reply");
 
     paragraph_printf(out, "", "<%s>: %s%s%s%s%s", event_words_text(recipient, "address"),
                      end_text(event_words_text(recipient, "state")), at_ms ? ", at " : "",
-                     at_ms ? clock_local(at_ms, when) : "", reply[0] ? ": " : "", reply);
+                     at_ms ? story_event_time(at_ms, when) : "", reply[0] ? ": " : "", reply);
 }
 
 static void
@@ -246,15 +246,15 @@ print_waiting(const struct call *call, const json_t *kept)
 {
     int64_t next_ms = time_of(kept, "next_attempt_at"), expires_ms = time_of(kept, "expires_at");
     long long tries = json_integer_value(json_object_get(kept, "attempts"));
-    char when[CLOCK_LOCAL_SIZE];
+    char when[STORY_EVENT_TIME_SIZE];
 
     if (expires_ms)
         paragraph_printf(
             call->printing.out, "Kept until", "%s; tried %lld time%s so far%s.",
-            clock_local(expires_ms, when), tries, tries == 1 ? "" : "s",
+            story_event_time(expires_ms, when), tries, tries == 1 ? "" : "s",
             next_ms > call->printing.now_ms ? "" : "; the next try is when its server is up");
     if (next_ms > call->printing.now_ms)
-        paragraph_printf(call->printing.out, "Next try", "%s", clock_local(next_ms, when));
+        paragraph_printf(call->printing.out, "Next try", "%s", story_event_time(next_ms, when));
     if (event_words_text(kept, "last_reply")[0])
         paragraph_print(call->printing.out, "Last reply", event_words_text(kept, "last_reply"));
 }

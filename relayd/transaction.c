@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -210,15 +211,69 @@ add_customer(struct buf *json, const struct registry_customer *customer)
     event_number(json, "customer_id", customer->id);
 }
 
+static bool
+is_of(const char *word, enum smtp_verdict verdict)
+{
+    return strcmp(word, smtp_verdict_word(verdict)) == 0;
+}
+
 static void
-add_rcpt_customer(struct transaction *t, struct buf *json)
+add_limit(struct buf *json, const char *key, uint64_t value, uint64_t limit)
+{
+    event_number(json, key, (int64_t)value);
+    event_number(json, "limit", (int64_t)limit);
+}
+
+/* What has met a limit, and the limit: who explains the refusal needs both. */
+static void
+add_rcpt_limit(struct transaction *t, const struct registry_customer *customer, const char *verdict,
+               struct buf *json)
+{
+    if (is_of(verdict, SMTP_VERDICT_TOO_BIG_RCPT) &&
+        t->mail.size_bytes > customer->max_message_size_bytes)
+        add_limit(json, "announced", t->mail.size_bytes, customer->max_message_size_bytes);
+    else if (is_of(verdict, SMTP_VERDICT_TOO_MANY_RECIPIENTS) &&
+             t->recipient_count >= customer->max_recipients_per_message)
+        add_limit(json, "recipients", t->recipient_count + 1, customer->max_recipients_per_message);
+    else if (is_of(verdict, SMTP_VERDICT_CONNECTIONS_PER_HOUR))
+        event_number(json, "limit", customer->max_connections_per_hour);
+}
+
+/* Which of the two it waits for, see transaction_policy_judge. */
+static void
+add_wait(struct transaction *t, const char *verdict, struct buf *json)
+{
+    bool by_policy = screen_is_refused(&t->policy.at_hand.screen);
+
+    if (is_of(verdict, SMTP_VERDICT_GREYLISTED) || is_of(verdict, SMTP_VERDICT_PRIMARY_IS_UP))
+        event_number(json, "wait_ms", by_policy ? t->policy.wait_ms : t->must_wait_ms);
+}
+
+static void
+add_rcpt_customer(struct transaction *t, const char *verdict, struct buf *json)
 {
     struct registry_customer customer;
 
-    if (t->worker->registry != NULL &&
+    if (t->worker->registry == NULL ||
         registry_find_customer(t->worker->registry, t->rcpt_customer_id, clock_wall_ms(),
-                               &customer) == ERR_OK)
-        add_customer(json, &customer);
+                               &customer) < 0)
+        return;
+    add_customer(json, &customer);
+    add_rcpt_limit(t, &customer, verdict, json);
+}
+
+static void
+add_content_limit(struct transaction *t, const char *verdict, struct buf *json)
+{
+    uint64_t limit = t->route.customer.max_message_size_bytes;
+    uint64_t size = t->session ? smtp_server_content_size(session_engine(t->session)) : 0;
+
+    if (is_of(verdict, SMTP_VERDICT_LOOP))
+        add_limit(json, "received", t->header.received_count, t->worker->config->max_received);
+    else if (is_of(verdict, SMTP_VERDICT_TOO_BIG) && size > limit)
+        event_number(json, "limit", (int64_t)limit);
+    else if (is_of(verdict, SMTP_VERDICT_BARE_LINE_END) && t->session)
+        event_text(json, "fault", slice_of(smtp_server_content_fault(session_engine(t->session))));
 }
 
 void
@@ -250,7 +305,8 @@ transaction_record_refusal(struct transaction *t, const char *verdict,
     transaction_policy_event(t, false, &json);
     if (t->rcpt_customer_id != 0) {
         event_text(&json, "domain", slice_of(t->rcpt.path.domain));
-        add_rcpt_customer(t, &json);
+        add_rcpt_customer(t, verdict, &json);
+        add_wait(t, verdict, &json);
         add_backend(t, &json);
     }
     event_text(&json, "verdict", slice_of(verdict));
@@ -296,6 +352,7 @@ transaction_record_message(struct transaction *t, const char *verdict,
     if (t->header.message_id[0])
         event_text(&json, "message_id", slice_of(t->header.message_id));
     event_number(&json, "size", (int64_t)t->body.size_bytes);
+    add_content_limit(t, verdict, &json);
     event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
     add_kept(t, &json, reply, strcmp(verdict, "spooled") == 0);
     add_backend(t, &json);

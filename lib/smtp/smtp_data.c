@@ -41,6 +41,19 @@ smtp_data_init(struct smtp_data *data, bool normalise)
     *data = (struct smtp_data){.state = SMTP_DATA_LINE_START, .normalise = normalise};
 }
 
+const char *
+smtp_data_fault_text(enum smtp_data_fault fault)
+{
+    static const char *const texts[] = {
+        [SMTP_DATA_FAULT_NONE] = "",
+        [SMTP_DATA_FAULT_BARE_CR] = "bare CR",
+        [SMTP_DATA_FAULT_BARE_LF] = "bare LF",
+        [SMTP_DATA_FAULT_NUL] = "NUL",
+    };
+
+    return texts[fault];
+}
+
 static void
 flush(struct feed *f, const char *end)
 {
@@ -56,10 +69,11 @@ flush(struct feed *f, const char *end)
 /* What came before the offending octet is handed on, so that the sum of the pieces does not depend
  * on how the input was cut. */
 static void
-set_fault(struct feed *f, const char *end)
+set_fault(struct feed *f, const char *end, enum smtp_data_fault fault)
 {
     flush(f, end);
-    f->data->fault = true;
+    if (!f->data->fault)
+        f->data->fault = fault;
 }
 
 /* An octet that the input does not have. */
@@ -113,7 +127,7 @@ feed_text(struct feed *f)
         const char *lf = memchr(f->p, '\n', (size_t)(stop - f->p));
 
         if (lf != NULL)
-            set_fault(f, lf);
+            set_fault(f, lf, SMTP_DATA_FAULT_BARE_LF);
     }
     f->p = cr ? cr + 1 : f->limit;
     f->data->state = cr ? SMTP_DATA_CR : SMTP_DATA_TEXT;
@@ -148,7 +162,7 @@ feed_octet(struct feed *f)
             f->run = ++f->p;
             d->state = SMTP_DATA_END;
         } else {
-            set_fault(f, f->p);
+            set_fault(f, f->p, SMTP_DATA_FAULT_BARE_CR);
             d->state = SMTP_DATA_TEXT;
         }
         break;
@@ -157,7 +171,7 @@ feed_octet(struct feed *f)
             f->p++;
             d->state = SMTP_DATA_LINE_START;
         } else {
-            set_fault(f, f->p);
+            set_fault(f, f->p, SMTP_DATA_FAULT_BARE_CR);
             d->state = SMTP_DATA_TEXT;
         }
         break;
@@ -189,7 +203,7 @@ feed_octet(struct feed *f)
 static void
 feed_nul(struct feed *f)
 {
-    set_fault(f, f->p);
+    set_fault(f, f->p, SMTP_DATA_FAULT_NUL);
     f->p++;
     f->data->state = SMTP_DATA_TEXT;
 }

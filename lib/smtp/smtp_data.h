@@ -18,6 +18,13 @@
 #include "base/err.h"
 #include "base/slice.h"
 
+enum smtp_data_fault { /* no content may hold */
+                       SMTP_DATA_FAULT_NONE,
+                       SMTP_DATA_FAULT_BARE_CR,
+                       SMTP_DATA_FAULT_BARE_LF,
+                       SMTP_DATA_FAULT_NUL,
+};
+
 enum smtp_data_state {
     SMTP_DATA_LINE_START, /* behind CR LF */
     SMTP_DATA_TEXT,       /* inside a line */
@@ -31,11 +38,14 @@ enum smtp_data_state {
 
 struct smtp_data {
     enum smtp_data_state state;
-    bool normalise;      /* a bare LF is a line end, handed on as CR LF, and no fault */
-    bool fault;          /* a bare CR, a bare LF or a NUL was met */
+    bool normalise;             /* a bare LF is a line end, handed on as CR LF, and no fault */
+    enum smtp_data_fault fault; /* the first that was met */
     uint64_t size_bytes; /* of the decoded content: with each CR LF, without stuffed dots and the
                             last dot (RFC 1870 3); counts no further behind a fault */
 };
+
+/* "bare CR", "bare LF", "NUL"; "" for none. */
+const char *smtp_data_fault_text(enum smtp_data_fault fault);
 
 void smtp_data_init(struct smtp_data *data, bool normalise);
 

@@ -545,6 +545,12 @@ smtp_server_content_size(const struct smtp_server *server)
     return server->data.size_bytes;
 }
 
+const char *
+smtp_server_content_fault(const struct smtp_server *server)
+{
+    return smtp_data_fault_text(server->data.fault);
+}
+
 struct slice
 smtp_server_helo_name(const struct smtp_server *server)
 {

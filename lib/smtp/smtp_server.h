@@ -140,6 +140,8 @@ bool smtp_server_in_transaction(const struct smtp_server *server); /* MAIL was a
 uint64_t smtp_server_content_size(
     const struct smtp_server *server); /* octets of content so far (RFC 1870), of the last
                                           transaction when none is open */
+/* What no content may hold and this one did: "bare CR", "bare LF", "NUL"; "" none so far. */
+const char *smtp_server_content_fault(const struct smtp_server *server);
 struct slice smtp_server_helo_name(
     const struct smtp_server *server); /* as the client said it, printable ASCII; "" before */
 /* For limits and events: command lines so far, refusals of the engine's own among them, and the

@@ -118,6 +118,29 @@ REFUSALS = {
 }
 
 
+# What the reason says of this case.
+REASONS = {
+    "relay-form": "holds the character %",
+    "ptr-none": f"address {NONAME} has no PTR record",
+    "ptr-mismatch": f"{MISMATCH} does not resolve to that address",
+    "dialin": "The PTR name p4fd6a28.dip0.dialin.example",
+    "helo-odd": 'said "nowhere.good.example"',
+    "helo-forged": 'said "localhost" in HELO or EHLO, which is every machine',
+    "dnsbl": f"{LISTED} is on the DNS block list bl.lists.test",
+    "sender-no-domain": "does-not-exist.example has neither MX nor address",
+    "sender-null-mx": "null.example says with a null MX",
+    "spf-fail": "-all in the record of fail.example matches",
+    "spf-permerror": "ip4:nonsense",
+    "policy-later": "The check spf failed. This customer has chosen to put such mail off",
+    "greylisted": "by the customer's policy (check greylist): a first contact is put off for 5 minutes. Who tries again after 20",
+    "sender-blocked": "block list has spammer@good.example",
+    "too-big": "announced 100000 octets; the customer's limit is 65536",
+    "too-many-recipients": "This is recipient 2 of the message, and the customer's limit is 1",
+    "loop": "has 11 Received lines, and max-received is 10",
+    "bare-line-end": "holds a bare LF",
+}
+
+
 @pytest.mark.parametrize("what", REFUSALS)
 def test_P6_each_refusal_is_explained(gate, what):
     """From the reply alone, as a sender sends it in: who came, what was asked, what was answered, why, and what each can do."""
@@ -138,6 +161,8 @@ def test_P6_each_refusal_is_explained(gate, what):
     if event.get("decided_by"):
         assert f"us: the customer's policy, check {event['decided_by']} (" in flat and re.search(r"^Checks ", story, re.M)
     assert re.search(r"^Decided by ", story, re.M), story
+    assert REASONS.get(what, "") in flat, flat
+    assert not re.search(r"\d\d:\d\d:\d\d(?! [+-]\d{4})", flat), "times have their offset"
     commands = [line.strip() for line in story.splitlines() if re.match(r" {15}\S", line)]
     assert all(re.match(r"relayctl |! ", c) and c[-1] not in ".,;:)" for c in commands), "each stands alone, to be pasted"
     assert not re.search(r"^(?! {15}).*relayctl", story, re.M), "no command is inside a sentence"
