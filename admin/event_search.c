@@ -155,6 +155,24 @@ event_search_read(const struct call *call, struct event_search *s)
     return status;
 }
 
+static char *
+in_lower_case(const char *text)
+{
+    char *copy = mem_strdup(text);
+
+    for (char *c = copy; *c; c++)
+        if (*c >= 'A' && *c <= 'Z')
+            *c = (char)(*c + 32);
+    return copy;
+}
+
+void
+event_search_names(struct event_search *s, const char *sender, const char *recipient)
+{
+    s->sender = in_lower_case(sender);
+    s->recipient = in_lower_case(recipient);
+}
+
 void
 event_search_between(struct event_search *s, int64_t since_ms, int64_t until_ms)
 {

@@ -13,6 +13,7 @@
 #include "admin/event_words.h"
 #include "admin/story.h"
 #include "admin/story_kept.h"
+#include "admin/story_look.h"
 #include "base/clock.h"
 
 #define EVENTS_MAX 10000
@@ -226,8 +227,10 @@ explain_one(struct explaining *e, struct ref ref)
     struct story story = {.ref = ref};
     enum command_status status = find_events_soon(e, ref, &story);
 
-    if (status == COMMAND_DONE && json_array_size(story.events) > 0)
+    if (status == COMMAND_DONE && json_array_size(story.events) > 0) {
         find_connection(e, &story);
+        story_look(&e->source, &story);
+    }
     if (status == COMMAND_DONE)
         find_kept(e, &story);
     if (status == COMMAND_DONE && json_array_size(story.events) == 0 && story.kept == NULL) {

@@ -40,6 +40,29 @@ print_outcome(FILE *out, const json_t *event)
     buf_fini(&b);
 }
 
+/* Of what was put off: whether it has come again (story_look.h). */
+static void
+print_since_then(FILE *out, const json_t *event)
+{
+    const json_t *later = json_object_get(event, "since_then");
+    char when[STORY_EVENT_TIME_SIZE];
+    char class = story_event_class(later);
+
+    if (later == NULL)
+        return;
+    if (json_is_null(later))
+        paragraph_print(out, "Since then", "not seen again so far.");
+    else
+        paragraph_printf(out, "Since then", "%s at %s, reference %s%s%s%s",
+                         class == '2'   ? "accepted"
+                         : class == '5' ? "refused"
+                                        : "put off again",
+                         story_event_time(event_words_at_ms(later), when),
+                         event_words_text(later, "id"), class == '2' ? "" : " (",
+                         class == '2' ? "" : event_words_text(later, "verdict"),
+                         class == '2' ? "" : ")");
+}
+
 static bool
 was_explained(const json_t *events, size_t index)
 {
@@ -70,6 +93,7 @@ print_event(FILE *out, const json_t *events, size_t index)
     story_checks_print(out, event);
     print_answered(out, event);
     print_outcome(out, event);
+    print_since_then(out, event);
     if (!was_explained(events, index))
         print_help(out, event);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "admin/paragraph.h"
+#include "admin/story_why.h"
 #include "policy/policy.h"
 
 static void
@@ -288,10 +289,63 @@ decider_of(const json_t *event)
     return "a rule for all mail";
 }
 
+/* Since when, by whom, why: what the database knows (story_look.h). */
+static void
+add_entry(struct buf *b, const json_t *event, const char *before)
+{
+    const json_t *entry = json_object_get(event, "entry");
+    char when[STORY_EVENT_TIME_SIZE];
+
+    if (entry)
+        buf_printf(b, "%s%s, by %s", before, story_event_time(event_words_at_ms(entry), when),
+                   event_words_text(entry, "by"));
+}
+
+/* "block WHAT: why" as people say it. */
+static void
+print_rule(FILE *out, const json_t *event)
+{
+    const char *rule = event_words_text(event, "rule");
+    char what[STORY_WHY_RULE_SIZE];
+    struct buf b;
+
+    if (rule[0] == '\0')
+        return;
+    story_why_rule(event, what);
+    buf_init(&b, 0);
+    if (what[0]) {
+        event_words_peer(&b, what);
+        buf_add_text(&b, " is blocked");
+        event_words_peer(&b, strstr(rule, what) + strlen(what));
+        add_entry(&b, event, " (entered ");
+        buf_add_text(&b, json_object_get(event, "entry") ? ")" : "");
+    } else
+        event_words_peer(&b, rule);
+    paragraph_print(out, "Rule", buf_text(&b));
+    buf_fini(&b);
+}
+
+static void
+print_suspension(FILE *out, const json_t *event)
+{
+    const json_t *entry = json_object_get(event, "entry");
+    struct buf b;
+
+    if (entry == NULL || !story_event_has_verdict(event, "suspended"))
+        return;
+    buf_init(&b, 0);
+    add_entry(&b, event, "since ");
+    if (event_words_text(entry, "reason")[0])
+        buf_printf(&b, ": %s", event_words_text(entry, "reason"));
+    paragraph_print(out, "Suspended", buf_text(&b));
+    buf_fini(&b);
+}
+
 static void
 print_decided(FILE *out, const json_t *event)
 {
-    print_peer(out, "Rule", event_words_text(event, "rule"));
+    print_rule(out, event);
+    print_suspension(out, event);
     if (event_words_text(event, "decided_by")[0])
         print_by_check(out, event);
     else if (story_event_has_verdict(event, "refused") ||

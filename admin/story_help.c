@@ -10,7 +10,7 @@
 
 #include "admin/paragraph.h"
 #include "admin/printer.h"
-#include "admin/story_why.h"
+#include "base/inet.h"
 
 /* --- Whose help it is. */
 
@@ -110,6 +110,17 @@ set_put_off(struct story_help *help, const json_t *event)
     help->remedies[SMTP_REMEDY_CUSTOMER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_CUSTOMER);
 }
 
+/* One address or sender is blocked: there is nobody to except. */
+static bool
+blocks_one(const char *rule)
+{
+    struct inet_network network;
+
+    if (inet_network_parse(slice_of(rule), &network) == ERR_OK)
+        return network.bits == (network.family == 4 ? 32 : 128);
+    return strchr(rule, '@') != NULL;
+}
+
 static bool
 set_our_help(struct story_help *help, const json_t *event)
 {
@@ -123,6 +134,10 @@ set_our_help(struct story_help *help, const json_t *event)
     }
     story_why_add(&help->why, event, verdict);
     set_remedies(help, verdict);
+    if (verdict == SMTP_VERDICT_SENDER_BLOCKED && blocks_one(help->about.rule))
+        help->remedies[SMTP_REMEDY_OPERATOR] =
+            "To end it, if the customer agrees: "
+            "`relayctl block remove RULE --customer CUSTOMER --reason TEXT`";
     return true;
 }
 
@@ -141,6 +156,7 @@ case_of(const json_t *event)
         .recipient = recipient,
         .domain = domain[0] ? domain : (at ? at + 1 : NULL),
         .check = event_words_text(event, "decided_by"),
+        .backend = event_words_text(event, "backend_name"),
     };
 }
 
@@ -152,6 +168,7 @@ story_help_init(struct story_help *help, const json_t *event)
     if (story_event_class(event) == '2')
         return false;
     help->about = case_of(event);
+    help->about.rule = story_why_rule(event, help->rule);
     return story_event_has_verdict(event, "refused") ? set_backend_help(help, event)
                                                      : set_our_help(help, event);
 }

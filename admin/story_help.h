@@ -6,13 +6,14 @@
 #define ADMIN_STORY_HELP_H
 
 #include "admin/replies.h"
-#include "admin/story_event.h"
+#include "admin/story_why.h"
 
 struct story_help {
     const char *word; /* of the verdict */
     struct buf why;
     const char *remedies[SMTP_REMEDY_COUNT];
     struct replies_case about;
+    char rule[STORY_WHY_RULE_SIZE]; /* that `about` has */
 };
 
 /* False: nothing was refused, or not in words that are known.  The help is borrowed from the event;

@@ -32,6 +32,10 @@ class Gate(Node):
         return self.relayctl("explain", *args, **kwargs)
 
 
+def rcpt_of_backend(_, line):
+    return "550 5.1.1 nobody here of that name" if "nobody@" in line else "450 4.2.1 mailbox is busy" if "busy@" in line else None
+
+
 @pytest.fixture(scope="module")
 def dns():
     with_all = Nameserver(*INTERNET, zone=".").start()
@@ -42,8 +46,7 @@ def dns():
 @pytest.fixture(scope="module")
 def backend():
     b = Backend().start()
-    b.script["rcpt"] = lambda _, line: ("550 5.1.1 nobody here of that name" if "nobody@" in line else
-                                        "450 4.2.1 mailbox is busy" if "busy@" in line else None)
+    b.script["rcpt"] = rcpt_of_backend
     yield b
     b.close()
 
@@ -54,6 +57,7 @@ def gate(dns, backend):
                         "dnsbl": [LIST.rstrip(".")], "max-received": 10, "postmaster": None}) as node:
         add_customers(node, backend, CUSTOMERS)
         node.dead_port = free_port()
+        node.backend = backend
         node.postgres.sql("UPDATE postern.backends b SET port = %s FROM postern.customers c WHERE c.id = customer_id AND c.name = 'dead'",
                           node.dead_port)
         node.relayctl("customer", "suspend", "sleeping", "--reason", "test", "--yes")
@@ -171,9 +175,42 @@ def test_P6_each_refusal_is_explained(gate, what):
     assert all(len(line) <= 80 or " " not in line[13:] or line.strip() in commands for line in story.splitlines()), story
 
 
-def test_P6_a_rule_is_named(gate):
-    story = gate.explain(REFUSALS["sender-blocked"](gate).text).stdout
-    assert "ticket 4711" in story and "spammer@good.example" in story
+def test_P6_a_rule_is_named_with_who_entered_it(gate):
+    flat = " ".join(gate.explain(REFUSALS["sender-blocked"](gate).text).stdout.split())
+    assert re.search(r"Rule spammer@good.example is blocked: ticket 4711 \(entered 20[^,]* [+-]\d{4}, by \w+\)", flat), flat
+    assert "relayctl block remove spammer@good.example --customer off --reason TEXT" in flat and "allow add" not in flat
+    flat = " ".join(gate.explain(REFUSALS["suspended"](gate).text).stdout.split())
+    assert re.search(r"Suspended since 20[^,]* [+-]\d{4}, by \w+: test ", flat), flat
+
+
+def test_P6_the_backend_is_named_for_the_test_of_it(gate):
+    flat = " ".join(gate.explain(REFUSALS["refused"](gate).text).stdout.split())
+    assert "relayctl backend test off/1 --rcpt nobody@off.example" in flat, flat
+
+
+@pytest.mark.parametrize("where", [(), ("--local",)])
+def test_P6_what_was_put_off_says_whether_it_has_come_since(gate, where):
+    """The same sender and recipient, by the database and by the files."""
+    sender = f"again{len(where)}@good.example"
+    refused = converse(gate, "later.example", sender="a@fail.example", local=f"never{len(where)}")
+    gate.event(reference_in(refused.text))
+    assert re.search(r"^Since then +not seen again so far", gate.explain(reference_in(refused.text), *where).stdout, re.M)
+    assert gate.relayctl_json("explain", reference_in(refused.text), *where)[0]["events"][0]["since_then"] is None
+    first = converse(gate, "off.example", local="busy", sender=sender)
+    second = converse(gate, "off.example", local="busy", sender=sender)
+    gate.event(reference_in(second.text))
+    story = " ".join(gate.explain(reference_in(first.text), *where).stdout.split())
+    assert f"reference {reference_in(second.text)} (refused)" in story and "Since then put off again at 20" in story, story
+    gate.backend.script["rcpt"] = None
+    with Client(gate.port) as c:
+        c.ehlo("mail.good.example")
+        third = c.send(make_message(), sender, "busy@off.example")
+    gate.backend.script["rcpt"] = rcpt_of_backend
+    gate.event(reference_in(third.text), "delivered")
+    story = " ".join(gate.explain(reference_in(first.text), *where).stdout.split())
+    assert f"reference {reference_in(third.text)}" in story and "Since then accepted at 20" in story, story
+    told = gate.relayctl_json("explain", reference_in(first.text), *where)[0]["events"][0]["since_then"]
+    assert told["id"] == reference_in(third.text) and told["verdict"] == "delivered" and told["at"] and told["reply"].startswith("250")
 
 
 def test_a_message_that_was_delivered(gate, backend):
