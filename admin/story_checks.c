@@ -70,6 +70,8 @@ add_check(struct buf *b, const json_t *check)
     if (event_words_text(check, "input")[0] && strcmp(result, "pass") != 0) {
         buf_add_text(b, " (");
         event_words_peer(b, event_words_text(check, "input"));
+        if (event_words_text(check, "answer")[0])
+            buf_printf(b, ", which answers %s", event_words_text(check, "answer"));
         buf_add_text(b, ")");
     }
 }

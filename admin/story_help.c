@@ -110,15 +110,78 @@ set_put_off(struct story_help *help, const json_t *event)
     help->remedies[SMTP_REMEDY_CUSTOMER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_CUSTOMER);
 }
 
-/* One address or sender is blocked: there is nobody to except. */
+/* --- What we can do where the case says more than the verdict. */
+
 static bool
-blocks_one(const char *rule)
+blocks_one(const struct story_help *help, const json_t *event)
 {
     struct inet_network network;
 
-    if (inet_network_parse(slice_of(rule), &network) == ERR_OK)
+    (void)event;
+    if (inet_network_parse(slice_of(help->rule), &network) == ERR_OK)
         return network.bits == (network.family == 4 ? 32 : 128);
-    return strchr(rule, '@') != NULL;
+    return strchr(help->rule, '@') != NULL;
+}
+
+static bool
+was_by_policy(const struct story_help *help, const json_t *event)
+{
+    (void)help;
+    return event_words_text(event, "decided_by")[0] != '\0';
+}
+
+static bool
+was_by_mode(const struct story_help *help, const json_t *event)
+{
+    return !was_by_policy(help, event);
+}
+
+static bool
+has_entry(const struct story_help *help, const json_t *event)
+{
+    (void)help;
+    return json_object_get(event, "entry") != NULL;
+}
+
+static const struct {
+    const char *verdict;
+    bool (*holds)(const struct story_help *help, const json_t *event);
+    const char *remedy;
+} cases[] = {
+    /* there is nobody to except */
+    {"sender-blocked", blocks_one,
+     "To end it, if the customer agrees: "
+     "`relayctl block remove RULE --customer CUSTOMER --reason TEXT`"},
+    {"greylisted", was_by_policy,
+     "Normally nothing. To let this one server through, past all checks, for this customer: "
+     "`relayctl allow add ADDRESS --customer CUSTOMER --until +7d` "
+     "To end greylisting for the customer: `relayctl customer set CUSTOMER --policy greylist=off`"},
+    {"greylisted", was_by_mode,
+     "Normally nothing. To let this one server through, past all checks, for this customer: "
+     "`relayctl allow add ADDRESS --customer CUSTOMER --until +7d` "
+     "To take such mail without greylisting: `relayctl domain set DOMAIN --primary-up accept`"},
+    {"suspended", has_entry,
+     "Only after whoever suspended it agrees: `relayctl customer resume CUSTOMER`"},
+};
+
+/* A rule is of who connects, and that is the filter. */
+static const char behind_filter[] =
+    "Normally nothing. The filter connects, and not the address that was judged: an allow of that "
+    "does not help. To let this sender through, past all checks but SPF fail: "
+    "`relayctl allow add SENDER --customer CUSTOMER --until +7d` "
+    "Last resort, such mail from everybody comes through, with only a header line X-Postern: "
+    "`relayctl customer set CUSTOMER --policy CHECK=mark`";
+
+static void
+set_case(struct story_help *help, const json_t *event)
+{
+    const char **remedy = &help->remedies[SMTP_REMEDY_OPERATOR];
+
+    if (event_words_text(event, "origin_client")[0] && was_by_policy(help, event))
+        *remedy = behind_filter;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        if (story_event_has_verdict(event, cases[i].verdict) && cases[i].holds(help, event))
+            *remedy = cases[i].remedy;
 }
 
 static bool
@@ -130,14 +193,11 @@ set_our_help(struct story_help *help, const json_t *event)
         return false;
     if (verdict == SMTP_VERDICT_POLICY_LATER) {
         set_put_off(help, event);
-        return true;
+    } else {
+        story_why_add(&help->why, event, verdict);
+        set_remedies(help, verdict);
     }
-    story_why_add(&help->why, event, verdict);
-    set_remedies(help, verdict);
-    if (verdict == SMTP_VERDICT_SENDER_BLOCKED && blocks_one(help->about.rule))
-        help->remedies[SMTP_REMEDY_OPERATOR] =
-            "To end it, if the customer agrees: "
-            "`relayctl block remove RULE --customer CUSTOMER --reason TEXT`";
+    set_case(help, event);
     return true;
 }
 

@@ -254,11 +254,15 @@ add_check(struct buf *json, const struct sender_facts *facts, enum policy_check 
           enum policy_fact fact)
 {
     const char *input = sender_facts_input(facts, check);
+    const struct sender_dnsbl_found *found = sender_facts_dnsbl(facts);
+    char answer[INET_ENDPOINT_SIZE];
 
     buf_printf(json, "{\"check\":\"%s\",\"result\":\"%s\"", policy_check_name(check),
                policy_fact_word(fact));
     if (input[0])
         event_text(json, "input", slice_of(input));
+    if (check == POLICY_DNSBL && fact == POLICY_FACT_FAIL && found)
+        event_text(json, "answer", slice_of(inet_address_text(&found->code, answer)));
     event_number(json, "ms", sender_facts_ms(facts, check));
     buf_add_text(json, "}");
 }

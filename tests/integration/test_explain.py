@@ -130,7 +130,7 @@ REASONS = {
     "dialin": "The PTR name p4fd6a28.dip0.dialin.example",
     "helo-odd": 'said "nowhere.good.example"',
     "helo-forged": 'said "localhost" in HELO or EHLO, which is every machine',
-    "dnsbl": f"{LISTED} is on the DNS block list bl.lists.test",
+    "dnsbl": "(bl.lists.test, which answers 127.0.0.",
     "sender-no-domain": "does-not-exist.example has neither MX nor address",
     "sender-null-mx": "null.example says with a null MX",
     "spf-fail": "-all in the record of fail.example matches",
