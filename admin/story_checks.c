@@ -61,12 +61,24 @@ result_text(const char *word)
     return NULL;
 }
 
-static void
-add_check(struct buf *b, const json_t *check)
+/* What has found something and did not decide was let pass by the customer's policy. */
+static bool
+is_marked(const json_t *event, const json_t *check)
 {
     const char *result = event_words_text(check, "result");
 
-    buf_printf(b, "%s: %s", event_words_text(check, "check"), result_text(result));
+    return strcmp(event_words_text(check, "check"), event_words_text(event, "decided_by")) != 0 &&
+           (strcmp(result, "fail") == 0 || strcmp(result, "forged") == 0 ||
+            strcmp(result, "odd") == 0);
+}
+
+static void
+add_check(struct buf *b, const json_t *event, const json_t *check)
+{
+    const char *result = event_words_text(check, "result");
+
+    buf_printf(b, "%s: %s%s", event_words_text(check, "check"), result_text(result),
+               is_marked(event, check) ? ", only marked" : "");
     if (event_words_text(check, "input")[0] && strcmp(result, "pass") != 0) {
         buf_add_text(b, " (");
         event_words_peer(b, event_words_text(check, "input"));
@@ -89,7 +101,7 @@ print_checks(FILE *out, const json_t *event)
         if (result_text(event_words_text(check, "result")) == NULL)
             continue;
         buf_add_text(&b, buf_size(&b) ? "; " : "");
-        add_check(&b, check);
+        add_check(&b, event, check);
     }
     if (buf_size(&b) > 0)
         paragraph_print(out, "Checks", buf_text(&b));

@@ -48,20 +48,17 @@ pick_later(const json_t *events, const json_t *event)
     return found;
 }
 
-/* Of the newest not all need have been copied yet. */
+/* The newest first; not all of those need have been copied yet. */
 static bool
 find_later(struct event_source *source, struct event_search *search, int64_t at_ms, json_t *events)
 {
     int64_t new_ms = source->call->printing.now_ms - NEW_MS;
 
-    event_search_between(search, at_ms, 0);
-    if (source->has_database && event_source_find(source, search, events) != COMMAND_DONE)
+    event_search_between(search, source->has_database && at_ms < new_ms ? new_ms : at_ms, 0);
+    if (event_source_find_local(source, search, events) != COMMAND_DONE)
         return false;
-    if (json_array_size(events) > 1 && source->has_database)
-        return true;
-    if (source->has_database && at_ms < new_ms)
-        event_search_between(search, new_ms, 0);
-    return event_source_find_local(source, search, events) == COMMAND_DONE;
+    event_search_between(search, at_ms, 0);
+    return !source->has_database || event_source_find(source, search, events) == COMMAND_DONE;
 }
 
 static void
