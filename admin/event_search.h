@@ -36,14 +36,11 @@ struct event_search {
 /* Reads the options of `trace`; wrong ones are explained.  event_search_fini in any case. */
 enum command_status event_search_read(const struct call *call, struct event_search *search);
 void event_search_fini(struct event_search *search);
-<<<<<<< HEAD
 /* The time that --`option` gives, untouched without it; "2h" is so long ago. */
 enum command_status event_search_moment(const struct call *call, const char *option,
                                         int64_t *at_ms);
-=======
 /* Sender and recipient as an event has them. */
 void event_search_names(struct event_search *search, const char *sender, const char *recipient);
->>>>>>> b4e5c34 (explain: has it come since, which backend, who entered the block)
 void event_search_between(struct event_search *search, int64_t since_ms, int64_t until_ms);
 
 /* Adds every reference in `text` that is not there yet; returns how many `text` has. */
