@@ -284,6 +284,12 @@ static const struct command_option owner_options[] = {
     {0},
 };
 
+static const struct command_option domain_check_options[] = {
+    {"customer", "NAME", "all domains of this customer"},
+    {"all", NULL, "all domains"},
+    {0},
+};
+
 #define BACKEND_OPTIONS                                                                           \
     {"priority", "N", "lower is tried first; 10 unless given at add"},                            \
         {"weight", "N", "its share among those of its priority; 1 unless given"},                 \
@@ -455,6 +461,21 @@ const struct command commands[] = {
         .run = domain_list,
         .summary = "List domains",
         .example = "relayctl domain list --customer acme",
+    },
+    {
+        .noun = "domain",
+        .verb = "check",
+        .operands = "[NAME ...]",
+        .max_operands = COMMAND_MANY,
+        .options = domain_check_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = domain_check,
+        .summary = "Look at domains as the world sees them, and say what to mend",
+        .example = "relayctl domain check acme.example",
+        .more = "Everything is asked of the resolver of postern.conf. postern-checks(7) has all "
+                "that can "
+                "be found.\n"
+                "Exit status 1 if anything fails.",
     },
     {
         .noun = "domain",

@@ -339,6 +339,7 @@ static const struct rule {
     const char *(*check)(const char *text);
 } rules[] = {
     {.offset = FIELD(hostname), .check = check_hostname},
+    {.offset = FIELD(mx_names), .check = check_hostname},
     {FIELD(node), 1, 32767, 0, NULL},
     {.offset = FIELD(listen), .default_port = 25},
     {.offset = FIELD(resolver), .default_port = 53},
@@ -595,6 +596,13 @@ use_system_hostname(struct config *config)
     read_text(name, &config->hostname, 0);
 }
 
+static void
+use_own_mx_name(struct config *config)
+{
+    if (config->mx_names.count == 0)
+        read_words(config->hostname, &config->mx_names, 0);
+}
+
 static int
 read_resolv_conf(struct inet_endpoint *resolver)
 {
@@ -644,6 +652,7 @@ read_settings(struct loading *l, struct slice text)
     use_defaults(l);
     check_whole(l);
     use_system_hostname(l->config);
+    use_own_mx_name(l->config);
     use_system_resolver(l->config);
 }
 

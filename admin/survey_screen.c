@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A line a finding: verdict, what was looked at, what was found, and below it the remedy.  Of
+ * several surveys only what does not pass is worth a line.
+ */
+#include "admin/survey_screen.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin/paragraph.h"
+#include "net/tls_certificate.h"
+#include "sender/sender_dialin.h"
+
+#define VERDICT_WIDTH 9
+#define CHECK_WIDTH 12
+#define TEXT_COLUMN (2 + VERDICT_WIDTH + CHECK_WIDTH)
+
+/* --- The world. */
+
+static void
+read_certificates(struct survey_screen *screen)
+{
+    const struct config *c = screen->call->config;
+    struct tls_certificate **list = mem_alloc((c->tls_certificate.count + 1) * sizeof *list);
+    struct buf problems;
+
+    buf_init(&problems, 0);
+    screen->world.certificates = list;
+    for (size_t i = 0; i < c->tls_certificate.count && i < c->tls_key.count; i++)
+        if (tls_certificate_read(c->tls_certificate.items[i], c->tls_key.items[i], &problems,
+                                 &list[screen->world.certificate_count]) == ERR_OK)
+            screen->world.certificate_count++;
+    buf_fini(&problems);
+}
+
+static enum command_status
+read_patterns(struct survey_screen *screen)
+{
+    struct sender_dialin *patterns;
+    struct buf problems;
+    int rc;
+
+    buf_init(&problems, 0);
+    rc = sender_dialin_load(screen->call->config->dialin_patterns, &problems, &patterns);
+    if (rc < 0)
+        call_complain("dialin-patterns: %s", buf_text(&problems));
+    buf_fini(&problems);
+    screen->world.dialin = patterns;
+    return rc < 0 ? COMMAND_FAILED : COMMAND_DONE;
+}
+
+enum command_status
+survey_screen_init(struct survey_screen *screen, struct call *call)
+{
+    enum command_status status;
+
+    *screen = (struct survey_screen){.call = call};
+    status = read_patterns(screen);
+    if (status != COMMAND_DONE)
+        return status;
+    screen->world.config = call->config;
+    screen->loop = loop_new();
+    loop_allow_stalls(screen->loop); /* a pager may be slow */
+    screen->world.dns = dns_new(screen->loop, &call->config->resolver);
+    read_certificates(screen);
+    return COMMAND_DONE;
+}
+
+void
+survey_screen_fini(struct survey_screen *screen)
+{
+    struct tls_certificate **list = (struct tls_certificate **)screen->world.certificates;
+    struct sender_dialin *patterns = (struct sender_dialin *)screen->world.dialin;
+
+    for (size_t i = 0; i < screen->world.certificate_count; i++)
+        tls_certificate_free(&list[i]);
+    free(list);
+    sender_dialin_free(&patterns);
+    if (screen->world.dns)
+        dns_free(&screen->world.dns);
+    if (screen->loop)
+        loop_free(&screen->loop);
+}
+
+/* --- A survey. */
+
+static enum survey_verdict
+worst(const struct survey *survey)
+{
+    static const enum survey_verdict order[] = {SURVEY_FAIL, SURVEY_UNKNOWN, SURVEY_WARN};
+
+    for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+        if (survey_count_of(survey, order[i]) > 0)
+            return order[i];
+    return SURVEY_PASS;
+}
+
+static void
+print_finding(const struct survey_screen *screen, const struct survey_finding *finding)
+{
+    const struct survey_row *row = survey_row(finding->id);
+    FILE *out = screen->call->printing.out;
+
+    fputs("  ", out);
+    printer_put_word(&screen->call->printing, survey_verdict_word(row->verdict), VERDICT_WIDTH);
+    fprintf(out, "%-*s", CHECK_WIDTH, row->check);
+    paragraph_wrap(out, TEXT_COLUMN, finding->text);
+    if (finding->remedy[0] == '\0')
+        return;
+    fprintf(out, "%*s", TEXT_COLUMN + 2, "");
+    paragraph_wrap(out, TEXT_COLUMN + 2, finding->remedy);
+}
+
+static void
+print_counts(const struct survey_screen *screen, const struct survey *survey)
+{
+    const char *gap = "";
+
+    for (int v = 0; v < SURVEY_VERDICT_COUNT; v++) {
+        unsigned count = survey_count_of(survey, (enum survey_verdict)v);
+
+        if (count == 0)
+            continue;
+        fprintf(screen->call->printing.out, "%s%u %s", gap, count,
+                survey_verdict_word((enum survey_verdict)v));
+        gap = ", ";
+    }
+    fputc('\n', screen->call->printing.out);
+}
+
+static void
+print_text(const struct survey_screen *screen, const struct survey *survey, const char *about)
+{
+    FILE *out = screen->call->printing.out;
+
+    fprintf(out, "%s%s%s: ", survey_subject(survey), about[0] ? ", " : "", about);
+    print_counts(screen, survey);
+    for (unsigned i = 0; i < survey_count(survey); i++) {
+        const struct survey_finding *finding = survey_item(survey, i);
+
+        if (!screen->is_short || survey_row(finding->id)->verdict != SURVEY_PASS)
+            print_finding(screen, finding);
+    }
+}
+
+static void
+print_json(const struct survey_screen *screen, const struct survey *survey, json_t *facts)
+{
+    json_t *list = json_array();
+    char *line;
+
+    for (unsigned i = 0; i < survey_count(survey); i++) {
+        const struct survey_finding *finding = survey_item(survey, i);
+        const struct survey_row *row = survey_row(finding->id);
+
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:s, s:s, s:s, s:o}", "check", row->check, "finding", row->word,
+                      "verdict", survey_verdict_word(row->verdict), "text", finding->text, "remedy",
+                      finding->remedy[0] ? json_string(finding->remedy) : json_null()));
+    }
+    json_object_set_new(facts, "verdict", json_string(survey_verdict_word(worst(survey))));
+    json_object_set_new(facts, "findings", list);
+    line = json_dumps(facts, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    CHECK(line != NULL);
+    fprintf(screen->call->printing.out, "%s\n", line);
+    free(line);
+}
+
+void
+survey_screen_print(struct survey_screen *screen, const struct survey *survey, const char *about,
+                    json_t *facts)
+{
+    screen->counts[worst(survey)]++;
+    if (screen->call->printing.json)
+        print_json(screen, survey, facts);
+    else
+        print_text(screen, survey, about);
+    json_decref(facts);
+}
+
+enum command_status
+survey_screen_status(const struct survey_screen *screen)
+{
+    return screen->counts[SURVEY_FAIL] > 0 ? COMMAND_FAILED : COMMAND_DONE;
+}
