@@ -10,6 +10,7 @@
 
 #include "admin/paragraph.h"
 #include "net/tls_certificate.h"
+#include "net/tls_client.h"
 #include "sender/sender_dialin.h"
 
 #define VERDICT_WIDTH 9
@@ -60,6 +61,7 @@ survey_screen_init(struct survey_screen *screen, struct call *call)
     if (status != COMMAND_DONE)
         return status;
     screen->world.config = call->config;
+    screen->world.tls = &screen->tls;
     screen->loop = loop_new();
     loop_allow_stalls(screen->loop); /* a pager may be slow */
     screen->world.dns = dns_new(screen->loop, &call->config->resolver);
@@ -79,6 +81,7 @@ survey_screen_fini(struct survey_screen *screen)
     sender_dialin_free(&patterns);
     if (screen->world.dns)
         dns_free(&screen->world.dns);
+    tls_client_free(&screen->tls);
     if (screen->loop)
         loop_free(&screen->loop);
 }

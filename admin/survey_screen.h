@@ -15,6 +15,7 @@ struct survey_screen {
     struct call *call;
     struct loop *loop;
     struct survey_world world; /* for survey_start */
+    struct tls_client *tls;    /* world.tls */
     bool is_short;             /* of several: what passes is only counted */
     unsigned counts[SURVEY_VERDICT_COUNT];
 };

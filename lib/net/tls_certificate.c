@@ -404,6 +404,57 @@ tls_certificate_end_ms(const struct tls_certificate *c)
     return seconds_of(X509_get0_notAfter(c->leaf)) * 1000;
 }
 
+/* --- DANE. */
+
+/* What the selector means of a certificate: all of it, or its key; free with OPENSSL_free. */
+static int
+select_octets(X509 *x, unsigned selector, unsigned char **octets)
+{
+    *octets = NULL;
+    if (selector == 0)
+        return i2d_X509(x, octets);
+    return selector == 1 ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), octets) : -1;
+}
+
+static bool
+fits(X509 *x, unsigned selector, unsigned matching, struct slice data)
+{
+    const EVP_MD *const digests[] = {NULL, EVP_sha256(), EVP_sha512()};
+    unsigned char *octets, digest[EVP_MAX_MD_SIZE];
+    int n = select_octets(x, selector, &octets);
+    unsigned digest_size = 0;
+    bool is_same = false;
+
+    if (n > 0 && matching == 0)
+        is_same = (size_t)n == data.n && memcmp(octets, data.p, data.n) == 0;
+    else if (n > 0 && matching < ARRAY_SIZE(digests))
+        is_same =
+            EVP_Digest(octets, (size_t)n, digest, &digest_size, digests[matching], NULL) == 1 &&
+            digest_size == data.n && memcmp(digest, data.p, data.n) == 0;
+    OPENSSL_free(octets);
+    return is_same;
+}
+
+bool
+tls_certificate_fits_tlsa(const struct tls_certificate *c, struct slice tlsa)
+{
+    unsigned usage, selector, matching;
+    struct slice data;
+
+    if (tlsa.n < 4)
+        return false;
+    usage = (unsigned char)tlsa.p[0];
+    selector = (unsigned char)tlsa.p[1];
+    matching = (unsigned char)tlsa.p[2];
+    data = (struct slice){tlsa.p + 3, tlsa.n - 3};
+    if (usage == 3 && fits(c->leaf, selector, matching, data))
+        return true;
+    for (int i = 0; usage == 2 && i < sk_X509_num(c->chain); i++)
+        if (fits(sk_X509_value(c->chain, i), selector, matching, data))
+            return true;
+    return false;
+}
+
 int
 tls_certificate_use(const struct tls_certificate *c, SSL_CTX *ctx, struct buf *problems)
 {

@@ -36,6 +36,10 @@ const char *tls_certificate_kind(const struct tls_certificate *certificate);
 const char *tls_certificate_path(const struct tls_certificate *certificate);
 int64_t tls_certificate_end_ms(const struct tls_certificate *certificate); /* wall clock */
 
+/* Does a TLSA record, as it came (RFC 6698 2.1), name the certificate (usage 3, DANE-EE) or one of
+ * its chain (usage 2, DANE-TA)?  Of other usages, and what is not known, none does. */
+bool tls_certificate_fits_tlsa(const struct tls_certificate *certificate, struct slice tlsa);
+
 /* Puts it into a context; on failure a line in `problems` and ERR_SYNTAX. */
 MUST_USE int tls_certificate_use(const struct tls_certificate *certificate, SSL_CTX *ctx,
                                  struct buf *problems);

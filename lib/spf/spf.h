@@ -41,6 +41,7 @@ struct spf_result {
     bool is_sound;
     enum spf_identity identity;         /* that was judged */
     unsigned lookups;                   /* names that were asked for, or given beforehand */
+    unsigned mechanisms;                /* that ask DNS (at most 10); of spf_eval_result alone */
     char domain[INET_DOMAIN_SIZE];      /* that was judged; "": there was none */
     char mechanism[SPF_MECHANISM_SIZE]; /* that decided, printable; "" or "default": none did */
     char reason[SPF_REASON_SIZE];       /* one printable line, of our making */

@@ -686,6 +686,7 @@ finish(struct spf_eval *eval, const struct walk *w, const char *mechanism)
     struct spf_result *result = &eval->result;
 
     result->verdict = w->verdict;
+    result->mechanisms = w->mechanisms;
     memcpy(result->reason, w->reason, sizeof result->reason);
     snprintf(result->mechanism, sizeof result->mechanism, "%s", mechanism);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "net/conn.h"
+#include "survey/survey_fetch.h"
 #include "survey/survey_finding.h"
 
 #define FACTS_MAX 512 /* a hostile domain gets no more of our time */
@@ -19,7 +20,8 @@
 struct fact {
     struct survey *survey;
     struct fact *next;
-    char *name; /* NULL: a greeting */
+    enum { RECORDS, GREETING, PAGE } kind;
+    char *name; /* of records; the host of a page */
     enum dns_type type;
     struct inet_endpoint endpoint;
     bool is_known;
@@ -29,6 +31,9 @@ struct fact {
     bool is_connected;
     struct dns_lookup *lookup;
     struct conn *conn;
+    struct survey_page page;
+    char *content; /* page.content, ours */
+    struct survey_fetch *fetch;
     struct loop_timer deadline;
 };
 
@@ -56,6 +61,7 @@ fact_end(struct fact *f)
     loop_timer_cancel(&f->deadline);
     dns_lookup_cancel(&f->lookup);
     conn_close(&f->conn);
+    survey_fetch_cancel(&f->fetch);
 }
 
 static void
@@ -72,7 +78,7 @@ on_late(void *ctx)
 {
     struct fact *f = ctx;
 
-    if (f->name == NULL)
+    if (f->kind == GREETING)
         f->greeting = f->is_connected ? SURVEY_GREETING_OTHER : SURVEY_GREETING_NONE;
     known(f);
 }
@@ -142,10 +148,32 @@ on_conn(void *ctx, enum conn_event event)
     }
 }
 
+static void
+on_page(void *ctx, const struct survey_page *page)
+{
+    struct fact *f = ctx;
+
+    f->page = *page;
+    f->content = (char *)copy_data(page->content).p;
+    f->page.content.p = f->content;
+    known(f);
+}
+
 /* --- Facts that are asked for. */
 
 static struct fact *
-fact_add(struct survey *s)
+fact_find(struct survey *s, int kind, const char *name, enum dns_type type,
+          const struct inet_endpoint *endpoint)
+{
+    for (struct fact *f = s->facts; f; f = f->next)
+        if ((int)f->kind == kind && f->type == type && (!name || strcmp(f->name, name) == 0) &&
+            (!endpoint || inet_endpoint_equal(&f->endpoint, endpoint)))
+            return f;
+    return NULL;
+}
+
+static struct fact *
+fact_add(struct survey *s, int kind, const char *name)
 {
     struct fact *f;
 
@@ -153,6 +181,8 @@ fact_add(struct survey *s)
         return NULL;
     f = mem_alloc(sizeof *f);
     f->survey = s;
+    f->kind = kind;
+    f->name = mem_strdup(name);
     f->answer.result = DNS_TEMPORARY;
     f->next = s->facts;
     s->facts = f;
@@ -167,41 +197,74 @@ const struct survey_answer *
 survey_ask(struct survey *s, const char *name, enum dns_type type)
 {
     static const struct survey_answer nothing = {.result = DNS_TEMPORARY};
-    struct fact *f = s->facts;
+    struct fact *f = fact_find(s, RECORDS, name, type, NULL);
 
-    while (f && !(f->name && f->type == type && strcmp(f->name, name) == 0))
-        f = f->next;
     if (f)
         return &f->answer;
-    f = fact_add(s);
+    f = fact_add(s, RECORDS, name);
     if (f == NULL)
         return &nothing;
-    f->name = mem_strdup(name);
     f->type = type;
     f->lookup = dns_lookup_records(s->world->dns, name, type, on_records, f);
     return &f->answer;
 }
 
+static const struct inet_endpoint *
+source_for(const struct survey *s, const struct inet_endpoint *to)
+{
+    const struct inet_endpoint *own = &s->world->config->source_address;
+
+    return own->family == to->family ? own : NULL;
+}
+
 enum survey_greeting
 survey_ask_greeting(struct survey *s, const struct inet_endpoint *endpoint)
 {
-    const struct inet_endpoint *own = &s->world->config->source_address;
-    struct fact *f = s->facts;
+    struct fact *f = fact_find(s, GREETING, NULL, 0, endpoint);
 
-    while (f && !(f->name == NULL && inet_endpoint_equal(&f->endpoint, endpoint)))
-        f = f->next;
     if (f)
         return f->greeting;
-    f = fact_add(s);
+    f = fact_add(s, GREETING, NULL);
     if (f == NULL)
         return SURVEY_GREETING_UNKNOWN;
     f->endpoint = *endpoint;
-    if (conn_connect(s->loop, endpoint, own->family == endpoint->family ? own : NULL,
-                     SURVEY_ANSWER_MS, on_conn, f, &f->conn) < 0) {
+    if (conn_connect(s->loop, endpoint, source_for(s, endpoint), SURVEY_ANSWER_MS, on_conn, f,
+                     &f->conn) < 0) {
         f->greeting = SURVEY_GREETING_NONE;
         known(f);
     }
     return f->greeting;
+}
+
+static struct tls_client *
+get_tls(const struct survey *s)
+{
+    struct buf problems;
+
+    buf_init(&problems, 0);
+    if (*s->world->tls == NULL &&
+        tls_client_new(s->world->config->backend_ca_file, &problems, s->world->tls) < 0)
+        *s->world->tls = NULL;
+    buf_fini(&problems);
+    return *s->world->tls;
+}
+
+void
+survey_ask_page(struct survey *s, const struct inet_endpoint *address, const char *host,
+                const char *path, struct survey_page *page)
+{
+    struct fact *f = fact_find(s, PAGE, host, 0, NULL);
+    struct tls_client *tls;
+
+    *page = (struct survey_page){.state = SURVEY_PAGE_UNKNOWN, .why = "it does not answer in time"};
+    if (f)
+        *page = f->page;
+    tls = f ? NULL : get_tls(s);
+    if (tls == NULL || (f = fact_add(s, PAGE, host)) == NULL)
+        return;
+    f->page = *page;
+    f->fetch =
+        survey_fetch_start(s->loop, tls, address, source_for(s, address), host, path, on_page, f);
 }
 
 /* --- Runs. */
@@ -288,6 +351,7 @@ fact_free(struct fact *f)
         free((char *)f->records[i].data.p);
     }
     free(f->records);
+    free(f->content);
     free(f->name);
     free(f);
 }

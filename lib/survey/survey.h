@@ -54,8 +54,8 @@ struct survey_world { /* borrowed for the life of every survey */
     const struct sender_dialin *dialin;
     struct tls_certificate *const *certificates;
     size_t certificate_count;
-    bool asks_web; /* may the policy of MTA-STS be fetched? */
-    struct tls_client *tls;
+    struct tls_client **tls; /* made when it is first needed, by the setting backend-ca-file; the
+                                owner's to free */
 };
 
 typedef void (*survey_judge)(struct survey *survey, const void *question);
@@ -117,5 +117,19 @@ enum survey_greeting {
 };
 enum survey_greeting survey_ask_greeting(struct survey *survey,
                                          const struct inet_endpoint *endpoint);
+
+/* A page of HTTPS. */
+enum survey_page_state {
+    SURVEY_PAGE_UNKNOWN, /* not fetched yet, or no connection */
+    SURVEY_PAGE_OK,
+    SURVEY_PAGE_REFUSED, /* the server is there, but not as it must be */
+};
+struct survey_page {
+    enum survey_page_state state;
+    struct slice content; /* OK */
+    char why[160];        /* not OK: a part of a sentence */
+};
+void survey_ask_page(struct survey *survey, const struct inet_endpoint *address, const char *host,
+                     const char *path, struct survey_page *page);
 
 #endif

@@ -4,6 +4,8 @@
  */
 #include "survey/survey_domain.h"
 
+#include "survey/survey_spf.h"
+
 void
 survey_domain_judge(struct survey *survey, const void *question)
 {
@@ -15,4 +17,10 @@ survey_domain_judge(struct survey *survey, const void *question)
     }
     if (!survey_mx_judge(survey, domain))
         return;
+    survey_spf_judge(survey);
+    survey_dmarc_judge(survey);
+    survey_sts_judge(survey);
+    survey_dane_judge(survey);
+    if (domain->token)
+        survey_ownership_judge(survey, domain->token);
 }

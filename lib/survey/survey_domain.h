@@ -28,6 +28,13 @@ void survey_domain_judge(struct survey *survey, const void *question);
 /* Its MX part: false if the domain does not exist, or nothing is known of it. */
 bool survey_mx_judge(struct survey *survey, const struct survey_domain *domain);
 
+/* The other parts, each with a finding at least. */
+void survey_dmarc_judge(struct survey *survey);
+void survey_sts_judge(struct survey *survey);
+void survey_dane_judge(struct survey *survey); /* of those of our names that are MX */
+#define SURVEY_OWNERSHIP_PREFIX "postern-verification="
+void survey_ownership_judge(struct survey *survey, const char *token);
+
 /* Is it one of our MX names? */
 bool survey_is_our_name(const struct survey *survey, const char *name);
 

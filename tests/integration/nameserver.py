@@ -76,7 +76,7 @@ class Nameserver:
 
 class Mischief:
     """Stands before a name server and does with its answers what `mode` says: pass, dead, slow (`delay` seconds), servfail, refused,
-    lying (other ids, other questions and noise before the true answer), truncated (over UDP; TCP is whole), cut (garbled)."""
+    lying (other ids, other questions and noise before the true answer), truncated (over UDP; TCP is whole), cut (garbled), authentic (says that all is validated: AD)."""
 
     def __init__(self, server, mode="pass", delay=5):
         self.server, self.mode, self.delay = server, mode, delay
@@ -120,6 +120,8 @@ class Mischief:
         if mode == "truncated":
             flags = struct.unpack(">H", true[2:4])[0] | 0x0200
             return [true[:2] + struct.pack(">HHHHH", flags, 1, 0, 0, 0) + query[12:query.index(b"\0", 12) + 5]]
+        if mode == "authentic":
+            return [true[:3] + bytes([true[3] | 0x20]) + true[4:]]
         if mode == "cut":
             return [true[:-3]]
         return [true]
@@ -155,4 +157,6 @@ class Mischief:
                 answer = self._ask(file.read(struct.unpack(">H", size)[0]))
                 if self.mode == "dead":
                     return
+                if self.mode == "authentic":
+                    answer = answer[:3] + bytes([answer[3] | 0x20]) + answer[4:]
                 s.sendall(struct.pack(">H", len(answer)) + answer)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """relayctl domain check: zones of a real name server, good and bad, each with its exact findings. No daemon runs."""
+import base64
+import hashlib
 import json
-import os
 import re
 import socket
+import ssl
 import threading
 import time
 
@@ -11,7 +13,8 @@ import pytest
 
 from harness import Node
 from nameserver import Mischief, Nameserver
-from world import ADDRESS, IS_ROOT
+from tls import make_certificate, openssl
+from world import ADDRESS, IS_ROOT, make_folder, remove_folder
 
 OWN = ADDRESS.rpartition(".")[0] + ".255"  # the customer's own server, which answers
 SHUT = "127.0.0.254"  # one that does not
@@ -53,6 +56,66 @@ MX = {
 }
 
 
+TEN = " ".join(f"a:h{n}.lookups.test" for n in range(9))  # and one more each
+SPF = {
+    "spf-good": ('v=spf1 ip4:192.0.2.0/24 a:own.acme.test -all', "spf-ok"),
+    "spf-soft": ("v=spf1 mx ~all", "spf-ok"),
+    "spf-all": ("v=spf1 +all", "spf-all"),
+    "spf-all-hidden": ("v=spf1 include:spf-all.test -all", "spf-all"),
+    "spf-neutral": ("v=spf1 ip4:192.0.2.1 ?all", "spf-open"),
+    "spf-no-all": ("v=spf1 ip4:192.0.2.1", "spf-open"),
+    "spf-syntax": ("v=spf1 ipv4:192.0.2.1 -all", "spf-error"),
+    "spf-near": (f"v=spf1 {TEN} -all", "spf-near"),
+    "spf-eleven": (f"v=spf1 {TEN} mx include:spf-good.test -all", "spf-error"),
+    "spf-void": ("v=spf1 a:v1.lookups.test a:v2.lookups.test a:v3.lookups.test -all", "spf-error"),
+    "spf-loop": ("v=spf1 include:spf-loop.test -all", "spf-error"),
+    "spf-include-none": ("v=spf1 include:good.test -all", "spf-error"),
+}
+DMARC = {
+    "dmarc-good": (['_dmarc TXT "v=DMARC1; p=reject; rua=mailto:d@acme.test"'], "dmarc-ok"),
+    "dmarc-half": (['_dmarc TXT "v=DMARC1;p=quarantine;pct=50;"'], "dmarc-ok"),
+    "dmarc-watch": (['_dmarc TXT "v=DMARC1; p=none"'], "dmarc-watch"),
+    "dmarc-two": (['_dmarc TXT "v=DMARC1; p=none"', '_dmarc TXT "v=DMARC1; p=reject"'], "dmarc-many"),
+    "dmarc-word": (['_dmarc TXT "v=DMARC1; p=block"'], "dmarc-syntax"),
+    "dmarc-no-policy": (['_dmarc TXT "v=DMARC1; rua=mailto:d@acme.test"'], "dmarc-syntax"),
+    "dmarc-other-text": (['_dmarc TXT "hello"'], "dmarc-none"),
+    "sub.dmarc-good": ([], "dmarc-ok"),
+}
+ENFORCE = "version: STSv1\r\nmode: enforce\r\nmx: %s\r\nmax_age: %s\r\n"
+STS = {  # what HTTPS answers with: a policy, a status, or None: there is no such host
+    "sts-good": ('"v=STSv1; id=20261130"', ENFORCE % ("mx1.isp.test", 604800), ["mta-sts-ok"]),
+    "sts-asterisk": ('"v=STSv1; id=1;"', ENFORCE % ("*.isp.test", 604800), ["mta-sts-ok"]),
+    "sts-others": ('"v=STSv1; id=1"', ENFORCE % ("own.acme.test", 604800), ["mta-sts-not-us"]),
+    "sts-testing": ('"v=STSv1; id=1"', ENFORCE.replace("enforce", "testing") % ("own.acme.test", 86400), ["mta-sts-not-us-yet"]),
+    "sts-short": ('"v=STSv1; id=1"', ENFORCE % ("mx1.isp.test", 300), ["mta-sts-ok", "mta-sts-short"]),
+    "sts-off": ('"v=STSv1; id=1"', "version: STSv1\nmode: none\nmax_age: 86400\n", ["mta-sts-off"]),
+    "sts-wrong": ('"v=STSv1; id=1"', "version: STSv1\nmode: enforce\nmax_age: 86400\n", ["mta-sts-policy"]),
+    "sts-missing": ('"v=STSv1; id=1"', 404, ["mta-sts-page"]),
+    "sts-moved": ('"v=STSv1; id=1"', 301, ["mta-sts-page"]),
+    "sts-other-certificate": ('"v=STSv1; id=1"', ENFORCE % ("mx1.isp.test", 604800), ["mta-sts-page"]),
+    "sts-no-host": ('"v=STSv1; id=1"', None, ["mta-sts-no-host"]),
+    "sts-syntax": ('"v=STSv1; id=2026-11-30"', None, ["mta-sts-syntax"]),
+    "sts-two": ('"v=STSv1; id=1" "" ', None, ["mta-sts-many"]),
+    "sts-closed": ('"v=STSv1; id=1"', "closed", ["mta-sts-unknown"]),
+}
+
+
+def published():
+    """The zones of SPF, DMARC and MTA-STS, and hosts that they need."""
+    lines = [f"h{n}.lookups.test. IN A 192.0.2.{n + 1}" for n in range(9)]
+    for name in (*SPF, *DMARC, *STS):
+        lines += zone_of(f"{name}.test", ["@ MX 10 mx1.isp.test."])
+    for name, (record, _) in SPF.items():
+        lines += zone_of(f"{name}.test", [f'@ TXT "{record}"'])
+    for name, (records, _) in DMARC.items():
+        lines += zone_of(f"{name}.test", records)
+    for name, (record, page, _) in STS.items():
+        lines += zone_of(f"{name}.test", [f"_mta-sts TXT {record}"])
+        if page is not None:
+            lines += zone_of(f"{name}.test", [f"mta-sts A {SHUT if page == 'closed' else OWN}"])
+    return lines + zone_of("sts-two.test", ['_mta-sts TXT "v=STSv1; id=2"'])
+
+
 def zone_of(domain, records):
     """A zone file's lines: each record with its whole name."""
     lines = []
@@ -89,6 +152,57 @@ class Greeter:
         self.server.close()
 
 
+class Pages:
+    """HTTPS on port 443 of OWN: the policies of STS, by the host that is asked for."""
+
+    def __init__(self, certificate):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate.path, certificate.key)
+        self.server = socket.create_server((OWN, 443))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            try:
+                s, _ = self.server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(s,), daemon=True).start()
+
+    def _answer(self, s):
+        try:
+            with self.context.wrap_socket(s, server_side=True) as tls:
+                asked = b""
+                while b"\r\n\r\n" not in asked:
+                    asked += tls.recv(4096) or b"\r\n\r\n"
+                host = re.search(rb"Host: mta-sts\.([a-z-]+)\.test\r\n", asked)
+                assert host and asked.startswith(b"GET /.well-known/mta-sts.txt HTTP/1.0\r\n"), asked
+                page = STS[host[1].decode()][1]
+                head = f"HTTP/1.1 {page} No\r\nLocation: /\r\n" if isinstance(page, int) else "HTTP/1.1 200 OK\r\n"
+                tls.sendall(f"{head}Content-Type: text/plain\r\n\r\n{page}".encode())
+                tls.unwrap()
+        except OSError:
+            pass
+
+    def close(self):
+        self.server.shutdown(socket.SHUT_RDWR)
+        self.server.close()
+
+
+@pytest.fixture(scope="module")
+def certificate():
+    folder = make_folder("postern-pages-")
+    yield make_certificate(folder, "pages", [f"mta-sts.{name}.test" for name in STS if name != "sts-other-certificate"])
+    remove_folder(folder)
+
+
+@pytest.fixture(scope="module")
+def pages(certificate, own_server):
+    pages = Pages(certificate)
+    yield pages
+    pages.close()
+
+
 @pytest.fixture(scope="module")
 def own_server():
     if not IS_ROOT:
@@ -98,19 +212,23 @@ def own_server():
     server.close()
 
 
-@pytest.fixture(scope="module")
-def dns():
-    lines = list(WORLD)
+def everything():
+    lines = WORLD + published()
     for name, (records, _) in MX.items():
         lines += zone_of(f"{name}.test", records)
-    server = Nameserver(*lines, zone=".").start()
+    return lines
+
+
+@pytest.fixture(scope="module")
+def dns():
+    server = Nameserver(*everything(), zone=".").start()
     yield server
     server.close()
 
 
 @pytest.fixture(scope="module")
-def node(dns, own_server):
-    node = Node(settings={"resolver": dns.endpoint, "mx-names": ["mx1.isp.test"]}, start=False)
+def node(dns, own_server, pages, certificate):
+    node = Node(settings={"resolver": dns.endpoint, "mx-names": ["mx1.isp.test"], "backend-ca-file": certificate.path}, start=False)
     node.start_database()
     for customer, policy in (("acme", "off"), ("grey", "strict")):
         node.relayctl("customer", "add", customer, "--policy", policy)
@@ -120,6 +238,9 @@ def node(dns, own_server):
         customer = "grey" if name.startswith("greylist-") else "acme"
         mode = "fallback" if name.startswith("fallback-") else "mx"
         node.relayctl("domain", "add", f"{name}.test", "--customer", customer, "--mode", mode)
+    node.relayctl("customer", "add", "others")
+    for name in (*SPF, *DMARC, *STS):
+        node.relayctl("domain", "add", f"{name}.test", "--customer", "others")
     yield node
     node.close()
 
@@ -148,6 +269,59 @@ def test_each_zone_has_its_exact_findings_about_mx(node, name):
     assert words(look(node, f"{name}.test"), "mx") == MX[name][1]
 
 
+@pytest.mark.parametrize("name", SPF)
+def test_spf_is_judged_as_receivers_do(node, name):
+    assert words(look(node, f"{name}.test"), "spf") == [SPF[name][1]]
+
+
+def test_spf_counts_its_look_ups(node):
+    text = {f["finding"]: f["text"] for f in look(node, "spf-near.test")["findings"]}["spf-near"]
+    assert "needs 9 of the 10" in text
+
+
+@pytest.mark.parametrize("name", DMARC)
+def test_dmarc(node, name):
+    assert words(look(node, f"{name}.test"), "dmarc") == [DMARC[name][1]]
+
+
+@pytest.mark.parametrize("name", STS)
+def test_mta_sts_and_its_policy(node, name):
+    assert words(look(node, f"{name}.test"), "mta-sts") == STS[name][2]
+
+
+def key_digest(certificate):
+    """TLSA 3 1 1: SHA-256 of the key."""
+    pem = openssl("x509", "-in", certificate.path, "-noout", "-pubkey").stdout
+    return hashlib.sha256(base64.b64decode("".join(pem.splitlines()[1:-1]))).hexdigest()
+
+
+def test_dane_records_are_validated_and_fit_our_certificate(node, dns):
+    folder = make_folder("postern-dane-")
+    ours = make_certificate(folder, "ours", ["mx1.isp.test"], owner=node.user)
+    good = key_digest(ours)
+    whole = hashlib.sha256(ours.der).hexdigest()
+    base = [*WORLD, *zone_of("good.test", ["@ MX 10 mx1.isp.test."])]
+    mischief = Mischief(dns, "authentic")
+    node.write_config(resolver=mischief.endpoint, tls_certificate=[str(ours.path)], tls_key=[str(ours.key)])
+    try:
+        for record, finding in ((f"3 1 1 {good}", "dane-ok"), (f"3 0 1 {whole}", "dane-ok"), (f"3 1 1 {whole}", "dane-mismatch"),
+                                (f"2 1 1 {good}", "dane-mismatch"), (f"1 1 1 {good}", "dane-useless"), (f"3 1 9 {good}", "dane-mismatch")):
+            dns.set(*base, f"_25._tcp.mx1.isp.test. IN TLSA {record}")
+            assert words(look(node, "good.test"), "dane") == [finding], record
+        mischief.mode = "pass"
+        assert words(look(node, "good.test"), "dane") == ["dane-unsigned"]
+        mischief.mode = "authentic"
+        node.write_config(tls_certificate=None, tls_key=None)
+        assert words(look(node, "good.test"), "dane") == ["dane-elsewhere"]
+        dns.set(*base)
+        assert words(look(node, "good.test"), "dane") == ["dane-none"]
+    finally:
+        node.write_config(resolver=dns.endpoint, tls_certificate=None, tls_key=None)
+        dns.set(*everything())
+        mischief.close()
+        remove_folder(folder)
+
+
 def test_each_finding_has_a_sentence_and_a_remedy_unless_it_passes(node):
     rows, code = check(node, "--customer", "acme")
     assert code == 1 and [r["domain"] for r in rows] == sorted(f"{n}.test" for n in MX if not n.startswith("greylist-"))
@@ -157,7 +331,7 @@ def test_each_finding_has_a_sentence_and_a_remedy_unless_it_passes(node):
             assert f["text"].endswith(".") and not re.search(r"\b(DOMAIN|HOST|DETAIL|OURS)\b", f["text"] + (f["remedy"] or ""))
             assert (f["remedy"] is None) <= (f["verdict"] in ("pass", "warn"))
     assert {f["verdict"] for r in rows for f in r["findings"]} == {"pass", "warn", "fail"}
-    assert len(check(node, "--all")[0]) == len(MX)
+    assert len(check(node, "--all")[0]) == len(MX) + len(SPF) + len(DMARC) + len(STS)
 
 
 def test_of_several_names_of_ours_each_must_be_there(node):
