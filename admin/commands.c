@@ -287,6 +287,9 @@ static const struct command_option owner_options[] = {
 static const struct command_option domain_check_options[] = {
     {"customer", "NAME", "all domains of this customer"},
     {"all", NULL, "all domains"},
+    {"sender", "ADDRESS",
+     "look at a customer's own outgoing server; with NAME, at SPF for it as well"},
+    {"helo", "NAME", "what that server calls itself"},
     {0},
 };
 
@@ -964,6 +967,17 @@ const struct command commands[] = {
         .run = node_show,
         .summary = "Show what this node knows of the registry, and what it has refused",
         .example = "relayctl node show",
+    },
+    {
+        .noun = "node",
+        .verb = "check",
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = node_check,
+        .summary = "Look at this node as the world sees it, and at what it stands on",
+        .example = "relayctl node check",
+        .more = "Run it on the node, as the daemons' user or as root. postern-checks(7) has all "
+                "that can "
+                "be\nfound. Exit status 1 if anything fails.",
     },
     {
         .noun = "node",

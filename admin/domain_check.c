@@ -13,6 +13,7 @@
 #include "admin/survey_screen.h"
 #include "policy/policy.h"
 #include "survey/survey_domain.h"
+#include "survey/survey_host.h"
 
 #define AT_ONCE 20 /* surveys */
 
@@ -229,6 +230,49 @@ checking_fini(struct checking *checking)
     free(checking->subjects);
 }
 
+/* --- A customer's own outgoing server. */
+
+static enum command_status
+read_sender(const struct call *call, struct survey_sender *sender, char domain[FIELD_DOMAIN_SIZE])
+{
+    const char *text = call_value(call, "sender");
+    enum command_status status = COMMAND_DONE;
+
+    *sender = (struct survey_sender){.helo = call_value(call, "helo")};
+    if (call->line.operand_count > 1 || call_value(call, "customer") || call_value(call, "all"))
+        return call_usage("with --sender name one domain at most, whose SPF is judged for that "
+                          "address");
+    if (inet_endpoint_parse(slice_of(text), 25, &sender->address) < 0)
+        return call_usage("--sender: \"%s\" is no address; use 192.0.2.10 or 2001:db8::1", text);
+    sender->address.port = 0;
+    if (call->line.operand_count > 0) {
+        status = field_domain_name(call->line.operands[0], domain);
+        sender->domain = domain;
+    }
+    return status;
+}
+
+static enum command_status
+check_sender(struct call *call)
+{
+    struct survey_screen screen;
+    struct survey_sender sender;
+    char domain[FIELD_DOMAIN_SIZE], text[INET_ENDPOINT_SIZE];
+    enum command_status status = read_sender(call, &sender, domain);
+
+    if (status == COMMAND_DONE)
+        status = survey_screen_init(&screen, call);
+    if (status != COMMAND_DONE)
+        return status;
+    inet_address_text(&sender.address, text);
+    survey_screen_run(&screen, text, survey_sender_judge, &sender, "as a sender",
+                      json_pack("{s:s, s:s?, s:s?}", "sender", text, "helo", sender.helo, "domain",
+                                sender.domain));
+    status = survey_screen_status(&screen);
+    survey_screen_fini(&screen);
+    return status;
+}
+
 /* One way of saying which, and at least one. */
 static enum command_status
 check_selection(const struct call *call)
@@ -236,6 +280,8 @@ check_selection(const struct call *call)
     unsigned ways = (call->line.operand_count > 0) + (call_value(call, "customer") != NULL) +
                     (call_value(call, "all") != NULL);
 
+    if (call_value(call, "helo"))
+        return call_usage("--helo is what a server calls itself: say --sender ADDRESS as well");
     if (ways == 1)
         return COMMAND_DONE;
     return call_usage(ways == 0 ? "which domains? Name them, or use --customer NAME or --all; for "
@@ -249,8 +295,11 @@ enum command_status
 domain_check(struct call *call)
 {
     struct checking checking = {.count = 0};
-    enum command_status status = check_selection(call);
+    enum command_status status;
 
+    if (call_value(call, "sender"))
+        return check_sender(call);
+    status = check_selection(call);
     if (status == COMMAND_DONE)
         status = find_subjects(call, &checking);
     if (status == COMMAND_DONE && checking.count == 0)

@@ -24,15 +24,13 @@ read_certificates(struct survey_screen *screen)
 {
     const struct config *c = screen->call->config;
     struct tls_certificate **list = mem_alloc((c->tls_certificate.count + 1) * sizeof *list);
-    struct buf problems;
 
-    buf_init(&problems, 0);
     screen->world.certificates = list;
     for (size_t i = 0; i < c->tls_certificate.count && i < c->tls_key.count; i++)
-        if (tls_certificate_read(c->tls_certificate.items[i], c->tls_key.items[i], &problems,
+        if (tls_certificate_read(c->tls_certificate.items[i], c->tls_key.items[i], &screen->trouble,
                                  &list[screen->world.certificate_count]) == ERR_OK)
             screen->world.certificate_count++;
-    buf_fini(&problems);
+    screen->world.certificate_trouble = buf_text(&screen->trouble);
 }
 
 static enum command_status
@@ -57,6 +55,7 @@ survey_screen_init(struct survey_screen *screen, struct call *call)
     enum command_status status;
 
     *screen = (struct survey_screen){.call = call};
+    buf_init(&screen->trouble, 0);
     status = read_patterns(screen);
     if (status != COMMAND_DONE)
         return status;
@@ -78,6 +77,7 @@ survey_screen_fini(struct survey_screen *screen)
     for (size_t i = 0; i < screen->world.certificate_count; i++)
         tls_certificate_free(&list[i]);
     free(list);
+    buf_fini(&screen->trouble);
     sender_dialin_free(&patterns);
     if (screen->world.dns)
         dns_free(&screen->world.dns);
@@ -181,6 +181,25 @@ survey_screen_print(struct survey_screen *screen, const struct survey *survey, c
     else
         print_text(screen, survey, about);
     json_decref(facts);
+}
+
+static void
+on_done(void *ctx)
+{
+    struct survey_screen *screen = ctx;
+
+    loop_stop(screen->loop);
+}
+
+void
+survey_screen_run(struct survey_screen *screen, const char *subject, survey_judge judge,
+                  const void *question, const char *about, json_t *facts)
+{
+    struct survey *survey = survey_start(&screen->world, subject, judge, question, on_done, screen);
+
+    loop_run(screen->loop);
+    survey_screen_print(screen, survey, about, facts);
+    survey_free(&survey);
 }
 
 enum command_status

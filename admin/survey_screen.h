@@ -16,6 +16,7 @@ struct survey_screen {
     struct loop *loop;
     struct survey_world world; /* for survey_start */
     struct tls_client *tls;    /* world.tls */
+    struct buf trouble;        /* with certificates */
     bool is_short;             /* of several: what passes is only counted */
     unsigned counts[SURVEY_VERDICT_COUNT];
 };
@@ -23,6 +24,10 @@ struct survey_screen {
 /* COMMAND_DONE, or it has been explained. */
 enum command_status survey_screen_init(struct survey_screen *screen, struct call *call);
 void survey_screen_fini(struct survey_screen *screen);
+
+/* One survey from start to end, printed. */
+void survey_screen_run(struct survey_screen *screen, const char *subject, survey_judge judge,
+                       const void *question, const char *about, json_t *facts);
 
 /* Prints one survey that is done. `about` is for people, behind the subject; `facts`: what its
  * object in JSON has before the findings, taken over. */

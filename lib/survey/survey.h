@@ -54,6 +54,7 @@ struct survey_world { /* borrowed for the life of every survey */
     const struct sender_dialin *dialin;
     struct tls_certificate *const *certificates;
     size_t certificate_count;
+    const char *certificate_trouble; /* "", or why one could not be read */
     struct tls_client **tls; /* made when it is first needed, by the setting backend-ca-file; the
                                 owner's to free */
 };

@@ -14,7 +14,7 @@ import pytest
 from harness import Node
 from nameserver import Mischief, Nameserver
 from tls import make_certificate, openssl
-from world import ADDRESS, IS_ROOT, make_folder, remove_folder
+from world import ADDRESS, IS_ROOT, make_folder, remove_folder, wait_until
 
 OWN = ADDRESS.rpartition(".")[0] + ".255"  # the customer's own server, which answers
 SHUT = "127.0.0.254"  # one that does not
@@ -213,7 +213,7 @@ def own_server():
 
 
 def everything():
-    lines = WORLD + published()
+    lines = WORLD + published() + LISTS + SENDERS_WORLD
     for name, (records, _) in MX.items():
         lines += zone_of(f"{name}.test", records)
     return lines
@@ -320,6 +320,158 @@ def test_dane_records_are_validated_and_fit_our_certificate(node, dns):
         dns.set(*everything())
         mischief.close()
         remove_folder(folder)
+
+
+# --- A customer's own outgoing server.
+
+LISTS = ["2.0.0.127.list.test. IN A 127.0.0.2", "2.0.0.127.quiet.test. IN A 127.0.0.2",
+         "66.2.0.192.list.test. IN A 127.0.0.4", '66.2.0.192.list.test. IN TXT "sends spam, see https://list.test/"',
+         "1.0.0.127.liar.test. IN A 127.0.0.2", "2.0.0.127.liar.test. IN A 127.0.0.2", "2.0.0.127.refuses.test. IN A 127.255.255.254",
+         f"2.0.0.0.0.0.f.7.f.f.f.f{'.0' * 20}.six.test. IN A 127.0.0.2", "2.0.0.127.six.test. IN A 127.0.0.2"]
+
+
+def pointer(address, name):
+    return f"{'.'.join(reversed(address.split('.')))}.in-addr.arpa. IN PTR {name}"
+
+
+SENDERS_WORLD = [
+    pointer("192.0.2.10", "mail.acme.test."), "mail.acme.test. IN A 192.0.2.10",
+    pointer("192.0.2.12", "elsewhere.acme.test."), "elsewhere.acme.test. IN A 192.0.2.13",
+    pointer("192.0.2.14", "dsl-192-0-2-14.pool.dyn.test."), "dsl-192-0-2-14.pool.dyn.test. IN A 192.0.2.14",
+    pointer("192.0.2.15", "nowhere.acme.test."),
+    pointer("192.0.2.66", "spammer.acme.test."), "spammer.acme.test. IN A 192.0.2.66",
+    *zone_of("acme.test", ['@ TXT "v=spf1 ip4:192.0.2.10 ?ip4:192.0.2.12 -all"']),
+    '1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. IN PTR mail6.acme.test.',
+    "mail6.acme.test. IN AAAA 2001:db8::1"]
+
+SENDERS = [  # address, further arguments, what is found
+    ("192.0.2.10", [], ["ptr-ok", "lists-clean"]),
+    ("192.0.2.10", ["--helo", "mail.acme.test", "acme.test"], ["ptr-ok", "helo-ok", "lists-clean", "spf-pass"]),
+    ("192.0.2.10", ["--helo", "[192.0.2.10]"], ["ptr-ok", "helo-ok", "lists-clean"]),
+    ("192.0.2.11", ["--helo", "localhost", "acme.test"], ["ptr-none", "helo-form", "lists-clean", "spf-fail"]),
+    ("192.0.2.12", ["--helo", "elsewhere.acme.test", "acme.test"], ["ptr-mismatch", "helo-elsewhere", "lists-clean", "spf-soft"]),
+    ("192.0.2.14", ["--helo", "no-such.acme.test", "foreign.test"], ["ptr-dialin", "helo-missing", "lists-clean", "spf-no-record"]),
+    ("192.0.2.15", ["spf-syntax.test"], ["ptr-mismatch", "lists-clean", "spf-wrong"]),
+    ("192.0.2.66", ["--helo", "server"], ["ptr-ok", "helo-form", "listed", "lists-clean"]),
+    ("2001:db8::1", ["--helo", "mail6.acme.test"], ["ptr-ok", "helo-ok", "lists-clean"]),
+]
+
+
+@pytest.mark.parametrize("address,more,found", SENDERS, ids=[f"{a} {' '.join(m)}" for a, m, _ in SENDERS])
+def test_a_customers_own_server_as_receivers_see_it(node, address, more, found):
+    node.write_config(dnsbl=["list.test", "quiet.test", "six.test"])
+    rows, code = check(node, "--sender", address, *more)
+    row = rows[0]
+    assert [f["finding"] for f in row["findings"]] == found
+    assert row["sender"] == address and code == any(f["verdict"] == "fail" for f in row["findings"])
+    if "listed" in found:
+        assert "sends spam, see https://list.test/" in json.dumps(row)
+
+
+def test_a_list_that_does_not_work_is_unknown(node):
+    for lists, found in ((["liar.test"], ["lists-silent"]), (["refuses.test"], ["lists-silent"]), (["dead.test"], ["lists-silent"]),
+                         (["dead.test test=no"], ["lists-clean"]), ([], ["lists-none"])):
+        node.write_config(dnsbl=lists or None)
+        assert words(check(node, "--sender", "192.0.2.10", code=0)[0][0], "lists") == found, lists
+    node.write_config(dnsbl=["list.test"])  # which knows nothing of IPv6
+    assert words(check(node, "--sender", "2001:db8::1", code=0)[0][0], "lists") == ["lists-none"]
+
+
+def test_a_sender_with_a_dead_resolver_is_unknown(node, dns):
+    mischief = Mischief(dns, "dead")
+    node.write_config(resolver=mischief.endpoint, dnsbl=["list.test"])
+    try:
+        row = check(node, "--sender", "192.0.2.10", "--helo", "mail.acme.test", "acme.test", code=0)[0][0]
+        assert {f["verdict"] for f in row["findings"]} == {"unknown"} and len(row["findings"]) == 4
+    finally:
+        node.write_config(resolver=dns.endpoint, dnsbl=None)
+        mischief.close()
+
+
+def test_a_sender_must_be_an_address(node):
+    for args in (["--sender", "mail.acme.test"], ["--sender", "192.0.2.1", "a.test", "b.test"], ["--helo", "x.test", "good.test"],
+                 ["--sender", "192.0.2.1", "--all"], ["--sender", "192.0.2.1", "--customer", "acme"]):
+        done = node.relayctl("domain", "check", *args, check=False)
+        assert done.returncode == 2 and done.stderr, args
+
+
+# --- Ourselves.
+
+def node_check(node, code=None):
+    done = node.relayctl("node", "check", "--json", check=False)
+    assert code is None or done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def found_of(row):
+    return {f["finding"]: f for f in row["findings"]}
+
+
+def test_node_check_of_a_node_that_is_well(node, dns):
+    folder = make_folder("postern-node-check-")
+    ours = make_certificate(folder, "ours", ["mx1.isp.test"], owner=node.user)
+    mischief = Mischief(dns, "authentic")
+    node.write_config(hostname="mx1.isp.test", resolver=mischief.endpoint, dnsbl=["list.test"], tls_certificate=[str(ours.path)],
+                      tls_key=[str(ours.key)])
+    dns.set(*everything(), pointer(ADDRESS, "mx1.isp.test."))
+    try:
+        row = node_check(node, code=0)
+        assert set(found_of(row)) == {"hostname-ok", "ptr-ok", "lists-clean", "certificate-ok", "resolver-ok", "clock-ok", "disk-ok",
+                                      "files-unknown"}
+        assert row["node"] == 1 and row["hostname"] == "mx1.isp.test" and row["verdict"] == "unknown"
+        done = node.relayctl("node", "check")
+        assert done.stdout.startswith("node 1, mx1.isp.test: ") and all(len(line) <= 80 for line in done.stdout.splitlines())
+        node.relayd.start()
+        try:
+            wait_until(lambda: {"files-ok", "files-low"} & set(found_of(node_check(node))), 20)
+        finally:
+            node.relayd.stop()
+    finally:
+        node.write_config(hostname="relay.example", resolver=dns.endpoint, dnsbl=None, tls_certificate=None, tls_key=None)
+        dns.set(*everything())
+        mischief.close()
+        remove_folder(folder)
+
+
+def test_node_check_of_a_node_that_is_not(node, dns):
+    folder = make_folder("postern-node-check-")
+    other = make_certificate(folder, "other", ["mx9.isp.test"], days=5, owner=node.user)
+    ended = make_certificate(folder, "ended", ["mx8.isp.test"], days=0, owner=node.user)
+    reverse = ".".join(reversed(ADDRESS.split(".")))
+    try:
+        row = node_check(node, code=1)  # relay.example is nowhere
+        assert {"hostname-missing", "ptr-none", "lists-none", "certificate-none", "resolver-not-validating"} <= set(found_of(row))
+        node.write_config(hostname="other-name.isp.test", dnsbl=["list.test"], tls_certificate=[str(other.path), str(ended.path), "/nonexistent"],
+                          tls_key=[str(other.key), str(ended.key), "/nonexistent"])
+        dns.set(*everything(), pointer(ADDRESS, "mx1.isp.test."), f"{reverse}.list.test. IN A 127.0.0.9")
+        found = found_of(node_check(node, code=1))
+        assert {"hostname-ok", "ptr-other", "listed", "certificate-not-for", "certificate-ending", "certificate-ended",
+                "certificate-unreadable"} <= set(found)
+        assert "mx1.isp.test" in found["certificate-not-for"]["text"]
+        node.write_config(hostname="foreign.test")
+        assert "hostname-elsewhere" in found_of(node_check(node))
+        node.write_config(hostname="alias.isp.test")
+        assert "hostname-alias" in found_of(node_check(node))
+    finally:
+        node.write_config(hostname="relay.example", dnsbl=None, tls_certificate=None, tls_key=None)
+        dns.set(*everything())
+        remove_folder(folder)
+
+
+def test_node_check_with_nothing_there(node, dns):
+    mischief = Mischief(dns, "dead")
+    database = node.settings["database"]
+    state = node.settings["state-dir"]
+    node.write_config(resolver=mischief.endpoint, database="host=/nonexistent dbname=postern", state_dir="/nonexistent/state")
+    try:
+        began = time.monotonic()
+        found = found_of(node_check(node, code=1))
+        assert time.monotonic() - began < 8
+        assert {"hostname-unknown", "resolver-silent", "clock-unknown", "disk-unknown"} <= set(found)
+        assert [f for f in found.values() if f["verdict"] == "fail"] == [found["resolver-silent"]]
+    finally:
+        node.write_config(resolver=dns.endpoint, database=database, state_dir=state)
+        mischief.close()
 
 
 def test_each_finding_has_a_sentence_and_a_remedy_unless_it_passes(node):
