@@ -233,6 +233,9 @@ static const struct command_option export_options[] = {
          "mx (default): this relay is the first MX; fallback: the customer's own server is, and " \
          "we "                                                                                    \
          "stand behind it"},                                                                      \
+        {"verify-ownership", NULL,                                                                \
+         "the customer shall prove that it is its domain, by a token in a TXT record"},           \
+        {"no-verify-ownership", NULL, "no proof is wanted (the default)"},                        \
     {                                                                                             \
         "primary-up", "WORD",                                                                     \
             "in fallback mode, while the customer's server is up: strict (default; a first "      \

@@ -7,9 +7,11 @@
 
 #include "admin/commands.h"
 #include "admin/contact.h"
+#include "admin/ownership.h"
 #include "admin/registry_form.h"
 #include "admin/registry_row.h"
 #include "admin/removal.h"
+#include "survey/survey_domain.h"
 
 static const char *const when_down_words[] = {"accept", "defer", "reject", NULL};
 
@@ -84,15 +86,30 @@ insert(struct call *call, const char *name, const char *customer_id,
     return status;
 }
 
+/* What is to be published is said at once; `domain show` says it again. */
+static void
+done(struct call *call, const char *action, const char *name, const char *token)
+{
+    call_done(call, action, "domain", name);
+    if (token[0] && !call->printing.json && !call->dry_run)
+        fprintf(call->printing.out,
+                "The customer proves that it is its own by a TXT record at %s:\n"
+                "    " SURVEY_OWNERSHIP_PREFIX "%s\n",
+                name[0] == '.' ? name + 1 : name, token);
+}
+
 enum command_status
 domain_add(struct call *call)
 {
     struct field_values values;
-    char name[FIELD_DOMAIN_SIZE], customer_id[16];
+    char name[FIELD_DOMAIN_SIZE], customer_id[16], token[OWNERSHIP_TOKEN_SIZE];
+    bool is_there;
     enum command_status status = field_domain_name(call->line.operands[0], name);
 
     if (status == COMMAND_DONE)
         status = field_read(call, domain_fields, &values);
+    if (status == COMMAND_DONE)
+        status = ownership_check_options(call);
     if (status == COMMAND_DONE)
         status = database_begin_change(call);
     if (status != COMMAND_DONE)
@@ -101,10 +118,12 @@ domain_add(struct call *call)
     if (status == COMMAND_DONE)
         status = insert(call, name, customer_id, &values);
     if (status == COMMAND_DONE)
+        status = ownership_set(call, name, &is_there, token);
+    if (status == COMMAND_DONE)
         status = contact_warn(call, customer_id);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
-        call_done(call, "added", "domain", name);
+        done(call, "added", name, token);
     return status;
 }
 
@@ -140,17 +159,19 @@ domain_set(struct call *call)
 {
     static const struct field customer_field = {"", "customer_id", "integer", NULL, 0, 0, NULL};
     struct field_values values;
-    char name[FIELD_DOMAIN_SIZE], customer_id[16];
+    char name[FIELD_DOMAIN_SIZE], customer_id[16], token[OWNERSHIP_TOKEN_SIZE];
     const char *keys[] = {name};
     bool changed = true;
     enum command_status status = field_domain_name(call->line.operands[0], name);
 
     if (status == COMMAND_DONE)
         status = field_read(call, domain_fields, &values);
+    if (status == COMMAND_DONE)
+        status = ownership_check_options(call);
     if (status != COMMAND_DONE)
         return status;
     if (values.count == 0 && call_value(call, "customer") == NULL &&
-        call_value(call, "recipients") == NULL)
+        call_value(call, "recipients") == NULL && !ownership_is_given(call))
         return call_usage("nothing to set; for example: %s", call->line.command->example);
     status = database_begin_change(call);
     if (status != COMMAND_DONE)
@@ -166,11 +187,15 @@ domain_set(struct call *call)
         status = complain_missing(name);
     if (status == COMMAND_DONE)
         status = set_recipients(call, name);
+    if (status == COMMAND_DONE)
+        status = ownership_set(call, name, &changed, token);
+    if (status == COMMAND_DONE && !changed)
+        status = complain_missing(name);
     if (status == COMMAND_DONE && customer_id[0])
         status = contact_warn(call, customer_id);
     status = database_end(call, status);
     if (status == COMMAND_DONE)
-        call_done(call, "changed", "domain", name);
+        done(call, "changed", name, token);
     return status;
 }
 
@@ -180,7 +205,7 @@ domain_set(struct call *call)
     "d.name, c.name, d.when_down, c.state, "                                                 \
     "(SELECT count(*) FROM postern.recipients r WHERE r.domain = d.name), "                  \
     "d.recipients_complete, (SELECT count(*) FROM postern.backends b WHERE b.customer_id = " \
-    "d.customer_id), " DATABASE_MS("d.created_at") ", d.mode, d.primary_up"
+    "d.customer_id), " DATABASE_MS("d.created_at") ", d.mode, d.primary_up, d.ownership_token"
 
 /* primary-up says nothing of a domain whose first MX we are. */
 static void
@@ -190,6 +215,16 @@ print_mode(struct printer *p, const PGresult *result, int row)
 
     printer_text(p, mode);
     printer_text(p, strcmp(mode, "fallback") == 0 ? database_text(result, row, 9) : NULL);
+}
+
+static void
+print_ownership(struct printer *p, const char *token)
+{
+    char text[OWNERSHIP_TOKEN_SIZE + 64];
+
+    if (token)
+        snprintf(text, sizeof text, SURVEY_OWNERSHIP_PREFIX "%s", token);
+    printer_text(p, token ? text : NULL);
 }
 
 static const struct printer_column show_columns[] = {
@@ -203,6 +238,7 @@ static const struct printer_column show_columns[] = {
     {"recipients_complete", "These are all", PRINTER_LEFT},
     {"backends", "Backends", PRINTER_LEFT},
     {"created_at", "Created", PRINTER_LEFT},
+    {"ownership_txt", "Proof of ownership (TXT)", PRINTER_LEFT},
 };
 
 enum command_status
@@ -233,6 +269,7 @@ domain_show(struct call *call)
         printer_bool(p, database_bool(result, row, 5));
         printer_number(p, database_number(result, row, 6));
         printer_time(p, database_number(result, row, 7));
+        print_ownership(p, database_text(result, row, 10));
     }
     status = printer_row_count(p) ? COMMAND_DONE : COMMAND_NOTHING;
     printer_finish(&p);

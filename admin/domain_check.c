@@ -20,7 +20,7 @@
 struct subject {
     struct checking *checking;
     char name[FIELD_DOMAIN_SIZE];
-    char *customer;
+    char *customer, *token;
     struct survey_domain domain;
     struct survey_backend *backends;
     struct survey *survey;
@@ -37,7 +37,7 @@ struct checking {
 /* --- Subjects, from the registry. */
 
 #define SUBJECT_QUERY                                                                        \
-    "SELECT d.name, c.name, d.mode, c.policy, "                                              \
+    "SELECT d.name, c.name, d.mode, c.policy, d.ownership_token, "                           \
     "(SELECT string_agg(concat_ws(' ', b.lookup, coalesce(b.host, host(b.address))), ',') "  \
     "FROM postern.backends b WHERE b.customer_id = d.customer_id AND (b.domain = d.name OR " \
     "(b.domain IS NULL AND NOT EXISTS (SELECT FROM postern.backends o WHERE o.domain = "     \
@@ -99,7 +99,9 @@ add_subject(struct checking *checking, const PGresult *result, int row, const ch
     s->customer = mem_strdup(PQgetvalue(result, row, 1));
     s->domain.is_fallback = strcmp(PQgetvalue(result, row, 2), "fallback") == 0;
     s->domain.greylists = does_greylist(PQgetvalue(result, row, 3)) || s->domain.is_fallback;
-    read_backends(s, PQgetvalue(result, row, 4));
+    s->token = mem_strdup(database_text(result, row, 4));
+    s->domain.token = s->token;
+    read_backends(s, PQgetvalue(result, row, 5));
 }
 
 static enum command_status
@@ -225,6 +227,7 @@ checking_fini(struct checking *checking)
 {
     for (size_t i = 0; i < checking->count; i++) {
         free(checking->subjects[i].customer);
+        free(checking->subjects[i].token);
         free(checking->subjects[i].backends);
     }
     free(checking->subjects);

@@ -87,6 +87,21 @@ check_network(CHECK_ARGS)
 }
 
 static const char *
+check_token(CHECK_ARGS)
+{
+    size_t n = strlen(text);
+
+    (void)field;
+    (void)why;
+    if (is_none(text, is_null))
+        return NULL;
+    if (n < 16 || n > 64 || strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789") != n)
+        return "is no token; it has 16 to 64 small letters and digits";
+    snprintf(dst, FIELD_TEXT_SIZE, "%s", text);
+    return NULL;
+}
+
+static const char *
 check_moment(CHECK_ARGS)
 {
     int64_t at_ms;
@@ -120,6 +135,7 @@ static const struct field change_extra[] = {
 static const struct field domain_extra[] = {
     {"", "customer", REGISTRY_FORM_CUSTOMER, check_customer, 0, 0, NULL},
     {"", "recipients_complete", "boolean", field_check_word, 0, 0, yes_words},
+    {"", "ownership_token", "text", check_token, 0, 0, NULL},
     {0},
 };
 static const struct field backend_extra[] = {

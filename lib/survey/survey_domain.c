@@ -13,6 +13,8 @@ survey_domain_judge(struct survey *survey, const void *question)
 
     if (survey_subject(survey)[0] == '.') {
         survey_find(survey, SURVEY_SUBDOMAINS, "", "%s", "");
+        if (domain->token)
+            survey_ownership_judge(survey, domain->token);
         return;
     }
     if (!survey_mx_judge(survey, domain))

@@ -33,7 +33,7 @@ void survey_dmarc_judge(struct survey *survey);
 void survey_sts_judge(struct survey *survey);
 void survey_dane_judge(struct survey *survey); /* of those of our names that are MX */
 #define SURVEY_OWNERSHIP_PREFIX "postern-verification="
-void survey_ownership_judge(struct survey *survey, const char *token);
+void survey_ownership_judge(struct survey *survey, const char *token); /* of ".name": at name */
 
 /* Is it one of our MX names? */
 bool survey_is_our_name(const struct survey *survey, const char *name);

@@ -256,7 +256,8 @@ survey_dane_judge(struct survey *survey)
 void
 survey_ownership_judge(struct survey *survey, const char *token)
 {
-    const struct survey_answer *answer = survey_ask(survey, survey_subject(survey), DNS_TYPE_TXT);
+    const char *subject = survey_subject(survey), *name = subject + (subject[0] == '.');
+    const struct survey_answer *answer = survey_ask(survey, name, DNS_TYPE_TXT);
     char wanted[SURVEY_TEXT_SIZE];
     bool has_other = false;
 

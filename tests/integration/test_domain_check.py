@@ -322,6 +322,37 @@ def test_dane_records_are_validated_and_fit_our_certificate(node, dns):
         remove_folder(folder)
 
 
+def test_ownership_is_proven_by_a_token_in_a_txt_record(node, dns):
+    def txt():
+        return json.loads(node.relayctl("domain", "show", "token.test", "--json").stdout)["ownership_txt"]
+
+    assert node.relayctl("domain", "add", "token.test", "--customer", "acme", "--verify-ownership", "--dry-run").returncode == 0
+    added = node.relayctl("domain", "add", "token.test", "--customer", "acme", "--verify-ownership").stdout
+    wanted = txt()
+    base = everything() + zone_of("token.test", ["@ MX 10 mx1.isp.test."])
+    try:
+        assert re.fullmatch(r"postern-verification=[0-9a-f]{32}", wanted) and wanted in added
+        dns.set(*base)
+        row = look(node, "token.test", code=0)
+        assert words(row, "ownership") == ["not-owned"] and found_of(row)["not-owned"]["verdict"] == "warn"
+        dns.set(*base, *zone_of("token.test", ['@ TXT "postern-verification=0123456789abcdef0123456789abcdef"']))
+        row = look(node, "token.test")
+        assert words(row, "ownership") == ["not-owned"] and "another token" in json.dumps(row)
+        dns.set(*base, *zone_of("token.test", ['@ TXT "other"', f'@ TXT "{wanted}"']))
+        assert words(look(node, "token.test"), "ownership") == ["owned"]
+        node.relayctl("domain", "set", "token.test", "--verify-ownership")
+        assert txt() == wanted, "a token that is there stays"
+        node.relayctl("domain", "set", "token.test", "--no-verify-ownership")
+        assert txt() is None and words(look(node, "token.test"), "ownership") == []
+        assert wanted not in node.relayctl("domain", "set", "token.test", "--verify-ownership").stdout and txt() != wanted
+        assert words(look(node, "token.test"), "ownership") == ["not-owned"]
+        for args, code in ((["token.test", "--verify-ownership", "--no-verify-ownership"], 2), (["no-such.test", "--verify-ownership"], 3)):
+            assert node.relayctl("domain", "set", *args, check=False).returncode == code
+    finally:
+        node.relayctl("domain", "remove", "token.test", "--reason", "test")
+        dns.set(*everything())
+
+
 # --- A customer's own outgoing server.
 
 LISTS = ["2.0.0.127.list.test. IN A 127.0.0.2", "2.0.0.127.quiet.test. IN A 127.0.0.2",

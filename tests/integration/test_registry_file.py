@@ -29,7 +29,8 @@ def full(acme):
     acme("customer", "set", "acme", "--max-connections-per-hour", "1000", "--policy", "off", "--until", "+2d")
     acme("customer", "add", "beta")
     acme("customer", "suspend", "beta", "--reason", "unpaid \\ \t \"bill\"")
-    acme("domain", "add", ".beta.example", "--customer", "beta", "--mode", "fallback", "--primary-up", "defer", "--when-down", "reject")
+    acme("domain", "add", ".beta.example", "--customer", "beta", "--mode", "fallback", "--primary-up", "defer", "--when-down", "reject",
+         "--verify-ownership")
     acme("backend", "add", "mail.beta.example:2525", "--customer", "beta", "--mx", "--domain", ".beta.example", "--weight", "3", "--tls",
          "verify", "--tls-name", "mx.beta.example", "--source-address", "2001:db8::7", "--xforward", "yes", "--max-connections", "4")
     acme("backend", "hold", "beta/1", "--reason", "moves")
