@@ -287,6 +287,11 @@ static const struct command_option owner_options[] = {
     {0},
 };
 
+static const struct command_option domain_instructions_options[] = {
+    {"language", "WORD", "en or de; default: the customer's, where it is one of these, or else en"},
+    {0},
+};
+
 static const struct command_option domain_check_options[] = {
     {"customer", "NAME", "all domains of this customer"},
     {"all", NULL, "all domains"},
@@ -482,6 +487,18 @@ const struct command commands[] = {
                 "that can "
                 "be found.\n"
                 "Exit status 1 if anything fails.",
+    },
+    {
+        .noun = "domain",
+        .verb = "instructions",
+        ONE_OPERAND("NAME"),
+        .options = domain_instructions_options,
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = domain_instructions,
+        .summary =
+            "Print what to tell the customer: MX records, firewall, exemptions on its server",
+        .example = "relayctl domain instructions acme.example --language de",
+        .more = "Our addresses are looked up by the setting mx-names.",
     },
     {
         .noun = "domain",

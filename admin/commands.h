@@ -34,6 +34,7 @@ enum command_status domain_show(struct call *call);
 enum command_status domain_list(struct call *call);
 enum command_status domain_remove(struct call *call);
 enum command_status domain_check(struct call *call);
+enum command_status domain_instructions(struct call *call);
 enum command_status node_check(struct call *call);
 
 enum command_status backend_add(struct call *call);

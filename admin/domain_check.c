@@ -8,6 +8,7 @@
 
 #include "admin/commands.h"
 #include "admin/database.h"
+#include "admin/domain_lookup.h"
 #include "admin/field.h"
 #include "admin/registry_row.h"
 #include "admin/survey_screen.h"
@@ -36,17 +37,12 @@ struct checking {
 
 /* --- Subjects, from the registry. */
 
-#define SUBJECT_QUERY                                                                        \
-    "SELECT d.name, c.name, d.mode, c.policy, d.ownership_token, "                           \
-    "(SELECT string_agg(concat_ws(' ', b.lookup, coalesce(b.host, host(b.address))), ',') "  \
-    "FROM postern.backends b WHERE b.customer_id = d.customer_id AND (b.domain = d.name OR " \
-    "(b.domain IS NULL AND NOT EXISTS (SELECT FROM postern.backends o WHERE o.domain = "     \
-    "d.name)))) FROM postern.domains d JOIN postern.customers c ON c.id = d.customer_id WHERE "
+#define SUBJECT_QUERY                                                                       \
+    "SELECT d.name, c.name, d.mode, c.policy, d.ownership_token, "                          \
+    "(SELECT string_agg(concat_ws(' ', b.lookup, coalesce(b.host, host(b.address))), ',') " \
+    "FROM postern.backends b WHERE " DOMAIN_LOOKUP_IS_ITS_BACKEND                           \
+    ") FROM postern.domains d JOIN postern.customers c ON c.id = d.customer_id WHERE "
 
-/* A name that is served as a subdomain is looked at by its own name. */
-#define BY_NAME                                                                               \
-    "d.name = $1 OR (left(d.name, 1) = '.' AND right($1, length(d.name)) = d.name) ORDER BY " \
-    "length(d.name) DESC LIMIT 1"
 #define BY_CUSTOMER "$1 = '' OR c.name = $1 ORDER BY d.name"
 
 static void
@@ -113,7 +109,7 @@ find_name(struct call *call, struct checking *checking, const char *text)
     PGresult *result;
 
     if (status == COMMAND_DONE)
-        status = database_query(call, SUBJECT_QUERY BY_NAME, 1, params, &result);
+        status = database_query(call, SUBJECT_QUERY DOMAIN_LOOKUP_BY_NAME, 1, params, &result);
     if (status != COMMAND_DONE)
         return status;
     if (PQntuples(result) > 0) {

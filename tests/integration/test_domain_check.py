@@ -353,6 +353,66 @@ def test_ownership_is_proven_by_a_token_in_a_txt_record(node, dns):
         dns.set(*everything())
 
 
+# --- What the customer is told.
+
+def test_instructions_have_what_the_customer_needs(node, dns):
+    node.write_config(mx_names=["mx1.isp.test", "mx2.isp.test"], source_address="127.0.0.2")
+    node.relayctl("customer", "add", "told", "--language", "de", "--max-message-size", "10MiB")
+    node.relayctl("backend", "add", "own.acme.test:25", "--customer", "told", "--source-address", "127.0.0.3")
+    node.relayctl("domain", "add", "told.test", "--customer", "told", "--verify-ownership")
+    node.relayctl("domain", "add", "behind.test", "--customer", "told", "--mode", "fallback")
+    node.relayctl("domain", "add", ".told.test", "--customer", "told")
+    try:
+        told = json.loads(node.relayctl("domain", "instructions", "told.test", "--json").stdout)
+        assert told["language"] == "de" and told["customer"] == "told" and told["mode"] == "mx"
+        assert told["mx"] == [{"preference": 10, "host": "mx1.isp.test"}, {"preference": 20, "host": "mx2.isp.test"}]
+        assert told["addresses"] == [ADDRESS, "127.0.0.2", "127.0.0.3"]
+        text = node.relayctl("domain", "instructions", "told.test").stdout
+        assert text == told["text"]
+        for line in ("told.test.  3600  IN  MX  10  mx1.isp.test.", "told.test.  3600  IN  MX  20  mx2.isp.test.", ADDRESS, "127.0.0.3",
+                     f'told.test.  3600  IN  TXT  "{told["ownership_txt"]}"', "relayctl domain check told.test", "relayctl backend test told/1"):
+            assert f"\n    {line}\n" in text, line
+        assert "10,5 MB" in text and "Reihenfolge" in text and "postmaster@told.test" in text
+        english = node.relayctl("domain", "instructions", "told.test", "--language", "en").stdout
+        assert "In this order" in english and "close port 25" in english
+        assert all(len(line) <= 72 for line in (text + english).splitlines() if not line.startswith("    ")) and "{" not in text + english
+        behind = node.relayctl("domain", "instructions", "behind.test", "--language", "en").stdout
+        assert "MX  10  own.acme.test.\n    behind.test.  3600  IN  MX  20  mx1.isp.test.\n" in behind
+        assert "stays open" in behind and "nobody else" not in behind and "TXT" not in behind
+        assert "    sub.told.test.  3600  IN  MX  10  mx1.isp.test.\n" in node.relayctl("domain", "instructions", "sub.told.test").stdout
+        assert "    *.told.test.  3600  IN  MX  10" in node.relayctl("domain", "instructions", ".told.test").stdout
+        node.relayctl("customer", "set", "told", "--language", "nl")
+        assert "In this order" in node.relayctl("domain", "instructions", "told.test").stdout
+    finally:
+        for name in ("told.test", "behind.test", ".told.test"):
+            node.relayctl("domain", "remove", name, "--reason", "test")
+        node.write_config(mx_names=["mx1.isp.test"], source_address=None)
+
+
+def test_instructions_without_dns_say_what_is_missing(node, dns):
+    mischief = Mischief(dns, "dead")
+    node.write_config(resolver=mischief.endpoint)
+    try:
+        done = node.relayctl("domain", "instructions", "good.test")
+        assert "which we tell you" in done.stdout and "warning" in done.stderr and "mx-names" in done.stderr
+    finally:
+        node.write_config(resolver=dns.endpoint)
+        mischief.close()
+
+
+def test_instructions_for_nobody_and_in_no_language(node):
+    assert node.relayctl("domain", "instructions", "no-such.test", check=False).returncode == 3
+    done = node.relayctl("domain", "instructions", "good.test", "--language", "nl", check=False)
+    assert done.returncode == 2 and "use en or de" in done.stderr
+    assert node.relayctl("domain", "instructions", check=False).returncode == 2
+    database = node.settings["database"]
+    node.write_config(database="host=/nonexistent dbname=postern")
+    try:
+        assert node.relayctl("domain", "instructions", "good.test", check=False).returncode == 75
+    finally:
+        node.write_config(database=database)
+
+
 # --- A customer's own outgoing server.
 
 LISTS = ["2.0.0.127.list.test. IN A 127.0.0.2", "2.0.0.127.quiet.test. IN A 127.0.0.2",

@@ -170,6 +170,8 @@ OPERATOR = {
     "FIRST CUSTOMER: relayctl backend test acme/1 --rcpt info@acme.example": (None, 0, None),
     "relayctl domain set acme.example --recipients complete":
         (None, 0, lambda p, _: p.send("nobody@acme.example").code == 550 and p.send("sales@acme.example").code == 250),
+    "relayctl domain check acme.example": (None, 0, lambda p, said: "We are the first MX" in said),
+    "relayctl node check": (None, 1, lambda p, said: "has no name in DNS (PTR)" in said),
     "relayctl filter set acme/cloud --filters-only yes": (None, 0, lambda p, _: p.send().code == 550),
     "relayctl filter set acme/cloud --filters-only no": (None, 0, mail_is_delivered(lambda p: p.first)),
     "relayctl block add .spam.example": (None, 0, lambda p, _: p.send(sender="x@more.spam.example").code == 550),
