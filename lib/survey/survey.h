@@ -104,6 +104,9 @@ void survey_ask_addresses(struct survey *survey, const char *name,
                           struct survey_addresses *addresses);
 bool survey_addresses_have(const struct survey_addresses *addresses,
                            const struct inet_endpoint *address);
+/* Can the world reach it at all?  Private, shared, link-local and unspecified addresses (RFC 6890),
+ * 127.0.0.1 and ::1 it cannot; the rest of 127/8 is as any other (DESIGN.md section 9). */
+bool survey_is_public(const struct inet_endpoint *address);
 /* "192.0.2.1, 2001:db8::1" */
 #define SURVEY_TEXT_SIZE 512
 const char *survey_addresses_text(const struct survey_addresses *addresses,

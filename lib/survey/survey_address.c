@@ -56,3 +56,25 @@ survey_addresses_text(const struct survey_addresses *addresses, char dst[SURVEY_
                               inet_address_text(&addresses->items[i], text));
     return dst;
 }
+
+bool
+survey_is_public(const struct inet_endpoint *address)
+{
+    static const struct inet_network closed[] = {
+        {.family = 4, .bits = 8, .addr = {0}},
+        {.family = 4, .bits = 8, .addr = {10}},
+        {.family = 4, .bits = 10, .addr = {100, 64}},
+        {.family = 4, .bits = 32, .addr = {127, 0, 0, 1}},
+        {.family = 4, .bits = 16, .addr = {169, 254}},
+        {.family = 4, .bits = 12, .addr = {172, 16}},
+        {.family = 4, .bits = 16, .addr = {192, 168}},
+        {.family = 6, .bits = 127, .addr = {0}}, /* :: and ::1 */
+        {.family = 6, .bits = 7, .addr = {0xfc}},
+        {.family = 6, .bits = 10, .addr = {0xfe, 0x80}},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(closed); i++)
+        if (inet_network_has(&closed[i], address))
+            return false;
+    return true;
+}

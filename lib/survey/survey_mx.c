@@ -132,6 +132,15 @@ is_literal(const char *name)
     return inet_endpoint_parse(slice_of(name), 25, &e) == ERR_OK;
 }
 
+static bool
+has_public(const struct survey_addresses *addresses)
+{
+    for (unsigned i = 0; i < addresses->count; i++)
+        if (survey_is_public(&addresses->items[i]))
+            return true;
+    return false;
+}
+
 static void
 judge_target(struct look *look, const struct host *h)
 {
@@ -142,8 +151,13 @@ judge_target(struct look *look, const struct host *h)
         [DNS_TEMPORARY] = SURVEY_TARGET_UNKNOWN,
     };
 
-    if (h->addresses.result != DNS_OK)
+    if (h->addresses.result != DNS_OK && h->addresses.result != DNS_TEMPORARY && h->whose == OURS)
+        survey_find(look->survey, SURVEY_TARGET_OURS, h->name, "%s", "");
+    else if (h->addresses.result != DNS_OK)
         survey_find(look->survey, missing[h->addresses.result], h->name, "%s", "");
+    else if (!has_public(&h->addresses))
+        survey_find(look->survey, SURVEY_TARGET_PRIVATE, h->name, "%s",
+                    survey_addresses_text(&h->addresses, text));
     else if (h->addresses.is_alias)
         survey_find(look->survey, SURVEY_TARGET_ALIAS, h->name, "%s", "");
     else if (h->whose == OURS_BY_ADDRESS)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * Our addresses are those that mail comes in and goes out by: source-address and what we listen on;
- * with a wildcard, or nothing but loopback, those of the host name.
+ * with a wildcard, or nothing that the world can
+ * reach, those of the host name.
  */
 #include "survey/survey_node.h"
 
@@ -54,19 +55,10 @@ is_wildcard(const struct inet_endpoint *e)
     return memcmp(e->addr, zero, e->family == 4 ? 4 : 16) == 0;
 }
 
-/* 127.0.0.1, ::1: the world does not see them. */
-static bool
-is_inner(const struct inet_endpoint *e)
-{
-    static const uint8_t inner4[4] = {127, 0, 0, 1}, inner6[16] = {[15] = 1};
-
-    return e->family == 4 ? memcmp(e->addr, inner4, 4) == 0 : memcmp(e->addr, inner6, 16) == 0;
-}
-
 static void
 add(struct survey_addresses *all, const struct inet_endpoint *e)
 {
-    if (e->family == 0 || is_wildcard(e) || is_inner(e) || survey_addresses_have(all, e) ||
+    if (e->family == 0 || !survey_is_public(e) || survey_addresses_have(all, e) ||
         all->count == SURVEY_ADDRESSES_MAX)
         return;
     all->items[all->count] = *e;
@@ -182,7 +174,10 @@ judge_resolver(struct survey *survey, const struct survey_addresses *of_name)
 {
     const struct inet_endpoint *resolver = &survey_world(survey)->config->resolver;
     const struct survey_answer *answer = survey_ask(survey, SIGNED_NAME, DNS_TYPE_A);
-    bool is_local = (resolver->family == 4 && resolver->addr[0] == 127) || is_inner(resolver);
+    static const struct inet_network loopback[] = {{.family = 4, .bits = 8, .addr = {127}},
+                                                   {.family = 6, .bits = 128, .addr = {[15] = 1}}};
+    bool is_local =
+        inet_network_has(&loopback[0], resolver) || inet_network_has(&loopback[1], resolver);
     enum survey_finding_id id = SURVEY_RESOLVER_OK;
     char text[INET_ENDPOINT_SIZE];
 

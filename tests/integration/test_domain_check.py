@@ -22,7 +22,8 @@ SHUT = "127.0.0.254"  # one that does not
 OURS = f"mx1.isp.test. IN A {ADDRESS}"
 WORLD = [OURS, f"mx2.isp.test. IN A {ADDRESS}", f"other-name.isp.test. IN A {ADDRESS}", "alias.isp.test. IN CNAME mx1.isp.test.",
          f"own.acme.test. IN A {OWN}", f"shut.acme.test. IN A {SHUT}", "foreign.test. IN A 198.51.100.7",
-         "empty.acme.test. IN TXT \"nothing\"", "mx6.acme.test. IN AAAA 2001:db8::25"]
+         "empty.acme.test. IN TXT \"nothing\"", "mx6.acme.test. IN AAAA 2001:db8::25",
+         "inside.acme.test. IN A 192.168.1.2"]
 
 # Domain: its records, and what is found of its MX in order. "@" is the domain. A domain of "fallback-..." is in that mode.
 MX = {
@@ -45,6 +46,7 @@ MX = {
     "bad-name": (["@ MX 10 a\\032b.test.", "@ MX 20 mx1.isp.test."], ["target-bad", "mx-first", "target-ok"]),
     "nowhere": (["@ MX 10 mx1.isp.test.", "@ MX 20 no-such-host.test."], ["mx-first", "target-ok", "target-missing"]),
     "no-address": (["@ MX 10 mx1.isp.test.", "@ MX 20 empty.acme.test."], ["mx-first", "target-ok", "target-no-address"]),
+    "private": (["@ MX 10 mx1.isp.test.", "@ MX 20 inside.acme.test."], ["mx-first", "target-ok", "target-private", "foreign"]),
     "six": (["@ MX 10 mx1.isp.test.", "@ MX 20 mx6.acme.test."], ["mx-first", "target-ok", "target-ok", "foreign"]),
     "fallback-good": (["@ MX 10 own.acme.test.", "@ MX 20 mx1.isp.test."], ["mx-fallback", "target-ok", "target-ok", "primary-up"]),
     "fallback-down": (["@ MX 10 shut.acme.test.", "@ MX 20 mx1.isp.test."], ["mx-fallback", "target-ok", "target-ok", "primary-down"]),
@@ -591,6 +593,15 @@ def test_without_the_setting_our_host_name_is_our_mx_name(node):
         assert words(look(node, "good.test"), "mx")[0] == "mx-first"
     finally:
         node.write_config(mx_names=["mx1.isp.test"], hostname="relay.example")
+
+
+def test_a_name_of_ours_without_an_address_is_ours_to_mend(node):
+    node.write_config(mx_names=["empty.acme.test"])
+    try:
+        row = look(node, "no-address.test", code=1)
+        assert words(row, "mx-target")[1] == "target-ours" and "mx-names" in found_of(row)["target-ours"]["remedy"]
+    finally:
+        node.write_config(mx_names=["mx1.isp.test"])
 
 
 def test_subdomains_are_looked_at_by_name(node):
