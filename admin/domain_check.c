@@ -33,6 +33,7 @@ struct checking {
     struct subject *subjects;
     size_t count, room, started, printed;
     unsigned missing; /* names that are not registered */
+    unsigned silent;  /* of those printed: DNS gave no answer about their MX */
 };
 
 /* --- Subjects, from the registry. */
@@ -173,7 +174,16 @@ print_subject(struct checking *checking, struct subject *s)
     survey_screen_print(
         &checking->screen, s->survey, about,
         json_pack("{s:s, s:s, s:s}", "domain", s->name, "customer", s->customer, "mode", mode));
+    checking->silent +=
+        survey_count(s->survey) > 0 && survey_item(s->survey, 0)->id == SURVEY_MX_UNKNOWN;
     survey_free(&s->survey);
+}
+
+/* Of so many nothing is known: of the others nothing will be, one deadline after the other. */
+static bool
+is_hopeless(const struct checking *checking)
+{
+    return checking->silent >= AT_ONCE && checking->silent == checking->printed;
 }
 
 static void
@@ -185,9 +195,10 @@ on_done(void *ctx)
     s->is_done = true;
     while (checking->printed < checking->count && checking->subjects[checking->printed].is_done)
         print_subject(checking, &checking->subjects[checking->printed++]);
-    start_more(checking);
-    if (checking->printed == checking->count)
+    if (checking->printed == checking->count || is_hopeless(checking))
         loop_stop(checking->screen.loop);
+    else
+        start_more(checking);
 }
 
 /* Not far ahead of what is printed, so that memory is bounded. */
@@ -214,6 +225,14 @@ look(struct call *call, struct checking *checking)
     start_more(checking);
     loop_run(checking->screen.loop);
     status = survey_screen_status(&checking->screen);
+    if (checking->printed < checking->count) {
+        call_complain("DNS gives no answers: %zu of %zu domains were not looked at; `relayctl node "
+                      "check` says how the resolver is",
+                      checking->count - checking->printed, checking->count);
+        status = COMMAND_PARTLY;
+    }
+    for (size_t i = checking->printed; i < checking->started; i++)
+        survey_free(&checking->subjects[i].survey);
     survey_screen_fini(&checking->screen);
     return status;
 }

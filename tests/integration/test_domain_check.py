@@ -355,6 +355,19 @@ def test_ownership_is_proven_by_a_token_in_a_txt_record(node, dns):
         dns.set(*everything())
 
 
+def test_many_domains_do_not_wait_for_a_dead_resolver_one_after_the_other(node, dns):
+    mischief = Mischief(dns, "dead")
+    node.write_config(resolver=mischief.endpoint)
+    try:
+        began = time.monotonic()
+        done = node.relayctl("domain", "check", "--all", check=False)
+        assert time.monotonic() - began < 8 and done.returncode == 4
+        assert "were not looked at" in done.stderr and "node check" in done.stderr and done.stdout.count("customer ") >= 20
+    finally:
+        node.write_config(resolver=dns.endpoint)
+        mischief.close()
+
+
 # --- What the customer is told.
 
 def test_instructions_have_what_the_customer_needs(node, dns):
