@@ -288,7 +288,7 @@ static const struct command_option owner_options[] = {
 };
 
 static const struct command_option domain_instructions_options[] = {
-    {"language", "WORD", "en or de; default: the customer's, where it is one of these, or else en"},
+    {"language", "en|de", "default: the customer's, where it is one of these, or else en"},
     {0},
 };
 
@@ -296,7 +296,7 @@ static const struct command_option domain_check_options[] = {
     {"customer", "NAME", "all domains of this customer"},
     {"all", NULL, "all domains"},
     {"sender", "ADDRESS",
-     "look at a customer's own outgoing server; with NAME, at SPF for it as well"},
+     "look at a customer's own outgoing server; with DOMAIN, at SPF for it as well"},
     {"helo", "NAME", "what that server calls itself"},
     {0},
 };
@@ -476,7 +476,7 @@ const struct command commands[] = {
     {
         .noun = "domain",
         .verb = "check",
-        .operands = "[NAME ...]",
+        .operands = "[DOMAIN ...]",
         .max_operands = COMMAND_MANY,
         .options = domain_check_options,
         .needs = COMMAND_NEEDS_REGISTRY,
@@ -491,7 +491,7 @@ const struct command commands[] = {
     {
         .noun = "domain",
         .verb = "instructions",
-        ONE_OPERAND("NAME"),
+        ONE_OPERAND("DOMAIN"),
         .options = domain_instructions_options,
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = domain_instructions,

@@ -25,8 +25,8 @@
 #define WORDS_MAX 16
 
 /* Verbs, and nouns that stand alone. */
-static const char *const long_words[] = {"list",    "show",   "summary", "trace",
-                                         "explain", "report", "audit"};
+static const char *const long_words[] = {"list",   "show",  "summary", "trace",       "explain",
+                                         "report", "audit", "check",   "instructions"};
 
 static pid_t pager;                       /* 0: none */
 static int terminal, terminal_error = -1; /* what the pipe has taken the place of */

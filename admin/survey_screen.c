@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A line a finding: verdict, what was looked at, what was found, and below it the remedy.  Of
- * several surveys only what does not pass is worth a line.
+ * A paragraph a finding (admin/finding.h).  Of several surveys only what does not pass is worth
+ * one.
  */
 #include "admin/survey_screen.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "admin/paragraph.h"
+#include "admin/finding.h"
 #include "net/tls_certificate.h"
 #include "net/tls_client.h"
 #include "sender/sender_dialin.h"
-
-#define VERDICT_WIDTH 9
-#define CHECK_WIDTH 12
-#define TEXT_COLUMN (2 + VERDICT_WIDTH + CHECK_WIDTH)
 
 /* --- The world. */
 
@@ -103,16 +99,15 @@ static void
 print_finding(const struct survey_screen *screen, const struct survey_finding *finding)
 {
     const struct survey_row *row = survey_row(finding->id);
-    FILE *out = screen->call->printing.out;
 
-    fputs("  ", out);
-    printer_put_word(&screen->call->printing, survey_verdict_word(row->verdict), VERDICT_WIDTH);
-    fprintf(out, "%-*s", CHECK_WIDTH, row->check);
-    paragraph_wrap(out, TEXT_COLUMN, finding->text);
-    if (finding->remedy[0] == '\0')
-        return;
-    fprintf(out, "%*s", TEXT_COLUMN + 2, "");
-    paragraph_wrap(out, TEXT_COLUMN + 2, finding->remedy);
+    finding_print(&screen->call->printing, &(struct finding){
+                                               .check = row->check,
+                                               .verdict = survey_verdict_word(row->verdict),
+                                               .text = finding->text,
+                                               .detail = "",
+                                               .before = "",
+                                               .remedy = finding->remedy,
+                                           });
 }
 
 static void
