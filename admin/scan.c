@@ -162,6 +162,7 @@ on_result(void *ctx, const char *name, struct slice output)
         return;
     }
     leave_out(result);
+    json_object_set_new(result, "name", json_string(name));
     text = json_dumps(result, JSON_COMPACT);
     status = ask(s, record_sql, text, name, s->only_changes);
     if (status == COMMAND_DONE && !s->only_changes)

@@ -23,7 +23,7 @@ CREATE INDEX scan_results_ended ON postern.scan_results (last_seen) WHERE NOT is
 
 -- Writes down one result, an object as `relayctl backend test --json` prints it, and returns what is not as it was
 -- before.  Of several findings of one check the worst counts.  What could not be found out this time changes nothing
--- that is known.
+-- that is known.  A check of a domain without a finding is over; one of a server may not have been reached.
 CREATE FUNCTION postern.scan_record(of_kind text, result jsonb)
 RETURNS TABLE (address text, "check" text, before_finding text, before_verdict text, finding text, verdict text, text text,
                detail text, remedy text)
@@ -34,10 +34,11 @@ DECLARE
     last postern.scan_results%ROWTYPE;
 BEGIN
     FOR f IN
-        SELECT DISTINCT ON (x.address, x."check") x.*
+        SELECT DISTINCT ON (1, 2) coalesce(x.address, '') AS address, x."check", x.finding, x.verdict, x.text,
+               coalesce(x.detail, '') AS detail, coalesce(x.remedy, '') AS remedy
         FROM jsonb_to_recordset(result -> 'findings')
             AS x (address text, "check" text, finding text, verdict text, text text, detail text, remedy text)
-        ORDER BY x.address, x."check", array_position('{fail,warn,unknown,pass}', x.verdict)
+        ORDER BY 1, 2, array_position('{fail,warn,unknown,pass}', x.verdict)
     LOOP
         last := NULL;
         SELECT r.* INTO last FROM postern.scan_results r
@@ -46,7 +47,7 @@ BEGIN
         FOR UPDATE;
         CONTINUE WHEN f.verdict = 'unknown' AND last.verdict <> 'unknown';
         IF last.finding = f.finding AND last.verdict = f.verdict THEN
-            UPDATE postern.scan_results r SET last_seen = now(), detail = f.detail WHERE r.id = last.id;
+            UPDATE postern.scan_results r SET last_seen = now(), text = f.text, detail = f.detail, remedy = f.remedy WHERE r.id = last.id;
             CONTINUE;
         END IF;
         UPDATE postern.scan_results r SET is_current = false WHERE r.id = last.id;
@@ -56,7 +57,8 @@ BEGIN
     END LOOP;
     UPDATE postern.scan_results r SET is_current = false
     WHERE r.kind = of_kind AND r.name = result ->> 'name' AND r.is_current
-      AND r.address NOT IN (SELECT x.address FROM jsonb_to_recordset(result -> 'findings') AS x (address text));
+      AND NOT EXISTS (SELECT FROM jsonb_to_recordset(result -> 'findings') AS x (address text, "check" text)
+                      WHERE coalesce(x.address, '') = r.address AND (of_kind <> 'domain' OR x."check" = r."check"));
 END $$;
 
 -- What is gone from the registry is not current any more; what ended long ago goes.

@@ -62,6 +62,18 @@ def test_what_could_not_be_asked_is_no_news(site):
     assert news(site) == [], "no recipient is known any more"
 
 
+def test_a_domains_findings_are_kept_too(site):
+    """As domain check prints them: without an address, several of one check."""
+    def record(*findings):
+        found = [{"check": check, "finding": finding, "verdict": verdict, "text": "x", "remedy": None} for check, finding, verdict in findings]
+        return site.postgres.sql("SELECT \"check\", before_finding, finding FROM postern.scan_record('domain', %s::jsonb)",
+                                 json.dumps({"name": "acme.example", "findings": found}))
+    assert record(("mx", "first", "pass"), ("mx", "partial", "warn"), ("spf", "none", "warn")) == [("mx", None, "partial"), ("spf", None, "none")]
+    assert record(("mx", "first", "pass"), ("spf", "unknown", "unknown")) == [("mx", "partial", "first")]
+    assert record(("mx", "first", "pass")) == []
+    assert site.postgres.sql("SELECT \"check\" FROM postern.scan_results WHERE kind = 'domain' AND is_current") == [("mx",)]
+
+
 def test_all_that_is_not_well_is_shown(site):
     rows = scan(site, status=1)
     assert {r["verdict"] for r in rows} <= {"warn", "fail", "unknown"} and {r["name"] for r in rows} == {"acme/1", "globex/1"}
