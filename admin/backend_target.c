@@ -12,6 +12,7 @@
 #include "admin/database.h"
 #include "admin/routing.h"
 #include "net/tls_client.h"
+#include "smtp/smtp_path.h"
 
 #define RCPTS_MAX 4
 
@@ -78,7 +79,7 @@ static const char backends_sql[] =
     "(SELECT coalesce(json_agg(r.a), '[]') FROM (SELECT (SELECT r.local_part || '@' || r.domain "
     "FROM postern.recipients r WHERE r.domain = d.name ORDER BY r.created_at LIMIT 1) AS a FROM "
     "postern.domains d WHERE left(d.name, 1) <> '.' AND " SERVED " LIMIT 50) r WHERE r.a IS NOT "
-    "NULL) "
+    "NULL), coalesce(b.max_connections, 0) "
     "FROM postern.backends b JOIN postern.customers c ON c.id = b.customer_id "
     "WHERE c.name = $1 AND ($2 = '' OR b.number = nullif($2, '')::integer) ORDER BY b.number";
 
@@ -88,13 +89,28 @@ static const char learned_sql[] =
     "verdict = 'delivered' AND at > now() - interval '7 days' ORDER BY at DESC LIMIT 100) e, "
     "unnest(e.recipient_keys) k WHERE left(k, 1) <> '@' LIMIT 20";
 
+/* One that can be said to any server. */
+static bool
+is_plain(const char *address)
+{
+    struct smtp_path path;
+
+    return smtp_path_parse_mailbox(slice_of(address), &path) == ERR_OK && !path.needs_smtputf8;
+}
+
+static bool
+is_any(const char *text)
+{
+    return text != NULL;
+}
+
 static void
-read_list(const char *text, char ***list, size_t *count, size_t most)
+read_list(const char *text, bool (*fits)(const char *), char ***list, size_t *count, size_t most)
 {
     json_t *array = json_loads(text, 0, NULL), *item;
     size_t i;
 
-    json_array_foreach(array, i, item) if (*count < most && json_is_string(item))
+    json_array_foreach(array, i, item) if (*count < most && fits(json_string_value(item)))
         add_text(list, count, json_string_value(item));
     json_decref(array);
 }
@@ -118,7 +134,8 @@ add_learned(struct call *call, struct backend_target *t)
     PGresult *r = database_try(call, learned_sql, 1, params);
 
     for (int i = 0; PQresultStatus(r) == PGRES_TUPLES_OK && i < PQntuples(r); i++)
-        if (t->rcpt_count < RCPTS_MAX && serves(t, PQgetvalue(r, i, 0)))
+        if (t->rcpt_count < RCPTS_MAX && serves(t, PQgetvalue(r, i, 0)) &&
+            is_plain(PQgetvalue(r, i, 0)))
             add_text(&t->rcpts, &t->rcpt_count, PQgetvalue(r, i, 0));
     PQclear(r);
 }
@@ -151,11 +168,12 @@ read_row(struct call *call, const PGresult *r, int row, struct backend_targets *
     if (tls_policy_parse(slice_of(PQgetvalue(r, row, 7)), &tls) == ERR_OK)
         t->row.tls = (enum registry_tls)tls;
     read_endpoint(r, row, &t->row);
+    t->row.max_connections = (uint32_t)database_number(r, row, 13);
     if (database_text(r, row, 10))
         t->max_message_size_bytes = (uint64_t)database_number(r, row, 10);
     name_target(t);
-    read_list(PQgetvalue(r, row, 11), &t->domains, &t->domain_count, SIZE_MAX);
-    read_list(PQgetvalue(r, row, 12), &t->rcpts, &t->rcpt_count, RCPTS_MAX);
+    read_list(PQgetvalue(r, row, 11), is_any, &t->domains, &t->domain_count, SIZE_MAX);
+    read_list(PQgetvalue(r, row, 12), is_plain, &t->rcpts, &t->rcpt_count, RCPTS_MAX);
     if (t->rcpt_count == 0)
         add_learned(call, t);
 }

@@ -136,12 +136,15 @@ test_address(struct test *t, const struct destination *d)
         .content = call_value(t->call, "content") != NULL,
         .probe_from = call_value(t->call, "probe-message") ? t->probe_from : NULL,
         .token = t->token,
+        .connections = b->row.max_connections,
         .connect_timeout_ms = (int64_t)c->backend_connect_timeout_ms,
         .answer_timeout_ms = (int64_t)c->backend_command_timeout_ms < ANSWER_MS
                                  ? (int64_t)c->backend_command_timeout_ms
                                  : ANSWER_MS,
         .total_ms = TOTAL_MS,
-        .size_needed_bytes = b->max_message_size_bytes,
+        .size_needed_bytes = b->max_message_size_bytes < c->max_message_size
+                                 ? b->max_message_size_bytes
+                                 : c->max_message_size, /* no larger one is taken here */
         .tls_client = t->tls_client,
     };
 

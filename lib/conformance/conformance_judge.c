@@ -245,7 +245,7 @@ judge_parallel(const struct conformance_judge *j)
     unsigned tried = j->seen->parallel_tried, ready = j->seen->parallel_ready;
 
     if (tried < 2)
-        conformance_say(j, CONFORMANCE_PARALLEL_UNKNOWN, "%s", "");
+        conformance_say(j, CONFORMANCE_PARALLEL_UNTRIED, "%s", "");
     else
         conformance_say(j, ready == tried ? CONFORMANCE_PARALLEL : CONFORMANCE_PARALLEL_ONE,
                         "%u of %u", ready, tried);
@@ -261,7 +261,7 @@ conformance_judge(const struct conformance_seen *seen, conformance_each each, vo
     if (judge_ehlo(&j)) {
         judge_capabilities(&j);
         judge_tls(&j);
-        if (seen->session_count > 0) {
+        if (seen->session_count > 0 && seen->first.ready) {
             conformance_judge_answers(&j);
             judge_parallel(&j);
         }

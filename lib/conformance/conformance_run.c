@@ -190,10 +190,19 @@ start(struct conformance_run *r, unsigned session)
         conformance_talk_start(r->loop, &r->settings, r->tls, &r->seen.sessions[session], &ops, r);
 }
 
+static unsigned
+at_once(const struct conformance_run *r)
+{
+    unsigned count = r->parallel < PARALLEL_MAX ? r->parallel : PARALLEL_MAX,
+             most = r->question->connections;
+
+    return most > 0 && most < count ? most : count;
+}
+
 static void
 start_parallel(struct conformance_run *r)
 {
-    unsigned count = r->parallel < PARALLEL_MAX ? r->parallel : PARALLEL_MAX;
+    unsigned count = at_once(r);
 
     r->seen.parallel_tried = count;
     r->is_counting = true;
@@ -214,7 +223,7 @@ is_withheld(const struct conformance_run *r)
 static void
 next_step(struct conformance_run *r)
 {
-    if (!r->is_over && r->next == 1 && r->seen.parallel_tried == 0 && r->parallel > 1) {
+    if (!r->is_over && r->next == 1 && r->seen.parallel_tried == 0 && at_once(r) > 1) {
         start_parallel(r);
         return;
     }

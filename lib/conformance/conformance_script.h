@@ -25,6 +25,7 @@ struct conformance_question {
     bool content;
     const char *probe_from; /* the unique return path of the probe; NULL: none is sent */
     const char *token;      /* of this test: lower-case letters */
+    unsigned connections;   /* that it may be given at once; 0: any number */
     int64_t connect_timeout_ms, answer_timeout_ms, total_ms;
     uint64_t size_needed_bytes;    /* UINT64_MAX: none */
     struct tls_client *tls_client; /* NULL: STARTTLS is not tried */

@@ -187,6 +187,7 @@ TWIST = {
     "own-domain-refused": (lambda: Server(mail=checks_spf("553 5.7.1 not logged in")), (), {"spf": "own-domain"}, 0),
     "ten-recipients": (lambda: Server(rcpt=fifty_first(12)), (), {"recipients": "fewer"}, 0),
     "one-message-a-connection": (lambda: OneMessage(), (), {"reuse": "fails"}, 0),
+    "one-by-the-setting": (lambda: OneAtATime(Server()), ("--max-connections", "1"), {"parallel": "not-tried"}, 0),
     "one-connection": (lambda: OneAtATime(Server()), (), {"parallel": "one"}, 0),
     "tls-not-offered": (lambda: Server(), ("--tls", "encrypt"), {"tls": "needed"}, 1),
 }
@@ -473,7 +474,7 @@ def test_usage_and_no_match(site):
 
 
 def test_while_the_database_is_away_the_replica_does(world_of):
-    node, server = world_of(Node()), world_of(Server())
+    node, server = world_of(Node(settings={"max-message-size": "300MiB"})), world_of(Server())
     node.add_customer("acme", DOMAIN, server.endpoint)
     node.relayctl("customer", "set", "acme", "--max-message-size", "200MiB")
     node.relayctl("backend", "hold", "acme/1", "--reason", "held ones can be tested", "--yes")
