@@ -141,9 +141,7 @@ static const struct command_option trace_options[] = {
 static const struct command_option report_options[] = {
     {"by", "day|month", "a row a customer and day, or month; default month"},
     {"customer", "NAME", "of this customer, which may have been removed"},
-    {"since", "DATE",
-     "from this day on: 2026-12-01, 2026-12 (its first day), 30d (ago); default: this month, "
-     "or with --by day the last 7 days"},
+    {"since", "DATE", "from this day on: 2026-12-01, 2026-12, 30d (ago); default: see above"},
     {"until", "DATE", "before this day"},
     {"csv", NULL, "as CSV (RFC 4180), with a header"},
     {0},
@@ -1145,7 +1143,8 @@ const struct command commands[] = {
                 "days of the setting\n"
                 "timezone, and outlive the events (usage-retention). --by month with days of a "
                 "part of a month\n"
-                "counts these days alone.",
+                "counts these days alone. Without --since: this month, or with --by day the last "
+                "seven days.",
     },
     {
         .noun = "completion",
