@@ -264,7 +264,7 @@ static const struct {
     {{"kept_recipients", NULL, PRINTER_RIGHT}, put_number},
     {{"refused", "REFUSED", PRINTER_RIGHT}, put_number},
     {{"refusals", NULL, PRINTER_LEFT}, put_counts},
-    {{"deferred", "DEFERRED", PRINTER_RIGHT}, put_number},
+    {{"deferred", "LATER", PRINTER_RIGHT}, put_number},
     {{"deferrals", NULL, PRINTER_LEFT}, put_counts},
     {{"outages", NULL, PRINTER_RIGHT}, put_number},
     {{"outage_seconds", "DOWN", PRINTER_RIGHT}, put_duration},
@@ -294,7 +294,7 @@ print_rows(const struct call *call, const PGresult *rows)
 static const struct printer_column reason_columns[] = {
     {"reason", "REASON", PRINTER_LEFT},
     {"refused", "REFUSED", PRINTER_RIGHT},
-    {"deferred", "DEFERRED", PRINTER_RIGHT},
+    {"deferred", "LATER", PRINTER_RIGHT},
 };
 
 /* For people, of all rows together: a row has no room for it. */

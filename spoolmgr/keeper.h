@@ -387,7 +387,7 @@ void usage_look(struct keeper *k); /* every second: is it another day? */
 bool usage_is_told(const struct keeper *k);
 void usage_database_up(struct keeper *k); /* the connection is a new one */
 void usage_send(struct keeper *k, struct db *db, db_on_result on_result, void *ctx);
-void usage_sent(struct keeper *k); /* well; else it is sent again */
+void usage_sent(struct keeper *k, const char *why_not); /* NULL: it is there; else it is lost */
 
 /* mirror.c */
 struct mirror *mirror_new(struct keeper *k);

@@ -367,9 +367,12 @@ on_usage(void *ctx, const PGresult *result)
 {
     struct mirror *mirror = ctx;
 
-    if (result != NULL && PQresultStatus(result) == PGRES_COMMAND_OK)
-        usage_sent(mirror->keeper);
-    on_written(ctx, result);
+    mirror->in_flight--;
+    if (result == NULL)
+        return;
+    usage_sent(mirror->keeper,
+               PQresultStatus(result) == PGRES_COMMAND_OK ? NULL : PQresultErrorMessage(result));
+    flush(mirror);
 }
 
 static void

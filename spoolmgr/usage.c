@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "db/db.h"
 #include "db/db_days.h"
 #include "spoolmgr/keeper.h"
@@ -335,11 +336,16 @@ usage_send(struct keeper *k, struct db *db, db_on_result on_result, void *ctx)
     arrays_send(&a, db, is_outage ? outages_sql : peaks_sql, on_result, ctx);
 }
 
+/* What PostgreSQL will not have is said and dropped: the index must not wait for it. */
 void
-usage_sent(struct keeper *k)
+usage_sent(struct keeper *k, const char *why_not)
 {
     struct usage *u = k->usage;
 
+    if (why_not)
+        log_line(LOG_LEVEL_ALARM, NULL, "usage-not-counted",
+                 "rows=%zu why=\"%s\" effect=\"peaks and outages are missing in relayctl report\"",
+                 u->sent_count, why_not);
     if (u->sent_count == 0)
         return;
     u->row_count -= u->sent_count;

@@ -266,6 +266,20 @@ def test_every_field_is_in_the_manual(gate):
         assert re.search(rf"\b{field}\b", manual), field
 
 
+def test_P5_a_peak_that_the_database_refuses_holds_up_nothing_else(gate):
+    backend = Backend().start()
+    gate.add_customer("odd", "odd.example", backend.endpoint)
+    backend.stop()
+    gate.postgres.sql("ALTER TABLE postern.usage_spool ADD CONSTRAINT no_odd CHECK (customer <> 'odd')")
+    assert "queued" in gate.send(make_message(test_id=300), rcpts=["a@odd.example"]).text
+    wait_until(lambda: gate.spoolmgr.log_lines("usage-not-counted"), 20, "it is said")
+    wait_until(lambda: gate.postgres.sql("SELECT count(*) FROM postern.spool_index WHERE customer = 'odd'") == [(1,)], 20, "the index goes on")
+    gate.postgres.sql("ALTER TABLE postern.usage_spool DROP CONSTRAINT no_odd")
+    backend.start()
+    wait_until(lambda: backend.taken, 60, "it is delivered")
+    backend.close()
+
+
 def test_P5_what_happens_without_the_database_is_counted_when_it_is_back(gate):
     """Three wait and are delivered meanwhile: events in the log, the peak and the outage in the keeper's memory."""
     backend = Backend().start()
