@@ -40,7 +40,7 @@ def as_user(template, people, acme):
 # A kind of verb: who may, and which role the others are told.  An exit status that is not 0 is of what this machine lacks.
 LOOK_AT_REGISTRY = [("customer", "list"), ("customer", "show", "acme"), ("domain", "list"), ("domain", "show", "acme.example"), ("backend", "list"),
                     ("backend", "show", "acme/1"), ("filter", "list"), ("block", "list"), ("allow", "list"), ("recipient", "list"), ("db", "status"),
-                    ("export", "--recipients"), ("audit",)]
+                    ("export", "--recipients"), ("audit",), ("report",)]
 LOOK_AT_MAIL = [("trace", "--rcpt", "info@acme.example"), ("spool", "list", "--customer", "acme")]
 CHANGE = [("customer", "add", "new"), ("customer", "set", "acme", "--retention-days", "9"), ("customer", "suspend", "acme", "--reason", "x"),
           ("customer", "remove", "acme", "--reason", "x"), ("domain", "add", "new.example", "--customer", "acme"),
