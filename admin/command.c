@@ -419,15 +419,50 @@ command_value(const struct command_line *line, const char *option)
 
 /* --- Help. */
 
+#define HELP_COLUMNS 80
+#define HELP_OPTION_COLUMN 37 /* where the text of an option begins */
+
+/* Prose from `column` on, where the line stands; further lines begin at `indent`.  A line end in it
+ * is a space. */
+static void
+add_prose(struct buf *out, size_t column, size_t indent, const char *text)
+{
+    bool is_first = true;
+
+    while (text[strspn(text, " \n")]) {
+        size_t n;
+
+        text += strspn(text, " \n");
+        n = strcspn(text, " \n");
+        if (!is_first && column + 1 + n > HELP_COLUMNS) {
+            buf_printf(out, "\n%*s", (int)indent, "");
+            column = indent;
+        } else if (!is_first) {
+            buf_add_text(out, " ");
+            column++;
+        }
+        buf_add(out, text, n);
+        column += n;
+        text += n;
+        is_first = false;
+    }
+    buf_add_text(out, "\n");
+}
+
 static void
 on_print_option(void *ctx, const struct command_option *option)
 {
     struct buf *out = ctx;
-    char name[64];
+    size_t before = buf_size(out), column;
 
-    snprintf(name, sizeof name, "--%s%s%s", option->name, option->value ? " " : "",
-             option->value ? option->value : "");
-    buf_printf(out, "  %-34s %s\n", name, option->text);
+    buf_printf(out, "  --%s%s%s ", option->name, option->value ? " " : "",
+               option->value ? option->value : "");
+    column = buf_size(out) - before;
+    if (column < HELP_OPTION_COLUMN) {
+        buf_printf(out, "%*s", (int)(HELP_OPTION_COLUMN - column), "");
+        column = HELP_OPTION_COLUMN;
+    }
+    add_prose(out, column, HELP_OPTION_COLUMN, option->text);
 }
 
 static void
@@ -438,7 +473,7 @@ help_command(const struct command *c, struct buf *out)
     buf_printf(out, "relayctl %s%s%s [OPTIONS]%s%s\n\n%s.\n", c->noun, space, verb,
                c->operands ? " " : "", c->operands ? c->operands : "", c->summary);
     if (c->more)
-        buf_printf(out, "%s\n", c->more);
+        add_prose(out, 0, 0, c->more);
     buf_add_text(out, "\nOptions:\n");
     command_each_option(c, on_print_option, out);
     buf_printf(out, "\nExample:\n  %s\n", c->example);
@@ -453,8 +488,16 @@ help_list(const struct command *commands, const char *noun, struct buf *out)
         if (noun && strcmp(noun, c->noun) != 0)
             continue;
         snprintf(name, sizeof name, "%s%s%s", c->noun, c->verb ? " " : "", c->verb ? c->verb : "");
-        buf_printf(out, "  %-24s %s\n", name, c->summary);
+        buf_printf(out, "  %-24s ", name);
+        add_prose(out, 27, 27, c->summary);
     }
+}
+
+static void
+help_verbs(const struct command *commands, const char *noun, struct buf *out)
+{
+    buf_printf(out, "relayctl %s VERB [OPTIONS] [OPERANDS]\n\nVerbs:\n", noun);
+    help_list(commands, noun, out);
 }
 
 int
@@ -469,10 +512,10 @@ command_help(const struct command *commands, const char *noun, const char *verb,
         buf_add_text(out, "\nOptions of all commands:\n");
         command_each_option(NULL, on_print_option, out);
         buf_add_text(out, "\nExit status: 0 done, 1 failed, 2 usage, 3 nothing matched, 4 partly "
-                          "done, 75 try later (database away).\n"
+                          "done,\n75 try later (database away).\n"
                           "\nExample:\n  relayctl customer add acme --contact ops@acme.example\n"
                           "\n`relayctl help NOUN VERB` says more; `relayctl help CODE` explains a "
-                          "reply, e.g. 5.7.23.\n");
+                          "reply,\ne.g. 5.7.23.\n");
         return ERR_OK;
     }
     command = command_find(commands, noun, verb);
@@ -482,11 +525,26 @@ command_help(const struct command *commands, const char *noun, const char *verb,
     }
     if (!is_noun(commands, noun) || verb)
         return ERR_NOT_FOUND;
-    buf_printf(out, "relayctl %s VERB [OPTIONS] [OPERANDS]\n\nVerbs:\n", noun);
-    help_list(commands, noun, out);
+    help_verbs(commands, noun, out);
     for (command = commands; strcmp(command->noun, noun) != 0; command++)
         ;
-    buf_printf(out, "\nExample:\n  %s\n\n`relayctl help %s VERB` says more.\n", command->example,
-               noun);
+    buf_printf(out,
+               "\nExample:\n  %s\n\n`relayctl help %s VERB` says more; `relayctl help %s` and "
+               "relayctl-%s(8)\nsay all.\n",
+               command->example, noun, noun, noun);
+    return ERR_OK;
+}
+
+int
+command_help_verbs(const struct command *commands, const char *noun, struct buf *out)
+{
+    if (command_find(commands, noun, NULL) || !is_noun(commands, noun))
+        return command_help(commands, noun, NULL, out);
+    help_verbs(commands, noun, out);
+    for (const struct command *c = commands; c->noun; c++)
+        if (strcmp(c->noun, noun) == 0) {
+            buf_add_text(out, "\n");
+            help_command(c, out);
+        }
     return ERR_OK;
 }

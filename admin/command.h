@@ -101,6 +101,9 @@ const char *command_value(const struct command_line *line, const char *option);
 MUST_USE int command_help(const struct command *commands, const char *noun, const char *verb,
                           struct buf *out);
 
+/* As command_help of a noun, with the help of each verb behind the list. */
+MUST_USE int command_help_verbs(const struct command *commands, const char *noun, struct buf *out);
+
 /* The nearest of the candidates offered one by one; start with a zeroed struct. */
 struct command_guess {
     const char *best;

@@ -18,13 +18,14 @@
 #include "config.h"
 
 static int
-show_command(const char *noun, const char *verb)
+show_command(const char *noun, const char *verb, bool all_verbs)
 {
     struct buf out;
     int rc;
 
     buf_init(&out, 0);
-    rc = command_help(commands, noun, verb, &out);
+    rc = all_verbs && noun && !verb ? command_help_verbs(commands, noun, &out)
+                                    : command_help(commands, noun, verb, &out);
     fputs(buf_text(&out), stdout);
     buf_fini(&out);
     return rc;
@@ -36,7 +37,7 @@ show_help(const char *const *words, unsigned count)
 {
     const char *noun = count > 0 ? words[0] : NULL, *verb = count > 1 ? words[1] : NULL;
 
-    if (show_command(noun, verb) == ERR_OK || replies_print(stdout, words, count) == ERR_OK)
+    if (show_command(noun, verb, true) == ERR_OK || replies_print(stdout, words, count) == ERR_OK)
         return COMMAND_DONE;
     return call_usage("there is no command and no reply \"%s%s%s\"; `relayctl help` lists all "
                       "commands, postern-replies(7) all replies",
@@ -47,10 +48,10 @@ show_help(const char *const *words, unsigned count)
 static enum command_status
 show_help_of(const struct command_line *line, const char *noun)
 {
-    const char *words[] = {line->command ? line->command->noun : noun,
-                           line->command ? line->command->verb : NULL};
+    const char *verb = line->command ? line->command->verb : NULL;
 
-    return show_help(words, words[0] == NULL ? 0 : words[1] == NULL ? 1 : 2);
+    CHECK(show_command(line->command ? line->command->noun : noun, verb, false) == ERR_OK);
+    return COMMAND_DONE;
 }
 
 static enum command_status
