@@ -196,6 +196,24 @@ change_rows(struct call *call, const struct registry_form *form)
     return status;
 }
 
+/* A domain that has moved to another customer has taken its own backends along. */
+static enum command_status
+find_moved(struct call *call, const struct registry_form *form)
+{
+    enum command_status status;
+    struct buf sql;
+
+    buf_init(&sql, 0);
+    buf_printf(&sql,
+               "UPDATE " LINES " i SET action = 'changed' WHERE i.kind = '%s' AND i.action = "
+               "'added' AND EXISTS (SELECT FROM postern.%s t, postern.customers c WHERE c.name "
+               "= " REGISTRY_DIFF_OWNER " AND %s)",
+               form->kind, form->table, form->match);
+    status = run(call, buf_text(&sql), 0, NULL);
+    buf_fini(&sql);
+    return status;
+}
+
 /* A domain leaves a tombstone. */
 static enum command_status
 remove_rows(struct call *call, const struct registry_form *form)
@@ -231,7 +249,10 @@ registry_diff_apply(struct call *call)
     for (int i = REGISTRY_KIND_COUNT - 1; status == COMMAND_DONE && i > REGISTRY_CUSTOMER; i--)
         status = remove_rows(call, &registry_forms[i]);
     for (int i = 0; status == COMMAND_DONE && i < REGISTRY_KIND_COUNT; i++) {
-        status = add_rows(call, &registry_forms[i]);
+        if (i == REGISTRY_BACKEND)
+            status = find_moved(call, &registry_forms[i]);
+        if (status == COMMAND_DONE)
+            status = add_rows(call, &registry_forms[i]);
         if (status == COMMAND_DONE)
             status = change_rows(call, &registry_forms[i]);
     }

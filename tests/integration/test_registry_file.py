@@ -139,6 +139,21 @@ def test_a_domain_moves_and_a_backend_changes_its_address(acme):
     assert (shown["address"], shown["host"], shown["port"]) == (None, "mail.acme.example", 2525)
 
 
+def test_what_the_database_would_do_beyond_the_file_is_refused(acme):
+    """A domain takes a backend of its own along; a file that leaves it behind is not made half."""
+    acme("customer", "add", "beta")
+    acme("backend", "add", "192.0.2.20", "--customer", "acme", "--domain", "acme.example")
+    text = export(acme)
+    left = [json.loads(line) for line in text.splitlines()[1:] if '"acme.example"' in line]
+    for row in left:
+        if row["kind"] == "domain":
+            row["customer"] = "beta"
+    done = put(acme, *left, code=2)
+    assert "backend acme/2: cannot be made in one step" in done.err and export(acme) == text
+    put(acme, *[{**row, "customer": "beta"} for row in left])
+    assert acme.one("backend", "show", "beta/2")["domain"] == "acme.example"
+
+
 def test_the_difference_of_a_dry_run(acme):
     version, text = acme.version(), export(acme)
     objects = [{"kind": "customer", "name": "acme", "retention_days": None, "contact": "it@acme.example"}, {"kind": "customer", "name": "new"}]
