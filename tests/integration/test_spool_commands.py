@@ -201,6 +201,17 @@ def test_support_staff_have_messages_tried_and_nothing_else(node):
     assert show(node, ref)["state"] == "waiting"
 
 
+def test_support_staff_read_content_with_a_reason_that_is_in_the_audit(node):
+    ref = spooled(node)
+    susi = Desk(node, "susi")
+    for verb in (("show", ref, "--body"), ("export", ref)):
+        assert "needs --reason" in susi("spool", *verb, code=2).stderr
+    assert notes(node, ref) == []
+    assert "Subject" in susi("spool", "export", ref, "--reason", "ticket 4711").stdout
+    assert [n[0::2] for n in notes(node, ref)] == [("exported", "ticket 4711")], "before it was read"
+    wait_until(lambda: [a[2:] for a in audited(node, ref)] == [("ticket 4711", "export")], 20, "it is in the audit")
+
+
 def test_P2_commands_taken_together_are_carried_out_as_they_were_given(node):
     ref = spooled(node)
     node.postgres.sql("INSERT INTO postern.spool_commands (node, act, reason, refs) VALUES (1, 'hold', 'first', ARRAY[%s]),"
