@@ -111,6 +111,15 @@ command_find(const struct command *commands, const char *noun, const char *verb)
     return NULL;
 }
 
+bool
+command_has_verbs(const struct command *commands, const char *noun)
+{
+    for (; commands->noun; commands++)
+        if (strcmp(commands->noun, noun) == 0 && commands->verb)
+            return true;
+    return false;
+}
+
 static bool
 is_noun(const struct command *commands, const char *noun)
 {
@@ -538,7 +547,7 @@ command_help(const struct command *commands, const char *noun, const char *verb,
 int
 command_help_verbs(const struct command *commands, const char *noun, struct buf *out)
 {
-    if (command_find(commands, noun, NULL) || !is_noun(commands, noun))
+    if (!command_has_verbs(commands, noun))
         return command_help(commands, noun, NULL, out);
     help_verbs(commands, noun, out);
     for (const struct command *c = commands; c->noun; c++)

@@ -77,6 +77,8 @@ extern const struct command_option command_common_options[];
 /* The options of one of the bits of enum command_group. */
 const struct command_option *command_group_options(enum command_group group);
 
+/* A noun may have verbs, and stand alone as well. */
+bool command_has_verbs(const struct command *commands, const char *noun);
 /* A noun that stands alone needs no verb; NULL: there is none. */
 const struct command *command_find(const struct command *commands, const char *noun,
                                    const char *verb);

@@ -384,7 +384,7 @@ take_word(struct before *b, struct completing *c, const char *word)
     else if (b->noun == NULL) {
         b->noun = word;
         b->command = command_find(commands, word, NULL);
-    } else if (b->verb == NULL && b->command == NULL) {
+    } else if (b->verb == NULL) {
         b->verb = word;
         b->command = command_find(commands, b->noun, word);
     }
@@ -406,7 +406,7 @@ offer_here(struct completing *c, const struct before *b)
         offer_nouns(c);
     else if (strcmp(b->noun, "help") == 0)
         offer_verbs(c, b->verb);
-    else if (b->command == NULL && b->verb == NULL)
+    else if (b->verb == NULL && command_has_verbs(commands, b->noun))
         offer_verbs(c, b->noun);
     else if (b->command)
         offer_operands(c, b->command);

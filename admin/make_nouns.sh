@@ -38,11 +38,16 @@ $(grep '^\.Dd' "$manual")
 .Nd the commands of relayctl that begin with $noun
 .Sh COMMANDS
 END
-for verb in ${verbs:-''}; do
-    [ "$verb" = "''" ] && verb=
-    printf '.Ss %s %s\n.Bd -literal\n' "$noun" "$verb" | sed 's/ $//'
-    "$relayctl" help "$noun" $verb | literal
+page() {
+    printf '.Ss %s\n.Bd -literal\n' "$*"
+    "$relayctl" "$@" --help | literal
     printf '.Ed\n'
+}
+if "$relayctl" "$noun" --help | grep -q "^relayctl $noun \[OPTIONS\]"; then
+    page "$noun"
+fi
+for verb in $verbs; do
+    page "$noun" "$verb"
 done
 printf '.Sh DETAILS\n'
 sections
