@@ -980,6 +980,17 @@ const struct command commands[] = {
     },
     {
         .noun = "node",
+        .verb = "list",
+        .needs = COMMAND_NEEDS_REGISTRY,
+        .run = node_list,
+        .summary = "List the nodes that PostgreSQL has heard of, and what waits on each",
+        .example = "relayctl node list",
+        .more = "silent: its spoolmgr has not been heard of for a minute; refused: nothing is "
+                "delivered from its\n"
+                "spool until `relayctl node accept-spool`.",
+    },
+    {
+        .noun = "node",
         .verb = "show",
         .needs = COMMAND_NEEDS_CONFIG,
         .run = node_show,

@@ -82,6 +82,7 @@ enum command_status spool_return(struct call *call);
 enum command_status spool_remove(struct call *call);
 enum command_status spool_export(struct call *call);
 
+enum command_status node_list(struct call *call);
 enum command_status node_show(struct call *call);
 enum command_status node_accept_registry(struct call *call);
 enum command_status node_accept_spool(struct call *call);

@@ -855,3 +855,33 @@ def test_a_refused_registry_is_shown_and_accepted(ctl):
     assert not marker.exists()
     assert "40 of 50" in ctl("node", "accept-registry", "--reason", "right").out
     assert marker.read_text() == "database_id abc\nversion 17\n"
+
+
+# --- node list
+
+
+def test_nodes_are_listed_by_what_they_leave_in_postgresql(ctl):
+    assert ctl("node", "list").out == "" and ctl("node", "list", "--json").rows == []
+    ctl.sql("INSERT INTO postern.spool_nodes VALUES (1, now(), true), (2, now() - interval '70 seconds', false), (5, now(), true)")
+    ctl.sql("INSERT INTO postern.events_copied (node, file, offset_bytes, copied_at) VALUES (1, 'a', 1, now() - interval '2 hours'), "
+            "(1, 'b', 1, now() - interval '5 minutes'), (3, 'c', 1, now())")
+    ctl.sql("INSERT INTO postern.spool_index (ref, node, size_bytes, received_at) VALUES ('a', 2, 1000, now() - interval '3 hours'), "
+            "('b', 2, 24, now()), ('c', 4, 1, now())")
+    ctl.sql("INSERT INTO postern.spool_logs (node, log, ledger, octets, refused_at) VALUES (5, repeat('0', 32), 1, 1, now())")
+    rows = ctl("node", "list", "--json").rows
+    assert [(r["node"], r["state"], r["index_is_whole"], r["messages"], r["size_bytes"]) for r in rows] == [
+        (1, "running", True, 0, 0), (2, "silent", False, 2, 1024), (3, "unknown", None, 0, 0), (4, "unknown", None, 1, 1),
+        (5, "refused", True, 0, 0)]
+    assert rows[0]["keeper_seen_at"] and rows[0]["events_copied_at"] and rows[0]["oldest_received_at"] is None
+    assert rows[2]["keeper_seen_at"] is None and rows[1]["oldest_received_at"]
+    text = ctl("node", "list").out
+    assert all(len(line) <= 80 for line in text.splitlines()), text
+    lines = [line.split() for line in text.splitlines()]
+    assert lines[0] == ["NODE", "STATE", "KEEPER", "SEEN", "WHOLE", "EVENTS", "WAITING", "SIZE", "OLDEST"]
+    assert "5 min ago" in text and "3 h ago" in text and "1 KiB" in text
+
+
+def test_nodes_are_not_listed_without_the_database(ctl):
+    ctl.configure(database=f"host={ctl.folder}/nowhere dbname=x")
+    assert "nowhere" in ctl("node", "list", code=75).err
+    assert '"x"' in ctl("node", "list", "x", code=2).err
