@@ -164,6 +164,11 @@ static const struct command_option audit_options[] = {
 
 static const struct command_option explain_options[] = {OPTION_LOCAL, {0}};
 
+static const struct command_option drain_options[] = {
+    {"end", NULL, "take connections again"},
+    {0},
+};
+
 static const struct command_option accept_spool_options[] = {
     {"node", "NUMBER", "of which node; this one without it"},
     {0},
@@ -1007,6 +1012,23 @@ const struct command commands[] = {
         .more = "Run it on the node, as the daemons' user or as root. postern-checks(7) has all "
                 "that can "
                 "be\nfound. Exit status 1 if anything fails.",
+    },
+    {
+        .noun = "node",
+        .verb = "drain",
+        .options = drain_options,
+        .groups = COMMAND_CHANGES,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = node_drain,
+        .summary = "Take no new connections on this node, before work on it",
+        .example = "relayctl node drain --reason \"new kernel\"",
+        .more =
+            "New clients are told 421, those that are here hear it between two messages; they go "
+            "to another\n"
+            "node or come again. The spool is delivered as ever. `relayctl status` says how many "
+            "are left.\n"
+            "It ends with --end, or when relayd is started anew. --reason is required without "
+            "--end.",
     },
     {
         .noun = "node",

@@ -84,6 +84,7 @@ enum command_status spool_export(struct call *call);
 
 enum command_status node_list(struct call *call);
 enum command_status node_show(struct call *call);
+enum command_status node_drain(struct call *call);
 enum command_status node_accept_registry(struct call *call);
 enum command_status node_accept_spool(struct call *call);
 

@@ -48,7 +48,7 @@ static const struct {
     {"unknown", YELLOW}, {"starting", YELLOW}, {"answers", GREEN},   {"silent", RED},
     {"low", RED},        {"late", RED},        {"near", YELLOW},     {"pressed", YELLOW},
     {"refusing", RED},   {"expiring", YELLOW}, {"pass", GREEN},      {"warn", YELLOW},
-    {"fail", RED},
+    {"fail", RED},       {"draining", YELLOW},
 };
 
 struct printer *

@@ -36,9 +36,8 @@ relay_memory_parse(const char *text, struct relay_memory_which *which)
     return status;
 }
 
-/* Takes `question` over. */
-static enum command_status
-ask(const struct call *call, json_t *question, bool is_quiet, json_t **answer)
+enum command_status
+relay_memory_ask(const struct call *call, json_t *question, bool is_quiet, json_t **answer)
 {
     char path[CALL_PATH_SIZE], *line = json_dumps(question, JSON_COMPACT);
     const char *why;
@@ -107,7 +106,7 @@ relay_memory_list(const struct call *call, const char *what, const struct relay_
         if (after)
             json_object_set(q, "after", after);
         json_decref(answer);
-        status = ask(call, q, is_quiet, &answer);
+        status = relay_memory_ask(call, q, is_quiet, &answer);
         if (status != COMMAND_DONE)
             return status;
         each_row(json_object_get(answer, "rows"), each, ctx);
@@ -123,7 +122,7 @@ static enum command_status
 tell(const struct call *call, json_t *order)
 {
     json_t *answer;
-    enum command_status status = ask(call, order, false, &answer);
+    enum command_status status = relay_memory_ask(call, order, false, &answer);
 
     json_decref(answer);
     return status;

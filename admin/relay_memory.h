@@ -19,6 +19,10 @@ struct relay_memory_which {
 /* "192.0.2.1", "2001:db8::/32", "mail.example". What is wrong has been explained. */
 enum command_status relay_memory_parse(const char *text, struct relay_memory_which *which);
 
+/* Any question, which is taken over.  *answer is the caller's, NULL on failure. */
+enum command_status relay_memory_ask(const struct call *call, json_t *question, bool is_quiet,
+                                     json_t **answer);
+
 struct relay_memory_row {
     uint32_t customer_id; /* 0: of all */
     const char *customer; /* NULL: none, or its name is not known */

@@ -21,7 +21,8 @@ static const char *const state_words[] = {
 static bool
 is_warning(const struct status_part *part)
 {
-    return strcmp(part->state, "near") == 0 || strcmp(part->state, "pressed") == 0;
+    return strcmp(part->state, "near") == 0 || strcmp(part->state, "pressed") == 0 ||
+           strcmp(part->state, "draining") == 0;
 }
 
 static bool

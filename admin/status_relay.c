@@ -37,6 +37,21 @@ count_workers(const struct look *look, struct status_part *part)
 }
 
 static void
+look_at_drain(const struct look *look, struct status_part *part)
+{
+    int64_t since_ms = shared_table_left_service_at_ms(look->table);
+    char relative[PRINTER_RELATIVE_SIZE];
+
+    status_fact(part, "draining_since", status_time(since_ms));
+    if (since_ms == 0)
+        return;
+    part->state = "draining";
+    buf_printf(&part->detail,
+               "; no new ones, since %s; when the work is done: relayctl node drain --end",
+               printer_relative(since_ms, look->status->now_ms, relative));
+}
+
+static void
 look_at_work(const struct look *look)
 {
     struct status *s = look->status;
@@ -53,6 +68,7 @@ look_at_work(const struct look *look)
         buf_add_text(&part->detail, "; clients are given less time; raise max-connections, or "
                                     "see who they are: relayctl trace --since 5m");
     }
+    look_at_drain(look, part);
     for (int i = 0; i < SHARED_COUNTER_COUNT; i++)
         s->counters[i] = shared_counter_sum(look->table, (enum shared_counter)i);
     s->has_counters = true;

@@ -220,6 +220,12 @@ arrival_leave(struct worker *w, const struct inet_endpoint *client)
     shared_client_leave(w->table, w->slot, client);
 }
 
+bool
+arrival_is_closed(const struct worker *w)
+{
+    return shared_table_left_service_at_ms(w->table) != 0;
+}
+
 void
 arrival_accept(void *ctx, int fd, const struct inet_endpoint *peer)
 {
@@ -227,7 +233,7 @@ arrival_accept(void *ctx, int fd, const struct inet_endpoint *peer)
     bool by_proxy = arrival_is_in(&w->config->proxy_protocol_from, peer);
     enum smtp_verdict verdict = SMTP_VERDICT_OK;
 
-    if (w->stopping)
+    if (w->stopping || arrival_is_closed(w))
         verdict = SMTP_VERDICT_SHUTTING_DOWN;
     else if (is_full(w)) {
         verdict = SMTP_VERDICT_NODE_FULL;

@@ -37,6 +37,9 @@ enum arrival_refusal {
 void arrival_count(struct worker *worker, enum arrival_refusal why,
                    const struct inet_endpoint *peer);
 
+/* An operator has taken the node out of service: nobody comes in, and who is in goes between
+ * messages.  Cheap. */
+bool arrival_is_closed(const struct worker *worker);
 /* Is the node under pressure?  Cheap; renewed by arrival_beat. */
 bool arrival_is_pressed(const struct worker *worker);
 /* Once a second: pressure, what is to be logged, what lingers. */

@@ -52,13 +52,14 @@ count_asked(const struct parent *p)
 }
 
 static int
-send_line(struct child *worker, uint32_t id, struct slice line)
+send_line(struct child *worker, uint32_t id, uid_t uid, struct slice line)
 {
     struct buf b;
     int rc;
 
     buf_init(&b, 0);
     put_u32(&b, id);
+    put_u32(&b, uid);
     put_bytes(&b, line);
     rc = channel_send(worker->channel, RELAYD_ASK, buf_slice(&b), NULL, 0);
     buf_fini(&b);
@@ -73,7 +74,7 @@ on_request(void *ctx, struct control_request *request, struct slice line)
     struct parent_asked *a;
 
     if (worker == NULL || count_asked(p) >= ASKED_MAX || line.n > REQUEST_MAX_BYTES ||
-        send_line(worker, p->next_asked_id, line) < 0) {
+        send_line(worker, p->next_asked_id, control_peer_uid(request), line) < 0) {
         answer_error(request,
                      "{\"ok\":false,\"error\":\"no worker of relayd can look at it now\"}");
         return;

@@ -258,7 +258,7 @@ static void
 process(struct session *s)
 {
     feed(s);
-    if (s->worker->closing)
+    if (s->worker->closing || arrival_is_closed(s->worker))
         session_stop(s);
     if (s->conn == NULL)
         return;
@@ -506,6 +506,13 @@ session_stop(struct session *s)
     smtp_server_close(s->engine, &reply);
     if (!s->processing && smtp_server_is_finished(s->engine))
         session_end(s, SESSION_END_STOPPED, true);
+}
+
+void
+session_drain(struct session *s)
+{
+    if (s->stage != SESSION_STAGE_TLS) /* it hears it behind the handshake */
+        session_stop(s);
 }
 
 void

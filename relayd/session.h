@@ -16,6 +16,8 @@ struct session;
 void session_start(struct worker *worker, int fd, const struct inet_endpoint *peer, bool by_proxy);
 /* 421 as soon as order permits, then the end: the worker is stopping. */
 void session_stop(struct session *session);
+/* The same of one that may have time to hear it. */
+void session_drain(struct session *session);
 /* 421 now, whatever it is in the middle of, and the end. */
 void session_break_off(struct session *session);
 struct session *session_next(const struct session *session);

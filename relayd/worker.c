@@ -312,12 +312,25 @@ end_late(struct worker *w)
 }
 
 static void
+drain_sessions(struct worker *w)
+{
+    struct session *next;
+
+    for (struct session *s = w->sessions; s; s = next) {
+        next = session_next(s);
+        session_drain(s);
+    }
+}
+
+static void
 on_beat(void *ctx)
 {
     struct worker *w = ctx;
 
     shared_worker_stamp(w->table, w->slot, clock_monotonic_ms());
     arrival_beat(w);
+    if (arrival_is_closed(w))
+        drain_sessions(w);
     if (w->stopping && clock_monotonic_ms() > w->stop_by_ms)
         end_late(w);
     loop_timer_start(&w->beat, BEAT_MS);

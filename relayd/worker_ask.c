@@ -141,13 +141,17 @@ static const struct verb {
 };
 
 static void
-run(struct worker *w, uint32_t id, const json_t *json)
+run(struct worker *w, uint32_t id, uint32_t uid, const json_t *json)
 {
     const char *word = json_string_value(json_object_get(json, "verb"));
     struct probe_question question;
 
     if (worker_ask_memory(w, id, word, json))
         return;
+    if (word && strcmp(word, "node-drain") == 0) {
+        worker_ask_drain(w, id, uid, json);
+        return;
+    }
     if (word && strcmp(word, "simulate") == 0) {
         simulate_start(w, id, json, worker_ask_answer);
         return;
@@ -168,13 +172,13 @@ void
 worker_ask(struct worker *w, struct slice payload)
 {
     struct decoder d = decoder_of(payload);
-    uint32_t id = get_u32(&d);
+    uint32_t id = get_u32(&d), uid = get_u32(&d);
     struct slice line = get_bytes(&d);
     json_t *json;
 
     CHECK(decoder_done(&d));
     json = json_loadb(line.p, line.n, 0, NULL);
-    run(w, id, json);
+    run(w, id, uid, json);
     json_decref(json);
 }
 

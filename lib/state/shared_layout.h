@@ -51,6 +51,7 @@ struct shared_header {
     _Atomic uint32_t is_restored;
     _Atomic uint64_t kept_bound;          /* the complement; see shared_kept.c */
     uint8_t limits_key[SIPHASH_KEY_SIZE]; /* of windows and fingerprints; goes into the snapshot */
+    _Atomic int64_t left_service_at_ms;   /* 0: not; in what was padding of zeros */
 };
 
 struct shared_use_entry {

@@ -140,6 +140,7 @@ shared_table_create(const char *path, uint32_t epoch, struct shared_table **tabl
         rc = make_new(path, table);
     if (rc != ERR_OK)
         return rc;
+    atomic_store(&(*table)->memory->header.left_service_at_ms, 0);
     if (atomic_exchange(&(*table)->memory->header.epoch, epoch) != epoch)
         atomic_store(&(*table)->memory->header.next_number, 0);
     return ERR_OK;
@@ -165,6 +166,27 @@ uint32_t
 shared_table_epoch(const struct shared_table *table)
 {
     return atomic_load(&table->memory->header.epoch);
+}
+
+bool
+shared_table_leave_service(struct shared_table *table, int64_t wall_ms)
+{
+    int64_t in_service = 0;
+
+    return atomic_compare_exchange_strong(&table->memory->header.left_service_at_ms, &in_service,
+                                          wall_ms);
+}
+
+bool
+shared_table_return_to_service(struct shared_table *table)
+{
+    return atomic_exchange(&table->memory->header.left_service_at_ms, 0) != 0;
+}
+
+int64_t
+shared_table_left_service_at_ms(const struct shared_table *table)
+{
+    return atomic_load(&table->memory->header.left_service_at_ms);
 }
 
 uint64_t

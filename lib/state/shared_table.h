@@ -30,6 +30,12 @@ uint64_t shared_table_next_number(
     struct shared_table *table); /* for ref_make; never the same twice in an epoch */
 uint32_t shared_table_epoch(const struct shared_table *table);
 
+/* --- Out of service: clients are sent away until an operator ends it or the relay's parent starts
+ * anew (shared_table_create).  True: this call has changed it. */
+bool shared_table_leave_service(struct shared_table *table, int64_t wall_ms);
+bool shared_table_return_to_service(struct shared_table *table);
+int64_t shared_table_left_service_at_ms(const struct shared_table *table); /* 0: in service */
+
 /* --- Worker columns. A worker's column is its slot, 0 .. SHARED_WORKERS_MAX - 1. */
 void shared_worker_begin(struct shared_table *table, unsigned slot, int pid);
 void shared_worker_stamp(struct shared_table *table, unsigned slot,

@@ -53,6 +53,22 @@ Test(shared_table, a_second_start_keeps_what_a_node_knows)
     shared_table_detach(&second);
 }
 
+Test(shared_table, a_node_is_out_of_service_until_its_parent_starts_anew)
+{
+    struct shared_table *second;
+
+    cr_expect_eq(shared_table_left_service_at_ms(table), 0);
+    cr_expect(shared_table_leave_service(table, NOW));
+    cr_expect_not(shared_table_leave_service(table, NOW + 1), "it is already");
+    cr_expect_eq(shared_table_left_service_at_ms(table), NOW);
+    cr_expect(shared_table_return_to_service(table));
+    cr_expect_not(shared_table_return_to_service(table));
+    cr_expect(shared_table_leave_service(table, NOW));
+    cr_assert_eq(shared_table_create(path, 8, &second), ERR_OK);
+    shared_table_detach(&second);
+    cr_expect_eq(shared_table_left_service_at_ms(table), 0);
+}
+
 static const struct {
     const char *name;
     off_t length; /* -1: as it is */
