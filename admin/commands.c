@@ -337,6 +337,12 @@ static const struct command_option scan_options[] = {
     {0},
 };
 
+static const struct command_option scan_canary_options[] = {
+    {"rcpt", "ADDRESS", "who gets it"},
+    {"domain", "NAME", "instead: its postmaster gets it"},
+    {0},
+};
+
 static const struct command_option scan_relay_options[] = {
     {"network", "CIDR", "the addresses; at most 4096"},
     {"consent", "TEXT", "who has agreed, when and how; it is written down in the audit"},
@@ -1083,6 +1089,19 @@ const struct command commands[] = {
         .example = "relayctl scan open-relay --network 192.0.2.0/24 --consent \"contract 4711, 6\"",
         .more = "Asks each address, four at once; nothing is delivered without --sink. "
                 "--consent is\nrequired. Exit 1: there is an open relay.",
+    },
+    {
+        .noun = "scan",
+        .verb = "canary",
+        .options = scan_canary_options,
+        .needs = COMMAND_NEEDS_CONFIG,
+        .run = scan_canary,
+        .summary = "Send a marked message through our own listener, and say what becomes of it",
+        .example = "relayctl scan canary --rcpt canary@test.example",
+        .more =
+            "Judged as any client's mail is; `relayctl allow add` this node's address for the "
+            "customer where its\npolicy refuses it. Exit 0: delivered; 4: it waits in the spool; "
+            "1: refused, or not answered.",
     },
     {
         .noun = "scan",

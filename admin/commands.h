@@ -46,6 +46,7 @@ enum command_status backend_release(struct call *call);
 enum command_status backend_test(struct call *call);
 enum command_status simulate(struct call *call);
 enum command_status scan(struct call *call);
+enum command_status scan_canary(struct call *call);
 enum command_status scan_open_relay(struct call *call);
 enum command_status audit(struct call *call);
 enum command_status completion(struct call *call);

@@ -44,7 +44,7 @@ node_drain(struct call *call)
     }
     snprintf(node, sizeof node, "%u", (unsigned)call->config->node);
     call_done(call, is_end ? "returned to service" : "drained", "node", node);
-    if (!is_end && !call->printing.json)
+    if (!is_end && !call->dry_run && !call->printing.json)
         fprintf(call->printing.out,
                 "%u connection%s open: those in a message go on to its end, `relayctl status` "
                 "counts them.\n",

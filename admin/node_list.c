@@ -51,7 +51,7 @@ node_list(struct call *call)
         {"node", "NODE", PRINTER_RIGHT},
         {"state", "STATE", PRINTER_LEFT},
         {"keeper_seen_at", "KEEPER SEEN", PRINTER_LEFT},
-        {"index_is_whole", "WHOLE", PRINTER_LEFT},
+        {"index_is_whole", "INDEXED", PRINTER_LEFT},
         {"events_copied_at", "EVENTS", PRINTER_LEFT},
         {"messages", "WAITING", PRINTER_RIGHT},
         {"size_bytes", "SIZE", PRINTER_RIGHT},

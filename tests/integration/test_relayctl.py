@@ -877,7 +877,7 @@ def test_nodes_are_listed_by_what_they_leave_in_postgresql(ctl):
     text = ctl("node", "list").out
     assert all(len(line) <= 80 for line in text.splitlines()), text
     lines = [line.split() for line in text.splitlines()]
-    assert lines[0] == ["NODE", "STATE", "KEEPER", "SEEN", "WHOLE", "EVENTS", "WAITING", "SIZE", "OLDEST"]
+    assert lines[0] == ["NODE", "STATE", "KEEPER", "SEEN", "INDEXED", "EVENTS", "WAITING", "SIZE", "OLDEST"]
     assert "5 min ago" in text and "3 h ago" in text and "1 KiB" in text
 
 
