@@ -143,24 +143,36 @@ has_entry(const struct story_help *help, const json_t *event)
     return json_object_get(event, "entry") != NULL;
 }
 
+static bool
+cannot_repair(const struct story_help *help, const json_t *event)
+{
+    const char *fault = event_words_text(event, "fault");
+
+    (void)help;
+    return fault[0] && strcmp(fault, "bare LF") != 0;
+}
+
 static const struct {
     const char *verdict;
     bool (*holds)(const struct story_help *help, const json_t *event);
+    enum smtp_remedy who;
     const char *remedy;
 } cases[] = {
     /* there is nobody to except */
-    {"sender-blocked", blocks_one,
+    {"sender-blocked", blocks_one, SMTP_REMEDY_OPERATOR,
      "To end it, if the customer agrees: "
      "`relayctl block remove RULE --customer CUSTOMER --reason TEXT`"},
-    {"greylisted", was_by_policy,
+    {"greylisted", was_by_policy, SMTP_REMEDY_OPERATOR,
      "Normally nothing. To let this one server through, past all checks, for this customer: "
      "`relayctl allow add ADDRESS --customer CUSTOMER --until +7d` "
      "To end greylisting for the customer: `relayctl customer set CUSTOMER --policy greylist=off`"},
-    {"greylisted", was_by_mode,
+    {"greylisted", was_by_mode, SMTP_REMEDY_OPERATOR,
      "Normally nothing. To let this one server through, past all checks, for this customer: "
      "`relayctl allow add ADDRESS --customer CUSTOMER --until +7d` "
      "To take such mail without greylisting: `relayctl domain set DOMAIN --primary-up accept`"},
-    {"suspended", has_entry,
+    {"bare-line-end", cannot_repair, SMTP_REMEDY_CUSTOMER, "Nothing."},
+    {"bare-line-end", cannot_repair, SMTP_REMEDY_OPERATOR, "Nothing: no setting admits it."},
+    {"suspended", has_entry, SMTP_REMEDY_OPERATOR,
      "Only after whoever suspended it agrees: `relayctl customer resume CUSTOMER`"},
 };
 
@@ -175,13 +187,11 @@ static const char behind_filter[] =
 static void
 set_case(struct story_help *help, const json_t *event)
 {
-    const char **remedy = &help->remedies[SMTP_REMEDY_OPERATOR];
-
     if (event_words_text(event, "origin_client")[0] && was_by_policy(help, event))
-        *remedy = behind_filter;
+        help->remedies[SMTP_REMEDY_OPERATOR] = behind_filter;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
         if (story_event_has_verdict(event, cases[i].verdict) && cases[i].holds(help, event))
-            *remedy = cases[i].remedy;
+            help->remedies[cases[i].who] = cases[i].remedy;
 }
 
 static bool

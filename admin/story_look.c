@@ -15,7 +15,6 @@
 
 #define LOOKS_MAX 10 /* for later attempts: more recipients of a story are not looked for */
 #define LATER_MAX 200
-#define NEW_MS INT64_C(300000)
 
 /* --- Later attempts. */
 
@@ -48,28 +47,29 @@ pick_later(const json_t *events, const json_t *event)
     return found;
 }
 
-/* The newest first; not all of those need have been copied yet. */
+/* The newest first.  A young story is from the files, and not all of theirs need have been copied.
+ */
 static bool
-find_later(struct event_source *source, struct event_search *search, int64_t at_ms, json_t *events)
+find_later(struct event_source *source, struct event_search *search, const struct story *story,
+           json_t *events)
 {
-    int64_t new_ms = source->call->printing.now_ms - NEW_MS;
+    bool is_young = strcmp(story->source, "files") == 0;
 
-    event_search_between(search, source->has_database && at_ms < new_ms ? new_ms : at_ms, 0);
-    if (event_source_find_local(source, search, events) != COMMAND_DONE)
+    if (is_young && event_source_find_local(source, search, events) != COMMAND_DONE)
         return false;
-    event_search_between(search, at_ms, 0);
     return !source->has_database || event_source_find(source, search, events) == COMMAND_DONE;
 }
 
 static void
-look_later(struct event_source *source, json_t *event)
+look_later(struct event_source *source, const struct story *story, json_t *event)
 {
     struct event_search search = {.no_connections = true, .limit = LATER_MAX};
     json_t *events = json_array();
     const json_t *later;
 
     event_search_names(&search, event_words_text(event, "from"), story_event_recipient(event));
-    if (find_later(source, &search, event_words_at_ms(event), events)) {
+    event_search_between(&search, event_words_at_ms(event), 0);
+    if (find_later(source, &search, story, events)) {
         later = pick_later(events, event);
         json_object_set_new(event, "since_then", later ? attempt_as_json(later) : json_null());
     }
@@ -180,7 +180,7 @@ story_look(struct event_source *source, struct story *story)
         if (source->has_database)
             look_entry(source->call, event);
         if (may_come_again(event) && looks++ < LOOKS_MAX)
-            look_later(source, event);
+            look_later(source, story, event);
     }
     registry_close(&registry);
 }

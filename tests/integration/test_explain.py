@@ -246,6 +246,14 @@ def test_a_message_that_was_delivered(gate, backend):
     assert f"the customer's own server, {backend.endpoint}" in story and "which said: 250" in story
 
 
+def test_what_no_setting_admits_offers_none(gate):
+    for content, fault in ((b"Subject: x\r\n\r\na\rb\r\n", "bare CR"), (b"Subject: x\r\n\r\na\0b\r\n", "NUL")):
+        reply = sends(gate, content)
+        gate.event(reference_in(reply.text), "bare-line-end")
+        flat = " ".join(gate.explain(reference_in(reply.text)).stdout.split())
+        assert f"The message holds a {fault}." in flat and "Nothing: no setting admits it." in flat and "--bare-lf" not in flat, flat
+
+
 def test_a_check_that_only_marks_says_so(gate):
     gate.relayctl("customer", "set", "grey", "--policy", "off,ptr-none=mark,dialin=mark")
     gate.wait_until_replicated()
