@@ -91,7 +91,10 @@ set_remedies(struct story_help *help, enum smtp_verdict verdict)
         help->remedies[r] = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
 }
 
-/* The sender and the customer can do what they can about the refusal; we could refuse at once. */
+static const char refuse_at_once[] = "Refusing at once tells the sender days earlier: "
+                                     "`relayctl customer set CUSTOMER --policy CHECK=reject`";
+
+/* Each can do what he can about the refusal, and we could refuse at once. */
 static void
 set_put_off(struct story_help *help, const json_t *event)
 {
@@ -106,8 +109,9 @@ set_put_off(struct story_help *help, const json_t *event)
         return;
     buf_add_text(&help->why, " ");
     story_why_add(&help->why, event, refusal);
-    help->remedies[SMTP_REMEDY_SENDER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_SENDER);
-    help->remedies[SMTP_REMEDY_CUSTOMER] = smtp_verdict_remedy(refusal, SMTP_REMEDY_CUSTOMER);
+    set_remedies(help, refusal);
+    buf_printf(&help->own, "%s %s", refuse_at_once, help->remedies[SMTP_REMEDY_OPERATOR]);
+    help->remedies[SMTP_REMEDY_OPERATOR] = buf_text(&help->own);
 }
 
 /* --- What we can do where the case says more than the verdict. */
@@ -235,6 +239,7 @@ story_help_init(struct story_help *help, const json_t *event)
 {
     *help = (struct story_help){.word = event_words_text(event, "verdict")};
     buf_init(&help->why, 0);
+    buf_init(&help->own, 0);
     if (story_event_class(event) == '2')
         return false;
     help->about = case_of(event);
@@ -247,6 +252,7 @@ void
 story_help_fini(struct story_help *help)
 {
     buf_fini(&help->why);
+    buf_fini(&help->own);
 }
 
 bool

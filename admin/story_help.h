@@ -9,8 +9,8 @@
 #include "admin/story_why.h"
 
 struct story_help {
-    const char *word; /* of the verdict */
-    struct buf why;
+    const char *word;    /* of the verdict */
+    struct buf why, own; /* own: a remedy that is made of others */
     const char *remedies[SMTP_REMEDY_COUNT];
     struct replies_case about;
     char rule[STORY_WHY_RULE_SIZE]; /* that `about` has */

@@ -246,6 +246,12 @@ def test_a_message_that_was_delivered(gate, backend):
     assert f"the customer's own server, {backend.endpoint}" in story and "which said: 250" in story
 
 
+def test_what_is_put_off_has_the_remedies_of_its_check(gate):
+    flat = " ".join(gate.explain(REFUSALS["policy-later"](gate).text).stdout.split())
+    assert "relayctl customer set later --policy spf=reject Normally nothing. To let this one server through" in flat, flat
+    assert "relayctl filter add NETWORK --customer later" in flat and "rewrite the sender (SRS)" in flat
+
+
 def test_what_no_setting_admits_offers_none(gate):
     for content, fault in ((b"Subject: x\r\n\r\na\rb\r\n", "bare CR"), (b"Subject: x\r\n\r\na\0b\r\n", "NUL")):
         reply = sends(gate, content)
