@@ -11,26 +11,38 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/milter_entry.h"
 #include "net/process.h"
 
 #define SOCKETS_MAX (SHARED_WORKERS_MAX * 16)
 
 extern char **environ;
 
+static bool
+has_unix_milter(const struct config *c)
+{
+    struct milter_entry entry;
+
+    for (size_t i = 0; i < c->milters.count; i++)
+        if (milter_entry_parse(c->milters.items[i], &entry) == NULL && entry.path[0])
+            return true;
+    return false;
+}
+
 struct sandbox
 parent_sandbox_of(const struct config *c, enum child_kind kind)
 {
     switch (kind) {
     case CHILD_STATE:
-        return (struct sandbox){SANDBOX_FILES, "", {c->state_dir}};
+        return (struct sandbox){SANDBOX_FILES, "", {c->state_dir}, false};
     case CHILD_SEGMENTS:
-        return (struct sandbox){SANDBOX_FILES, "", {c->spool_dir}};
+        return (struct sandbox){SANDBOX_FILES, "", {c->spool_dir}, false};
     case CHILD_CONTROL:
-        return (struct sandbox){SANDBOX_LINK, "", {c->state_dir, c->log_dir}};
+        return (struct sandbox){SANDBOX_LINK, "", {c->state_dir, c->log_dir}, false};
     case CHILD_SPF:
-        return (struct sandbox){SANDBOX_NOTHING, c->worker_user, {NULL}};
+        return (struct sandbox){SANDBOX_NOTHING, c->worker_user, {NULL}, false};
     case CHILD_WORKER:
-        return (struct sandbox){SANDBOX_PEERS, c->worker_user, {NULL}};
+        return (struct sandbox){SANDBOX_PEERS, c->worker_user, {NULL}, has_unix_milter(c)};
     }
     abort();
 }

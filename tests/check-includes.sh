@@ -22,14 +22,15 @@ allowed() {
     lib/policy) echo base policy ;;
     lib/sender) echo base net dns sender ;;
     lib/survey) echo base net dns spf sender survey ;;
-    relayd) echo base net smtp spool registry dns spf route state db probe policy sender relayd ;;
+    lib/milter) echo base net smtp milter ;;
+    relayd) echo base net smtp spool registry dns spf route state db probe policy sender milter relayd ;;
     spoolmgr) echo base net smtp spool order notice registry dns route state db spoolmgr ;;
     admin) echo base net smtp spool order notice registry dns route state db probe conformance policy sender survey admin ;;
     esac
 }
 
 bad=0
-for folder in lib/base lib/net lib/smtp lib/spool lib/order lib/notice lib/registry lib/dns lib/spf lib/route lib/state lib/db lib/probe lib/conformance lib/policy lib/sender lib/survey relayd spoolmgr admin; do
+for folder in lib/base lib/net lib/smtp lib/spool lib/order lib/notice lib/registry lib/dns lib/spf lib/route lib/state lib/db lib/probe lib/conformance lib/policy lib/sender lib/survey lib/milter relayd spoolmgr admin; do
     list=" $(allowed $folder) "
     for file in "$folder"/*.[ch]; do
         [ -e "$file" ] || continue

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/config_file.h"
 #include "base/dnsbl_zone.h"
+#include "base/milter_entry.h"
 #include "base/outbound.h"
 #include "base/parse.h"
 #include "base/resolv_conf.h"
@@ -332,6 +333,14 @@ check_dnsbl(const char *text)
     return dnsbl_zone_parse(text, &zone);
 }
 
+static const char *
+check_milter(const char *text)
+{
+    struct milter_entry entry;
+
+    return milter_entry_parse(text, &entry);
+}
+
 static const struct rule {
     size_t offset;
     int64_t min, max; /* numbers, milliseconds or bytes; both 0: any */
@@ -375,6 +384,7 @@ static const struct rule {
     {.offset = FIELD(dnsbl), .check = check_dnsbl},
     {.offset = FIELD(dnswl), .check = check_dnsbl},
     {FIELD(dnsbl_sleep_ms), 100, 7 * DAY, 0, NULL},
+    {.offset = FIELD(milters), .check = check_milter},
     {.offset = FIELD(outbound_route), .check = check_outbound},
     {.offset = FIELD(outbound_tls), .check = check_outbound_tls},
     {.offset = FIELD(outbound_credentials), .check = check_path},
@@ -572,9 +582,54 @@ check_credentials(struct loading *l)
                     "are sent inside TLS only; set outbound-tls to encrypt or verify");
 }
 
+static bool
+is_name_taken(const struct config_words *milters, size_t before, const char *name)
+{
+    struct milter_entry other;
+
+    for (size_t i = 0; i < before; i++)
+        if (milter_entry_parse(milters->items[i], &other) == NULL && strcmp(other.name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A backend needs its part of the time at the dot. */
+static const char *
+wrong_of_milter(const struct config *config, size_t i)
+{
+    static char wrong[PROBLEM_SIZE];
+    struct milter_entry entry;
+    const char *what = NULL;
+
+    if (milter_entry_parse(config->milters.items[i], &entry) != NULL)
+        return NULL; /* it has been said */
+    if (entry.timeout_ms > config->final_reply_timeout_ms / 2)
+        what =
+            "has a timeout that is longer than half of final-reply-timeout; write a shorter one, "
+            "or a longer final-reply-timeout";
+    else if (is_name_taken(&config->milters, i, entry.name))
+        what = "has the name of one before it; give each its own: name=rspamd";
+    else if (i == MILTER_ENTRIES_MAX)
+        what = "is one too many; at most 8 can be asked";
+    snprintf(wrong, sizeof wrong, "\"%.100s\" %.250s", config->milters.items[i], what ? what : "");
+    return what ? wrong : NULL;
+}
+
+static void
+check_milters(struct loading *l)
+{
+    for (size_t i = 0; i < l->config->milters.count; i++) {
+        const char *wrong = wrong_of_milter(l->config, i);
+
+        if (wrong)
+            add_problem(l, line_of(l, FIELD(milters)), "milters", wrong);
+    }
+}
+
 static void
 check_whole(struct loading *l)
 {
+    check_milters(l);
     check_credentials(l);
     check_pairs(l);
     check_order(l, "probe-interval-max", FIELD(probe_interval_min_ms), FIELD(probe_interval_max_ms),

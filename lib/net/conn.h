@@ -52,6 +52,9 @@ struct conn *conn_open_accepted(struct loop *loop, int fd, const struct inet_end
 MUST_USE int conn_connect(struct loop *loop, const struct inet_endpoint *to,
                           const struct inet_endpoint *source, int64_t connect_timeout_ms,
                           conn_callback callback, void *ctx, struct conn **conn);
+/* The same to a unix socket; its conn_peer is of no family. */
+MUST_USE int conn_connect_unix(struct loop *loop, const char *path, int64_t connect_timeout_ms,
+                               conn_callback callback, void *ctx, struct conn **conn);
 void conn_close(struct conn **conn); /* at once; unsent output is lost */
 /* Sends what is there (at most CONN_LINGER_MS), then closes; no more callbacks. Where the peer is
  * known to have sent what nobody has read, it ends its own side first and reads on within that

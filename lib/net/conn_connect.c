@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "net/conn_private.h"
@@ -50,12 +51,27 @@ start_connect(int fd, const struct inet_endpoint *to, const struct inet_endpoint
     return ERR_OK;
 }
 
+static struct conn *
+connecting(struct loop *loop, int fd, int error, int64_t timeout_ms, conn_callback callback,
+           void *ctx)
+{
+    struct conn *c = conn_make(loop, fd, callback, ctx, CONN_STATE_CONNECTING);
+
+    conn_deadline(c, timeout_ms);
+    if (error == EINPROGRESS)
+        conn_set_writing(c, true);
+    else {
+        c->error = error;
+        conn_schedule(c, WORK_CONNECT);
+    }
+    return c;
+}
+
 int
 conn_connect(struct loop *loop, const struct inet_endpoint *to, const struct inet_endpoint *source,
              int64_t connect_timeout_ms, conn_callback callback, void *ctx, struct conn **conn)
 {
     int fd, error = 0;
-    struct conn *c;
 
     *conn = NULL;
     fd =
@@ -68,15 +84,27 @@ conn_connect(struct loop *loop, const struct inet_endpoint *to, const struct ine
         errno = error;
         return ERR_IO;
     }
-    c = conn_make(loop, fd, callback, ctx, CONN_STATE_CONNECTING);
-    c->peer = *to;
-    conn_deadline(c, connect_timeout_ms);
-    if (error == EINPROGRESS)
-        conn_set_writing(c, true);
-    else {
-        c->error = error;
-        conn_schedule(c, WORK_CONNECT);
+    *conn = connecting(loop, fd, error, connect_timeout_ms, callback, ctx);
+    (*conn)->peer = *to;
+    return ERR_OK;
+}
+
+int
+conn_connect_unix(struct loop *loop, const char *path, int64_t connect_timeout_ms,
+                  conn_callback callback, void *ctx, struct conn **conn)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    int fd, error;
+
+    *conn = NULL;
+    if (!slice_to_text(slice_of(path), to.sun_path, sizeof to.sun_path)) {
+        errno = ENAMETOOLONG;
+        return ERR_IO;
     }
-    *conn = c;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return ERR_IO;
+    error = connect(fd, (struct sockaddr *)&to, sizeof to) < 0 ? errno : 0;
+    *conn = connecting(loop, fd, error, connect_timeout_ms, callback, ctx);
     return ERR_OK;
 }

@@ -55,7 +55,7 @@ sandbox_enter(const struct sandbox *sandbox, struct sandbox_layers *active)
         return ERR_IO;
     if (layers.landlock > 0 && sandbox_limit_paths(sandbox, layers.landlock) < 0)
         return ERR_IO;
-    if (layers.seccomp && sandbox_limit_calls(sandbox->kind) < 0)
+    if (layers.seccomp && sandbox_limit_calls(sandbox) < 0)
         return ERR_IO;
     *active = layers;
     return ERR_OK;

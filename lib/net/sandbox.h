@@ -37,6 +37,7 @@ struct sandbox {
     enum sandbox_kind kind;
     const char *user;                         /* process_become; "": none */
     const char *folders[SANDBOX_FOLDERS_MAX]; /* to write in, with all below; NULL: no more */
+    bool has_unix_peers;                      /* PEERS: unix sockets as well */
 };
 
 struct sandbox_layers {

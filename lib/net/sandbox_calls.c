@@ -197,8 +197,10 @@ add_conditions(struct filter *f)
 }
 
 static void
-add_sockets(struct filter *f)
+add_sockets(struct filter *f, bool has_unix_peers)
 {
+    if (has_unix_peers)
+        add_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
     add_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET));
     add_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET6));
 }
@@ -213,8 +215,10 @@ add_threads(struct filter *f)
 }
 
 static void
-add_of_kind(struct filter *f, enum sandbox_kind kind)
+add_of_kind(struct filter *f, const struct sandbox *sandbox)
 {
+    enum sandbox_kind kind = sandbox->kind;
+
     if (kind == SANDBOX_NOTHING) {
         add(f, SCMP_ACT_ALLOW, bare_calls, ARRAY_SIZE(bare_calls));
         return;
@@ -222,16 +226,16 @@ add_of_kind(struct filter *f, enum sandbox_kind kind)
     add(f, SCMP_ACT_ALLOW, basic_calls, ARRAY_SIZE(basic_calls));
     if (kind == SANDBOX_PEERS) {
         add(f, SCMP_ACT_ALLOW, peer_calls, ARRAY_SIZE(peer_calls));
-        add_sockets(f);
+        add_sockets(f, sandbox->has_unix_peers);
     } else
         add(f, SCMP_ACT_ALLOW, file_calls, ARRAY_SIZE(file_calls));
     add_threads(f);
 }
 
 static void
-add_allowed(struct filter *f, enum sandbox_kind kind)
+add_allowed(struct filter *f, const struct sandbox *sandbox)
 {
-    add_of_kind(f, kind);
+    add_of_kind(f, sandbox);
     if (SANDBOX_SANITIZER)
         add(f, SCMP_ACT_ALLOW, sanitizer_calls, ARRAY_SIZE(sanitizer_calls));
     add_conditions(f);
@@ -254,15 +258,16 @@ sandbox_calls_available(void)
 }
 
 int
-sandbox_limit_calls(enum sandbox_kind kind)
+sandbox_limit_calls(const struct sandbox *sandbox)
 {
+    enum sandbox_kind kind = sandbox->kind;
     struct filter f = {
         .context = seccomp_init(kind == SANDBOX_LINK ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM))};
 
     if (f.context == NULL)
         return ERR_IO;
     if (kind != SANDBOX_LINK)
-        add_allowed(&f, kind);
+        add_allowed(&f, sandbox);
     add_forbidden(&f, kind);
     if (f.rc == 0)
         f.rc = seccomp_attr_set(f.context, SCMP_FLTATR_CTL_TSYNC, 1);

@@ -16,7 +16,7 @@
 #endif
 
 bool sandbox_calls_available(void);
-MUST_USE int sandbox_limit_calls(enum sandbox_kind kind);
+MUST_USE int sandbox_limit_calls(const struct sandbox *sandbox);
 
 int sandbox_landlock_version(void);
 MUST_USE int sandbox_limit_paths(const struct sandbox *sandbox, int version);

@@ -131,6 +131,15 @@ static const struct {
      "codes=, name= or test=no\n"
      "2: dnswl: \"\" does not begin with a list's zone; write one such as bl.example "
      "codes=127.0.0.2\n"},
+    {"scanners",
+     "milters = { \"inet:127.0.0.1:11332 name=rspamd timeout=90s\",\n"
+     " \"localhost:1\", \"unix:/run/a.sock name=rspamd\" }\n",
+     "2: milters: \"localhost:1\" does not begin with a milter's address; write "
+     "inet:127.0.0.1:11332 or unix:/run/X.sock (names are not looked up)\n"
+     "2: milters: \"inet:127.0.0.1:11332 name=rspamd timeout=90s\" has a timeout that is longer "
+     "than half of final-reply-timeout; write a shorter one, or a longer final-reply-timeout\n"
+     "2: milters: \"unix:/run/a.sock name=rspamd\" has the name of one before it; give each its "
+     "own: name=rspamd\n"},
     {"no equal sign", "node 3\nworkers = 0\n",
      "1: missing equal sign after option 'node'" GRAMMAR
      "2: workers: \"0\" is out of range; write a value from 1 to 31\n"},

@@ -85,7 +85,10 @@ static void
 enter(enum sandbox_kind kind)
 {
     struct sandbox sandbox = {
-        kind, nobody(), {kind == SANDBOX_PEERS || kind == SANDBOX_NOTHING ? NULL : inside}};
+        .kind = kind,
+        .user = nobody(),
+        .folders = {kind == SANDBOX_PEERS || kind == SANDBOX_NOTHING ? NULL : inside},
+    };
     struct sandbox_layers layers;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -80,7 +80,7 @@ run_until(unsigned count, int64_t limit_ms)
 static void
 become_process(int fd)
 {
-    struct sandbox sandbox = {SANDBOX_NOTHING, "", {NULL}};
+    struct sandbox sandbox = {.kind = SANDBOX_NOTHING, .user = ""};
     struct sandbox_layers active;
 
     if (sandbox_enter(&sandbox, &active) < 0)
