@@ -41,7 +41,8 @@ print_origin(FILE *out, const json_t *event)
 
 /* --- Checks. */
 
-/* policy_fact_word in plain words; of the others there is nothing to say. */
+/* policy_fact_word, and the word of a content scanner, in plain words; of the others there is
+ * nothing to say. */
 static const struct {
     const char *word, *text;
 } results[] = {
@@ -50,6 +51,14 @@ static const struct {
     {"forged", "forged"},
     {"odd", "odd"},
     {"temporary", "no answer from DNS"},
+    /* of content scanners */
+    {"reject", "refused the message"},
+    {"defer", "put it off"},
+    {"discard", "wanted it to vanish"},
+    {"quarantine", "wants it held"},
+    {"failed", "did not do its work"},
+    {"away", "not asked, since it fails"},
+    {"too large", "not asked, since the message is too large for it"},
 };
 
 static const char *
@@ -65,11 +74,14 @@ result_text(const char *word)
 static bool
 is_marked(const json_t *event, const json_t *check)
 {
-    const char *result = event_words_text(check, "result");
+    static const char *const found[] = {"fail", "forged", "odd", "reject", "defer", "discard"};
 
-    return strcmp(event_words_text(check, "check"), event_words_text(event, "decided_by")) != 0 &&
-           (strcmp(result, "fail") == 0 || strcmp(result, "forged") == 0 ||
-            strcmp(result, "odd") == 0);
+    if (strcmp(event_words_text(check, "check"), event_words_text(event, "decided_by")) == 0)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(found); i++)
+        if (strcmp(event_words_text(check, "result"), found[i]) == 0)
+            return true;
+    return false;
 }
 
 static void
@@ -77,8 +89,9 @@ add_check(struct buf *b, const json_t *event, const json_t *check)
 {
     const char *result = event_words_text(check, "result");
 
-    buf_printf(b, "%s: %s%s", event_words_text(check, "check"), result_text(result),
-               is_marked(event, check) ? ", only marked" : "");
+    buf_printf(b, "%s%s%s: %s%s", event_words_text(check, "check"),
+               event_words_text(check, "name")[0] ? " " : "", event_words_text(check, "name"),
+               result_text(result), is_marked(event, check) ? ", only marked" : "");
     if (event_words_text(check, "input")[0] && strcmp(result, "pass") != 0) {
         buf_add_text(b, " (");
         event_words_peer(b, event_words_text(check, "input"));

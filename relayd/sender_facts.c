@@ -510,6 +510,7 @@ sender_facts_input(const struct sender_facts *f, enum policy_check check)
         return sender_facts_deciding_spf(f) ? sender_facts_deciding_spf(f)->domain : "";
     case POLICY_BAN:
     case POLICY_GREYLIST:
+    case POLICY_MILTER:
     case POLICY_CHECK_COUNT:
         break;
     }

@@ -27,6 +27,7 @@ static const struct verdict_row {
     [POLICY_SPF_PERM] = {SMTP_VERDICT_SPF_PERMERROR, "the SPF record of the sender's domain"},
     [POLICY_SPF_TEMP] = {SMTP_VERDICT_SPF_TEMPERROR, "the SPF record of the sender's domain"},
     [POLICY_GREYLIST] = {SMTP_VERDICT_GREYLISTED, ""},
+    [POLICY_MILTER] = {SMTP_VERDICT_MILTER_REFUSED, ""}, /* said by transaction_scan.c */
 };
 _Static_assert(ARRAY_SIZE(rows) == POLICY_CHECK_COUNT, "one row each");
 

@@ -87,6 +87,8 @@ result_of(const struct simulation *s, enum policy_check check)
         return policy_fact_word(sender_facts_known(s->origin)->of[check]);
     if (s->screen.exempt & policy_check_bit(check))
         return "exempt";
+    if (check == POLICY_MILTER)
+        return "not asked";
     if (check == POLICY_BAN || check == POLICY_GREYLIST)
         return j->check == check && j->verdict == POLICY_WAIT ? "not asked" : "none";
     return policy_fact_word(sender_facts_known(s->facts)->of[check]);
@@ -190,7 +192,7 @@ is_all_known(const struct simulation *s)
     unsigned checks = screen_checks(&s->screen);
 
     for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++)
-        if (i != POLICY_BAN && i != POLICY_GREYLIST && (checks >> i & 1) &&
+        if (i != POLICY_BAN && (checks & ~POLICY_CHECKS_APART) >> i & 1 &&
             facts->of[i] == POLICY_FACT_UNKNOWN)
             return false;
     return true;

@@ -48,7 +48,8 @@ transaction_new(struct worker *worker, struct session *session, const struct smt
     buf_init(&t->prepend, 0);
     smtp_header_scan_init(&t->header, NULL, NULL);
     smtp_auth_results_init(&t->auth_results, "");
-    body_init(&t->body, &worker->bodies, worker->writer, on_body_change, t);
+    t->body = &t->own_body;
+    body_init(t->body, &worker->bodies, worker->writer, on_body_change, t);
     return t;
 }
 
@@ -91,7 +92,8 @@ transaction_close(struct transaction *t)
     backend_wait_cancel(&t->wait);
     destination_walk_free(&t->walk);
     state_query_cancel(&t->query);
-    body_fini(&t->body);
+    transaction_scan_end(t);
+    body_fini(t->body);
     CHECK(t->late == NULL);
     loop_defer(t->worker->loop, transaction_free, t);
 }
@@ -351,7 +353,7 @@ transaction_record_message(struct transaction *t, const char *verdict,
         event_text(&json, "domain", slice_of(t->recipients[0].domain));
     if (t->header.message_id[0])
         event_text(&json, "message_id", slice_of(t->header.message_id));
-    event_number(&json, "size", (int64_t)t->body.size_bytes);
+    event_number(&json, "size", (int64_t)t->body->size_bytes);
     add_content_limit(t, verdict, &json);
     event_number(&json, "ms", clock_wall_ms() - t->started_at_ms);
     add_kept(t, &json, reply, strcmp(verdict, "spooled") == 0);

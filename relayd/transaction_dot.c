@@ -12,6 +12,8 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "relayd/late.h"
+#include "milter/milter_header.h"
+#include "relayd/scanners.h"
 
 #define STREAM_PIECE_BYTES (128 * 1024)
 #define STREAM_COPIED_BYTES (64 * 1024) /* of a body in memory, its end: it leaves with the dot */
@@ -32,7 +34,7 @@ count_use(struct transaction *t, bool kept)
     }
     transaction_use(t, id, SHARED_USE_MESSAGES, 1);
     transaction_use(t, id, SHARED_USE_RECIPIENTS, t->recipient_count);
-    transaction_use(t, id, SHARED_USE_BYTES, t->body.size_bytes);
+    transaction_use(t, id, SHARED_USE_BYTES, t->body->size_bytes);
 }
 
 void
@@ -203,6 +205,7 @@ make_prepend(struct transaction *t)
     };
 
     slice_to_text(smtp_server_helo_name(engine), helo, sizeof helo);
+    transaction_scan_header(t, &t->prepend);
     transaction_policy_header(t, &t->prepend);
     smtp_trace_write(&trace, &t->prepend);
     if (!t->header.first_line_is_header)
@@ -239,7 +242,7 @@ on_read(void *ctx, int err, struct slice piece)
     }
     t->streamed_bytes += piece.n;
     smtp_client_content(backend_link_client(t->link), piece);
-    if (t->streamed_bytes == t->body.size_bytes)
+    if (t->streamed_bytes == t->body->size_bytes)
         send_dot(t);
     else
         pump(t);
@@ -252,14 +255,14 @@ pump_large(struct transaction *t)
     if (t->stream_reading || backend_link_output_size(t->link) > CONN_HIGH_MARK)
         return;
     t->stream_reading = true;
-    spool_large_read(t->body.large, t->streamed_bytes, STREAM_PIECE_BYTES, on_read, t);
+    spool_large_read(t->body->large, t->streamed_bytes, STREAM_PIECE_BYTES, on_read, t);
 }
 
 /* The next piece of a body in memory; false behind the last one. */
 static bool
 next_piece(struct transaction *t)
 {
-    if (t->stream_rest.n == 0 && !body_next_piece(&t->body, &t->stream_chunk, &t->stream_rest))
+    if (t->stream_rest.n == 0 && !body_next_piece(t->body, &t->stream_chunk, &t->stream_rest))
         return false;
     return true;
 }
@@ -267,7 +270,7 @@ next_piece(struct transaction *t)
 static uint64_t
 bytes_left(const struct transaction *t)
 {
-    return t->body.size_bytes - t->streamed_bytes;
+    return t->body->size_bytes - t->streamed_bytes;
 }
 
 static int
@@ -316,7 +319,7 @@ pump_memory(struct transaction *t)
 static void
 pump(struct transaction *t)
 {
-    if (t->body.large)
+    if (t->body->large)
         pump_large(t);
     else
         pump_memory(t);
@@ -355,7 +358,7 @@ transaction_on_drained(void *ctx)
     struct transaction *t = ctx;
 
     if (t->stage == STAGE_DELIVERING && t->is_streaming && !t->dot_sent &&
-        t->streamed_bytes < t->body.size_bytes)
+        t->streamed_bytes < t->body->size_bytes)
         pump(t);
 }
 
@@ -370,31 +373,53 @@ finish_without_room(struct transaction *t)
         [BODY_UNWANTED] = SMTP_VERDICT_LOCAL_PROBLEM,
     };
 
-    if (t->body.trouble == BODY_NO_ROOM)
+    if (t->body->trouble == BODY_NO_ROOM)
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS_REFUSED);
-    transaction_finish_verdict(t, verdicts[t->body.trouble]);
+    transaction_finish_verdict(t, verdicts[t->body->trouble]);
+}
+
+/* A scanner wants it held: whoever would take it now, it is kept until an operator lets it go. */
+static void
+hold(struct transaction *t)
+{
+    struct smtp_reply why = smtp_reply_make(0, NULL, transaction_scan_hold(t));
+
+    transaction_link_let_go(t);
+    transaction_commit(t, SPOOL_FLAG_HELD, &why);
+}
+
+/* Of final-reply-timeout, behind what scanners have used. */
+static int64_t
+time_left_ms(const struct transaction *t)
+{
+    return (int64_t)t->worker->config->final_reply_timeout_ms -
+           (loop_now_ms(t->worker->loop) - t->dot_at_ms);
 }
 
 /* The content is whole and, if it is large, has its place. */
 void
 transaction_settle_content(struct transaction *t)
 {
-    if (!body_is_settled(&t->body))
+    if (!body_is_settled(t->body))
         return;
-    if (t->body.state == BODY_FAILED) {
+    if (t->body->state == BODY_FAILED) {
         finish_without_room(t);
         return;
     }
-    if (!transaction_origin_is_settled(t))
+    if (!transaction_origin_is_settled(t) || !transaction_scan_is_settled(t))
         return;
-    if (t->body.large)
+    if (t->body->large)
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS);
     make_prepend(t);
+    if (transaction_scan_hold(t)[0]) {
+        hold(t);
+        return;
+    }
     if (t->live_count == 0) {
         transaction_commit(t, 0, &t->away_reply);
         return;
     }
-    loop_timer_start(&t->timer, t->worker->config->final_reply_timeout_ms);
+    loop_timer_start(&t->timer, time_left_ms(t));
     if (t->must_replay || t->link == NULL) {
         transaction_replay_start(t);
         return;
@@ -424,7 +449,7 @@ transaction_settle_data(struct transaction *t)
 {
     struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_START_MAIL);
 
-    if (!body_is_settled(&t->body))
+    if (!body_is_settled(t->body))
         return;
     /* A message that was smuggled past the relay before us cannot wait for our 354, since that
      * relay knows nothing of it (P7). */
@@ -432,7 +457,7 @@ transaction_settle_data(struct transaction *t)
         refuse_data(t, SMTP_VERDICT_EARLY_DATA);
         return;
     }
-    if (t->body.state == BODY_FAILED) {
+    if (t->body->state == BODY_FAILED) {
         shared_count(t->worker->table, t->worker->slot, SHARED_COUNTER_SPILLS_REFUSED);
         refuse_data(t, SMTP_VERDICT_SPILL_FULL);
         return;
@@ -441,8 +466,8 @@ transaction_settle_data(struct transaction *t)
     transaction_answer(t, &reply);
 }
 
-static uint64_t
-max_content_bytes(const struct transaction *t)
+uint64_t
+transaction_max_content_bytes(const struct transaction *t)
 {
     uint64_t node = t->worker->config->max_message_size,
              customer = t->route.customer.max_message_size_bytes;
@@ -450,10 +475,11 @@ max_content_bytes(const struct transaction *t)
     return customer < node ? customer : node;
 }
 
-static uint32_t
-max_envelope_bytes(const struct transaction *t)
+uint32_t
+transaction_max_envelope_bytes(const struct transaction *t)
 {
-    uint64_t n = ENVELOPE_BYTES + (uint64_t)t->recipient_count * ENVELOPE_RECIPIENT_BYTES;
+    uint64_t n = ENVELOPE_BYTES + (uint64_t)t->recipient_count * ENVELOPE_RECIPIENT_BYTES +
+                 (uint64_t)scanners_count(t->worker->scanners) * MILTER_EDITS_BYTES;
 
     return n < SPOOL_ENVELOPE_MAX ? (uint32_t)n : SPOOL_ENVELOPE_MAX;
 }
@@ -465,8 +491,8 @@ transaction_data(struct transaction *t, struct smtp_reply *reply)
     smtp_header_scan_init(&t->header, t->worker->config->hostname, t->recipients[0].domain);
     smtp_auth_results_init(&t->auth_results, t->worker->config->hostname);
     t->in_operation = true;
-    body_begin(&t->body, max_content_bytes(t), t->mail.has_size ? t->mail.size_bytes : 0,
-               max_envelope_bytes(t));
+    body_begin(t->body, transaction_max_content_bytes(t), t->mail.has_size ? t->mail.size_bytes : 0,
+               transaction_max_envelope_bytes(t));
     transaction_settle_data(t);
     return transaction_operation_end(t, reply);
 }
@@ -479,7 +505,7 @@ keep_piece(void *ctx, struct slice piece)
 
     smtp_header_scan_feed(&t->header, piece);
     transaction_origin_feed(t, piece);
-    body_append(&t->body, piece);
+    body_append(t->body, piece);
 }
 
 bool
@@ -491,11 +517,11 @@ transaction_content(struct transaction *t, struct slice piece)
     if (t->content_bytes > t->route.customer.max_message_size_bytes)
         t->too_big = true;
     if (t->too_big) {
-        body_discard(&t->body);
+        body_discard(t->body);
         return false;
     }
     smtp_auth_results_feed(&t->auth_results, piece, keep_piece, t);
-    return t->body.state != BODY_FAILED;
+    return t->body->state != BODY_FAILED;
 }
 
 /* Known by our own trace, never by an address; the backend's state stays as it is, since it does
@@ -537,7 +563,7 @@ static bool
 is_too_big_to_keep(const struct transaction *t)
 {
     return t->live_count == 0 && t->kept_for.is_known && t->kept_for.has_size &&
-           t->body.size_bytes > t->kept_for.size_max_bytes;
+           t->body->size_bytes > t->kept_for.size_max_bytes;
 }
 
 enum smtp_step
@@ -555,9 +581,10 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
     }
     t->in_operation = true;
     t->content_ended = true;
+    t->dot_at_ms = loop_now_ms(t->worker->loop);
     loop_timer_init(&t->timer, t->worker->loop, on_too_late, t);
     smtp_auth_results_end(&t->auth_results, keep_piece, t);
-    body_end(&t->body);
+    body_end(t->body);
     content = (struct decision_content){
         .is_too_big = t->too_big || is_too_big_to_keep(t),
         .received_count = t->header.received_count,
@@ -579,13 +606,13 @@ transaction_end(struct transaction *t, bool fault, struct smtp_reply *reply)
 bool
 transaction_is_behind(const struct transaction *t)
 {
-    return t->stage == STAGE_CONTENT && body_is_behind(&t->body);
+    return t->stage == STAGE_CONTENT && body_is_behind(t->body);
 }
 
 size_t
 transaction_room(const struct transaction *t)
 {
-    size_t room = body_room(&t->body), held = t->auth_results.held_count;
+    size_t room = body_room(t->body), held = t->auth_results.held_count;
 
     return room > held ? room - held : 1; /* it is behind: reading is paused */
 }

@@ -80,7 +80,8 @@ make_envelope(struct transaction *t, uint32_t flags, const struct smtp_reply *wh
         .body = (uint8_t)t->mail.body,
         .flags = flags | (t->mail.smtputf8 ? SPOOL_FLAG_SMTPUTF8 : 0u) |
                  (t->has_unknown ? 0u : SPOOL_FLAG_KNOWN) |
-                 (t->policy.is_verified ? SPOOL_FLAG_VERIFIED : 0u),
+                 (t->policy.is_verified && !t->policy.is_spam ? SPOOL_FLAG_VERIFIED : 0u) |
+                 (t->policy.is_spam ? SPOOL_FLAG_SPAM : 0u),
         .reason = reason_of(t, why),
         .prepend = buf_slice(&t->prepend),
         .dsn_ret = (uint8_t)t->mail.dsn_ret,
@@ -102,11 +103,11 @@ store(struct transaction *t, uint32_t flags, const struct smtp_reply *why, spool
     struct spool_envelope envelope;
 
     make_envelope(t, flags, why, helo, &envelope);
-    if (t->body.large)
-        spool_large_commit(t->body.large, &envelope, on_done, t);
+    if (t->body->large)
+        spool_large_commit(t->body->large, &envelope, on_done, t);
     else {
         struct iovec iov[BODY_CHUNKS_MAX];
-        int n = body_iovec(&t->body, iov);
+        int n = body_iovec(t->body, iov);
 
         spool_commit_start(t->worker->writer, &envelope, iov, n, on_done, t);
     }
@@ -119,14 +120,14 @@ take_room(struct transaction *t, uint32_t flags)
 {
     struct shared_kept quota = transaction_quota(t);
 
-    return shared_kept_take(t->worker->table, t->route.customer.id, t->body.size_bytes,
+    return shared_kept_take(t->worker->table, t->route.customer.id, t->body->size_bytes,
                             flags & SPOOL_FLAG_UNKNOWN ? NULL : &quota);
 }
 
 static void
 give_room(struct transaction *t)
 {
-    shared_kept_give(t->worker->table, t->route.customer.id, t->body.size_bytes);
+    shared_kept_give(t->worker->table, t->route.customer.id, t->body->size_bytes);
 }
 
 /* --- All of it. */

@@ -170,7 +170,8 @@ on_wanted(void *ctx, bool others_wait)
     struct transaction *t = ctx;
     int64_t patience_ms = others_wait ? THINKING_MS : THINKING_ALONE_MS;
     bool is_thinking =
-        (t->stage == STAGE_OPEN && !t->pending) || (t->stage == STAGE_CONTENT && !t->content_ended);
+        (t->stage == STAGE_OPEN && !t->pending) ||
+        (t->stage == STAGE_CONTENT && (!t->content_ended || transaction_scan_is_running(t)));
 
     if (!is_thinking || loop_now_ms(t->worker->loop) - t->asked_at_ms < patience_ms)
         return false;

@@ -279,8 +279,8 @@ fact_of(const struct transaction_screen *judged, const struct sender_facts *fact
 }
 
 static void
-add_checks(struct buf *json, const struct transaction_screen *judged,
-           const struct sender_facts *facts)
+add_checks(const struct transaction *t, bool is_message, struct buf *json,
+           const struct transaction_screen *judged, const struct sender_facts *facts)
 {
     const char *gap = "";
 
@@ -294,6 +294,8 @@ add_checks(struct buf *json, const struct transaction_screen *judged,
         add_check(json, facts, check, fact_of(judged, facts, check));
         gap = ",";
     }
+    if (is_message)
+        transaction_scan_event(t, json, &gap);
     buf_add_text(json, "]");
 }
 
@@ -311,19 +313,29 @@ add_spf(struct buf *json, const struct spf_result *spf, const char *key)
     }
 }
 
+/* NULL: no check has refused. */
+static const char *
+deciding_check(const struct transaction *t, bool is_message, const struct screen *screen)
+{
+    if (is_message && transaction_scan_has_refused(t))
+        return policy_check_name(POLICY_MILTER);
+    return screen->by == SCREEN_BY_POLICY && screen_is_refused(screen)
+               ? policy_check_name(screen->judgement.check)
+               : NULL;
+}
+
 static void
-add_judgement(struct buf *json, const struct transaction_screen *judged,
-              const struct sender_facts *facts)
+add_judgement(const struct transaction *t, bool is_message, struct buf *json,
+              const struct transaction_screen *judged, const struct sender_facts *facts)
 {
     const struct screen *screen = &judged->screen;
+    const char *decided_by = deciding_check(t, is_message, screen);
     char policy[POLICY_TEXT_SIZE];
 
-    if (screen->by != SCREEN_BY_POLICY)
-        return;
-    if (screen->judgement.looked)
-        add_checks(json, judged, facts);
-    if (screen_is_refused(screen)) {
-        event_text(json, "decided_by", slice_of(policy_check_name(screen->judgement.check)));
+    if ((is_message && t->scan) || (screen->by == SCREEN_BY_POLICY && screen->judgement.looked))
+        add_checks(t, is_message, json, judged, facts);
+    if (decided_by) {
+        event_text(json, "decided_by", slice_of(decided_by));
         event_text(json, "policy", slice_of(policy_text(screen->policy, policy)));
     }
 }
@@ -355,7 +367,7 @@ transaction_policy_event(struct transaction *t, bool is_message, struct buf *jso
         add_origin(t, json);
     if (is_message && t->origin.facts) /* what was judged, in place of the filter's own */
         facts = t->origin.facts;
-    add_judgement(json, judged, facts);
+    add_judgement(t, is_message, json, judged, facts);
     add_spf(json, sender_facts_spf(facts, SPF_MAIL_FROM), "spf");
     add_spf(json, sender_facts_spf(facts, SPF_HELO), "spf_helo");
 }

@@ -6,7 +6,8 @@
  * (the dialogue said again at the end), transaction_keep.c (what goes to the spool),
  * transaction_forward.c (what a backend is told besides), transaction_memory.c (what is known of a
  * recipient without its backend), transaction_policy.c (what its customer thinks of the sender),
- * transaction_origin.c (the same of the client before an upstream filter).
+ * transaction_origin.c (the same of the client before an upstream filter), transaction_scan.c (what
+ * content scanners think of the message).
  *
  * All waiting is for one thing at a time: a link, a reply of the backend, an answer of the state
  * process, the disk. Whatever arrives calls one small function, and exactly one of them answers the
@@ -103,6 +104,7 @@ struct transaction {
         } at_hand, accepted;
         unsigned marks, unsure;  /* bits of checks, over the accepted recipients */
         bool is_verified;        /* the sender, for a failure notice (P4) */
+        bool is_spam;            /* as a content scanner says */
         const char *client_name; /* that leads back to its address; NULL: not known */
     } policy;
 
@@ -145,7 +147,9 @@ struct transaction {
     enum smtp_class mail_class;
     struct smtp_reply mail_reply;
 
-    struct body body;
+    struct body own_body, *body;   /* the one that counts: filters may have changed the content */
+    struct transaction_scan *scan; /* NULL: nobody was asked */
+    int64_t dot_at_ms;             /* of the loop */
     struct smtp_header_scan header;
     struct smtp_auth_results auth_results;
     uint64_t content_bytes; /* that have come; the body has what of them is kept */
@@ -239,6 +243,20 @@ void transaction_origin_cancel(struct transaction *t);
 /* The content is whole.  False: transaction_settle_content follows, or the refusal. */
 bool transaction_origin_is_settled(struct transaction *t);
 
+/* --- transaction_scan.c */
+/* The content is whole.  False: transaction_settle_content follows, or the refusal. */
+bool transaction_scan_is_settled(struct transaction *t);
+bool transaction_scan_is_running(const struct transaction *t);
+bool transaction_scan_has_refused(const struct transaction *t);
+/* Why the message is to be held; "" it is not. */
+const char *transaction_scan_hold(const struct transaction *t);
+/* The fields that filters have added. */
+void transaction_scan_header(const struct transaction *t, struct buf *header);
+/* Lets go of all, also of a changed content. */
+void transaction_scan_end(struct transaction *t);
+/* What each filter said, as items of "checks"; *gap: what stands before the next one. */
+void transaction_scan_event(const struct transaction *t, struct buf *json, const char **gap);
+
 /* --- transaction_route.c */
 /* A recipient is about to be asked for, and none has been accepted: from the first destination.
  * `backends`: those of the route, copied. */
@@ -323,6 +341,9 @@ bool transaction_health_is_late(const struct transaction *t);
 void transaction_forward(struct transaction *t);
 
 /* --- transaction_dot.c */
+/* What the customer takes, and what the envelope of its record may need. */
+uint64_t transaction_max_content_bytes(const struct transaction *t);
+uint32_t transaction_max_envelope_bytes(const struct transaction *t);
 /* Answers DATA when the content has its place, or can have none. */
 void transaction_settle_data(struct transaction *t);
 /* Goes on when the content is whole and a large one has its place. */

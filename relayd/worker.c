@@ -33,6 +33,7 @@
 #include "relayd/late.h"
 #include "relayd/probe.h"
 #include "relayd/recipient_probe.h"
+#include "relayd/scanners.h"
 #include "relayd/session.h"
 #include "relayd/worker_ask.h"
 #include "route/destination.h"
@@ -388,6 +389,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->spf = spf_client_open(w->loop, w->dns, -1);
     w->destinations = destination_finder_new(w->loop, config, w->dns);
     w->dnsbl = sender_dnsbl_new(w->dns, config, args->is_first);
+    w->scanners = scanners_new(w->loop, config);
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);
@@ -431,6 +433,7 @@ tear_down(struct worker *w)
     destination_finder_free(&w->destinations);
     spf_client_close(&w->spf);
     sender_dnsbl_free(&w->dnsbl);
+    scanners_free(&w->scanners);
     dns_free(&w->dns);
     body_pool_close(&w->bodies);
     loop_watch_cancel(&w->writer_watch);

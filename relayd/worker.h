@@ -27,6 +27,7 @@ struct listener;
 struct memory_asked;
 struct probe;
 struct recipient_probe;
+struct scanners;
 struct worker_asked;
 struct sender_dialin;
 struct sender_dnsbl;
@@ -47,6 +48,7 @@ struct worker {
     struct registry *registry; /* NULL: no usable replica yet */
     struct state_client *state;
     struct spf_client *spf;
+    struct scanners *scanners;
     struct sender_dnsbl *dnsbl;         /* the lists; NULL: there are none */
     const struct sender_dialin *dialin; /* patterns of dial-in names; never NULL */
     struct simulation *simulations;     /* that run */

@@ -97,6 +97,8 @@ on_too_late(void *ctx)
 static void
 settle(struct milter_client *c)
 {
+    bool is_full = milter_talk_is_full(&c->talk);
+
     if (c->talk.outcome != MILTER_OUTCOME_OPEN) {
         finish(c);
         return;
@@ -105,6 +107,11 @@ settle(struct milter_client *c)
         c->progress_seen = c->talk.progress_count;
         start_timer(c);
     }
+    if (is_full && !c->is_paused)
+        conn_read_pause(c->conn);
+    else if (!is_full && c->is_paused)
+        conn_read_resume(c->conn);
+    c->is_paused = is_full;
     conn_flush(c->conn);
 }
 
@@ -113,14 +120,8 @@ take_input(struct milter_client *c)
 {
     struct buf *input = conn_input(c->conn);
 
-    if (!c->is_paused) {
-        milter_talk_feed(&c->talk, buf_slice(input));
-        buf_consume(input, buf_size(input));
-    }
-    c->is_paused = c->talk.outcome == MILTER_OUTCOME_OPEN && c->talk.is_replacing &&
-                   !c->ops->wants_more(c->ctx);
-    if (c->is_paused)
-        conn_read_pause(c->conn);
+    milter_talk_feed(&c->talk, buf_slice(input));
+    buf_consume(input, buf_size(input));
     settle(c);
 }
 
@@ -205,10 +206,6 @@ milter_client_resume(struct milter_client *c)
 {
     if (c->is_over || c->talk.out == &c->unsent)
         return;
-    if (c->is_paused) {
-        c->is_paused = false;
-        conn_read_resume(c->conn);
-    }
     milter_talk_resume(&c->talk);
     settle(c);
 }

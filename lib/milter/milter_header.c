@@ -166,9 +166,12 @@ milter_edits_add(struct milter_edits *edits, enum milter_edit_kind kind, uint32_
                  struct slice name, struct slice value)
 {
     struct milter_edit *edit;
+    size_t bytes = name.n + value.n + 4;
 
-    if (!is_name(name) || value.n > MILTER_VALUE_MAX || edits->count == MILTER_EDITS_MAX ||
-        edits->value_bytes + value.n > MILTER_HEADER_MAX)
+    for (size_t i = 0; i < value.n; i++) /* a line end becomes CR LF TAB */
+        bytes += value.p[i] == '\n' ? 2 : 0;
+    if (!is_name(name) || edits->count == MILTER_EDITS_MAX ||
+        edits->bytes + bytes > MILTER_EDITS_BYTES)
         return false;
     edits->items = mem_realloc(edits->items, (edits->count + 1) * sizeof *edits->items);
     edit = &edits->items[edits->count++];
@@ -176,7 +179,7 @@ milter_edits_add(struct milter_edits *edits, enum milter_edit_kind kind, uint32_
     memcpy(edit->name, name.p, name.n);
     if (value.n > 0)
         memcpy(edit->value, value.p, value.n);
-    edits->value_bytes += value.n;
+    edits->bytes += bytes;
     return true;
 }
 

@@ -15,8 +15,8 @@
 #include "base/buf.h"
 
 #define MILTER_HEADER_MAX (256 * 1024) /* of a message; what comes behind it is body to filters */
-#define MILTER_VALUE_MAX (64 * 1024)   /* of a field from a filter */
-#define MILTER_EDITS_MAX 500           /* of one filter in one message */
+#define MILTER_EDITS_MAX 500           /* of one filter in one message, */
+#define MILTER_EDITS_BYTES (64 * 1024) /* and so many octets of fields */
 #define MILTER_LINE_MAX 990
 
 struct milter_field {
@@ -54,7 +54,7 @@ struct milter_edit {
 struct milter_edits {
     struct milter_edit *items;
     unsigned count;
-    size_t value_bytes;
+    size_t bytes; /* as fields, at most */
 };
 /* False: it is no name, or the bounds are reached. Both are copied. */
 bool milter_edits_add(struct milter_edits *edits, enum milter_edit_kind kind, uint32_t index,

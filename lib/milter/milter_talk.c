@@ -460,11 +460,28 @@ take_change(struct milter_talk *t, struct slice payload)
 static void
 take_body(struct milter_talk *t, struct slice payload)
 {
-    bool has_room = t->is_replacing || t->ops->replace(t->ctx, SLICE(""));
-
-    t->is_replacing = true;
-    if (!has_room || (payload.n > 0 && !t->ops->replace(t->ctx, payload)))
+    if (!t->is_replacing && !t->ops->replace(t->ctx, SLICE("")))
         milter_talk_fail(t, "its new body has no room");
+    t->is_replacing = true;
+    buf_add_slice(&t->coming, payload);
+}
+
+/* False: its receiver cannot take more now. */
+static bool
+hand_on(struct milter_talk *t)
+{
+    while (buf_size(&t->coming) > 0 && t->outcome == MILTER_OUTCOME_OPEN) {
+        struct slice piece = buf_slice(&t->coming);
+
+        if (!t->ops->wants_more(t->ctx))
+            return false;
+        if (piece.n > MILTER_TALK_PIECE)
+            piece.n = MILTER_TALK_PIECE;
+        if (!t->ops->replace(t->ctx, piece))
+            milter_talk_fail(t, "its new body has no room");
+        buf_consume(&t->coming, piece.n);
+    }
+    return true;
 }
 
 static void
@@ -565,6 +582,7 @@ milter_talk_init(struct milter_talk *t, const struct milter_question *question,
     buf_init(&t->in, 0);
     buf_init(&t->chunk, 0);
     buf_init(&t->value, 0);
+    buf_init(&t->coming, 0);
 }
 
 void
@@ -573,6 +591,7 @@ milter_talk_fini(struct milter_talk *t)
     buf_fini(&t->in);
     buf_fini(&t->chunk);
     buf_fini(&t->value);
+    buf_fini(&t->coming);
     milter_edits_clear(&t->edits);
 }
 
@@ -588,15 +607,18 @@ milter_talk_start(struct milter_talk *t)
     t->is_awaited = true;
 }
 
-void
-milter_talk_feed(struct milter_talk *t, struct slice input)
+bool
+milter_talk_is_full(const struct milter_talk *t)
+{
+    return t->outcome == MILTER_OUTCOME_OPEN && buf_size(&t->coming) > 0;
+}
+
+static void
+take_packets(struct milter_talk *t)
 {
     struct milter_packet packet;
 
-    if (t->outcome != MILTER_OUTCOME_OPEN)
-        return;
-    buf_add_slice(&t->in, input);
-    while (t->outcome == MILTER_OUTCOME_OPEN)
+    while (t->outcome == MILTER_OUTCOME_OPEN && hand_on(t))
         switch (milter_packet_take(&t->in, &packet)) {
         case MILTER_PACKET_WHOLE:
             take_packet(t, &packet);
@@ -611,8 +633,18 @@ milter_talk_feed(struct milter_talk *t, struct slice input)
 }
 
 void
+milter_talk_feed(struct milter_talk *t, struct slice input)
+{
+    if (t->outcome != MILTER_OUTCOME_OPEN)
+        return;
+    buf_add_slice(&t->in, input);
+    take_packets(t);
+}
+
+void
 milter_talk_resume(struct milter_talk *t)
 {
+    take_packets(t);
     if (t->step != STEP_NEGOTIATE)
         go_on(t);
 }

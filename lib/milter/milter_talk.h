@@ -37,9 +37,11 @@ struct milter_talk_ops {
     /* The next piece of the body, borrowed until the next call.  LATER: milter_talk_resume follows
      * when there is one. */
     enum milter_pull (*pull)(void *ctx, struct slice *piece);
-    /* A piece of the body that it wants instead; the first is preceded by one of no octets.  False:
-     * there is no room, which ends the talk as failed. */
+    /* A piece of the body that it wants instead, of at most MILTER_TALK_PIECE octets; the first has
+     * none.  False: there is no room, which ends the talk as failed. */
     bool (*replace)(void *ctx, struct slice piece);
+    /* Another such piece can be taken now; else milter_talk_resume follows when it can. */
+    bool (*wants_more)(void *ctx);
 };
 
 enum milter_outcome {
@@ -53,6 +55,7 @@ enum milter_outcome {
 const char *milter_outcome_word(enum milter_outcome outcome);
 
 #define MILTER_TALK_OUT_MAX (256 * 1024) /* more waits for the filter to read */
+#define MILTER_TALK_PIECE (16 * 1024)
 #define MILTER_QUARANTINE_SIZE 200
 
 struct milter_talk {
@@ -60,6 +63,7 @@ struct milter_talk {
     const struct milter_talk_ops *ops;
     void *ctx;
     struct buf *out, in, chunk, value;
+    struct buf coming;    /* of the new body, not handed on yet */
     unsigned step, index; /* the next to be said; index: of recipients and fields */
     unsigned asked;       /* the last that was said, */
     bool is_awaited;      /* whose answer has not come */
@@ -80,8 +84,10 @@ void milter_talk_fini(struct milter_talk *talk);
 /* Each may bring the outcome, after which nothing changes any more. */
 void milter_talk_start(struct milter_talk *talk);
 void milter_talk_feed(struct milter_talk *talk, struct slice input);
-/* More of the body can be pulled, or `out` has room again. */
+/* More of the body can be pulled or of the new one be taken, or `out` has room again. */
 void milter_talk_resume(struct milter_talk *talk);
+/* Nothing more of the filter is taken until it is resumed. */
+bool milter_talk_is_full(const struct milter_talk *talk);
 void milter_talk_fail(struct milter_talk *talk, const char *why);
 
 #endif

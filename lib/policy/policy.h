@@ -37,6 +37,8 @@ policy_check_bit(enum policy_check check)
 }
 #define POLICY_CHECKS_OF_SPF \
     (1u << POLICY_SPF | 1u << POLICY_SPF_SOFT | 1u << POLICY_SPF_PERM | 1u << POLICY_SPF_TEMP)
+/* Decided elsewhere than in the row: greylisting is asked for last, scanners behind the content. */
+#define POLICY_CHECKS_APART (1u << POLICY_GREYLIST | 1u << POLICY_MILTER)
 #define POLICY_ALL_CHECKS ((1u << POLICY_CHECK_COUNT) - 1)
 
 const char *policy_check_name(enum policy_check check);

@@ -130,7 +130,7 @@ policy_judge(policy_set policy, unsigned exempt, const struct policy_facts *fact
     for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++) {
         enum policy_check check = (enum policy_check)i;
 
-        if (check == POLICY_GREYLIST || !(w.checks & policy_check_bit(check)))
+        if (!(w.checks & ~POLICY_CHECKS_APART & policy_check_bit(check)))
             continue;
         if (look_at(&w, check))
             return w.judgement;

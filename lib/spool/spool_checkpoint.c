@@ -49,8 +49,8 @@ write_detail(struct spool_store *s, const struct spool_message *m)
         put_u64(spool_outcome_entry(s, m), (uint64_t)m->expires_at_ms);
         add(s, OUTCOME_EXPIRES);
     }
-    if (m->held) {
-        put_u8(spool_outcome_entry(s, m), 1);
+    if (m->held || (m->flags & SPOOL_FLAG_HELD)) {
+        put_u8(spool_outcome_entry(s, m), m->held);
         spool_outcome_put_text(&s->scratch, detail->hold_reason);
         add(s, OUTCOME_HOLD);
     }

@@ -151,7 +151,7 @@ spool_entry_new(struct spool_store *s, const struct spool_scan_record *record,
     m->customer = spool_text_take(&s->texts, facts.customer);
     m->flags = (uint16_t)facts.flags;
     fill_recipients(s, m, &facts);
-    spool_outcome_begin(m, &facts);
+    spool_outcome_begin(s, m, &facts);
     return entry;
 }
 

@@ -349,12 +349,15 @@ spool_store_note(struct spool_store *s, struct spool_message *m, const struct sp
 /* --- Open outcomes. */
 
 void
-spool_outcome_begin(struct spool_message *m, const struct spool_facts *facts)
+spool_outcome_begin(struct spool_store *s, struct spool_message *m, const struct spool_facts *facts)
 {
     m->prepared = (facts->flags & SPOOL_FLAG_PREPARED) != 0;
     m->unknown = (facts->flags & SPOOL_FLAG_UNKNOWN) && !m->prepared;
     if (m->unknown && (facts->flags & SPOOL_FLAG_LISTENING))
         spool_entry_detail(m)->listens_until_ms = facts->committed_at_ms + SPOOL_LISTEN_MS;
+    m->held = (facts->flags & SPOOL_FLAG_HELD) != 0;
+    if (m->held)
+        spool_entry_set_text(s, &spool_entry_detail(m)->hold_reason, facts->reason);
 }
 
 void

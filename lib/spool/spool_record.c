@@ -256,7 +256,7 @@ read_about(struct reading *r, struct spool_envelope *envelope)
 static void
 read_fields(struct reading *r, struct spool_envelope *envelope)
 {
-    struct slice prepend, customer;
+    struct slice prepend, customer, reason;
 
     envelope->received_at_ms = (int64_t)get_u64(&r->d);
     envelope->expires_at_ms = (int64_t)get_u64(&r->d);
@@ -273,7 +273,10 @@ read_fields(struct reading *r, struct spool_envelope *envelope)
     envelope->reverse_path = read_text(r);
     envelope->body = get_u8(&r->d);
     envelope->flags = get_u32(&r->d);
-    envelope->reason = read_text(r);
+    reason = take_text(r);
+    envelope->reason = keep(r, reason);
+    if (r->facts != NULL)
+        r->facts->reason = reason;
     prepend = get_bytes(&r->d);
     envelope->prepend = (struct slice){keep(r, prepend), prepend.n};
     envelope->dsn_ret = has_dsn(r) ? read_bounded(r, SPOOL_DSN_RET_MAX) : 0;

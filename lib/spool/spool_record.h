@@ -53,6 +53,7 @@ enum spool_flag {
                                   recipients that may be there already are not tried until it has,
                                   or is gone, or SPOOL_LISTEN_GRACE_MS after its time is up */
     SPOOL_FLAG_KNOWN = 128,    /* all its recipients were known valid when it was taken */
+    SPOOL_FLAG_HELD = 512,     /* it begins as held, for `reason` */
     SPOOL_FLAG_OWN = 256, /* mail of our own (spool_own.h): nobody is told what becomes of it */
 };
 
@@ -107,7 +108,7 @@ struct spool_facts {
     struct ref ref;
     int64_t received_at_ms, expires_at_ms, committed_at_ms;
     uint32_t customer_id, flags;
-    struct slice customer;
+    struct slice customer, reason;
     unsigned recipient_count;
     struct slice domain;           /* of the first recipient */
     bool has_one_domain, has_live; /* each is of it; one is SPOOL_LIVE */

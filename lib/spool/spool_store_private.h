@@ -162,7 +162,8 @@ void spool_outcome_confirmed(struct spool_store *s, struct spool_message *m);
 void spool_outcome_listens(struct spool_store *s, struct spool_message *m, bool unknown,
                            int64_t until_ms);
 /* What the envelope says, before any resolution. */
-void spool_outcome_begin(struct spool_message *m, const struct spool_facts *facts);
+void spool_outcome_begin(struct spool_store *s, struct spool_message *m,
+                         const struct spool_facts *facts);
 
 /* Begins an entry on this message in the scratch buffer; its fields follow. */
 struct buf *spool_outcome_entry(struct spool_store *s, const struct spool_message *m);

@@ -38,6 +38,13 @@ replace(void *ctx, struct slice piece)
     return m->new_body < 100000;
 }
 
+static bool
+wants_more(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
 static const char *
 recipient(const void *ctx, unsigned i)
 {
@@ -89,7 +96,7 @@ check_header(struct milter_header *h, struct milter_talk *t, struct slice origin
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct milter_talk_ops ops = {pull, replace};
+    static const struct milter_talk_ops ops = {pull, replace, wants_more};
     struct message m = {.body = SLICE("body\r\n")};
     struct slice input;
     struct milter_header header;

@@ -211,7 +211,7 @@ Test(milter_header, a_line_is_no_longer_than_it_may_be)
 
 Test(milter_header, what_is_no_edit)
 {
-    static char large[MILTER_VALUE_MAX + 1];
+    static char large[MILTER_EDITS_BYTES];
     struct milter_edits edits = {.count = 0};
 
     cr_expect_not(milter_edits_add(&edits, ADD, 0, SLICE(""), SLICE("x")));

@@ -17,6 +17,7 @@ struct stage {
     const char *content; /* what is left of the body */
     size_t content_left;
     bool is_late; /* the next pull has nothing yet */
+    bool is_full; /* no new body now */
 };
 
 static enum milter_pull
@@ -45,7 +46,15 @@ replace(void *ctx, struct slice piece)
     return buf_size(&s->body) < 1000;
 }
 
-static const struct milter_talk_ops ops = {pull, replace};
+static bool
+wants_more(void *ctx)
+{
+    struct stage *s = ctx;
+
+    return !s->is_full;
+}
+
+static const struct milter_talk_ops ops = {pull, replace, wants_more};
 
 static const char *
 recipient(const void *ctx, unsigned i)
@@ -330,6 +339,26 @@ Test(milter_talk, a_new_body_that_has_no_room)
     negotiate(&s, 6, ALL_ACTIONS, MUTE);
     say(&s, MILTER_REPLACE_BODY, (struct slice){large, sizeof large});
     cr_expect_eq(s.talk.outcome, MILTER_OUTCOME_FAILED);
+    close_stage(&s);
+}
+
+Test(milter_talk, a_new_body_that_has_to_wait)
+{
+    struct stage s;
+
+    open_stage(&s, "body\r\n");
+    negotiate(&s, 6, ALL_ACTIONS, MUTE);
+    s.is_full = true;
+    say(&s, MILTER_REPLACE_BODY, SLICE("new"));
+    cr_expect(milter_talk_is_full(&s.talk));
+    say(&s, MILTER_REPLACE_BODY, SLICE("er"));
+    say(&s, MILTER_ACCEPT, SLICE(""));
+    cr_expect_eq(s.talk.outcome, MILTER_OUTCOME_OPEN, "its last word is behind the body");
+    cr_expect_eq(buf_size(&s.body), 0);
+    s.is_full = false;
+    milter_talk_resume(&s.talk);
+    cr_expect_eq(s.talk.outcome, MILTER_OUTCOME_ACCEPTED);
+    cr_expect_str_eq(buf_text(&s.body), "newer");
     close_stage(&s);
 }
 

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * A handful of rows; each change of health is said once.
+ */
+#include "relayd/scanners.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#define PAUSE_MIN_MS 5000
+#define PAUSE_MAX_MS 60000
+#define ODD_FAILURES_MAX 3 /* in a row: a single one may be owed to the message */
+
+struct scanner {
+    struct milter_entry entry;
+    bool is_known;         /* it has been asked */
+    int64_t failing_at_ms; /* wall clock; 0: it is not */
+    int64_t next_at_ms;    /* of the loop: then the next message asks */
+    int64_t pause_ms;
+    bool is_probed;
+    unsigned odd_failures;
+    const char *why; /* static */
+};
+
+struct scanners {
+    struct loop *loop;
+    unsigned count;
+    struct scanner items[SCANNERS_MAX];
+};
+
+struct scanners *
+scanners_new(struct loop *loop, const struct config *config)
+{
+    struct scanners *s = mem_alloc(sizeof *s);
+
+    s->loop = loop;
+    CHECK(config->milters.count <= SCANNERS_MAX);
+    for (size_t i = 0; i < config->milters.count; i++)
+        CHECK(milter_entry_parse(config->milters.items[i], &s->items[s->count++].entry) == NULL);
+    return s;
+}
+
+void
+scanners_free(struct scanners **held)
+{
+    free(*held);
+    *held = NULL;
+}
+
+unsigned
+scanners_count(const struct scanners *s)
+{
+    return s->count;
+}
+
+const struct milter_entry *
+scanners_entry(const struct scanners *s, unsigned i)
+{
+    return &s->items[i].entry;
+}
+
+const char *
+scanners_trouble(const struct scanners *s, unsigned i)
+{
+    return s->items[i].failing_at_ms ? s->items[i].why : "";
+}
+
+bool
+scanners_may_ask(struct scanners *s, unsigned i)
+{
+    struct scanner *m = &s->items[i];
+
+    if (m->failing_at_ms == 0)
+        return true;
+    if (m->is_probed || loop_now_ms(s->loop) < m->next_at_ms)
+        return false;
+    m->is_probed = true;
+    return true;
+}
+
+void
+scanners_dropped(struct scanners *s, unsigned i)
+{
+    s->items[i].is_probed = false;
+}
+
+static void
+fail(struct scanners *s, struct scanner *m, const char *why)
+{
+    char address[MILTER_ADDRESS_SIZE];
+
+    m->why = why;
+    m->pause_ms = m->pause_ms == 0 ? PAUSE_MIN_MS : m->pause_ms * 2;
+    if (m->pause_ms > PAUSE_MAX_MS)
+        m->pause_ms = PAUSE_MAX_MS;
+    m->next_at_ms = loop_now_ms(s->loop) + m->pause_ms;
+    if (m->failing_at_ms != 0)
+        return;
+    m->failing_at_ms = clock_wall_ms();
+    log_line(LOG_LEVEL_ALARM, NULL, "milter-failing",
+             "milter=%s address=%s why=\"%s\" effect=\"%s\" remedy=\"start it, or look into its "
+             "log\"",
+             m->entry.name, milter_entry_address(&m->entry, address), why,
+             m->entry.defers ? "mail is put off (451)" : "mail goes on unscanned");
+}
+
+static void
+recover(struct scanner *m)
+{
+    if (m->failing_at_ms != 0)
+        log_line(LOG_LEVEL_INFO, NULL, "milter-back", "milter=%s after_ms=%lld", m->entry.name,
+                 (long long)(clock_wall_ms() - m->failing_at_ms));
+    m->failing_at_ms = 0;
+    m->pause_ms = 0;
+    m->odd_failures = 0;
+}
+
+void
+scanners_heard(struct scanners *s, unsigned i, const char *why, bool is_dead)
+{
+    struct scanner *m = &s->items[i];
+
+    m->is_known = true;
+    m->is_probed = false;
+    if (why == NULL)
+        recover(m);
+    else if (is_dead || m->failing_at_ms != 0 || ++m->odd_failures >= ODD_FAILURES_MAX)
+        fail(s, m, why);
+}
+
+static json_t *
+json_of(const struct scanner *m)
+{
+    char address[MILTER_ADDRESS_SIZE];
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "name", m->entry.name, "address",
+                     milter_entry_address(&m->entry, address), "on_failure",
+                     m->entry.defers ? "defer" : "accept", "state",
+                     m->failing_at_ms ? "failing"
+                     : m->is_known    ? "up"
+                                      : "not asked yet",
+                     "since", (json_int_t)m->failing_at_ms, "why", m->failing_at_ms ? m->why : "");
+}
+
+json_t *
+scanners_json(const struct scanners *s)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < s->count; i++)
+        json_array_append_new(list, json_of(&s->items[i]));
+    return list;
+}
