@@ -25,7 +25,7 @@ struct status_backend { /* one that is not up, or has been looked at for JSON */
     char customers[REGISTRY_NAME_SIZE * 3]; /* whose it is; "": by a name, or nobody's any more */
 };
 
-#define STATUS_PARTS_MAX 14
+#define STATUS_PARTS_MAX 15
 #define STATUS_NEAR_PERCENT 80 /* of a limit */
 struct status {
     struct call *call;
@@ -58,7 +58,8 @@ void status_look_daemons(struct status *status);
 bool status_has_just_started(const struct call *call);
 void status_look_database(struct status *status); /* the replica and the event log as well */
 void status_look_spool(struct status *status);
-void status_look_relay(struct status *status); /* connections, counters, backends, limits */
-void status_look_host(struct status *status);  /* disks, resolver, certificates */
+void
+status_look_relay(struct status *status); /* connections, counters, backends, scanners, limits */
+void status_look_host(struct status *status); /* disks, resolver, certificates */
 
 #endif

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "admin/node_registry.h"
+#include "base/clock.h"
+#include "base/milter_entry.h"
 
 #define OWNERS_MAX 3
 #define NEAR_NAMED 3
@@ -134,6 +136,68 @@ look_at_backends(struct look *look)
                        look->refusing);
 }
 
+/* --- Content scanners. */
+
+/* The first of the moments since when workers find it failing; or the two constants. */
+static int64_t
+state_of_scanner(const struct look *look, unsigned scanner)
+{
+    int64_t state = SHARED_SCANNER_UNKNOWN;
+
+    for (unsigned slot = 0; slot < SHARED_WORKERS_MAX; slot++) {
+        int64_t at = shared_scanner_get(look->table, slot, scanner);
+
+        if (at > SHARED_SCANNER_UP && (state <= SHARED_SCANNER_UP || at < state))
+            state = at;
+        else if (state == SHARED_SCANNER_UNKNOWN)
+            state = at;
+    }
+    return state;
+}
+
+static void
+look_at_scanner(const struct look *look, struct status_part *part, unsigned i, json_t *list)
+{
+    struct milter_entry entry;
+    char address[MILTER_ADDRESS_SIZE], when[CLOCK_LOCAL_SIZE];
+    int64_t state = state_of_scanner(look, i);
+    bool is_failing = state > SHARED_SCANNER_UP;
+    const char *gap = i ? ", " : "";
+
+    if (milter_entry_parse(look->status->call->config->milters.items[i], &entry) != NULL)
+        return;
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:o}", "name", entry.name, "address",
+                                          milter_entry_address(&entry, address), "state",
+                                          is_failing                   ? "failing"
+                                          : state == SHARED_SCANNER_UP ? "up"
+                                                                       : "not asked yet",
+                                          "since", status_time(is_failing ? state : 0)));
+    if (is_failing)
+        status_problem(part, "failing",
+                       "%s%s fails since %s, and mail %s: start it, or look into its log", gap,
+                       entry.name, clock_local(state, when),
+                       entry.defers ? "is put off (on-failure=defer)" : "passes unscanned");
+    else
+        buf_printf(&part->detail, "%s%s %s", gap, entry.name,
+                   state == SHARED_SCANNER_UP ? "up" : "not asked yet");
+}
+
+static void
+look_at_scanners(const struct look *look)
+{
+    size_t count = look->status->call->config->milters.count;
+    struct status_part *part;
+    json_t *list;
+
+    if (count == 0)
+        return;
+    part = status_add(look->status, "scanners");
+    list = json_array();
+    for (unsigned i = 0; i < count && i < SHARED_SCANNERS_MAX; i++)
+        look_at_scanner(look, part, i, list);
+    status_fact(part, "milters", list);
+}
+
 /* --- Limits near their end. */
 
 static void
@@ -192,6 +256,7 @@ status_look_relay(struct status *s)
         look.registry = NULL;
     look_at_work(&look);
     look_at_backends(&look);
+    look_at_scanners(&look);
     look_at_limits(&look);
     registry_close(&look.registry);
     shared_table_detach(&look.table);

@@ -16,7 +16,6 @@
 
 struct scanner {
     struct milter_entry entry;
-    bool is_known;         /* it has been asked */
     int64_t failing_at_ms; /* wall clock; 0: it is not */
     int64_t next_at_ms;    /* of the loop: then the next message asks */
     int64_t pause_ms;
@@ -27,16 +26,20 @@ struct scanner {
 
 struct scanners {
     struct loop *loop;
-    unsigned count;
+    struct shared_table *table;
+    unsigned slot, count;
     struct scanner items[SCANNERS_MAX];
 };
 
 struct scanners *
-scanners_new(struct loop *loop, const struct config *config)
+scanners_new(struct loop *loop, const struct config *config, struct shared_table *table,
+             unsigned slot)
 {
     struct scanners *s = mem_alloc(sizeof *s);
 
     s->loop = loop;
+    s->table = table;
+    s->slot = slot;
     CHECK(config->milters.count <= SCANNERS_MAX);
     for (size_t i = 0; i < config->milters.count; i++)
         CHECK(milter_entry_parse(config->milters.items[i], &s->items[s->count++].entry) == NULL);
@@ -123,34 +126,11 @@ scanners_heard(struct scanners *s, unsigned i, const char *why, bool is_dead)
 {
     struct scanner *m = &s->items[i];
 
-    m->is_known = true;
     m->is_probed = false;
     if (why == NULL)
         recover(m);
     else if (is_dead || m->failing_at_ms != 0 || ++m->odd_failures >= ODD_FAILURES_MAX)
         fail(s, m, why);
-}
-
-static json_t *
-json_of(const struct scanner *m)
-{
-    char address[MILTER_ADDRESS_SIZE];
-
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "name", m->entry.name, "address",
-                     milter_entry_address(&m->entry, address), "on_failure",
-                     m->entry.defers ? "defer" : "accept", "state",
-                     m->failing_at_ms ? "failing"
-                     : m->is_known    ? "up"
-                                      : "not asked yet",
-                     "since", (json_int_t)m->failing_at_ms, "why", m->failing_at_ms ? m->why : "");
-}
-
-json_t *
-scanners_json(const struct scanners *s)
-{
-    json_t *list = json_array();
-
-    for (unsigned i = 0; i < s->count; i++)
-        json_array_append_new(list, json_of(&s->items[i]));
-    return list;
+    shared_scanner_set(s->table, s->slot, i,
+                       m->failing_at_ms ? m->failing_at_ms : SHARED_SCANNER_UP);
 }

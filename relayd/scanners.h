@@ -12,17 +12,19 @@
 #ifndef RELAYD_SCANNERS_H
 #define RELAYD_SCANNERS_H
 
-#include <jansson.h>
-
 #include "base/config.h"
 #include "base/milter_entry.h"
 #include "net/loop.h"
+#include "state/shared_table.h"
 
 #define SCANNERS_MAX MILTER_ENTRIES_MAX
+_Static_assert(SCANNERS_MAX == SHARED_SCANNERS_MAX, "each has its place in the shared table");
 
 struct scanners;
 
-struct scanners *scanners_new(struct loop *loop, const struct config *config);
+/* What is found out is written into the worker's column of `table`, for `relayctl status`. */
+struct scanners *scanners_new(struct loop *loop, const struct config *config,
+                              struct shared_table *table, unsigned slot);
 void scanners_free(struct scanners **scanners);
 unsigned scanners_count(const struct scanners *scanners);
 const struct milter_entry *scanners_entry(const struct scanners *scanners, unsigned i);
@@ -34,9 +36,5 @@ void scanners_heard(struct scanners *scanners, unsigned i, const char *why, bool
 void scanners_dropped(struct scanners *scanners, unsigned i); /* nobody waits for it any more */
 /* Why it is failing; "" it is not. */
 const char *scanners_trouble(const struct scanners *scanners, unsigned i);
-
-/* For people: [{"name", "address", "on_failure", "state": "up" | "failing" | "not asked yet",
- * "since": wall clock ms, "why"}] */
-json_t *scanners_json(const struct scanners *scanners);
 
 #endif

@@ -389,7 +389,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->spf = spf_client_open(w->loop, w->dns, -1);
     w->destinations = destination_finder_new(w->loop, config, w->dns);
     w->dnsbl = sender_dnsbl_new(w->dns, config, args->is_first);
-    w->scanners = scanners_new(w->loop, config);
+    w->scanners = scanners_new(w->loop, config, w->table, w->slot);
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);
     session_times_init(&w->session_times, config);

@@ -22,7 +22,7 @@
 #include "state/shared_use.h"
 
 #define SHARED_MAGIC "PSTNSHRD"
-#define SHARED_LAYOUT 7
+#define SHARED_LAYOUT 8
 #define SHARED_HEALTH_MAX 1024 /* endpoints; a power of two */
 #define SHARED_USE_MAX 8192    /* customers with mail on one day */
 #define SHARED_SLOTS_MAX 1024  /* endpoints to which one worker holds connections */
@@ -114,6 +114,7 @@ struct shared_column {
     _Atomic uint32_t has_clients;   /* its part of `clients` is no hole any more */
     _Atomic uint32_t connections;   /* of clients */
     _Atomic uint64_t message;       /* the fingerprint of what the worker is working on; 0: none */
+    _Atomic int64_t scanners[SHARED_SCANNERS_MAX]; /* see shared_scanner_set */
     _Atomic uint64_t counters[SHARED_COUNTER_COUNT];
     struct shared_inflight inflight[SHARED_INFLIGHT_MAX];
     /* Written by the column's owner alone, read by all. */

@@ -267,6 +267,14 @@ enum shared_drain_answer shared_drain_request(struct shared_table *table, uint32
 void shared_drain_take(struct shared_table *table, void (*each)(void *ctx, uint32_t customer_id),
                        void *ctx);
 
+/* --- Content scanners, as each worker has found them; by their place in the setting milters. */
+#define SHARED_SCANNERS_MAX 8
+#define SHARED_SCANNER_UNKNOWN 0 /* it has not been asked */
+#define SHARED_SCANNER_UP 1
+/* Else the moment (wall clock ms) since when it fails. */
+void shared_scanner_set(struct shared_table *table, unsigned slot, unsigned scanner, int64_t state);
+int64_t shared_scanner_get(const struct shared_table *table, unsigned slot, unsigned scanner);
+
 /* --- Suspects: messages at which workers die. */
 /* What the worker is working on at this moment; 0: nothing in particular. */
 void shared_worker_set_message(struct shared_table *table, unsigned slot, uint64_t fingerprint);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A worker's column: heartbeat, counters, messages in flight, connection slots.  Its owner writes
- * it; others only read it, until the owner is dead and the parent clears it.
+ * A worker's column: heartbeat, counters, messages in flight, connection slots, content scanners.
+ * Its owner writes it; others only read it, until the owner is dead and the parent clears it.
  *
  * Connection slots are exact without a common counter: a worker adds its own first and then sums
  * all columns; of two that race for the last slot each sees the other, and at most one stays.  A
@@ -111,9 +111,27 @@ shared_worker_clear(struct shared_table *table, unsigned slot,
         atomic_store(&slots->key, 0);
     }
     shared_clients_clear(table, slot);
+    for (unsigned i = 0; i < SHARED_SCANNERS_MAX; i++)
+        atomic_store(&column->scanners[i], SHARED_SCANNER_UNKNOWN);
     atomic_store(&column->message, 0);
     atomic_store(&column->stamped_at_ms, 0);
     atomic_store(&column->pid, 0);
+}
+
+/* --- Content scanners. */
+
+void
+shared_scanner_set(struct shared_table *table, unsigned slot, unsigned scanner, int64_t state)
+{
+    CHECK(scanner < SHARED_SCANNERS_MAX);
+    atomic_store(&shared_column_of(table, slot)->scanners[scanner], state);
+}
+
+int64_t
+shared_scanner_get(const struct shared_table *table, unsigned slot, unsigned scanner)
+{
+    CHECK(scanner < SHARED_SCANNERS_MAX);
+    return atomic_load(&shared_column_of(table, slot)->scanners[scanner]);
 }
 
 /* --- Counters. They outlive their worker: sums must not fall. */

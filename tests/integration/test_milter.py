@@ -334,6 +334,11 @@ def test_P5_a_scanner_that_is_away_and_comes_back(lonely):
         for _ in range(3):
             got = node.send()
             assert got.code == code and (code == 250 or "cannot be scanned now" in got.text and got.enhanced == "4.7.1"), str(got)
+        status = node.relayctl("status", "--json", check=False)
+        assert status.returncode == 1 and '"state":"failing"' in status.stdout
+        status = " ".join(node.relayctl("status", check=False).stdout.split())
+        assert re.search(r"scanners failing scanner fails since .*, and mail " +
+                         ("passes unscanned" if code == 250 else r"is put off \(on-failure=defer\)") + ": start it, or look into its log", status), status
         alarm, = node.relayd.log_lines("milter-failing")
         assert "milter=scanner" in alarm
         wait_until(lambda: [e["checks"][-1]["result"] for e in node.events("message")][-3:] == ["failed", "away", "away"], 10)
@@ -342,6 +347,8 @@ def test_P5_a_scanner_that_is_away_and_comes_back(lonely):
         m.start(m.port)
         wait_until(lambda: node.send().code == 550, 20, pause=0.5)
         assert node.relayd.log_lines("milter-back")
+        assert node.relayctl_json("status", check=False)[0]["scanners"]["milters"] == \
+            [{"name": "scanner", "address": m.address, "state": "up", "since": None}]
 
 
 def test_P8_a_dead_scanner_costs_nobody_its_timeout(lonely):
