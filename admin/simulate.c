@@ -9,6 +9,7 @@
 
 #include "admin/commands.h"
 #include "admin/simulate_message.h"
+#include "admin/simulate_scan.h"
 #include "base/inet.h"
 #include "net/control.h"
 #include "smtp/smtp_reply.h"
@@ -86,6 +87,16 @@ ask_relay(const struct call *call, json_t *message)
 /* --- Printing. */
 
 static void
+print_name(struct printer *p, const json_t *check)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%.20s%s%.40s", text_of(check, "check"),
+             text_of(check, "name")[0] ? " " : "", text_of(check, "name"));
+    printer_text(p, name);
+}
+
+static void
 print_checks(const struct call *call, const json_t *answer)
 {
     struct printer *p =
@@ -95,7 +106,7 @@ print_checks(const struct call *call, const json_t *answer)
 
     json_array_foreach(json_object_get(answer, "checks"), i, check)
     {
-        printer_text(p, text_of(check, "check"));
+        print_name(p, check);
         printer_text(p, text_of(check, "action"));
         printer_word(p, text_of(check, "result"));
         printer_text(p, text_of(check, "input")[0] ? text_of(check, "input") : NULL);
@@ -134,6 +145,8 @@ sentence_of(const json_t *answer)
 {
     if (json_is_true(json_object_get(answer, "greylist_applies")))
         return "greylisted, unless it is known: a first contact waits for greylist-delay";
+    if (strcmp(text_of(answer, "verdict"), "hold") == 0)
+        return "accepted, and held for a content scanner";
     if (strcmp(text_of(answer, "verdict"), "accept") == 0)
         return "the sender is accepted; limits and the customer's own server come next";
     return strcmp(text_of(answer, "verdict"), "refuse") == 0 ? "refused for good" : "put off";
@@ -186,24 +199,20 @@ print_json(const struct call *call, json_t *answer)
     free(text);
 }
 
-enum command_status
-simulate(struct call *call)
+static enum command_status
+run(struct call *call, json_t *message, struct slice content)
 {
-    enum command_status status = check_options(call);
-    const char *path = call_value(call, "message");
-    json_t *answer, *message = NULL;
+    json_t *answer = ask_relay(call, message);
+    enum command_status status = COMMAND_DONE;
 
-    if (status == COMMAND_DONE && path != NULL)
-        status = simulate_message_read(call, path, call_value(call, "rcpt"), &message);
-    if (status != COMMAND_DONE)
-        return status;
-    answer = ask_relay(call, message);
     if (answer == NULL) {
         call_complain("relayd does not run here, or may not be asked by you (setting "
                       "control-group): it judges with its own "
                       "registry and resolver");
         return COMMAND_FAILED;
     }
+    if (content.n > 0 && strcmp(text_of(answer, "verdict"), "accept") == 0)
+        simulate_scan(call, content, answer);
     if (!json_is_true(json_object_get(answer, "ok"))) {
         call_complain("%s",
                       text_of(answer, "error")[0] ? text_of(answer, "error") : "the answer is odd");
@@ -215,5 +224,22 @@ simulate(struct call *call)
     else
         print_answer(call, answer);
     json_decref(answer);
+    return status;
+}
+
+enum command_status
+simulate(struct call *call)
+{
+    enum command_status status = check_options(call);
+    const char *path = call_value(call, "message");
+    json_t *message = NULL;
+    struct buf content;
+
+    buf_init(&content, 0);
+    if (status == COMMAND_DONE && path != NULL)
+        status = simulate_message_read(call, path, call_value(call, "rcpt"), &message, &content);
+    if (status == COMMAND_DONE)
+        status = run(call, message, buf_slice(&content));
+    buf_fini(&content);
     return status;
 }

@@ -17,6 +17,8 @@ struct reading {
     char domain[INET_DOMAIN_SIZE];
     uint64_t size_bytes;
     bool is_damaged, behind_cr;
+    struct buf *content;
+    uint64_t content_max;
 };
 
 static void
@@ -25,6 +27,8 @@ feed(struct reading *r, const char *p, size_t n)
     struct slice piece = {p, n};
 
     r->size_bytes += n;
+    if (r->size_bytes <= r->content_max)
+        buf_add_slice(r->content, piece);
     smtp_header_scan_feed(&r->header, piece);
     smtp_origin_feed(&r->origin, piece);
 }
@@ -73,11 +77,12 @@ as_json(const struct reading *r)
 }
 
 enum command_status
-simulate_message_read(const struct call *call, const char *path, const char *rcpt, json_t **message)
+simulate_message_read(const struct call *call, const char *path, const char *rcpt, json_t **message,
+                      struct buf *content)
 {
     FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     static char piece[PIECE_BYTES];
-    struct reading r = {0};
+    struct reading r = {.content = content, .content_max = call->config->max_message_size};
     size_t n;
 
     if (file == NULL) {

@@ -32,71 +32,57 @@ entry_of(const struct transaction_scan *s, unsigned i)
 /* --- The end. */
 
 static void
-refuse(struct transaction_scan *s, enum smtp_verdict verdict, struct smtp_reply reply)
+refuse(struct transaction_scan *s, const struct milter_verdict *verdict)
 {
     struct transaction *t = s->t;
+    struct smtp_reply reply = verdict->reply;
 
     smtp_reply_add_ref(&reply, t->ref);
     s->state = SCAN_REFUSED;
-    transaction_finish(t, SHARED_COUNTER_MESSAGES_REFUSED, smtp_verdict_word(verdict), false,
-                       &reply);
+    transaction_finish(t, SHARED_COUNTER_MESSAGES_REFUSED, smtp_verdict_word(verdict->verdict),
+                       false, &reply);
 }
 
-/* The sentence of our own, with the filter's name and its words in brackets. */
-static struct smtp_reply
-reply_of(enum smtp_verdict verdict, const char *name, const char *words)
+static enum milter_wish
+wish_of(const struct transaction *t)
 {
-    struct smtp_reply reply = smtp_verdict_reply(verdict);
-    char text[SMTP_REPLY_TEXT_SIZE], enhanced[16];
+    enum policy_action action = action_of(t);
 
-    snprintf(text, sizeof text, "%.150s (%.31s%s%.150s)", reply.text, name, words[0] ? ": " : "",
-             words);
-    snprintf(enhanced, sizeof enhanced, "%u.%u.%u", reply.enhanced.class, reply.enhanced.subject,
-             reply.enhanced.detail);
-    return smtp_reply_make(reply.code, enhanced, text);
-}
-
-/* Its own words; codes outside 45x and 55x become such, as a backend's do. */
-static struct smtp_reply
-reply_passed_on(const struct smtp_reply *theirs)
-{
-    bool is_for_good = theirs->code / 100 == 5;
-    struct smtp_reply reply = *theirs;
-
-    if (reply.code / 10 != 45 && reply.code / 10 != 55)
-        reply.code = is_for_good ? 550 : 451;
-    if (reply.enhanced.class == 0)
-        reply.enhanced = (struct smtp_enhanced){is_for_good ? 5 : 4, 7, 1};
-    return reply;
+    return action == POLICY_MARK    ? MILTER_MARK_ONLY
+           : action == POLICY_DEFER ? MILTER_FOR_NOW
+                                    : MILTER_AS_IT_SAYS;
 }
 
 static void
-object(struct transaction_scan *s, const struct milter_talk *talk)
+hold(struct transaction_scan *s, const struct milter_talk *talk)
 {
-    const char *name = entry_of(s, s->at)->name;
-    bool is_for_good = talk->outcome != MILTER_OUTCOME_LATER;
-    enum smtp_verdict verdict =
-        is_for_good ? SMTP_VERDICT_MILTER_REFUSED : SMTP_VERDICT_MILTER_LATER;
-
-    if (is_for_good && action_of(s->t) == POLICY_DEFER)
-        refuse(s, SMTP_VERDICT_MILTER_DEFERRED,
-               reply_of(SMTP_VERDICT_MILTER_DEFERRED, name, talk->reply.text));
-    else if (talk->reply.code)
-        refuse(s, verdict, reply_passed_on(&talk->reply));
-    else
-        refuse(s, verdict, reply_of(verdict, name, ""));
+    if (s->held_by[0] == '\0')
+        snprintf(s->held_by, sizeof s->held_by, "%s: %s", entry_of(s, s->at)->name,
+                 talk->quarantine);
 }
 
-/* False: that was the last word. */
+/* False: that was the last word. `talk` NULL: it was not asked. */
 static bool
-miss(struct transaction_scan *s)
+judge(struct transaction_scan *s, const struct milter_talk *talk)
 {
-    if (entry_of(s, s->at)->defers && action_of(s->t) != POLICY_MARK) {
-        refuse(s, SMTP_VERDICT_SCANNER_AWAY,
-               reply_of(SMTP_VERDICT_SCANNER_AWAY, entry_of(s, s->at)->name, ""));
+    struct milter_verdict verdict = milter_verdict_of(entry_of(s, s->at), talk, wish_of(s->t));
+
+    switch (verdict.effect) {
+    case MILTER_REFUSED:
+        refuse(s, &verdict);
         return false;
+    case MILTER_MARKED:
+        s->is_marked = true;
+        break;
+    case MILTER_UNSURE:
+        s->is_unsure = true;
+        break;
+    case MILTER_HELD:
+        hold(s, talk);
+        break;
+    case MILTER_PASSES:
+        break;
     }
-    s->is_unsure = true;
     return true;
 }
 
@@ -149,13 +135,6 @@ take_changes(struct transaction_scan *s, const struct milter_talk *talk)
         milter_report_dkim_passes(&talk->edits, t->worker->config->hostname, t->mail.path.domain);
     milter_header_apply(&s->header, &talk->edits, talk->protocol & MILTER_LEADING_SPACE);
     s->is_keeping = talk->is_replacing;
-    if (talk->quarantine[0] == '\0')
-        return;
-    if (action_of(t) == POLICY_MARK)
-        s->is_marked = true;
-    else if (s->held_by[0] == '\0')
-        snprintf(s->held_by, sizeof s->held_by, "%s: %s", entry_of(s, s->at)->name,
-                 talk->quarantine);
 }
 
 static void
@@ -172,15 +151,8 @@ on_done(void *ctx, const struct milter_talk *talk, bool is_dead)
         take_changes(s, talk);
     if (!s->is_keeping)
         transaction_scan_forget_body(s);
-    if (has_failed && !s->is_unreadable && !miss(s))
+    if (!s->is_unreadable && !judge(s, talk))
         return;
-    if (!has_failed && talk->outcome != MILTER_OUTCOME_ACCEPTED) {
-        if (action_of(s->t) != POLICY_MARK) {
-            object(s, talk);
-            return;
-        }
-        s->is_marked = true;
-    }
     s->at++;
     s->state = SCAN_SETTLING;
     transaction_scan_go_on(s);
@@ -272,7 +244,7 @@ ask(struct transaction_scan *s)
         snprintf(r->why, sizeof r->why, "%s",
                  now_ms >= s->until_ms ? "no time was left for it"
                                        : scanners_trouble(scanners, s->at));
-        if (!miss(s))
+        if (!judge(s, NULL))
             return false;
         s->at++;
         return true;

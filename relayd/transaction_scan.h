@@ -9,6 +9,7 @@
 
 #include "milter/milter_body.h"
 #include "milter/milter_client.h"
+#include "milter/milter_verdict.h"
 #include "relayd/body_reader.h"
 #include "relayd/scanners.h"
 #include "relayd/transaction_private.h"

@@ -25,7 +25,7 @@ allowed() {
     lib/milter) echo base net smtp milter ;;
     relayd) echo base net smtp spool registry dns spf route state db probe policy sender milter relayd ;;
     spoolmgr) echo base net smtp spool order notice registry dns route state db spoolmgr ;;
-    admin) echo base net smtp spool order notice registry dns route state db probe conformance policy sender survey admin ;;
+    admin) echo base net smtp spool order notice registry dns route state db probe conformance policy sender survey milter admin ;;
     esac
 }
 

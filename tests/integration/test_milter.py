@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Content scanners at the end of the message, scripted: what they are told, what comes of their answers (P6), what they change and
 that nothing else changes (P7), scanners that are away, slow or mad (P5, P8), quarantine (P1, P2)."""
+import json
 import re
 import threading
 import time
@@ -235,6 +236,37 @@ def test_P4_what_a_scanner_says_decides_who_may_be_told(world):
         shown = shown[0] if isinstance(shown, list) else shown
         assert (shown["sender_verified"], shown["marked_spam"]) == flags
         world.node.relayctl("spool", "remove", held["id"], "--reason", "test", "--yes")
+
+
+def test_simulate_asks_the_scanners_too(world):
+    def traces():
+        return len(world.backend.taken), world.node.relayctl("spool", "list", "--customer", "says", "--json", check=False).stdout
+
+    before = traces()
+
+    def simulate(customer, answer, *options):
+        world.milter.answer = answer
+        done = world.node.relayctl("simulate", "--ip", "192.0.2.1", "--helo", "mail.a.example", "--from", "a@a.example", "--rcpt",
+                                   f"user@{customer}.example", "--message", "-", *options, input=make_message().decode(), check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout if not options else json.loads(done.stdout)
+
+    said = simulate("says", reply("554 5.7.1 Gtube pattern"), "--json")
+    assert (said["verdict"], said["reply"]) == ("refuse", "554 5.7.1 Gtube pattern")
+    check, = said["checks"]
+    assert [check[k] for k in ("check", "name", "action", "result", "input")] == \
+        ["milter", "scanner", "reject", "reject", "Gtube pattern"]
+    assert simulate("waits", REJECT, "--json")["reply"].startswith("450 4.7.1 Message refused by a content scanner")
+    said = simulate("marks", REJECT, "--json")
+    assert said["verdict"] == "accept" and said["marks"] == ["milter"]
+    asked = len(world.milter.seen)
+    assert simulate("off", REJECT, "--json")["verdict"] == "accept" and len(world.milter.seen) == asked
+    assert simulate("says", quarantine("virus") + ACCEPT, "--json")["reply"] == "250 2.0.0 queued, and held (scanner: virus)"
+    text = simulate("says", add("X-A", "1") + replace(b"x") + ACCEPT)
+    assert re.search(r"^milter scanner +reject +pass", text, re.M) and "Verdict    the sender is accepted" in text, text
+    seen = world.milter.seen[-1]
+    assert seen.rcpts == ["<user@says.example>"] and seen.mail == "<a@a.example>" and seen.connect[1].endswith(b"192.0.2.1")
+    assert traces() == before
 
 
 MISBEHAVIOUR = {
