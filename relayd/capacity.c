@@ -4,13 +4,15 @@
  * share to the others for a moment: so each worker must be able to hold all of max-connections.
  *
  * The table of descriptors a worker: clients, connections to backends, files of large messages in
- * passage, its own.  When there are too few, the first three share what there is in the same
- * proportion.
+ * passage, to content scanners, its own.  When there are too few, the first three share what there
+ * is in the same proportion.
  */
 #include "relayd/capacity.h"
 
 #include <stdio.h>
 #include <sys/resource.h>
+
+#include "relayd/scanners.h"
 
 /* What a worker has open beside its clients: listening sockets, channels, segments, libraries. */
 #define OWN_DESCRIPTORS 128
@@ -51,7 +53,8 @@ shared(const struct config *config)
 static uint64_t
 needed(const struct config *config)
 {
-    return shared(config) + OWN_DESCRIPTORS + CAPACITY_LINGERING + config->listen.count;
+    return shared(config) + OWN_DESCRIPTORS + CAPACITY_LINGERING + config->listen.count +
+           config->milters.count * SCANNERS_AT_ONCE;
 }
 
 /* What is left of `wanted`, at least 1. */

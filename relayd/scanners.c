@@ -20,8 +20,9 @@ struct scanner {
     int64_t next_at_ms;    /* of the loop: then the next message asks */
     int64_t pause_ms;
     bool is_probed;
-    unsigned odd_failures;
+    unsigned odd_failures, busy;
     const char *why; /* static */
+    struct scanners_queue waiting;
 };
 
 struct scanners {
@@ -41,8 +42,12 @@ scanners_new(struct loop *loop, const struct config *config, struct shared_table
     s->table = table;
     s->slot = slot;
     CHECK(config->milters.count <= SCANNERS_MAX);
-    for (size_t i = 0; i < config->milters.count; i++)
-        CHECK(milter_entry_parse(config->milters.items[i], &s->items[s->count++].entry) == NULL);
+    for (size_t i = 0; i < config->milters.count; i++) {
+        struct scanner *m = &s->items[s->count++];
+
+        CHECK(milter_entry_parse(config->milters.items[i], &m->entry) == NULL);
+        TAILQ_INIT(&m->waiting);
+    }
     return s;
 }
 
@@ -71,24 +76,54 @@ scanners_trouble(const struct scanners *s, unsigned i)
     return s->items[i].failing_at_ms ? s->items[i].why : "";
 }
 
-bool
-scanners_may_ask(struct scanners *s, unsigned i)
+/* --- Turns. */
+
+enum scanners_turn
+scanners_take(struct scanners *s, unsigned i, struct scanners_wait *wait)
 {
     struct scanner *m = &s->items[i];
 
-    if (m->failing_at_ms == 0)
-        return true;
-    if (m->is_probed || loop_now_ms(s->loop) < m->next_at_ms)
-        return false;
-    m->is_probed = true;
-    return true;
+    if (m->failing_at_ms != 0 && (m->is_probed || loop_now_ms(s->loop) < m->next_at_ms))
+        return SCANNERS_AWAY;
+    if (m->busy >= SCANNERS_AT_ONCE) {
+        wait->queue = &m->waiting;
+        TAILQ_INSERT_TAIL(&m->waiting, wait, link);
+        return SCANNERS_WAIT;
+    }
+    m->is_probed = m->failing_at_ms != 0;
+    m->busy++;
+    return SCANNERS_ASK;
+}
+
+void
+scanners_leave(struct scanners_wait *wait)
+{
+    if (wait->queue)
+        TAILQ_REMOVE(wait->queue, wait, link);
+    wait->queue = NULL;
+}
+
+/* Who is woken may find it failing, and takes no turn then. */
+static void
+let_go(struct scanner *m)
+{
+    struct scanners_wait *wait;
+
+    m->is_probed = false;
+    m->busy--;
+    while (m->busy < SCANNERS_AT_ONCE && (wait = TAILQ_FIRST(&m->waiting)) != NULL) {
+        scanners_leave(wait);
+        wait->on_turn(wait->ctx);
+    }
 }
 
 void
 scanners_dropped(struct scanners *s, unsigned i)
 {
-    s->items[i].is_probed = false;
+    let_go(&s->items[i]);
 }
+
+/* --- Health. */
 
 static void
 fail(struct scanners *s, struct scanner *m, const char *why)
@@ -126,11 +161,12 @@ scanners_heard(struct scanners *s, unsigned i, const char *why, bool is_dead)
 {
     struct scanner *m = &s->items[i];
 
-    m->is_probed = false;
     if (why == NULL)
         recover(m);
-    else if (is_dead || m->failing_at_ms != 0 || ++m->odd_failures >= ODD_FAILURES_MAX)
+    else if (m->failing_at_ms != 0 ? m->is_probed /* else it was asked before it failed */
+                                   : is_dead || ++m->odd_failures >= ODD_FAILURES_MAX)
         fail(s, m, why);
     shared_scanner_set(s->table, s->slot, i,
                        m->failing_at_ms ? m->failing_at_ms : SHARED_SCANNER_UP);
+    let_go(m);
 }

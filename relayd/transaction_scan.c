@@ -144,8 +144,11 @@ on_done(void *ctx, const struct milter_talk *talk, bool is_dead)
     bool has_failed = talk->outcome == MILTER_OUTCOME_FAILED;
 
     s->client = NULL;
+    s->state = SCAN_SETTLING;
     note(s, talk);
-    if (!s->is_unreadable)
+    if (s->is_unreadable)
+        scanners_dropped(s->t->worker->scanners, s->at);
+    else
         scanners_heard(s->t->worker->scanners, s->at, has_failed ? talk->why : NULL, is_dead);
     if (talk->outcome == MILTER_OUTCOME_ACCEPTED)
         take_changes(s, talk);
@@ -154,7 +157,6 @@ on_done(void *ctx, const struct milter_talk *talk, bool is_dead)
     if (!s->is_unreadable && !judge(s, talk))
         return;
     s->at++;
-    s->state = SCAN_SETTLING;
     transaction_scan_go_on(s);
 }
 
@@ -228,33 +230,65 @@ is_too_large(const struct transaction_scan *s)
 
 /* False: that was the last word. */
 static bool
-ask(struct transaction_scan *s)
+pass_over(struct transaction_scan *s, const char *why)
 {
-    struct scanners *scanners = s->t->worker->scanners;
     struct scan_result *r = &s->results[s->at];
-    int64_t now_ms = loop_now_ms(s->t->worker->loop);
 
-    if (is_too_large(s)) {
-        r->how = SCAN_TOO_LARGE;
-        s->at++;
-        return true;
-    }
-    if (now_ms >= s->until_ms || !scanners_may_ask(scanners, s->at)) {
-        r->how = SCAN_AWAY;
-        snprintf(r->why, sizeof r->why, "%s",
-                 now_ms >= s->until_ms ? "no time was left for it"
-                                       : scanners_trouble(scanners, s->at));
-        if (!judge(s, NULL))
-            return false;
-        s->at++;
-        return true;
-    }
+    r->how = SCAN_AWAY;
+    snprintf(r->why, sizeof r->why, "%s", why);
+    if (!judge(s, NULL))
+        return false;
+    s->at++;
+    return true;
+}
+
+static void
+start(struct transaction_scan *s, int64_t now_ms)
+{
     transaction_scan_rewind(s);
     s->asked_at_ms = now_ms;
     s->state = SCAN_ASKING;
     s->client = milter_client_start(s->t->worker->loop, entry_of(s, s->at), &s->question,
                                     s->until_ms - now_ms, &client_ops, s);
+}
+
+/* False: that was the last word. */
+static bool
+ask(struct transaction_scan *s)
+{
+    struct scanners *scanners = s->t->worker->scanners;
+    int64_t now_ms = loop_now_ms(s->t->worker->loop);
+
+    if (is_too_large(s)) {
+        s->results[s->at++].how = SCAN_TOO_LARGE;
+        return true;
+    }
+    if (now_ms >= s->until_ms)
+        return pass_over(s, "no time was left for it");
+    switch (scanners_take(scanners, s->at, &s->wait)) {
+    case SCANNERS_ASK:
+        start(s, now_ms);
+        break;
+    case SCANNERS_WAIT:
+        s->state = SCAN_WAITING;
+        loop_timer_start(&s->timer, s->until_ms - now_ms);
+        break;
+    case SCANNERS_AWAY:
+        return pass_over(s, scanners_trouble(scanners, s->at));
+    }
     return true;
+}
+
+/* Its turn, or its time is up. */
+static void
+on_turn(void *ctx)
+{
+    struct transaction_scan *s = ctx;
+
+    scanners_leave(&s->wait);
+    loop_timer_cancel(&s->timer);
+    s->state = SCAN_SETTLING;
+    transaction_scan_go_on(s);
 }
 
 /* True: it is there, or cannot be. */
@@ -352,6 +386,8 @@ begin(struct transaction *t)
         loop_now_ms(t->worker->loop) + (int64_t)t->worker->config->final_reply_timeout_ms / 2;
     milter_header_init(&s->header);
     buf_init(&s->pending, 0);
+    s->wait = (struct scanners_wait){.on_turn = on_turn, .ctx = s};
+    loop_timer_init(&s->timer, t->worker->loop, on_turn, s);
     body_reader_init(&s->reader, on_ready, s);
     body_reader_begin(&s->reader, t->body, 0);
     make_question(s);
@@ -402,9 +438,12 @@ transaction_scan_end(struct transaction *t)
     if (s == NULL)
         return;
     t->scan = NULL;
-    if (s->client)
+    scanners_leave(&s->wait);
+    loop_timer_cancel(&s->timer);
+    if (s->client) {
+        milter_client_cancel(&s->client);
         scanners_dropped(t->worker->scanners, s->at);
-    milter_client_cancel(&s->client);
+    }
     if (t->body != &t->own_body) {
         transaction_scan_free_body(&t->body);
         t->body = &t->own_body;

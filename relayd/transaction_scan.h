@@ -16,6 +16,7 @@
 
 enum scan_state {
     SCAN_HEADER,    /* is being read */
+    SCAN_WAITING,   /* for the filter's turn, others are asking it */
     SCAN_ASKING,    /* `client` */
     SCAN_SETTLING,  /* its new body, or a read of it that nobody wants any more, is on the way */
     SCAN_REWRITING, /* the changed content is being written */
@@ -38,7 +39,9 @@ struct transaction_scan {
     struct milter_question question;
     char helo[SMTP_HELO_SIZE];
     struct milter_client *client;
-    unsigned at; /* the filter that is asked, or is next */
+    struct scanners_wait wait;
+    struct loop_timer timer; /* to until_ms, while it waits */
+    unsigned at;             /* the filter that is asked, or is next */
     int64_t asked_at_ms;
     bool is_unreadable;
     bool is_spam, is_signed; /* as filters say */

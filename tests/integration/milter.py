@@ -64,7 +64,7 @@ class Milter:
 
     def __init__(self, path=None, answer=ACCEPT, protocol=MUTE, actions=ALL_ACTIONS, delay=0):
         self.path, self.answer, self.protocol, self.actions, self.delay = path, answer, protocol, actions, delay
-        self.steps, self.seen, self.connections = {}, [], 0
+        self.steps, self.seen, self.open, self.open_most, self.lock = {}, [], 0, 0, threading.Lock()
         self.port = None
         self.server = None
 
@@ -73,11 +73,16 @@ class Milter:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self):
-                milter.connections += 1
+                with milter.lock:
+                    milter.open += 1
+                    milter.open_most = max(milter.open_most, milter.open)
                 try:
                     milter.talk(self.request)
                 except (ConnectionError, OSError):
                     pass
+                finally:
+                    with milter.lock:
+                        milter.open -= 1
 
         kind = socketserver.ThreadingUnixStreamServer if self.path else socketserver.ThreadingTCPServer
         kind.allow_reuse_address, kind.daemon_threads, kind.block_on_close = True, True, False

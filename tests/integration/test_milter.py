@@ -303,6 +303,25 @@ def test_P8_a_slow_scanner_holds_up_nobody_else(world):
     slow.join()
 
 
+def test_P8_a_crowd_waits_for_its_turn(world):
+    """A scanner is shown 50 messages at once by a worker, and no more."""
+    world.milter.delay, world.milter.open_most = 0.5, 0
+    clients = [Client(world.node.port) for _ in range(120)]
+    for c in clients:
+        c.ehlo()
+        c.cmd("MAIL FROM:<a@a.example>")
+        assert c.cmd("RCPT TO:<user@says.example>").code == 250
+        assert c.cmd("DATA").code == 354
+    for c in clients:
+        c.write(make_message() + b".\r\n")
+    clients[0].close()
+    clients[100].close()  # one that waits
+    assert [c.reply().code for c in clients if c not in (clients[0], clients[100])] == [250] * 118
+    assert 40 < world.milter.open_most <= 51  # a thread may see its end a little late
+    for c in clients:
+        c.close()
+
+
 def test_a_scanner_that_says_it_is_at_work_gets_more_time(world):
     def work(sock, seen):
         world.milter.seen.append(seen)

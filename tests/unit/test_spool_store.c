@@ -772,6 +772,37 @@ Test(spool_store, P2_a_message_that_comes_back_during_a_checkpoint_is_as_it_was_
     end_case(&c);
 }
 
+/* Through the segment alone, the ledger, and a checkpoint of it. */
+Test(spool_store, P2_a_record_may_begin_as_held_and_stays_released)
+{
+    struct spool_envelope envelope;
+    struct spool_case c;
+
+    begin_case(&c, 0);
+    envelope = spool_fixture_envelope(1);
+    envelope.flags = SPOOL_FLAG_HELD;
+    envelope.reason = "clamav: a virus";
+    write_envelope(&c, &envelope);
+    open_store(&c, SPOOL_STORE_OWNER);
+    cr_expect(message(&c, 1)->held);
+    cr_expect_str_eq(spool_message_hold_reason(message(&c, 1)), "clamav: a virus");
+    spool_store_set_checkpoint_bytes(c.store, 0);
+    cr_assert_eq(spool_store_clean(c.store, NULL, NULL), 0);
+    reopen(&c, SPOOL_STORE_OWNER);
+    cr_expect(message(&c, 1)->held);
+    spool_store_hold(c.store, message(&c, 1), NULL);
+    cr_assert_eq(spool_store_sync(c.store), 0);
+    reopen(&c, SPOOL_STORE_OWNER);
+    cr_expect_not(message(&c, 1)->held, "the ledger has the last word");
+    spool_store_set_checkpoint_bytes(c.store, 0);
+    cr_assert_eq(spool_store_clean(c.store, NULL, NULL), 0);
+    reopen(&c, SPOOL_STORE_OWNER);
+    cr_expect_not(message(&c, 1)->held, "and so has its checkpoint");
+    cr_expect_str_eq(spool_message_hold_reason(message(&c, 1)), "");
+    seal_all(&c);
+    end_case(&c);
+}
+
 Test(spool_store, a_prepared_record_waits_until_it_is_confirmed)
 {
     static struct spool_recipient recipients[] = {
