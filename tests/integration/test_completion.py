@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from harness import RELAYCTL, program
+from harness import RELAYCTL, build_dir, program
 from registry import acme, ctl, postgres, template  # noqa: F401
 
 
@@ -172,9 +172,15 @@ def test_bash(acme, tmp_path, a_file):
     complete_in_terminal(acme, tmp_path, [need("bash"), "--norc", "--noprofile", "-i"], "source <(relayctl completion bash)")
 
 
-def test_zsh(acme, tmp_path, a_file):
-    complete_in_terminal(acme, tmp_path, [need("zsh"), "-f", "-i"],
-                         "autoload -Uz compinit && compinit -u -D; source <(relayctl completion zsh)")
+@pytest.mark.parametrize("setup", ["autoload -Uz compinit && compinit -u -D; source <(relayctl completion zsh)",
+                                   "fpath=(INSTALLED/zsh $fpath); autoload -Uz compinit && compinit -u -D"], ids=["sourced", "installed"])
+def test_zsh(acme, tmp_path, a_file, setup):
+    complete_in_terminal(acme, tmp_path, [need("zsh"), "-f", "-i"], setup.replace("INSTALLED", str(build_dir() / "admin")))
+
+
+def test_what_is_installed_is_what_is_printed(ctl):
+    for shell, file in (("bash", "relayctl"), ("zsh", "_relayctl"), ("fish", "relayctl.fish")):
+        assert (build_dir() / "admin" / shell / file).read_text() == ctl("completion", shell).out
 
 
 def test_fish(acme, tmp_path, a_file):
