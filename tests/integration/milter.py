@@ -64,7 +64,7 @@ class Milter:
 
     def __init__(self, path=None, answer=ACCEPT, protocol=MUTE, actions=ALL_ACTIONS, delay=0):
         self.path, self.answer, self.protocol, self.actions, self.delay = path, answer, protocol, actions, delay
-        self.steps, self.seen, self.open, self.open_most, self.lock = {}, [], 0, 0, threading.Lock()
+        self.steps, self.seen, self.at_work, self.at_work_most, self.lock = {}, [], 0, 0, threading.Lock()
         self.port = None
         self.server = None
 
@@ -73,16 +73,10 @@ class Milter:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self):
-                with milter.lock:
-                    milter.open += 1
-                    milter.open_most = max(milter.open_most, milter.open)
                 try:
                     milter.talk(self.request)
                 except (ConnectionError, OSError):
                     pass
-                finally:
-                    with milter.lock:
-                        milter.open -= 1
 
         kind = socketserver.ThreadingUnixStreamServer if self.path else socketserver.ThreadingTCPServer
         kind.allow_reuse_address, kind.daemon_threads, kind.block_on_close = True, True, False
@@ -161,8 +155,13 @@ class Milter:
         return True
 
     def end(self, sock, seen):
-        self.seen.append(seen)
+        with self.lock:
+            self.seen.append(seen)
+            self.at_work += 1
+            self.at_work_most = max(self.at_work_most, self.at_work)
         time.sleep(self.delay)
+        with self.lock:
+            self.at_work -= 1
         said = self.answer(seen) if callable(self.answer) else self.answer
         if said is None:
             sock.shutdown(socket.SHUT_RDWR)
