@@ -331,7 +331,8 @@ static const struct command_option backend_test_options[] = {
 };
 
 static const struct command_option scan_options[] = {
-    {"customer", "NAME", "this customer's servers alone"},
+    {"customer", "NAME", "this customer's servers and domains alone"},
+    {"kind", "backend|domain", "only servers, or only domains"},
     {"changes", NULL, "show only what is not as it was at the last scan"},
     {"per-minute", "N", "start at most so many tests a minute; default 60"},
     {0},
@@ -1108,13 +1109,16 @@ const struct command commands[] = {
         .options = scan_options,
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = scan,
-        .summary = "Test all customers' servers, gently, and keep what was found",
+        .summary = "Test all customers' servers and domains, gently, and keep what was found",
         .example = "relayctl scan --changes",
-        .more = "Runs `relayctl backend test` for every backend that is not held, two at once, and "
-                "writes down in\nPostgreSQL what was found and since when. Shows all that is not "
-                "\"pass\", or with --changes what\nbegan, got worse or was mended since the last "
-                "scan: nothing, if all is as it was, so that cron\nmails news alone. Exit 1: "
-                "something of what is shown failed.",
+        .more =
+            "Runs `relayctl backend test` for every backend that is not held and `relayctl domain "
+            "check` for every domain, two at once, and writes down in\nPostgreSQL what was found "
+            "and "
+            "since when. Shows all that is not "
+            "\"pass\", or with --changes what\nbegan, got worse or was mended since the last "
+            "scan: nothing, if all is as it was, so that cron\nmails news alone. Exit 1: "
+            "something of what is shown failed.",
     },
     {
         .noun = "trace",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * relayctl scan: the tests of all customers' servers, gently, for cron or a timer.  What they find
- * is kept in PostgreSQL as times in which it was the same; what is not as before is news.
+ * relayctl scan: the tests of all customers' servers and domains, gently, for cron or a timer. What
+ * they find is kept in PostgreSQL as times in which it was the same; what is not as before is news.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -23,6 +23,9 @@ static const struct subject subjects[] = {
      "SELECT c.name || '/' || b.number FROM postern.backends b JOIN postern.customers c ON c.id = "
      "b.customer_id WHERE ($1 = '' OR c.name = $1) AND NOT b.held AND c.state = 'active' ORDER BY "
      "c.name, b.number"},
+    {"domain", "domain", "check",
+     "SELECT d.name FROM postern.domains d JOIN postern.customers c ON c.id = d.customer_id WHERE "
+     "($1 = '' OR c.name = $1) AND c.state = 'active' ORDER BY c.name, d.name"},
 };
 
 struct scan {
@@ -178,6 +181,21 @@ on_result(void *ctx, const char *name, struct slice output)
 
 /* --- The whole. */
 
+static bool
+is_wanted(const char *kind, const struct subject *subject)
+{
+    return kind == NULL || strcmp(kind, subject->kind) == 0;
+}
+
+static enum command_status
+check_kind(const char *kind)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(subjects); i++)
+        if (is_wanted(kind, &subjects[i]))
+            return COMMAND_DONE;
+    return call_usage("--kind: \"%.100s\" is unknown; use backend or domain", kind);
+}
+
 /* One scan at a time: two would ask twice as fast. */
 static enum command_status
 begin(struct call *call)
@@ -251,16 +269,19 @@ enum command_status
 scan(struct call *call)
 {
     struct scan s = {.call = call, .only_changes = call_value(call, "changes") != NULL};
-    const char *customer = call_value(call, "customer");
+    const char *customer = call_value(call, "customer"), *kind = call_value(call, "kind");
     enum command_status status = scan_job_pause(call, &s.pause_ms);
 
+    if (status == COMMAND_DONE)
+        status = check_kind(kind);
     if (status == COMMAND_DONE && customer)
         status = field_customer_name(customer, s.customer);
     if (status == COMMAND_DONE)
         status = begin(call);
     for (size_t i = 0; status == COMMAND_DONE && i < ARRAY_SIZE(subjects); i++) {
         s.subject = &subjects[i];
-        status = scan_subject(&s);
+        if (is_wanted(kind, s.subject))
+            status = scan_subject(&s);
     }
     return finish(&s, status);
 }

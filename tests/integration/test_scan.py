@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness import Backend, Node
+from nameserver import Nameserver
 from test_backend_test import DOMAIN, KNOWN, NO_USER, SINK, Nowhere, Server, only_own
 
 QUICK = ("--per-minute", "6000")
@@ -23,8 +24,8 @@ def site(world_of):
     return node
 
 
-def scan(node, *options, status=0):
-    done = node.relayctl("scan", *QUICK, *options, "--json", check=False)
+def scan(node, *options, status=0, kind="backend"):
+    done = node.relayctl("scan", "--kind", kind, *QUICK, *options, "--json", check=False)
     assert done.returncode == status, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -74,16 +75,29 @@ def test_a_domains_findings_are_kept_too(site):
     assert site.postgres.sql("SELECT \"check\" FROM postern.scan_results WHERE kind = 'domain' AND is_current") == [("mx",)]
 
 
+def test_domains_are_checked_as_well(site, world_of):
+    world = "relay.isp.example. IN A 192.0.2.1", "old.isp.example. IN A 198.51.100.7"
+    names = world_of(Nameserver(f"{DOMAIN}. IN MX 10 relay.isp.example.", *world, zone="."))
+    site.write_config(resolver=names.endpoint, **{"mx-names": ["relay.isp.example"]})
+    first = {(r["kind"], r["name"], r["check"], r["finding"]) for r in scan(site, "--changes", "--customer", "acme", kind="domain")}
+    assert {(kind, name) for kind, name, _, _ in first} == {("domain", DOMAIN)} and not [f for f in first if f[2] == "mx"], first
+    names.set(f"{DOMAIN}. IN MX 10 old.isp.example.", *world)
+    assert ("mx", "mx-first", "mx-not-ours") in {(r["check"], r["before"], r["finding"]) for r in
+                                                 scan(site, "--changes", "--customer", "acme", status=1, kind="domain")}
+    both = site.relayctl("scan", *QUICK, "--customer", "acme", check=False)
+    assert both.returncode == 1 and both.stdout.endswith("2 tested\n") and "acme/1" in both.stdout and DOMAIN in both.stdout
+
+
 def test_all_that_is_not_well_is_shown(site):
     rows = scan(site, status=1)
     assert {r["verdict"] for r in rows} <= {"warn", "fail", "unknown"} and {r["name"] for r in rows} == {"acme/1", "globex/1"}
     assert set(rows[0]) == {"kind", "name", "address", "check", "finding", "verdict", "before", "before_verdict", "text", "detail", "remedy"}
     assert {r["name"] for r in scan(site, "--customer", "acme")} == {"acme/1"}
-    done = site.relayctl("scan", *QUICK, check=False)
+    done = site.relayctl("scan", "--kind", "backend", *QUICK, check=False)
     assert done.returncode == 1 and f"globex/1 at {site.gone.endpoint}" in done.stdout and "fail     connect" in done.stdout
     assert done.stdout.endswith("2 tested\n") and max(map(len, done.stdout.splitlines())) <= 80
     site.server.script["rcpt"] = lambda s, line: NO_USER if KNOWN in line else only_own(s, line)
-    said = " ".join(site.relayctl("scan", *QUICK, "--changes", check=False).stdout.split())
+    said = " ".join(site.relayctl("scan", "--kind", "backend", *QUICK, "--changes", check=False).stdout.split())
     assert said.startswith("acme/1 at ") and "Before: pass, taken." in said and "Remedy:" in said
 
 
@@ -102,7 +116,7 @@ def test_who_is_held_or_gone_is_left_alone(site):
 
 def test_it_is_gentle(site):
     began = time.monotonic()
-    site.relayctl("scan", "--per-minute", "20", check=False)
+    site.relayctl("scan", "--kind", "backend", "--per-minute", "20", check=False)
     assert time.monotonic() - began >= 3, "three seconds between two starts"
 
 
@@ -139,7 +153,7 @@ def test_bad_input_of_scan_open_relay(site, args, word):
 
 
 def test_usage_no_match_and_the_database(site):
-    for args, status, word in ((["--per-minute", "0"], 2, "--per-minute"), (["--per-minute", "x"], 2, "--per-minute"), (["acme"], 2, "one word too many"),
+    for args, status, word in ((["--per-minute", "0"], 2, "--per-minute"), (["--per-minute", "x"], 2, "--per-minute"), (["acme"], 2, "one word too many"), (["--kind", "server"], 2, "backend or domain"),
                                (["--customer", "nobody"], 3, "nothing to scan")):
         done = site.relayctl("scan", *args, check=False)
         assert done.returncode == status and word in done.stderr, (args, done)
