@@ -21,10 +21,17 @@
 #define LIMIT_MAX 100000
 #define NAMED_MAX 3 /* messages of an order that people see */
 
-/* What --what takes: the tables, and "spool" for its orders. */
-static const char *const tables[] = {
-    "customers",    "customer_changes", "domains",         "backends", "upstream_filters",
-    "sender_rules", "recipients",       "removed_domains", "spool",    NULL};
+const char *const audit_tables[] = {"customers",
+                                    "customer_changes",
+                                    "domains",
+                                    "backends",
+                                    "upstream_filters",
+                                    "sender_rules",
+                                    "recipients",
+                                    "removed_domains",
+                                    "spool",
+                                    "scan",
+                                    NULL};
 
 /* --- Finding. */
 
@@ -304,7 +311,7 @@ read_moment(const struct call *call, const char *option, char dst[CLOCK_RFC3339_
 static enum command_status
 read_table(const struct call *call, struct search *s)
 {
-    static const struct field field = {"what", "", "", NULL, 0, 0, tables};
+    static const struct field field = {"what", "", "", NULL, 0, 0, audit_tables};
     const char *text = call_value(call, "what"), *wrong;
     char why[FIELD_TEXT_SIZE];
     bool is_null = false;

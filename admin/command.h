@@ -38,7 +38,8 @@ enum command_group {
     COMMAND_CHANGES = 1, /* --dry-run --reason --yes */
     COMMAND_SELECTS = 2, /* the selectors of messages */
     /* No options: */
-    COMMAND_BY_SUPPORT = 4, /* support staff may do it, although it changes something */
+    COMMAND_BY_SUPPORT = 4,  /* support staff may do it, although it changes something */
+    COMMAND_BY_OPERATOR = 8, /* they may not, although it changes nothing that is served */
 };
 
 struct call;

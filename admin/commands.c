@@ -155,7 +155,7 @@ static const struct command_option completion_options[] = {
 static const struct command_option audit_options[] = {
     {"customer", "NAME", "what was changed of this customer's, also of one that is gone"},
     {"by", "ROLE", "by this user of the database"},
-    {"what", "TABLE", "of this: customers, domains, backends, spool, ..."},
+    {"what", "TABLE", "of this: customers, domains, backends, spool, scan, ..."},
     {"since", "TIME", "from then on: 2h (ago), 2026-12-01, \"2026-12-01 15:00\""},
     {"until", "TIME", "before then"},
     {"limit", "N", "the newest so many; default 100"},
@@ -1084,6 +1084,7 @@ const struct command commands[] = {
         .noun = "scan",
         .verb = "open-relay",
         .options = scan_relay_options,
+        .groups = COMMAND_BY_OPERATOR,
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = scan_open_relay,
         .summary = "Find the open relays in a network whose owner has agreed",
@@ -1107,6 +1108,7 @@ const struct command commands[] = {
     {
         .noun = "scan",
         .options = scan_options,
+        .groups = COMMAND_BY_OPERATOR,
         .needs = COMMAND_NEEDS_REGISTRY,
         .run = scan,
         .summary = "Test all customers' servers and domains, gently, and keep what was found",

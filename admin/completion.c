@@ -208,10 +208,6 @@ static const char *const recipients_words[] = {"complete", "listed", NULL};
 static const char *const check_words[] = {"spf", NULL};
 static const char *const state_words[] = {"waiting",   "no-route", "held",  "offered", "prepared",
                                           "listening", "damaged",  "ended", NULL};
-static const char *const what_words[] = {
-    "customers",    "customer_changes", "domains",         "backends", "upstream_filters",
-    "sender_rules", "recipients",       "removed_domains", "spool",    NULL};
-
 /* Of options that set no field of the registry; those have their words in its table. */
 static const struct {
     const char *noun; /* NULL: any */
@@ -221,7 +217,7 @@ static const struct {
 } values[] = {
     {"spool", "by", summary_words, NULL},       {NULL, "recipients", recipients_words, NULL},
     {NULL, "check", check_words, NULL},         {NULL, "state", state_words, NULL},
-    {"audit", "what", what_words, NULL},        {NULL, "verdict", NULL, offer_verdicts},
+    {"audit", "what", audit_tables, NULL},      {NULL, "verdict", NULL, offer_verdicts},
     {NULL, "policy", NULL, offer_policies},     {NULL, "customer", NULL, offer_customers},
     {NULL, "domain", NULL, offer_domains},      {NULL, "backend", NULL, offer_backends},
     {"spool", "to", NULL, offer_backends},      {NULL, "config", NULL, offer_files},

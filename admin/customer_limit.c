@@ -106,22 +106,13 @@ customer_limit_json(const struct customer_limit *limit, const char *value)
 /* --- Writing. */
 
 static enum command_status
-run(struct call *call, const char *sql, int param_count, const char *const *params)
-{
-    PGresult *result;
-    enum command_status status = database_query(call, sql, param_count, params, &result);
-
-    PQclear(result);
-    return status;
-}
-
-static enum command_status
 clear_ended(struct call *call, const char *customer_id)
 {
-    return run(call,
-               "DELETE FROM postern.customer_changes WHERE customer_id = $1::integer AND until_at "
-               "< now() - interval '1 day'",
-               1, &customer_id);
+    return database_run(
+        call,
+        "DELETE FROM postern.customer_changes WHERE customer_id = $1::integer AND until_at "
+        "< now() - interval '1 day'",
+        1, &customer_id);
 }
 
 enum command_status
@@ -135,12 +126,13 @@ customer_limit_set_until(struct call *call, const char *customer_id,
     for (unsigned i = 0; status == COMMAND_DONE && i < values->count; i++) {
         const char *params[] = {customer_id, values->fields[i]->column, values->params[i], until};
 
-        status = run(call,
-                     "INSERT INTO postern.customer_changes (customer_id, field, value, until_at) "
-                     "VALUES ($1::integer, $2, $3, to_timestamp($4::bigint / 1000.0)) "
-                     "ON CONFLICT (customer_id, field) DO UPDATE SET value = excluded.value, "
-                     "until_at = excluded.until_at, created_at = now()",
-                     4, params);
+        status = database_run(
+            call,
+            "INSERT INTO postern.customer_changes (customer_id, field, value, until_at) "
+            "VALUES ($1::integer, $2, $3, to_timestamp($4::bigint / 1000.0)) "
+            "ON CONFLICT (customer_id, field) DO UPDATE SET value = excluded.value, "
+            "until_at = excluded.until_at, created_at = now()",
+            4, params);
     }
     return status;
 }

@@ -60,7 +60,7 @@ database_role_wanted(const struct call *call)
 
     if (groups & COMMAND_BY_SUPPORT)
         return "postern_operator, or postern_support for single things";
-    if (groups & COMMAND_CHANGES)
+    if (groups & (COMMAND_CHANGES | COMMAND_BY_OPERATOR))
         return "postern_operator";
     return "postern_support, or postern_auditor for registry, audit and reports";
 }
@@ -116,11 +116,11 @@ database_query(struct call *call, const char *sql, int param_count, const char *
     return status;
 }
 
-static enum command_status
-run(struct call *call, const char *sql)
+enum command_status
+database_run(struct call *call, const char *sql, int param_count, const char *const *params)
 {
     PGresult *result;
-    enum command_status status = database_query(call, sql, 0, NULL, &result);
+    enum command_status status = database_query(call, sql, param_count, params, &result);
 
     PQclear(result);
     return status;
@@ -320,7 +320,7 @@ begin(struct call *call, const char *sql)
     const char *reason = call_value(call, "reason");
     const char *params[] = {reason ? reason : ""};
     PGresult *result;
-    enum command_status status = run(call, "BEGIN");
+    enum command_status status = database_run(call, "BEGIN", 0, NULL);
 
     if (status != COMMAND_DONE)
         return status;
@@ -347,7 +347,7 @@ enum command_status
 database_end(struct call *call, enum command_status status)
 {
     if (status == COMMAND_DONE && !call->dry_run)
-        return run(call, "COMMIT");
+        return database_run(call, "COMMIT", 0, NULL);
     PQclear(PQexec(call->pg, "ROLLBACK"));
     return status;
 }

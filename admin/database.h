@@ -24,6 +24,9 @@ void database_disconnect(struct call *call);
  * the status says what to exit with. PQclear the result. */
 enum command_status database_query(struct call *call, const char *sql, int param_count,
                                    const char *const *params, PGresult **result);
+/* The same of a statement whose rows nobody wants. */
+enum command_status database_run(struct call *call, const char *sql, int param_count,
+                                 const char *const *params);
 /* As database_query, but the caller explains failures: *result is never NULL. */
 PGresult *database_try(struct call *call, const char *sql, int param_count,
                        const char *const *params);

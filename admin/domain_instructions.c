@@ -50,7 +50,7 @@ enum {
     MAX_SIZE,
     TOKEN,
     BACKENDS, /* their names, a blank between */
-    HOST,     /* the first backend's */
+    HOST,     /* the first backend's, if it is known by one */
     SOURCES,  /* the addresses that they are connected to from, a blank between */
 };
 
@@ -58,8 +58,8 @@ enum {
     "SELECT c.name, d.mode, c.language, c.max_message_size_bytes, d.ownership_token, "         \
     "(SELECT string_agg(c.name || '/' || b.number, ' ' ORDER BY b.number) FROM "               \
     "postern.backends b WHERE " DOMAIN_LOOKUP_IS_ITS_BACKEND "), "                             \
-    "(SELECT b.host FROM postern.backends b WHERE " DOMAIN_LOOKUP_IS_ITS_BACKEND               \
-    " ORDER BY b.priority, b.number LIMIT 1), "                                                \
+    "(SELECT CASE b.lookup WHEN 'address' THEN b.host END FROM postern.backends b "            \
+    "WHERE " DOMAIN_LOOKUP_IS_ITS_BACKEND " ORDER BY b.priority, b.number LIMIT 1), "          \
     "(SELECT string_agg(DISTINCT host(b.source_address), ' ') FROM postern.backends b "        \
     "WHERE " DOMAIN_LOOKUP_IS_ITS_BACKEND ") FROM postern.domains d JOIN postern.customers c " \
     "ON c.id = d.customer_id WHERE " DOMAIN_LOOKUP_BY_NAME
@@ -212,11 +212,11 @@ say_dns(struct instructions *in)
     begin_section(in, TEXT_DNS);
     say(in, in->is_fallback ? TEXT_DNS_BEHIND : TEXT_DNS_ONLY);
     buf_add_text(&in->text, "\n");
-    if (in->is_fallback) {
-        snprintf(host, sizeof host, "%s.", own ? own : "...");
+    if (in->is_fallback && own) {
+        snprintf(host, sizeof host, "%s.", own);
         add_mx(in, preference, host);
-        preference += PREFERENCE_STEP;
     }
+    preference += in->is_fallback ? PREFERENCE_STEP : 0;
     for (size_t i = 0; i < names->count; i++, preference += PREFERENCE_STEP) {
         snprintf(host, sizeof host, "%s.", names->items[i]);
         add_mx(in, preference, host);

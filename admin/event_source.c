@@ -97,13 +97,12 @@ ask_between(struct event_source *source, const struct event_search *search, int6
     return ask_database(source, &day, events);
 }
 
-static const char
-    days_sql[] =
-        "SELECT " DATABASE_MS("to_date(substr(c.relname, 8), 'YYYYMMDD')::timestamp AT TIME ZONE "
-                              "'UTC'") " FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-                                       "WHERE i.inhparent = 'postern.events'::regclass AND "
-                                       "c.relname ~ '^events_[0-9]{8}$' "
-                                       "ORDER BY 1 DESC";
+static const char days_sql[] =
+    "SELECT " DATABASE_MS("to_date(substr(c.relname, 8), 'YYYYMMDD')::timestamp AT TIME ZONE "
+                          "'UTC'") " FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+                                   "WHERE i.inhparent = 'postern.events'::regclass AND "
+                                   "c.relname ~ '^events_[0-9]{8}$' "
+                                   "ORDER BY 1 DESC";
 
 /* A day at a time, the newest first: what is found often is found soon, and PostgreSQL is not led
  * to read all days in the order of time for want of knowing.  Behind the newest day and before the

@@ -11,16 +11,6 @@
 
 #define LINES REGISTRY_DIFF_LINES
 
-static enum command_status
-run(struct call *call, const char *sql, int param_count, const char *const *params)
-{
-    PGresult *result;
-    enum command_status status = database_query(call, sql, param_count, params, &result);
-
-    PQclear(result);
-    return status;
-}
-
 #define SOURCE LINES " i LEFT JOIN postern.customers c ON c.name = " REGISTRY_DIFF_OWNER
 /* $1: defaults, or the reason; $2: one row alone. */
 #define CHOSEN(action_is) "i.kind = '%s' AND i.action = '" action_is "' AND ($2 = '' OR i.key = $2)"
@@ -92,7 +82,7 @@ run_rows(struct call *call, const struct registry_form *form, const char *action
          const char *first)
 {
     const char *params[] = {first, ""};
-    enum command_status status = run(call, "SAVEPOINT all_rows", 0, NULL);
+    enum command_status status = database_run(call, "SAVEPOINT all_rows", 0, NULL);
     PGresult *result;
 
     if (status != COMMAND_DONE)
@@ -209,7 +199,7 @@ find_moved(struct call *call, const struct registry_form *form)
                "'added' AND EXISTS (SELECT FROM postern.%s t, postern.customers c WHERE c.name "
                "= " REGISTRY_DIFF_OWNER " AND %s)",
                form->kind, form->table, form->match);
-    status = run(call, buf_text(&sql), 0, NULL);
+    status = database_run(call, buf_text(&sql), 0, NULL);
     buf_fini(&sql);
     return status;
 }

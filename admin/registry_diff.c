@@ -13,27 +13,20 @@
 #define PRESENT "pg_temp.import_present"
 #define WRONG_MAX 20
 
-static enum command_status
-run(struct call *call, const char *sql, int param_count, const char *const *params)
-{
-    PGresult *result;
-    enum command_status status = database_query(call, sql, param_count, params, &result);
-
-    PQclear(result);
-    return status;
-}
-
 /* --- Loading. */
 
 /* As COPY's text format has it. */
 static void
 add_cell(struct buf *staged, const char *text, char behind)
 {
-    for (; *text; text++) {
-        if (*text == '\\')
-            buf_add_text(staged, "\\");
-        buf_add(staged, text, 1);
-    }
+    for (; *text; text++)
+        if (*text == '\t' || *text == '\n' || *text == '\r')
+            buf_printf(staged, "\\x%02x", *text);
+        else {
+            if (*text == '\\')
+                buf_add_text(staged, "\\");
+            buf_add(staged, text, 1);
+        }
     buf_add(staged, &behind, 1);
 }
 
@@ -88,12 +81,12 @@ copy(struct call *call, struct slice text)
 enum command_status
 registry_diff_load(struct call *call, struct buf *staged)
 {
-    enum command_status status =
-        run(call,
-            "CREATE TEMPORARY TABLE import_lines (line bigint, rank integer NOT NULL, kind text "
-            "NOT NULL, key text NOT NULL, parts jsonb NOT NULL, doc jsonb NOT NULL, action text) "
-            "ON COMMIT DROP",
-            0, NULL);
+    enum command_status status = database_run(
+        call,
+        "CREATE TEMPORARY TABLE import_lines (line bigint, rank integer NOT NULL, kind text "
+        "NOT NULL, key text NOT NULL, parts jsonb NOT NULL, doc jsonb NOT NULL, action text) "
+        "ON COMMIT DROP",
+        0, NULL);
 
     return status == COMMAND_DONE ? copy(call, buf_slice(staged)) : status;
 }
@@ -129,21 +122,22 @@ load_present(struct call *call, const struct registry_scope *scope)
         if (!scope->prunes || (i == REGISTRY_RECIPIENT && !scope->recipients))
             buf_printf(&sql, " AND EXISTS (SELECT FROM " LINES " WHERE kind = '%s')", form->kind);
     }
-    status = run(call, buf_text(&sql), 0, NULL);
+    status = database_run(call, buf_text(&sql), 0, NULL);
     buf_fini(&columns);
     buf_fini(&sql);
-    return status == COMMAND_DONE ? run(call, "ANALYZE " LINES ", " PRESENT, 0, NULL) : status;
+    return status == COMMAND_DONE ? database_run(call, "ANALYZE " LINES ", " PRESENT, 0, NULL)
+                                  : status;
 }
 
 static enum command_status
 find_changed(struct call *call)
 {
-    return run(call,
-               "UPDATE " LINES " i SET action = coalesce((SELECT CASE WHEN " DIFFERS(
-                   "p.doc") " THEN 'changed' ELSE 'same' END FROM " PRESENT
-                            " p WHERE p.kind = i.kind AND p.key = i.key), "
-                            "'added')",
-               0, NULL);
+    return database_run(call,
+                        "UPDATE " LINES " i SET action = coalesce((SELECT CASE WHEN " DIFFERS(
+                            "p.doc") " THEN 'changed' ELSE 'same' END FROM " PRESENT
+                                     " p WHERE p.kind = i.kind AND p.key = i.key), "
+                                     "'added')",
+                        0, NULL);
 }
 
 static enum command_status
@@ -153,13 +147,14 @@ find_removed(struct call *call, const struct registry_scope *scope)
 
     if (!scope->prunes)
         return COMMAND_DONE;
-    return run(call,
-               "INSERT INTO " LINES " (rank, kind, key, parts, doc, action) SELECT p.rank, p.kind, "
-               "p.key, p.parts, '{}', 'removed' FROM " PRESENT " p WHERE ($1 = '' OR p.owner = "
-               "(SELECT id FROM postern.customers WHERE name = $1)) AND ($2::boolean OR p.kind <> "
-               "'recipient') AND NOT EXISTS (SELECT FROM " LINES " i WHERE i.kind = p.kind AND "
-               "i.key = p.key)",
-               2, params);
+    return database_run(
+        call,
+        "INSERT INTO " LINES " (rank, kind, key, parts, doc, action) SELECT p.rank, p.kind, "
+        "p.key, p.parts, '{}', 'removed' FROM " PRESENT " p WHERE ($1 = '' OR p.owner = "
+        "(SELECT id FROM postern.customers WHERE name = $1)) AND ($2::boolean OR p.kind <> "
+        "'recipient') AND NOT EXISTS (SELECT FROM " LINES " i WHERE i.kind = p.kind AND "
+        "i.key = p.key)",
+        2, params);
 }
 
 static enum command_status
@@ -189,12 +184,13 @@ enum command_status
 registry_diff_find(struct call *call, const struct registry_scope *scope,
                    struct registry_counts *counts)
 {
-    enum command_status status = run(call, "CREATE INDEX ON " LINES " (kind, key)", 0, NULL);
+    enum command_status status =
+        database_run(call, "CREATE INDEX ON " LINES " (kind, key)", 0, NULL);
 
     if (status == COMMAND_DONE)
         status = load_present(call, scope);
     if (status == COMMAND_DONE)
-        status = run(call, "CREATE INDEX ON " PRESENT " (kind, key)", 0, NULL);
+        status = database_run(call, "CREATE INDEX ON " PRESENT " (kind, key)", 0, NULL);
     if (status == COMMAND_DONE)
         status = find_changed(call);
     if (status == COMMAND_DONE)
@@ -326,7 +322,7 @@ enum command_status
 registry_diff_check_result(struct call *call)
 {
     static const struct registry_scope of_the_file = {.prunes = false};
-    enum command_status status = run(call, "DROP TABLE " PRESENT, 0, NULL);
+    enum command_status status = database_run(call, "DROP TABLE " PRESENT, 0, NULL);
 
     if (status == COMMAND_DONE)
         status = load_present(call, &of_the_file);

@@ -11,16 +11,6 @@
 #include "admin/registry_form.h"
 #include "admin/registry_row.h"
 
-static enum command_status
-run(struct call *call, const char *sql)
-{
-    PGresult *result;
-    enum command_status status = database_query(call, sql, 0, NULL, &result);
-
-    PQclear(result);
-    return status;
-}
-
 static void
 print_header(const struct call *call, const char *customer)
 {
@@ -85,7 +75,7 @@ registry_export(struct call *call)
     enum command_status status = customer ? field_customer_name(customer, name) : COMMAND_DONE;
 
     if (status == COMMAND_DONE)
-        status = run(call, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+        status = database_run(call, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", 0, NULL);
     if (status != COMMAND_DONE)
         return status;
     if (customer)
@@ -94,6 +84,8 @@ registry_export(struct call *call)
         print_header(call, customer);
     for (unsigned i = 0; status == COMMAND_DONE && i < count; i++)
         status = print_kind(call, &registry_forms[i], id);
+    if (status == COMMAND_DONE)
+        fputs("{\"kind\": \"" REGISTRY_FORM_END "\"}\n", call->printing.out);
     PQclear(PQexec(call->pg, "ROLLBACK"));
     return status;
 }

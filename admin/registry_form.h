@@ -17,6 +17,7 @@ extern const struct field filter_fields[];
 
 #define REGISTRY_FORM_VERSION 1
 #define REGISTRY_FORM_HEADER "registry" /* the kind of the first line */
+#define REGISTRY_FORM_END "end"         /* and of the last one: a file without it may be cut */
 
 /* In the order in which they are written, and can be made. */
 enum registry_kind {

@@ -20,25 +20,56 @@ struct reading {
     struct call *call;
     struct registry_scope scope;
     unsigned long line, wrong, ended;
-    bool has_header;
+    bool has_header, has_end;
     struct buf staged;
 };
+
+static bool
+is_kind(const json_t *object, const char *kind)
+{
+    const char *word = json_string_value(json_object_get(object, "kind"));
+
+    return word != NULL && strcmp(word, kind) == 0;
+}
+
+/* What it says decides how much may be removed, so nothing in it is overlooked. */
+static enum command_status
+check_header(const struct reading *r, json_t *header)
+{
+    static const char *const fields[] = {"kind", "format", "customer", "recipients"};
+    const json_t *customer = json_object_get(header, "customer"),
+                 *recipients = json_object_get(header, "recipients");
+    size_t known = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+        known += json_object_get(header, fields[i]) != NULL;
+    if (known < json_object_size(header))
+        return call_usage("line %lu: the first line has a field that is unknown; it has kind, "
+                          "format, customer and recipients",
+                          r->line);
+    if (customer && !json_is_string(customer) && !json_is_null(customer))
+        return call_usage("line %lu: customer is no name", r->line);
+    if (recipients && !json_is_boolean(recipients))
+        return call_usage("line %lu: recipients is neither true nor false", r->line);
+    return COMMAND_DONE;
+}
 
 static enum command_status
 read_header(struct reading *r, json_t *object)
 {
-    const char *kind = json_string_value(json_object_get(object, "kind")),
-               *customer = json_string_value(json_object_get(object, "customer"));
+    const char *customer = json_string_value(json_object_get(object, "customer"));
     json_int_t format = json_integer_value(json_object_get(object, "format"));
 
     r->has_header = true;
-    if (kind == NULL || strcmp(kind, REGISTRY_FORM_HEADER) != 0)
+    if (!is_kind(object, REGISTRY_FORM_HEADER))
         return call_usage("line %lu: the first line must be {\"kind\": \"" REGISTRY_FORM_HEADER
                           "\", \"format\": %d}",
                           r->line, REGISTRY_FORM_VERSION);
     if (format != REGISTRY_FORM_VERSION)
         return call_usage("line %lu: format %lld is not one that this relayctl knows; it is %d",
                           r->line, (long long)format, REGISTRY_FORM_VERSION);
+    if (check_header(r, object) != COMMAND_DONE)
+        return COMMAND_USAGE;
     r->scope.recipients = json_is_true(json_object_get(object, "recipients"));
     return customer ? field_customer_name(customer, r->scope.customer) : COMMAND_DONE;
 }
@@ -51,6 +82,11 @@ take_object(struct reading *r, json_t *object)
 
     if (!r->has_header)
         return read_header(r, object);
+    if (r->has_end)
+        return call_usage("line %lu: stands behind the last line", r->line);
+    r->has_end = is_kind(object, REGISTRY_FORM_END);
+    if (r->has_end)
+        return COMMAND_DONE;
     status = registry_line_read(object, r->line, r->call->printing.now_ms, &line);
     if (status == COMMAND_DONE && line.has_ended)
         r->ended++;
@@ -108,6 +144,10 @@ judge(const struct reading *r, const char *path)
                           r->wrong == 1 ? " is" : "s are");
     if (!r->has_header)
         return call_usage("%s is empty; `relayctl export` writes such a file", path);
+    if (r->scope.prunes && !r->has_end)
+        return call_usage("%s does not end with the line {\"kind\": \"" REGISTRY_FORM_END
+                          "\"}: it may be cut, so --prune removes nothing by it",
+                          path);
     if (r->ended > 0)
         call_warn(r->call, "%lu line%s of what has ended by now: left out", r->ended,
                   r->ended == 1 ? " is" : "s are");

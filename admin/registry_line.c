@@ -183,6 +183,15 @@ find_limit(const char *column)
     return NULL;
 }
 
+/* What is wrong has been said. */
+static bool
+is_customer(const char *text)
+{
+    char name[FIELD_NAME_SIZE];
+
+    return text != NULL && field_customer_name(text, name) == COMMAND_DONE;
+}
+
 static enum command_status
 read_change(struct registry_line *line, json_t *object)
 {
@@ -191,7 +200,7 @@ read_change(struct registry_line *line, json_t *object)
     const struct field *field = column ? find_limit(column) : NULL;
     json_t *value = take(line, object, "value");
 
-    if (customer == NULL || column == NULL)
+    if (column == NULL || !is_customer(customer))
         return COMMAND_USAGE;
     if (field == NULL)
         return call_usage("field: \"%s\" is nothing that changes for a time", column);
@@ -222,7 +231,7 @@ read_numbered(struct registry_line *line, json_t *object)
     json_t *number = take(line, object, "number");
     json_int_t n = json_integer_value(number);
 
-    if (customer == NULL)
+    if (!is_customer(customer))
         return COMMAND_USAGE;
     if (!json_is_integer(number) || n < 1 || n > 9999)
         return call_usage("\"number\" must be there, a number from 1 to 9999");
@@ -242,7 +251,7 @@ read_rule(struct registry_line *line, json_t *object)
 
     if (customer == NULL && !json_is_null(owner))
         return call_usage("\"customer\" must be there: a name, or null for every customer");
-    if (action == NULL || what == NULL)
+    if (action == NULL || what == NULL || (customer && !is_customer(customer)))
         return COMMAND_USAGE;
     if (strcmp(action, "block") != 0 && strcmp(action, "allow") != 0)
         return call_usage("action: \"%s\" is unknown; use block or allow", action);

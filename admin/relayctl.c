@@ -135,7 +135,8 @@ start(struct call *call, int argc, char **argv)
         printf("relayctl %s\n", PACKAGE_VERSION);
         return COMMAND_DONE;
     }
-    pager_start(&call->line);
+    if (call->reads_for == NULL) /* whoever asked has one */
+        pager_start(&call->line);
     if (call->line.help && call->line.operand_count > 0)
         return show_help(call->line.operands, call->line.operand_count);
     if (call->line.help)
@@ -174,7 +175,7 @@ main(int argc, char **argv)
     status = start(&call, argc, argv);
     command_line_fini(&call.line);
     call_fini(&call);
-    if (!pager_end() && fflush(stdout) != 0 && status == COMMAND_DONE)
+    if (!pager_end() && (ferror(stdout) || fflush(stdout) != 0) && status == COMMAND_DONE)
         status = COMMAND_FAILED;
     return (int)status;
 }

@@ -149,7 +149,8 @@ leave_out(json_t *result)
     }
 }
 
-static void
+/* Without the database nothing can be kept. */
+static bool
 on_result(void *ctx, const char *name, struct slice output)
 {
     struct scan *s = ctx;
@@ -162,7 +163,7 @@ on_result(void *ctx, const char *name, struct slice output)
         call_complain("%s: the test has ended without a result", name);
         s->broken++;
         json_decref(result);
-        return;
+        return true;
     }
     leave_out(result);
     json_object_set_new(result, "name", json_string(name));
@@ -177,6 +178,7 @@ on_result(void *ctx, const char *name, struct slice output)
     fflush(s->call->printing.out);
     free(text);
     json_decref(result);
+    return s->trouble == COMMAND_DONE;
 }
 
 /* --- The whole. */

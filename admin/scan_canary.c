@@ -36,7 +36,8 @@ static const struct outcome_row {
     enum command_status status;
 } outcome_rows[] = {
     [OUTCOME_DELIVERED] = {"delivered", "The customer's server has taken it.", COMMAND_DONE},
-    [OUTCOME_SPOOLED] = {"spooled", "It waits here, since the customer's server does not take it.",
+    [OUTCOME_SPOOLED] = {"spooled",
+                         "It waits here; `relayctl spool show` with its reference says why.",
                          COMMAND_PARTLY},
     [OUTCOME_REFUSED] = {"refused", "It was refused; `relayctl explain` with the answer says why.",
                          COMMAND_FAILED},

@@ -35,7 +35,7 @@ struct job {
 struct jobs {
     const struct call *call;
     const struct scan_job_settings *settings;
-    void (*on_result)(void *ctx, const char *name, struct slice output);
+    scan_job_result on_result;
     void *ctx;
     struct job jobs[SCAN_PARALLEL];
     unsigned running;
@@ -78,6 +78,13 @@ spawn(const struct jobs *j, const char *name, int fd, pid_t *pid)
 }
 
 static void
+report(struct jobs *j, const char *name, struct slice output)
+{
+    if (!j->on_result(j->ctx, name, output))
+        j->next = j->settings->count;
+}
+
+static void
 start(struct jobs *j, struct job *job)
 {
     const char *name = j->settings->names[j->next++];
@@ -90,7 +97,7 @@ start(struct jobs *j, struct job *job)
         call_complain("%s: cannot be tested: %s", name, strerror(rc));
         close(ends[0]);
         job->pid = 0;
-        j->on_result(j->ctx, name, slice_of(""));
+        report(j, name, slice_of(""));
         return;
     }
     job->fd = ends[0];
@@ -110,8 +117,7 @@ finish(struct jobs *j, struct job *job, bool is_whole)
     close(job->fd);
     while (waitpid(job->pid, &how, 0) < 0 && errno == EINTR)
         continue;
-    j->on_result(j->ctx, job->name,
-                 is_whole && WIFEXITED(how) ? buf_slice(&job->output) : slice_of(""));
+    report(j, job->name, is_whole && WIFEXITED(how) ? buf_slice(&job->output) : slice_of(""));
     buf_fini(&job->output);
     job->pid = 0;
     j->running--;
@@ -171,7 +177,7 @@ turn(struct jobs *j)
 
 void
 scan_job_run(const struct call *call, const struct scan_job_settings *settings,
-             void (*on_result)(void *ctx, const char *name, struct slice output), void *ctx)
+             scan_job_result on_result, void *ctx)
 {
     struct jobs j = {.call = call, .settings = settings, .on_result = on_result, .ctx = ctx};
 

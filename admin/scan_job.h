@@ -20,9 +20,12 @@ struct scan_job_settings {
     int64_t pause_ms; /* between two starts */
 };
 
-/* on_result once for each name, in the order in which they end; `output`: what it printed, "" if it
- * did not end by itself in time.  Returns when all have ended. */
+/* `output`: what it printed, "" if it did not end by itself in time.  False: no more are to be
+ * started. */
+typedef bool (*scan_job_result)(void *ctx, const char *name, struct slice output);
+/* on_result once for each name, in the order in which they end.  Returns when all have ended that
+ * were started. */
 void scan_job_run(const struct call *call, const struct scan_job_settings *settings,
-                  void (*on_result)(void *ctx, const char *name, struct slice output), void *ctx);
+                  scan_job_result on_result, void *ctx);
 
 #endif

@@ -4,6 +4,26 @@
  */
 #include "admin/shown.h"
 
+/* Neither a control character of Latin 1, nor a longer form of a shorter one, half of a pair of
+ * UTF-16, or beyond Unicode (RFC 3629 4). */
+static bool
+is_second(unsigned char first, unsigned char second)
+{
+    switch (first) {
+    case 0xc2:
+    case 0xe0:
+        return second >= 0xa0;
+    case 0xf0:
+        return second >= 0x90;
+    case 0xed:
+        return second < 0xa0;
+    case 0xf4:
+        return second < 0x90;
+    default:
+        return true;
+    }
+}
+
 size_t
 shown_length(const unsigned char *p, size_t n)
 {
@@ -11,7 +31,7 @@ shown_length(const unsigned char *p, size_t n)
 
     if (length == 1)
         return p[0] >= 0x20 && p[0] != 0x7f;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || length > n || (p[0] == 0xc2 && p[1] < 0xa0))
+    if (p[0] < 0xc2 || p[0] > 0xf4 || length > n || !is_second(p[0], p[1]))
         return 0;
     for (size_t i = 1; i < length; i++)
         if ((p[i] & 0xc0) != 0x80)

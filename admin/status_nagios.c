@@ -3,7 +3,7 @@
  *   POSTERN CRITICAL - database unreachable, spool expiring | connections=3;8000;;0;10000 ...
  *
  * What is not known is U, and no reason for an alarm of its own.  A part that this user may not
- * look at makes it unknown, unless another is worse.
+ * look at makes it unknown, unless another is critical.
  */
 #include "admin/status_nagios.h"
 

@@ -195,14 +195,16 @@ story_print(const struct call *call, const struct story *s)
 static json_t *
 explanations_as_json(const struct story *s)
 {
-    json_t *all = json_object(), *event;
+    json_t *all = json_array(), *event;
     struct story_help help;
     size_t i;
 
     json_array_foreach(s->events, i, event)
     {
+        if (was_explained(s->events, i))
+            continue;
         if (story_help_init(&help, event))
-            json_object_set_new(all, help.word, story_help_json(&help));
+            json_array_append_new(all, story_help_json(&help));
         story_help_fini(&help);
     }
     return all;

@@ -90,7 +90,8 @@ scanners_take(struct scanners *s, unsigned i, struct scanners_wait *wait)
         TAILQ_INSERT_TAIL(&m->waiting, wait, link);
         return SCANNERS_WAIT;
     }
-    m->is_probed = m->failing_at_ms != 0;
+    wait->is_probe = m->failing_at_ms != 0;
+    m->is_probed = m->is_probed || wait->is_probe;
     m->busy++;
     return SCANNERS_ASK;
 }
@@ -105,11 +106,13 @@ scanners_leave(struct scanners_wait *wait)
 
 /* Who is woken may find it failing, and takes no turn then. */
 static void
-let_go(struct scanner *m)
+let_go(struct scanner *m, struct scanners_wait *who)
 {
     struct scanners_wait *wait;
 
-    m->is_probed = false;
+    if (who->is_probe)
+        m->is_probed = false;
+    who->is_probe = false;
     m->busy--;
     while (m->busy < SCANNERS_AT_ONCE && (wait = TAILQ_FIRST(&m->waiting)) != NULL) {
         scanners_leave(wait);
@@ -118,9 +121,9 @@ let_go(struct scanner *m)
 }
 
 void
-scanners_dropped(struct scanners *s, unsigned i)
+scanners_dropped(struct scanners *s, unsigned i, struct scanners_wait *who)
 {
-    let_go(&s->items[i]);
+    let_go(&s->items[i], who);
 }
 
 /* --- Health. */
@@ -157,16 +160,17 @@ recover(struct scanner *m)
 }
 
 void
-scanners_heard(struct scanners *s, unsigned i, const char *why, bool is_dead)
+scanners_heard(struct scanners *s, unsigned i, struct scanners_wait *who, const char *why,
+               bool is_dead)
 {
     struct scanner *m = &s->items[i];
 
     if (why == NULL)
         recover(m);
-    else if (m->failing_at_ms != 0 ? m->is_probed /* else it was asked before it failed */
+    else if (m->failing_at_ms != 0 ? who->is_probe /* else it was asked before it failed */
                                    : is_dead || ++m->odd_failures >= ODD_FAILURES_MAX)
         fail(s, m, why);
     shared_scanner_set(s->table, s->slot, i,
                        m->failing_at_ms ? m->failing_at_ms : SHARED_SCANNER_UP);
-    let_go(m);
+    let_go(m, who);
 }

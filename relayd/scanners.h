@@ -38,6 +38,7 @@ const struct milter_entry *scanners_entry(const struct scanners *scanners, unsig
 struct scanners_wait { /* in its owner; zeroes: it waits for nothing */
     TAILQ_ENTRY(scanners_wait) link;
     struct scanners_queue *queue; /* NULL: none */
+    bool is_probe;                /* it has the turn by which a failing one is tried */
     void (*on_turn)(void *ctx);
     void *ctx;
 };
@@ -49,10 +50,12 @@ enum scanners_turn {
 };
 enum scanners_turn scanners_take(struct scanners *scanners, unsigned i, struct scanners_wait *wait);
 void scanners_leave(struct scanners_wait *wait); /* it waits no more; harmless if it does not */
-/* `why`: it has failed; NULL: it has not. `is_dead`: it could not be talked to at all. Others get
- * their turn from inside. */
-void scanners_heard(struct scanners *scanners, unsigned i, const char *why, bool is_dead);
-void scanners_dropped(struct scanners *scanners, unsigned i); /* nobody wants to know any more */
+/* `who` took the turn.  `why`: it has failed; NULL: it has not. `is_dead`: it could not be talked
+ * to at all. Others get their turn from inside. */
+void scanners_heard(struct scanners *scanners, unsigned i, struct scanners_wait *who,
+                    const char *why, bool is_dead);
+/* Nobody wants to know any more. */
+void scanners_dropped(struct scanners *scanners, unsigned i, struct scanners_wait *who);
 /* Why it is failing; "" it is not. */
 const char *scanners_trouble(const struct scanners *scanners, unsigned i);
 

@@ -94,7 +94,7 @@ finish(struct transaction_scan *s)
 
     if (s->is_unreadable) {
         log_line(LOG_LEVEL_ALARM, t->ref_text, "spill-unreadable", "ref=%s", t->ref_text);
-        s->state = SCAN_REFUSED;
+        s->state = SCAN_BROKEN;
         transaction_finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
         return;
     }
@@ -147,9 +147,10 @@ on_done(void *ctx, const struct milter_talk *talk, bool is_dead)
     s->state = SCAN_SETTLING;
     note(s, talk);
     if (s->is_unreadable)
-        scanners_dropped(s->t->worker->scanners, s->at);
+        scanners_dropped(s->t->worker->scanners, s->at, &s->wait);
     else
-        scanners_heard(s->t->worker->scanners, s->at, has_failed ? talk->why : NULL, is_dead);
+        scanners_heard(s->t->worker->scanners, s->at, &s->wait, has_failed ? talk->why : NULL,
+                       is_dead);
     if (talk->outcome == MILTER_OUTCOME_ACCEPTED)
         take_changes(s, talk);
     if (!s->is_keeping)
@@ -349,14 +350,14 @@ transaction_scan_go_on(struct transaction_scan *s)
         milter_client_resume(s->client);
     if (s->state == SCAN_ASKING && s->is_unreadable) {
         milter_client_cancel(&s->client);
-        scanners_dropped(s->t->worker->scanners, s->at);
+        scanners_dropped(s->t->worker->scanners, s->at, &s->wait);
         s->state = SCAN_SETTLING;
     }
     if (s->state == SCAN_SETTLING &&
         ((s->is_keeping && !transaction_scan_keep_body(s)) || !is_settled(s)))
         return;
     if (s->state == SCAN_SETTLING && has_lost_body(s)) {
-        s->state = SCAN_REFUSED;
+        s->state = SCAN_BROKEN;
         transaction_finish_verdict(s->t, SMTP_VERDICT_SPILL_FULL);
         return;
     }
@@ -442,7 +443,7 @@ transaction_scan_end(struct transaction *t)
     loop_timer_cancel(&s->timer);
     if (s->client) {
         milter_client_cancel(&s->client);
-        scanners_dropped(t->worker->scanners, s->at);
+        scanners_dropped(t->worker->scanners, s->at, &s->wait);
     }
     if (t->body != &t->own_body) {
         transaction_scan_free_body(&t->body);

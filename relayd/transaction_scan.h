@@ -21,7 +21,8 @@ enum scan_state {
     SCAN_SETTLING,  /* its new body, or a read of it that nobody wants any more, is on the way */
     SCAN_REWRITING, /* the changed content is being written */
     SCAN_DONE,      /* the message goes on */
-    SCAN_REFUSED,
+    SCAN_REFUSED,   /* by a filter */
+    SCAN_BROKEN,    /* by us: the disk */
 };
 
 struct transaction_scan {

@@ -13,6 +13,14 @@ on_change(void *ctx)
     transaction_scan_go_on(ctx);
 }
 
+/* What came within the limit does not break it by what filters write into its header (P9). */
+static uint64_t
+max_changed_bytes(const struct transaction *t)
+{
+    return transaction_max_content_bytes(t) +
+           (uint64_t)scanners_count(t->worker->scanners) * MILTER_EDITS_BYTES + 2;
+}
+
 static struct body *
 new_body(struct transaction_scan *s)
 {
@@ -20,7 +28,7 @@ new_body(struct transaction_scan *s)
     struct body *body = mem_alloc(sizeof *body);
 
     body_init(body, &t->worker->bodies, t->worker->writer, on_change, s);
-    body_begin(body, transaction_max_content_bytes(t), 0, transaction_max_envelope_bytes(t));
+    body_begin(body, max_changed_bytes(t), 0, transaction_max_envelope_bytes(t));
     return body;
 }
 
@@ -78,7 +86,7 @@ transaction_scan_replace(void *ctx, struct slice piece)
     if (s->coming == NULL)
         s->coming = new_body(s);
     milter_body_feed(&s->ends, piece, add_piece, s);
-    if (s->coming->size_bytes + buf_size(&s->pending) > transaction_max_content_bytes(s->t))
+    if (s->coming->size_bytes + buf_size(&s->pending) > max_changed_bytes(s->t))
         body_discard(s->coming);
     (void)pour(s);
     return s->coming->state != BODY_FAILED;

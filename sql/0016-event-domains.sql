@@ -2,6 +2,10 @@
 --
 -- Events: whole domains are found by an index, as recipients of all subdomains of one, and as senders of one.
 
+-- Copying waits until all of it is done, instead of running into it; so do days that are being shortened.
+SELECT pg_advisory_xact_lock(hashtext('postern.events_shorten'));
+LOCK TABLE postern.events IN SHARE ROW EXCLUSIVE MODE;
+
 -- The domains above those of "rcpt", with a leading dot; of two labels at least, and of seven at most, since who
 -- sends chooses them.
 CREATE FUNCTION postern.event_parent_keys(rcpt jsonb) RETURNS text[]

@@ -65,7 +65,28 @@ END $$;
 
 REVOKE ALL ON FUNCTION postern.recipient_forget(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION postern.recipient_forget(text, text) TO postern_support, postern_operator;
--- Whoever reads content where no keeper runs writes that down under his own name.
+-- Whoever reads content where no keeper runs writes that down under his own name; and nothing else, if he is no operator.
+CREATE OR REPLACE FUNCTION postern.audit_spool_order(given_at timestamptz, node integer, key text, operator text, act text,
+                                                     reason text, detail text, refs text[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    by_keeper boolean := pg_has_role(session_user, 'postern_spool', 'MEMBER');
+    moment timestamptz := CASE WHEN by_keeper THEN given_at ELSE now() END;
+BEGIN
+    IF NOT by_keeper AND NOT pg_has_role(session_user, 'postern_operator', 'MEMBER') AND act NOT IN ('view', 'export') THEN
+        RAISE EXCEPTION 'permission denied: postern_support may write down nothing but what it has read'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    INSERT INTO postern.audit (at, who, table_name, operation, new_row, reason)
+    SELECT moment, CASE WHEN by_keeper THEN operator ELSE session_user END, 'spool',
+           CASE act WHEN 'remove' THEN 'delete' ELSE 'update' END,
+           jsonb_build_object('node', node, 'key', key, 'act', act, 'detail', nullif(detail, ''),
+                              'refs', to_jsonb(refs)),
+           nullif(audit_spool_order.reason, '')
+    WHERE NOT EXISTS (SELECT FROM postern.audit a
+                      WHERE a.at = moment AND a.table_name = 'spool' AND a.new_row ->> 'key' = audit_spool_order.key
+                        AND a.new_row -> 'node' = to_jsonb(audit_spool_order.node));
+END $$;
 GRANT EXECUTE ON FUNCTION postern.audit_spool_order(timestamptz, integer, text, text, text, text, text, text[])
     TO postern_support;
 GRANT SELECT ON postern.spool_commands TO postern_support;

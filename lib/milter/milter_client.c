@@ -11,6 +11,9 @@
 
 _Static_assert(MILTER_TALK_OUT_MAX >= CONN_HIGH_MARK, "who stops writing there is told of room");
 
+#define FAIR_MS 5000 /* enough to be connected to and to negotiate */
+#define AGAIN_MS 20
+
 struct milter_client {
     struct loop *loop;
     const struct milter_entry *entry;
@@ -18,11 +21,11 @@ struct milter_client {
     void *ctx;
     struct conn *conn;
     struct milter_talk talk;
-    struct buf unsent; /* the talk's commands until there is a connection */
-    struct loop_timer timer;
-    int64_t limit_at_ms;
+    struct buf unsent;              /* the talk's commands until there is a connection */
+    struct loop_timer timer, again; /* again: to connect to it */
+    int64_t started_at_ms, limit_at_ms;
     unsigned progress_seen;
-    bool is_over, is_paused;
+    bool is_over, is_paused, is_late;
 };
 
 static void
@@ -35,6 +38,7 @@ static void
 drop(struct milter_client *c)
 {
     loop_timer_cancel(&c->timer);
+    loop_timer_cancel(&c->again);
     if (c->conn)
         conn_close(&c->conn);
     milter_talk_fini(&c->talk);
@@ -57,11 +61,20 @@ take_leave(struct milter_client *c)
     conn_close_after_output(&c->conn);
 }
 
+/* Of a message that had hardly any left its filter is not to blame. */
+static bool
+had_time(const struct milter_client *c)
+{
+    int64_t fair_ms = c->entry->timeout_ms < FAIR_MS ? c->entry->timeout_ms : FAIR_MS;
+
+    return loop_now_ms(c->loop) - c->started_at_ms >= fair_ms;
+}
+
 static void
 finish(void *ctx)
 {
     struct milter_client *c = ctx;
-    bool is_dead = c->talk.version == 0;
+    bool is_dead = c->talk.version == 0 && (!c->is_late || had_time(c));
 
     if (c->is_over)
         return;
@@ -88,7 +101,9 @@ on_too_late(void *ctx)
 {
     struct milter_client *c = ctx;
 
-    milter_talk_fail(&c->talk, "it took too long");
+    c->is_late = c->talk.outcome == MILTER_OUTCOME_OPEN;
+    if (c->is_late)
+        milter_talk_fail(&c->talk, "it took too long");
     finish(c);
 }
 
@@ -176,6 +191,21 @@ connect_to(struct milter_client *c)
     return conn_connect(c->loop, &e->endpoint, NULL, 2 * e->timeout_ms, on_event, c, &c->conn);
 }
 
+/* The queue of its socket may be full for a moment. */
+static void
+on_again(void *ctx)
+{
+    struct milter_client *c = ctx;
+    int rc = connect_to(c);
+
+    if (rc == ERR_AGAIN)
+        loop_timer_start(&c->again, AGAIN_MS);
+    else if (rc < 0) {
+        milter_talk_fail(&c->talk, "it cannot be connected to");
+        loop_timer_start(&c->timer, 0);
+    }
+}
+
 struct milter_client *
 milter_client_start(struct loop *loop, const struct milter_entry *entry,
                     const struct milter_question *question, int64_t limit_ms,
@@ -187,17 +217,15 @@ milter_client_start(struct loop *loop, const struct milter_entry *entry,
     c->entry = entry;
     c->ops = ops;
     c->ctx = ctx;
-    c->limit_at_ms = loop_now_ms(loop) + limit_ms;
+    c->started_at_ms = loop_now_ms(loop);
+    c->limit_at_ms = c->started_at_ms + limit_ms;
     buf_init(&c->unsent, 0);
     milter_talk_init(&c->talk, question, &ops->talk, ctx, &c->unsent);
     milter_talk_start(&c->talk);
     loop_timer_init(&c->timer, loop, on_too_late, c);
+    loop_timer_init(&c->again, loop, on_again, c);
     start_timer(c);
-    if (connect_to(c) < 0) {
-        milter_talk_fail(&c->talk, "it cannot be connected to");
-        loop_timer_init(&c->timer, loop, finish, c);
-        loop_timer_start(&c->timer, 0);
-    }
+    on_again(c);
     return c;
 }
 

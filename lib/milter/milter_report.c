@@ -107,12 +107,13 @@ part_passes(struct slice *s, const char *sender)
     return is_pass && is_of_sender;
 }
 
+/* Filters put words of the sender into it: where something is escaped, nothing is believed. */
 static bool
 field_passes(struct slice s, const char *hostname, const char *sender)
 {
     bool passes = false;
 
-    if (!slice_equal_nocase(next_word(&s), slice_of(hostname)))
+    if (memchr(s.p, '\\', s.n) != NULL || !slice_equal_nocase(next_word(&s), slice_of(hostname)))
         return false;
     while (s.n > 0)
         passes = part_passes(&s, sender) || passes;

@@ -105,6 +105,10 @@ conn_connect_unix(struct loop *loop, const char *path, int64_t connect_timeout_m
     if (fd < 0)
         return ERR_IO;
     error = connect(fd, (struct sockaddr *)&to, sizeof to) < 0 ? errno : 0;
+    if (error == EAGAIN) { /* unix(7): its queue is full, and nothing tells when it is not */
+        close(fd);
+        return ERR_AGAIN;
+    }
     *conn = connecting(loop, fd, error, connect_timeout_ms, callback, ctx);
     return ERR_OK;
 }

@@ -291,6 +291,8 @@ best_greeting(struct look *look, const struct host *h, char where[INET_ENDPOINT_
     for (unsigned i = 0; i < h->addresses.count; i++) {
         struct inet_endpoint e = h->addresses.items[i];
 
+        if (!survey_addresses_have(&look->theirs, &e))
+            continue; /* whoever owns the zone could have us knock anywhere */
         e.port = 25;
         one = survey_ask_greeting(look->survey, &e);
         if (where[0] == '\0' || one == SURVEY_GREETING_OK)

@@ -33,7 +33,7 @@ def test_nouns_verbs_and_options(ctl):
     assert "--dry-run" in words(ctl, "customer", "set", "acme", "--language", "de", "--")
     assert "--language" not in words(ctl, "customer", "set", "acme", "--language", "de", "--"), "it is given already"
     assert "--dry-run" not in words(ctl, "customer", "show", "acme", "--")
-    assert words(ctl, "scan", "") == ["open-relay"] and "--changes" in words(ctl, "scan", "--"), "one that has a verb and stands alone"
+    assert words(ctl, "scan", "") == ["open-relay", "canary"] and "--changes" in words(ctl, "scan", "--"), "one that has a verb and stands alone"
     assert "--consent" in words(ctl, "scan", "open-relay", "--")
     assert words(ctl, "nonsense", "") == words(ctl, "customer", "nonsense", "") == words(ctl, "status", "") == []
 

@@ -135,7 +135,7 @@ def test_each_line_is_copied_once_whenever_control_dies(gate):
         count = len(gate.copied("ref LIKE 'P001-KILLS-%%'"))
         if count == rows:
             break
-        os.kill(gate.control(), signal.SIGKILL)
+        os.kill(wait_until(lambda: gate.relayd.children_named("control"), 20, "there is one")[0], signal.SIGKILL)
         wait_until(lambda: gate.relayd.children_named("control"), 20, "control is back")
         wait_until(lambda c=count: len(gate.copied("ref LIKE 'P001-KILLS-%%'")) > c, 30, "it goes on")
     wait_until(lambda: len(gate.copied("ref LIKE 'P001-KILLS-%%'")) >= rows, 60, "all are there")

@@ -55,7 +55,7 @@ def test_an_export_has_all_and_is_the_same_twice(full):
     assert rows[0] == {"kind": "registry", "format": 1, "customer": None, "recipients": True}
     kinds = [r["kind"] for r in rows]
     assert {k: kinds.count(k) for k in kinds} == {"registry": 1, "customer": 2, "change": 2, "domain": 2, "backend": 2, "filter": 3, "rule": 4,
-                                                  "recipient": 3}
+                                                  "recipient": 3, "end": 1}
     assert text == export(full, "--recipients")
     first, = [r for r in rows if r["kind"] == "customer" and r["name"] == "acme"]
     assert first["policy"] == "strict,spf=mark" and first["max_message_size_bytes"] is None and first["max_connections_per_hour"] == 200
@@ -67,7 +67,7 @@ def test_an_export_has_all_and_is_the_same_twice(full):
 def test_an_export_of_one_customer(full):
     rows = [json.loads(line) for line in export(full, "--customer", "beta", "--recipients").splitlines()]
     assert rows[0]["customer"] == "beta"
-    assert [r["kind"] for r in rows[1:]] == ["customer", "domain", "backend", "rule", "recipient"]
+    assert [r["kind"] for r in rows[1:]] == ["customer", "domain", "backend", "rule", "recipient", "end"]
     assert "did you mean beta" in full("export", "--customer", "bet", code=3).err
     assert full("export", "--customer", "BETA", code=2).out == ""
 
@@ -185,6 +185,20 @@ def test_pruning_removes_what_the_file_lacks_and_leaves_tombstones(full):
     assert full.sql("SELECT name, customer, reason FROM postern.removed_domains") == [(".beta.example", "beta", "left")]
     assert export(full, "--recipients") == text
     assert full.sql("SELECT DISTINCT reason FROM postern.audit WHERE operation = 'delete' AND table_name = 'customers'") == [("left",)]
+
+
+def test_pruning_by_a_file_that_may_be_cut_removes_nothing(full):
+    text = export(full)
+    cut = text[:text.rindex('{"kind": "end"}')]
+    prune = ("import", "-", "--prune", "--reason", "r")
+    for lines in (cut, "".join(cut.splitlines(keepends=True)[:4])):
+        assert "may be cut" in full(*prune, input=lines, code=2).err
+    assert "stands behind the last line" in full(*prune, input=text + cut.splitlines()[-1], code=2).err
+    for header in ('{"kind": "registry", "format": 1, "custmer": "beta"}', '{"kind": "registry", "format": 1, "customer": 7}',
+                   '{"kind": "registry", "format": 1, "recipients": "no"}'):
+        assert "line 1: " in full(*prune, input=header + '\n{"kind": "end"}\n', code=2).err
+    assert export(full) == text
+    assert full("import", "-", input=cut).out.startswith("0 added, 0 changed, 0 removed"), "without --prune nothing can be lost by it"
 
 
 def test_pruning_reaches_no_further_than_the_export_did(full):

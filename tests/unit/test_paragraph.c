@@ -41,6 +41,11 @@ static const struct {
      INDENT "a\\x1b[31m\\x7f\\xc2\\x9b\n"},
     {"UTF-8 is shown", "", "M\xc3\xbcller", INDENT "M\xc3\xbcller\n"},
     {"no UTF-8", "", "a\xff\xc3", INDENT "a\\xff\\xc3\n"},
+    {"a longer form of what a terminal obeys", "", "\xe0\x82\x9b\xf0\x80\x82\x9b",
+     INDENT "\\xe0\\x82\\x9b\\xf0\\x80\\x82\\x9b\n"},
+    {"half of a pair, and beyond Unicode", "", "\xed\xa0\x80\xf4\x90\x80\x80",
+     INDENT "\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80\n"},
+    {"three and four octets", "", "\xe2\x82\xac\xf0\x9f\x93\xa7", INDENT "\xe2\x82\xac\xf0\x9f\x93\xa7\n"},
 };
 
 Test(paragraph, lines)

@@ -38,12 +38,12 @@ on_turn(void *ctx)
     turns++;
 }
 
+static struct scanners_wait who = {.on_turn = on_turn}; /* took the turn last */
+
 static enum scanners_turn
 take(unsigned i)
 {
-    struct scanners_wait wait = {.on_turn = on_turn};
-
-    return scanners_take(scanners, i, &wait);
+    return scanners_take(scanners, i, &who);
 }
 
 Test(scanners, P8_one_that_cannot_be_reached_is_left_alone_at_once)
@@ -52,12 +52,12 @@ Test(scanners, P8_one_that_cannot_be_reached_is_left_alone_at_once)
     cr_assert_eq(scanners_count(scanners), 2);
     cr_expect_eq(shared_scanner_get(table, 3, 0), SHARED_SCANNER_UNKNOWN);
     cr_expect_eq(take(0), SCANNERS_ASK);
-    scanners_heard(scanners, 0, "gone", true);
+    scanners_heard(scanners, 0, &who, "gone", true);
     cr_expect_eq(take(0), SCANNERS_AWAY);
     cr_expect_str_eq(scanners_trouble(scanners, 0), "gone");
     cr_expect_gt(shared_scanner_get(table, 3, 0), SHARED_SCANNER_UP);
     cr_expect_eq(take(1), SCANNERS_ASK, "the other has nothing to do with it");
-    scanners_heard(scanners, 1, NULL, false);
+    scanners_heard(scanners, 1, &who, NULL, false);
     cr_expect_eq(shared_scanner_get(table, 3, 1), SHARED_SCANNER_UP);
     cr_expect_str_eq(scanners_trouble(scanners, 1), "");
     close_scanners();
@@ -69,10 +69,10 @@ Test(scanners, P8_one_that_fails_three_in_a_row_is_left_alone)
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 2; i++) {
             cr_expect_eq(take(0), SCANNERS_ASK);
-            scanners_heard(scanners, 0, "odd", false);
+            scanners_heard(scanners, 0, &who, "odd", false);
         }
         cr_expect_eq(take(0), SCANNERS_ASK);
-        scanners_heard(scanners, 0, round ? "odd" : NULL, false);
+        scanners_heard(scanners, 0, &who, round ? "odd" : NULL, false);
     }
     cr_expect_eq(take(0), SCANNERS_AWAY);
     close_scanners();
@@ -89,9 +89,9 @@ Test(scanners, P8_of_a_crowd_so_many_at_once, .timeout = 20)
     cr_expect_eq(scanners_take(scanners, 0, &waits[1]), SCANNERS_WAIT);
     scanners_leave(&waits[0]);
     scanners_leave(&waits[0]);
-    scanners_dropped(scanners, 0);
+    scanners_dropped(scanners, 0, &who);
     cr_expect_eq(turns, 1, "the first has gone");
-    scanners_heard(scanners, 0, NULL, false);
+    scanners_heard(scanners, 0, &who, NULL, false);
     cr_expect_eq(turns, 1);
     cr_expect_eq(take(0), SCANNERS_ASK);
     close_scanners();
@@ -106,21 +106,25 @@ stop(void *ctx)
 
 Test(scanners, P8_one_message_at_a_time_looks_whether_it_is_back, .timeout = 30)
 {
+    struct scanners_wait old = {.on_turn = on_turn};
     struct loop_timer timer;
 
     open_scanners();
+    cr_expect_eq(scanners_take(scanners, 0, &old), SCANNERS_ASK);
     cr_expect_eq(take(0), SCANNERS_ASK);
     cr_expect_eq(take(0), SCANNERS_ASK);
-    scanners_heard(scanners, 0, "gone", true);
-    scanners_heard(scanners, 0, "gone", true);
+    scanners_heard(scanners, 0, &who, "gone", true);
+    scanners_heard(scanners, 0, &who, "gone", true);
     loop_timer_init(&timer, loop, stop, NULL);
     loop_timer_start(&timer, 5100); /* the second had been asked before */
     loop_run(loop);
     cr_expect_eq(take(0), SCANNERS_ASK);
     cr_expect_eq(take(0), SCANNERS_AWAY);
-    scanners_dropped(scanners, 0);
+    scanners_heard(scanners, 0, &old, "gone", true);
+    cr_expect_eq(take(0), SCANNERS_AWAY, "who asked before it failed ends no probe");
+    scanners_dropped(scanners, 0, &who);
     cr_expect_eq(take(0), SCANNERS_ASK, "the one that asked has gone");
-    scanners_heard(scanners, 0, NULL, false);
+    scanners_heard(scanners, 0, &who, NULL, false);
     cr_expect_eq(take(0), SCANNERS_ASK);
     cr_expect_eq(take(0), SCANNERS_ASK);
     cr_expect_eq(shared_scanner_get(table, 3, 0), SHARED_SCANNER_UP);
