@@ -3,7 +3,9 @@
  * The replica file's layout, shared by its reader and its maker and by nobody else: a cdb, and
  * behind it a trailer of fixed size.
  *
- * Each value is of base/codec.h; "3:" means from format 3 on.
+ * Each value is of base/codec.h; "3:" means from format 3 on.  From format 5 on the number in a key
+ * is stored turned (registry_key_stored): cdb's hash has few values for keys that differ in their
+ * last octets, and a look-up among 100,000 customers took 200 probes.
  *
  *   'd' name      u32 customer, u8 when_down, u8 flags, u64 missing_since_ms;
  *                 3: u32 id, u8 mode, u8 primary_up, u8 more flags
@@ -37,7 +39,7 @@
 
 #include "registry/registry.h"
 
-#define REGISTRY_FORMAT_VERSION 4
+#define REGISTRY_FORMAT_VERSION 5
 #define REGISTRY_FORMAT_OLDEST 1 /* that is read */
 #define REGISTRY_MAGIC "PSTNREPL"
 #define REGISTRY_CDB_MIN 2048 /* the table of tables that every cdb begins with */

@@ -62,8 +62,11 @@ int
 registry_maker_add(struct registry_maker *m, const char *key, size_t key_size)
 {
     struct slice value = buf_slice(&m->value);
-    int rc = cdb_make_add(&m->cdb, key, (unsigned)key_size, value.p, (unsigned)value.n);
+    char stored[REGISTRY_KEY_MOST];
+    int rc;
 
+    registry_key_stored(REGISTRY_FORMAT_VERSION, key, key_size, stored);
+    rc = cdb_make_add(&m->cdb, stored, (unsigned)key_size, value.p, (unsigned)value.n);
     buf_clear(&m->value);
     return rc == 0 ? ERR_OK : ERR_IO;
 }

@@ -8,6 +8,7 @@
 #include <cdb.h>
 
 #include "registry/registry.h"
+#include "registry/registry_format.h"
 
 struct registry {
     struct cdb cdb;
@@ -21,7 +22,12 @@ MUST_USE int registry_value_found(struct cdb *cdb, int found, struct slice *valu
 MUST_USE int registry_find_value(const struct registry *registry, const char *key, size_t key_size,
                                  struct slice *value);
 
-/* Every record. A result other than ERR_OK ends the walk and is its own. */
+/* A key as it stands in a file of that format, for cdb: dst has room for key_size. */
+#define REGISTRY_KEY_MOST (REGISTRY_KEY_SIZE + REGISTRY_RULE_VALUE_SIZE)
+void registry_key_stored(uint32_t format, const char *key, size_t key_size, char *dst);
+
+/* Every record, with its key as it was made. A result other than ERR_OK ends the walk and is its
+ * own. */
 typedef int (*registry_visit)(void *ctx, struct slice key, struct slice value);
 MUST_USE int registry_walk(const struct registry *registry, registry_visit visit, void *ctx);
 /* The customer of a key that begins with its number, behind the kind. */

@@ -330,13 +330,46 @@ registry_value_found(struct cdb *cdb, int found, struct slice *value)
     return value->p == NULL ? ERR_CORRUPT : ERR_OK;
 }
 
+#define FORMAT_TURNED 5
+#define TURN 0x9e3779b1u      /* odd: each number has a turned one of its own */
+#define TURN_BACK 0x0e8b2f51u /* TURN * TURN_BACK is 1 */
+
+/* Kinds of keys that have a number behind the kind. */
+static bool
+has_number(const char *key, size_t key_size)
+{
+    static const char kinds[] = {'c', 'b', 'o', 'r', 't', 'i', 'f', 'F', 'x', 'q', 'X'};
+
+    return key_size >= 5 && memchr(kinds, key[0], sizeof kinds) != NULL;
+}
+
+static void
+turn_number(char *key, uint32_t factor)
+{
+    uint32_t number = 0;
+
+    for (size_t i = 1; i < 5; i++)
+        number = number << 8 | (uint8_t)key[i];
+    (void)registry_key_number(key, key[0], number * factor);
+}
+
+void
+registry_key_stored(uint32_t format, const char *key, size_t key_size, char *dst)
+{
+    memcpy(dst, key, key_size);
+    if (format >= FORMAT_TURNED && has_number(key, key_size))
+        turn_number(dst, TURN);
+}
+
 int
 registry_find_value(const struct registry *registry, const char *key, size_t key_size,
                     struct slice *value)
 {
     struct cdb cdb = registry->cdb;
+    char stored[REGISTRY_KEY_MOST];
 
-    return registry_value_found(&cdb, cdb_find(&cdb, key, (unsigned)key_size), value);
+    registry_key_stored(registry->format, key, key_size, stored);
+    return registry_value_found(&cdb, cdb_find(&cdb, stored, (unsigned)key_size), value);
 }
 
 static int
@@ -424,11 +457,13 @@ registry_find_backends(const struct registry *registry, const struct registry_do
                                      .domain_id = domain->has_backends ? domain->id : 0};
     struct registry_backend one;
     struct slice value;
-    char key[REGISTRY_KEY_SIZE];
+    char key[REGISTRY_KEY_SIZE], stored[REGISTRY_KEY_SIZE];
     size_t n = whose.domain_id != 0 ? registry_key_number(key, 'o', whose.domain_id)
                                     : registry_key_number(key, 'b', whose.customer_id);
-    int rc = cdb_findinit(&search, &cdb, key, (unsigned)n);
+    int rc;
 
+    registry_key_stored(registry->format, key, n, stored);
+    rc = cdb_findinit(&search, &cdb, stored, (unsigned)n);
     *count = 0;
     if (rc <= 0)
         return rc == 0 ? ERR_NOT_FOUND : ERR_CORRUPT;
@@ -497,6 +532,7 @@ int
 registry_walk(const struct registry *registry, registry_visit visit, void *ctx)
 {
     struct cdb cdb = registry->cdb;
+    char plain[REGISTRY_KEY_MOST];
     int found = 0, rc = ERR_OK;
     unsigned at;
 
@@ -505,9 +541,12 @@ registry_walk(const struct registry *registry, registry_visit visit, void *ctx)
         struct slice key = {cdb_getkey(&cdb), cdb_keylen(&cdb)}, value;
 
         rc = registry_value_found(&cdb, found, &value);
-        if (rc != ERR_OK || key.p == NULL)
+        if (rc != ERR_OK || key.p == NULL || key.n > sizeof plain)
             return ERR_CORRUPT;
-        rc = visit(ctx, key, value);
+        memcpy(plain, key.p, key.n);
+        if (registry->format >= FORMAT_TURNED && has_number(plain, key.n))
+            turn_number(plain, TURN_BACK);
+        rc = visit(ctx, (struct slice){plain, key.n}, value);
     }
     if (rc != ERR_OK)
         return rc;

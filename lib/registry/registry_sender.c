@@ -158,8 +158,11 @@ find_rule_of(const struct rule_search *search, const char *key, size_t key_size)
     struct cdb_find find;
     struct slice value;
     bool is_found = false;
-    int rc = cdb_findinit(&find, &cdb, key, (unsigned)key_size);
+    char stored[REGISTRY_KEY_MOST];
+    int rc;
 
+    registry_key_stored(search->registry->format, key, key_size, stored);
+    rc = cdb_findinit(&find, &cdb, stored, (unsigned)key_size);
     if (rc <= 0)
         return rc == 0 ? ERR_NOT_FOUND : ERR_CORRUPT;
     while ((rc = registry_value_found(&cdb, cdb_findnext(&find), &value)) == ERR_OK &&

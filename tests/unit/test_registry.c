@@ -841,6 +841,41 @@ Test(registry, an_abandoned_maker_leaves_the_last_file)
     registry_close(&r);
 }
 
+static void
+sum_ids(void *ctx, const struct registry_customer *customer)
+{
+    *(uint64_t *)ctx += customer->id;
+}
+
+/* Numbers in keys are stored turned. */
+Test(registry, each_of_many_customers_is_found_by_its_number_and_listed_with_it)
+{
+    struct registry_version version = {.database_id = "many", .version = 1};
+    struct registry_customer customer = customers[0];
+    uint64_t want = 0, listed = 0;
+    struct registry_maker *maker;
+    struct registry *r;
+
+    cr_assert_eq(registry_maker_new(path_tmp, &maker), ERR_OK);
+    for (uint32_t i = 0; i < 20000; i++) {
+        customer.id = i % 2 ? 0xffffffff - i : i + 1;
+        customer.max_recipients_per_message = i;
+        want += customer.id;
+        cr_assert_eq(registry_maker_customer(maker, &customer, NULL, 0), ERR_OK);
+    }
+    cr_assert_eq(registry_maker_finish(&maker, &version, path), ERR_OK);
+    cr_assert_eq(registry_open_path(path, &r), ERR_OK);
+    for (uint32_t i = 0; i < 20000; i++) {
+        uint32_t id = i % 2 ? 0xffffffff - i : i + 1;
+
+        cr_assert_eq(registry_find_customer(r, id, 0, &customer), ERR_OK, "%u", id);
+        cr_assert_eq(customer.max_recipients_per_message, i, "%u", id);
+    }
+    cr_expect_eq(registry_each_customer(r, 0, sum_ids, &listed), ERR_OK);
+    cr_expect_eq(listed, want);
+    registry_close(&r);
+}
+
 Test(registry, a_hundred_thousand_domains)
 {
     struct registry_version version = {.database_id = "big", .version = 1};
