@@ -2,11 +2,13 @@
 """Who may do what: each database role with each kind of verb is served, or told in a sentence which role is wanted; the audit
 says who it was, and nobody signs with another's name."""
 import json
+import re
 
 import psycopg2
 import pytest
 
 from registry import Relayctl, acme, ctl, postgres, template  # noqa: F401
+from world import SOURCE
 
 ROLES = {"olaf": "postern_operator", "susi": "postern_support", "vera": "postern_auditor"}
 NOBODY = "paul"
@@ -210,3 +212,10 @@ def test_an_order_to_a_spool_is_in_the_audit(as_user):
 def test_json_of_the_audit_is_a_line_a_row(as_user):
     vera = as_user("vera")
     assert all(json.loads(line) for line in vera("audit", "--json").out.splitlines())
+
+
+def test_the_readme_makes_every_role_that_the_schema_needs():
+    """db init cannot: its user may not make roles."""
+    made = re.search(r"for role in ([a-z ]+); do runuser -u postgres -- createuser", (SOURCE / "README").read_text()).group(1).split()
+    needed = {role for path in (SOURCE / "sql").glob("*.sql") for role in re.findall(r"\bTO postern_([a-z]+)", path.read_text())}
+    assert set(made) == needed
