@@ -91,8 +91,9 @@ set_remedies(struct story_help *help, enum smtp_verdict verdict)
         help->remedies[r] = smtp_verdict_remedy(verdict, (enum smtp_remedy)r);
 }
 
-static const char refuse_at_once[] = "Refusing at once tells the sender days earlier: "
-                                     "`relayctl customer set CUSTOMER --policy CHECK=reject`";
+static const char refuse_at_once[] =
+    "If the customer agrees, to refuse such mail at once, so that the sender hears of it days "
+    "earlier: `relayctl customer set CUSTOMER --policy CHECK=reject`";
 
 /* Each can do what he can about the refusal, and we could refuse at once. */
 static void
@@ -110,7 +111,7 @@ set_put_off(struct story_help *help, const json_t *event)
     buf_add_text(&help->why, " ");
     story_why_add(&help->why, event, refusal);
     set_remedies(help, refusal);
-    buf_printf(&help->own, "%s %s", refuse_at_once, help->remedies[SMTP_REMEDY_OPERATOR]);
+    buf_printf(&help->own, "%s %s", help->remedies[SMTP_REMEDY_OPERATOR], refuse_at_once);
     help->remedies[SMTP_REMEDY_OPERATOR] = buf_text(&help->own);
 }
 
@@ -167,11 +168,15 @@ static const struct {
      "To end it, if the customer agrees: "
      "`relayctl block remove RULE --customer CUSTOMER --reason TEXT`"},
     {"greylisted", was_by_policy, SMTP_REMEDY_OPERATOR,
-     "Normally nothing. To let this one server through, past all checks, for this customer: "
+     "Normally nothing. Only if the customer asks for it and knows this server, to let it through "
+     "for "
+     "seven days, past all checks (SPF too): "
      "`relayctl allow add ADDRESS --customer CUSTOMER --until +7d` "
      "To end greylisting for the customer: `relayctl customer set CUSTOMER --policy greylist=off`"},
     {"greylisted", was_by_mode, SMTP_REMEDY_OPERATOR,
-     "Normally nothing. To let this one server through, past all checks, for this customer: "
+     "Normally nothing. Only if the customer asks for it and knows this server, to let it through "
+     "for "
+     "seven days, past all checks (SPF too): "
      "`relayctl allow add ADDRESS --customer CUSTOMER --until +7d` "
      "To take such mail without greylisting: `relayctl domain set DOMAIN --primary-up accept`"},
     {"bare-line-end", cannot_repair, SMTP_REMEDY_CUSTOMER, "Nothing."},
@@ -185,7 +190,8 @@ static const char behind_filter[] =
     "Normally nothing. The filter connects, and not the address that was judged: an allow of that "
     "does not help. To let this sender through, past all checks but SPF fail: "
     "`relayctl allow add SENDER --customer CUSTOMER --until +7d` "
-    "Last resort, such mail from everybody comes through, with only a header line X-Postern: "
+    "Last resort, this check refuses nobody's mail any more, and only marks it with a header line "
+    "X-Postern: "
     "`relayctl customer set CUSTOMER --policy CHECK=mark`";
 
 static void

@@ -248,7 +248,8 @@ def test_a_message_that_was_delivered(gate, backend):
 
 def test_what_is_put_off_has_the_remedies_of_its_check(gate):
     flat = " ".join(gate.explain(REFUSALS["policy-later"](gate).text).stdout.split())
-    assert "relayctl customer set later --policy spf=reject Normally nothing. To let this one server through" in flat, flat
+    assert "the sender hears of it days earlier: relayctl customer set later --policy spf=reject" in flat, flat
+    assert flat.index("Normally nothing.") < flat.index("spf=reject"), "what is changed unasked is not offered first"
     assert "relayctl filter add NETWORK --customer later" in flat and "rewrite the sender (SRS)" in flat
 
 
