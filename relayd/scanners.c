@@ -29,8 +29,11 @@ struct scanners {
     struct loop *loop;
     struct shared_table *table;
     unsigned slot, count;
+    struct loop_timer rest; /* of those who wait, where they were many */
     struct scanner items[SCANNERS_MAX];
 };
+
+static void on_rest(void *ctx);
 
 struct scanners *
 scanners_new(struct loop *loop, const struct config *config, struct shared_table *table,
@@ -41,6 +44,7 @@ scanners_new(struct loop *loop, const struct config *config, struct shared_table
     s->loop = loop;
     s->table = table;
     s->slot = slot;
+    loop_timer_init(&s->rest, loop, on_rest, s);
     CHECK(config->milters.count <= SCANNERS_MAX);
     for (size_t i = 0; i < config->milters.count; i++) {
         struct scanner *m = &s->items[s->count++];
@@ -54,6 +58,8 @@ scanners_new(struct loop *loop, const struct config *config, struct shared_table
 void
 scanners_free(struct scanners **held)
 {
+    if (*held)
+        loop_timer_cancel(&(*held)->rest);
     free(*held);
     *held = NULL;
 }
@@ -104,26 +110,47 @@ scanners_leave(struct scanners_wait *wait)
     wait->queue = NULL;
 }
 
-/* Who is woken may find it failing, and takes no turn then. */
+/* Who is woken may find it failing, and takes no turn then; so a turn of the loop wakes so many,
+ * and the next one the rest (P8). */
 static void
-let_go(struct scanner *m, struct scanners_wait *who)
+wake(struct scanners *s, struct scanner *m)
 {
     struct scanners_wait *wait;
 
+    for (unsigned n = 0; n < SCANNERS_AT_ONCE && m->busy < SCANNERS_AT_ONCE; n++) {
+        wait = TAILQ_FIRST(&m->waiting);
+        if (wait == NULL)
+            return;
+        scanners_leave(wait);
+        wait->on_turn(wait->ctx);
+    }
+    if (m->busy < SCANNERS_AT_ONCE && !TAILQ_EMPTY(&m->waiting))
+        loop_timer_start(&s->rest, 0);
+}
+
+static void
+on_rest(void *ctx)
+{
+    struct scanners *s = ctx;
+
+    for (unsigned i = 0; i < s->count; i++)
+        wake(s, &s->items[i]);
+}
+
+static void
+let_go(struct scanners *s, struct scanner *m, struct scanners_wait *who)
+{
     if (who->is_probe)
         m->is_probed = false;
     who->is_probe = false;
     m->busy--;
-    while (m->busy < SCANNERS_AT_ONCE && (wait = TAILQ_FIRST(&m->waiting)) != NULL) {
-        scanners_leave(wait);
-        wait->on_turn(wait->ctx);
-    }
+    wake(s, m);
 }
 
 void
 scanners_dropped(struct scanners *s, unsigned i, struct scanners_wait *who)
 {
-    let_go(&s->items[i], who);
+    let_go(s, &s->items[i], who);
 }
 
 /* --- Health. */
@@ -172,5 +199,5 @@ scanners_heard(struct scanners *s, unsigned i, struct scanners_wait *who, const 
         fail(s, m, why);
     shared_scanner_set(s->table, s->slot, i,
                        m->failing_at_ms ? m->failing_at_ms : SHARED_SCANNER_UP);
-    let_go(m, who);
+    let_go(s, m, who);
 }

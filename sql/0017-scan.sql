@@ -33,6 +33,10 @@ DECLARE
     f record;
     last postern.scan_results%ROWTYPE;
 BEGIN
+    IF jsonb_typeof(result -> 'findings') IS DISTINCT FROM 'array' THEN
+        RAISE EXCEPTION 'a result without findings says nothing';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('postern.scan:' || of_kind || ':' || (result ->> 'name')));
     FOR f IN
         SELECT DISTINCT ON (1, 2) coalesce(x.address, '') AS address, x."check", x.finding, x.verdict, x.text,
                coalesce(x.detail, '') AS detail, coalesce(x.remedy, '') AS remedy

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- That a domain is the customer's can be proven by a TXT record with a token that nobody else knows.  It is looked for by
+-- That a domain is the customer's can be proven by a TXT record with a token that nobody can guess.  It is looked for by
 -- `relayctl domain check` and decides nothing: no node needs it.
 
 ALTER TABLE postern.domains

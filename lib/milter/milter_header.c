@@ -94,6 +94,8 @@ take_line(struct milter_header *h, struct slice line)
         h->fields[h->count - 1].raw.n += line.n;
         return split_field(&h->fields[h->count - 1]);
     }
+    if (h->count == MILTER_FIELDS_MAX)
+        return false;
     field = add_field(h, h->count);
     field->raw = line;
     if (split_field(field))

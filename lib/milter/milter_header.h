@@ -15,6 +15,7 @@
 #include "base/buf.h"
 
 #define MILTER_HEADER_MAX (256 * 1024) /* of a message; what comes behind it is body to filters */
+#define MILTER_FIELDS_MAX 2000         /* and of so many fields: each edit looks through them */
 #define MILTER_EDITS_MAX 500           /* of one filter in one message, */
 #define MILTER_EDITS_BYTES (64 * 1024) /* and so many octets of fields */
 #define MILTER_LINE_MAX 990

@@ -131,3 +131,30 @@ Test(scanners, P8_one_message_at_a_time_looks_whether_it_is_back, .timeout = 30)
     loop_timer_cancel(&timer);
     close_scanners();
 }
+
+static void
+on_turn_of_many(void *ctx)
+{
+    (void)ctx;
+    if (++turns == 3 * SCANNERS_AT_ONCE)
+        loop_stop(loop);
+}
+
+Test(scanners, P8_a_crowd_is_woken_in_portions, .timeout = 20)
+{
+    static struct scanners_wait crowd[3 * SCANNERS_AT_ONCE];
+
+    open_scanners();
+    turns = 0;
+    for (int i = 0; i < SCANNERS_AT_ONCE; i++)
+        cr_assert_eq(take(0), SCANNERS_ASK);
+    for (size_t i = 0; i < ARRAY_SIZE(crowd); i++) {
+        crowd[i].on_turn = on_turn_of_many;
+        cr_assert_eq(scanners_take(scanners, 0, &crowd[i]), SCANNERS_WAIT);
+    }
+    scanners_heard(scanners, 0, &who, "gone", true);
+    cr_expect_eq(turns, SCANNERS_AT_ONCE, "%d", turns);
+    loop_run(loop);
+    cr_expect_eq(turns, 3 * SCANNERS_AT_ONCE, "%d", turns);
+    close_scanners();
+}
