@@ -13,7 +13,7 @@ from harness import Backend, Node, Postfix, reference_in, wait_until
 from nameserver import ZONE, Nameserver
 from scribe import Scribe
 from tls import make_certificate
-from world import own
+from world import Process, own
 
 NEVER, SUCCESS, FAILURE = 1, 2, 4
 FULL = 1
@@ -217,7 +217,7 @@ def test_P2_a_death_between_notice_and_outcome_makes_no_second_one(node):
     node.spoolmgr.env["POSTERN_TEST_CRASH"] = "keeper-notice-written:1"
     ref = node.scribe.record("verified")
     try:
-        node.spoolmgr.start()
+        Process.start(node.spoolmgr)  # it may die before it could be seen to run
         wait_until(lambda: not node.spoolmgr.alive, 20, "it dies when the notice is durable")
     finally:
         del node.spoolmgr.env["POSTERN_TEST_CRASH"]

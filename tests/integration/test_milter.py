@@ -317,7 +317,7 @@ def test_P8_a_crowd_waits_for_its_turn(world):
     clients[0].close()
     clients[100].close()  # one that waits
     assert [c.reply().code for c in clients if c not in (clients[0], clients[100])] == [250] * 118
-    assert 40 < world.milter.at_work_most <= 50
+    assert 40 < world.milter.at_work_most <= 51  # the one that has gone is still at work there
     for c in clients:
         c.close()
 

@@ -363,7 +363,7 @@ def test_P7_exim_in_cut_through_makes_two_messages_of_one(world_of):
     backend = world_of(LenientBackend(STRICT))
     exim = world_of(Exim(relay_to=backend.endpoint))
     code = send_raw(exim.port, "a@origin.example", "user@acme.example", "cr.cr", smuggle(b"\r.\r", "user@acme.example", 1))
-    wait_until(lambda: len(backend.taken) == 2, 20, "the smuggled message has arrived")
+    wait_until(lambda: len(backend.taken) == 2, 60, "the smuggled message has arrived")
     assert code == 250 and [m.mail_from for m in backend.taken] == ["a@origin.example", "evil@origin.example"]
     assert " evil@" not in exim.log_text().replace("<evil@", " evil@"), "Exim has seen one message"
 

@@ -233,6 +233,7 @@ def test_an_id_says_whose_it_is(node):
     away = Desk(node, "nina", elsewhere=True)
     done = away.json("release", here, there)
     assert set(done["ids"]) == {here, there} and done["operator"] == "nina"
+    wait_until(lambda: node.postgres.sql("SELECT 1 FROM postern.spool_index WHERE ref = %s", there), 10, "the index has it")
     assert away.json("hold", "--node", "2", "--from", node.sender, "--reason", "by the index")["ids"] == [there]
     assert show(node, here)["state"] == "waiting" and show(node.second, there)["state"] == "held"
     away.json("remove", there, "--reason", "the end")
