@@ -560,7 +560,7 @@ def test_roles_have_the_least_rights(acme):
     take = "SELECT postern.spool_commands_take(1, '{}', 1, true)"
     senders, rule = "SELECT * FROM postern.replica_filters, postern.replica_includes, postern.replica_rules", "DELETE FROM postern.sender_rules"
     resolved, networks = "SELECT postern.include_resolved('x.example', NULL, 'x')", "DELETE FROM postern.spf_includes"
-    found, shown = "SELECT postern.scan_record('backend', '{}')", "SELECT * FROM postern.scan_results"
+    found, shown = "SELECT postern.scan_record('backend', '{\"name\": \"x\", \"findings\": []}')", "SELECT * FROM postern.scan_results"
     agreed, unfound = "SELECT postern.scan_consent('192.0.2.0/24', 'by mail')", "DELETE FROM postern.scan_results"
     rights = {"postern_relay": {replica, event, changes, senders, resolved}, "postern_spool": {replica, index, changes, order, take, senders},
               "postern_support": {replica, look, changes, senders, order, command, forget, read, events, shown},

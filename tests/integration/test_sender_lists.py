@@ -244,6 +244,8 @@ def test_P4_a_source_of_backscatter_is_banned_for_whom_it_hit(node):
 def test_P4_who_delivers_good_mail_to_three_is_reported_and_not_banned(node, backend):
     for domain in ("acme.example", "other.example", "third.example"):
         deliver(node, backend, domain)
+    delivered_at = time.monotonic()
+    wait_until(lambda: time.monotonic() > delivered_at + 1, 5, "the workers have told of it, 20 ms later, which nothing shows")
     for reply in bounce(node, "acme.example", GOOD, 12):
         assert (reply.code, reply.enhanced) == (550, "5.1.1"), str(reply)
     assert converse(node, "acme.example", sender="").code == 250
