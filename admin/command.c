@@ -102,77 +102,75 @@ add_guess(struct buf *problem, const char *prefix, const struct command_guess *g
 /* --- Finding the command. */
 
 const struct command *
-command_find(const struct command *commands, const char *noun, const char *verb)
+command_verbs(const struct command *const *commands, const char *noun)
 {
-    for (; commands->noun; commands++)
-        if (strcmp(commands->noun, noun) == 0 &&
-            (commands->verb == NULL || (verb && strcmp(commands->verb, verb) == 0)))
-            return commands;
+    for (; *commands; commands++)
+        if (strcmp((*commands)->noun, noun) == 0)
+            return *commands;
+    return NULL;
+}
+
+const struct command *
+command_find(const struct command *const *commands, const char *noun, const char *verb)
+{
+    for (const struct command *c = command_verbs(commands, noun); c && c->noun; c++)
+        if (c->verb == NULL || (verb && strcmp(c->verb, verb) == 0))
+            return c;
     return NULL;
 }
 
 bool
-command_has_verbs(const struct command *commands, const char *noun)
+command_has_verbs(const struct command *const *commands, const char *noun)
 {
-    for (; commands->noun; commands++)
-        if (strcmp(commands->noun, noun) == 0 && commands->verb)
-            return true;
-    return false;
-}
-
-static bool
-is_noun(const struct command *commands, const char *noun)
-{
-    for (; commands->noun; commands++)
-        if (strcmp(commands->noun, noun) == 0)
+    for (const struct command *c = command_verbs(commands, noun); c && c->noun; c++)
+        if (c->verb)
             return true;
     return false;
 }
 
 static void
-complain_noun(const struct command *commands, const char *noun, struct buf *problem)
+complain_noun(const struct command *const *commands, const char *noun, struct buf *problem)
 {
     struct command_guess guess = {0};
 
     buf_printf(problem, "unknown command \"%s\"", noun);
-    for (const struct command *c = commands; c->noun; c++)
-        command_guess_offer(&guess, noun, c->noun);
+    for (; *commands; commands++)
+        command_guess_offer(&guess, noun, (*commands)->noun);
     add_guess(problem, "", &guess);
     if (guess.best == NULL)
         buf_add_text(problem, "; `relayctl help` lists all");
 }
 
 static void
-add_verbs(const struct command *commands, const char *noun, struct buf *out)
+add_verbs(const struct command *verbs, struct buf *out)
 {
     const char *separator = "";
 
-    for (; commands->noun; commands++)
-        if (strcmp(commands->noun, noun) == 0 && commands->verb) {
-            buf_printf(out, "%s%s", separator, commands->verb);
+    for (; verbs->noun; verbs++)
+        if (verbs->verb) {
+            buf_printf(out, "%s%s", separator, verbs->verb);
             separator = ", ";
         }
 }
 
 static void
-complain_verb(const struct command *commands, const char *noun, const char *verb,
-              struct buf *problem)
+complain_verb(const struct command *verbs, const char *verb, struct buf *problem)
 {
     struct command_guess guess = {0};
 
     if (verb == NULL) {
-        buf_printf(problem, "%s what? Its verbs are: ", noun);
-        add_verbs(commands, noun, problem);
+        buf_printf(problem, "%s what? Its verbs are: ", verbs->noun);
+        add_verbs(verbs, problem);
         return;
     }
-    buf_printf(problem, "%s has no verb \"%s\"", noun, verb);
-    for (const struct command *c = commands; c->noun; c++)
-        if (strcmp(c->noun, noun) == 0 && c->verb)
+    buf_printf(problem, "%s has no verb \"%s\"", verbs->noun, verb);
+    for (const struct command *c = verbs; c->noun; c++)
+        if (c->verb)
             command_guess_offer(&guess, verb, c->verb);
     add_guess(problem, "", &guess);
     if (guess.best == NULL) {
         buf_add_text(problem, "; its verbs are: ");
-        add_verbs(commands, noun, problem);
+        add_verbs(verbs, problem);
     }
 }
 
@@ -358,7 +356,7 @@ asks_help(const struct command_line *line)
 }
 
 int
-command_parse(const struct command *commands, int argc, char *const *argv,
+command_parse(const struct command *const *commands, int argc, char *const *argv,
               struct command_line *line, const char **noun_for_help, struct buf *problem)
 {
     const char *noun, *verb;
@@ -383,7 +381,7 @@ command_parse(const struct command *commands, int argc, char *const *argv,
             line->operands[line->operand_count++] = argv[i];
         return ERR_OK;
     }
-    if (!is_noun(commands, noun)) {
+    if (command_verbs(commands, noun) == NULL) {
         complain_noun(commands, noun, problem);
         return ERR_SYNTAX;
     }
@@ -396,7 +394,7 @@ command_parse(const struct command *commands, int argc, char *const *argv,
             *noun_for_help = noun;
             return ERR_OK;
         }
-        complain_verb(commands, noun, verb, problem);
+        complain_verb(command_verbs(commands, noun), verb, problem);
         return ERR_SYNTAX;
     }
     i += line->command->verb ? 2 : 1;
@@ -489,13 +487,11 @@ help_command(const struct command *c, struct buf *out)
 }
 
 static void
-help_list(const struct command *commands, const char *noun, struct buf *out)
+help_list(const struct command *verbs, struct buf *out)
 {
-    for (const struct command *c = commands; c->noun; c++) {
+    for (const struct command *c = verbs; c->noun; c++) {
         char name[64];
 
-        if (noun && strcmp(noun, c->noun) != 0)
-            continue;
         snprintf(name, sizeof name, "%s%s%s", c->noun, c->verb ? " " : "", c->verb ? c->verb : "");
         buf_printf(out, "  %-24s ", name);
         add_prose(out, 27, 27, c->summary);
@@ -503,21 +499,23 @@ help_list(const struct command *commands, const char *noun, struct buf *out)
 }
 
 static void
-help_verbs(const struct command *commands, const char *noun, struct buf *out)
+help_verbs(const struct command *verbs, struct buf *out)
 {
-    buf_printf(out, "relayctl %s VERB [OPTIONS] [OPERANDS]\n\nVerbs:\n", noun);
-    help_list(commands, noun, out);
+    buf_printf(out, "relayctl %s VERB [OPTIONS] [OPERANDS]\n\nVerbs:\n", verbs->noun);
+    help_list(verbs, out);
 }
 
 int
-command_help(const struct command *commands, const char *noun, const char *verb, struct buf *out)
+command_help(const struct command *const *commands, const char *noun, const char *verb,
+             struct buf *out)
 {
-    const struct command *command;
+    const struct command *verbs, *command;
 
     if (noun == NULL) {
         buf_add_text(out, "relayctl [-c FILE] NOUN VERB [OPTIONS] [OPERANDS]\n\n"
                           "Administers Postern, the mail gate.\n\nCommands:\n");
-        help_list(commands, NULL, out);
+        for (; *commands; commands++)
+            help_list(*commands, out);
         buf_add_text(out, "\nOptions of all commands:\n");
         command_each_option(NULL, on_print_option, out);
         buf_add_text(out, "\nExit status: 0 done, 1 failed, 2 usage, 3 nothing matched, 4 partly "
@@ -532,28 +530,28 @@ command_help(const struct command *commands, const char *noun, const char *verb,
         help_command(command, out);
         return ERR_OK;
     }
-    if (!is_noun(commands, noun) || verb)
+    verbs = command_verbs(commands, noun);
+    if (verbs == NULL || verb)
         return ERR_NOT_FOUND;
-    help_verbs(commands, noun, out);
-    for (command = commands; strcmp(command->noun, noun) != 0; command++)
-        ;
+    help_verbs(verbs, out);
     buf_printf(out,
                "\nExample:\n  %s\n\n`relayctl help %s VERB` says more; `relayctl help %s` and "
                "relayctl-%s(8)\nsay all.\n",
-               command->example, noun, noun, noun);
+               verbs->example, noun, noun, noun);
     return ERR_OK;
 }
 
 int
-command_help_verbs(const struct command *commands, const char *noun, struct buf *out)
+command_help_verbs(const struct command *const *commands, const char *noun, struct buf *out)
 {
+    const struct command *verbs = command_verbs(commands, noun);
+
     if (!command_has_verbs(commands, noun))
         return command_help(commands, noun, NULL, out);
-    help_verbs(commands, noun, out);
-    for (const struct command *c = commands; c->noun; c++)
-        if (strcmp(c->noun, noun) == 0) {
-            buf_add_text(out, "\n");
-            help_command(c, out);
-        }
+    help_verbs(verbs, out);
+    for (; verbs->noun; verbs++) {
+        buf_add_text(out, "\n");
+        help_command(verbs, out);
+    }
     return ERR_OK;
 }

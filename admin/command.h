@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The grammar of relayctl: `relayctl NOUN VERB [OPTIONS] [OPERANDS]`.  One struct per command; the
- * parser, the help and the near-miss suggestions all read the same table.  No getopt: options may
+ * parser, the help and the near-miss suggestions all read the same tables.  No getopt: options may
  * stand anywhere behind the verb, as --name VALUE or --name=VALUE; `--` ends them; `-` is an
  * operand.
+ *
+ * `commands` below is a list of tables, one a noun, that ends with NULL; a table has a row a verb,
+ * and ends with noun NULL.
  */
 #ifndef ADMIN_COMMAND_H
 #define ADMIN_COMMAND_H
@@ -78,20 +81,21 @@ extern const struct command_option command_common_options[];
 /* The options of one of the bits of enum command_group. */
 const struct command_option *command_group_options(enum command_group group);
 
+/* The table of a noun; NULL: there is none. */
+const struct command *command_verbs(const struct command *const *commands, const char *noun);
 /* A noun may have verbs, and stand alone as well. */
-bool command_has_verbs(const struct command *commands, const char *noun);
+bool command_has_verbs(const struct command *const *commands, const char *noun);
 /* A noun that stands alone needs no verb; NULL: there is none. */
-const struct command *command_find(const struct command *commands, const char *noun,
+const struct command *command_find(const struct command *const *commands, const char *noun,
                                    const char *verb);
 /* All options of a command, those of its groups and the common ones; of the latter alone: NULL. */
 typedef void (*command_on_option)(void *ctx, const struct command_option *option);
 void command_each_option(const struct command *command, command_on_option each, void *ctx);
 const struct command_option *command_find_option(const struct command *command, struct slice name);
 
-/* Reads argv[1 .. argc - 1] against `commands` (ends with noun NULL). ERR_SYNTAX: `problem` has one
- * sentence with the remedy. With `help` set the command may be missing: then *noun_for_help is the
- * noun or NULL. */
-MUST_USE int command_parse(const struct command *commands, int argc, char *const *argv,
+/* Reads argv[1 .. argc - 1] against `commands`. ERR_SYNTAX: `problem` has one sentence with the
+ * remedy. With `help` set the command may be missing: then *noun_for_help is the noun or NULL. */
+MUST_USE int command_parse(const struct command *const *commands, int argc, char *const *argv,
                            struct command_line *line, const char **noun_for_help,
                            struct buf *problem);
 void command_line_fini(struct command_line *line);
@@ -101,11 +105,12 @@ void command_line_fini(struct command_line *line);
 const char *command_value(const struct command_line *line, const char *option);
 
 /* Help: everything (noun NULL), a noun's verbs, or one command. ERR_NOT_FOUND. */
-MUST_USE int command_help(const struct command *commands, const char *noun, const char *verb,
+MUST_USE int command_help(const struct command *const *commands, const char *noun, const char *verb,
                           struct buf *out);
 
 /* As command_help of a noun, with the help of each verb behind the list. */
-MUST_USE int command_help_verbs(const struct command *commands, const char *noun, struct buf *out);
+MUST_USE int command_help_verbs(const struct command *const *commands, const char *noun,
+                                struct buf *out);
 
 /* The nearest of the candidates offered one by one; start with a zeroed struct. */
 struct command_guess {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * What the commands do: a function each, named NOUN_VERB, called with a parsed line and whatever
- * the table says the command needs.  The table itself is in commands.c.
+ * the table says the command needs.  The tables are in commands_*.c, a noun each; commands.c lists
+ * them.
  */
 #ifndef ADMIN_COMMANDS_H
 #define ADMIN_COMMANDS_H
 
 #include "admin/call.h"
 
-extern const struct command commands[];
+extern const struct command *const commands[];
 
 enum command_status schema_init(struct call *call);
 enum command_status schema_migrate(struct call *call);

@@ -323,17 +323,16 @@ on_offer_option(void *ctx, const struct command_option *option)
 static void
 offer_nouns(const struct completing *c)
 {
-    for (const struct command *command = commands; command->noun; command++)
-        if (command == commands || strcmp(command->noun, command[-1].noun) != 0)
-            offer(c, command->noun, command->verb ? NULL : command->summary);
+    for (const struct command *const *noun = commands; *noun; noun++)
+        offer(c, (*noun)->noun, (*noun)->verb ? NULL : (*noun)->summary);
 }
 
 static void
 offer_verbs(const struct completing *c, const char *noun)
 {
-    for (const struct command *command = commands; command->noun; command++)
-        if (strcmp(command->noun, noun) == 0 && command->verb)
-            offer(c, command->verb, command->summary);
+    for (const struct command *v = command_verbs(commands, noun); v && v->noun; v++)
+        if (v->verb)
+            offer(c, v->verb, v->summary);
 }
 
 /* What stands before the word that is being written. */

@@ -14,7 +14,7 @@ static const struct command_option thing_options[] = {
     {0},
 };
 
-static const struct command table[] = {
+static const struct command thing[] = {
     {.noun = "thing",
      .verb = "add",
      .operands = "NAME",
@@ -29,6 +29,10 @@ static const struct command table[] = {
      .groups = COMMAND_SELECTS,
      .summary = "List things",
      .example = "relayctl thing list"},
+    {0},
+};
+
+static const struct command status[] = {
     {.noun = "status",
      .operands = "[ID ...]",
      .max_operands = COMMAND_MANY,
@@ -36,6 +40,8 @@ static const struct command table[] = {
      .example = "relayctl status"},
     {0},
 };
+
+static const struct command *const table[] = {thing, status, NULL};
 
 #define WORDS_MAX 12
 
