@@ -5,6 +5,10 @@
  * addresses, the client's and those of DNS, are handed in with their first bit turned, which leaves
  * every match of a prefix as it was.
  *
+ * Records are handed to its compiler directly: its own way asks for the type SPF (99) first, then
+ * looks through the TXT records, which we have done.  One request serves all runs, since nothing in
+ * it changes but the client.
+ *
  * It aborts when memory ends and when a look-up returns NULL; so does this process for its own.
  */
 #include "spf/spf_library.h"
@@ -21,21 +25,41 @@
 
 #define FIRST_NAME "!0.x"
 #define NAME_SIZE 24
+#define DIGITS_SIZE 12
 
 static SPF_server_t *server;
+static SPF_request_t *request;
 
 static struct {
     const struct spf_library_ops *ops;
     void *ctx;
     uint8_t turned; /* what the first octet of an address is changed by */
-    uint8_t family;
-    struct buf record;
 } current;
 
-static void
+/* Returns its length. */
+static size_t
+write_number(unsigned number, char dst[DIGITS_SIZE])
+{
+    char digits[DIGITS_SIZE];
+    size_t n = 0;
+
+    do
+        digits[n++] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    for (size_t i = 0; i < n; i++)
+        dst[i] = digits[n - 1 - i];
+    return n;
+}
+
+static size_t
 write_name(unsigned number, char dst[NAME_SIZE])
 {
-    snprintf(dst, NAME_SIZE, "!%u.x", number);
+    size_t n = 1;
+
+    dst[0] = '!';
+    n += write_number(number, dst + n);
+    memcpy(dst + n, ".x", sizeof ".x");
+    return n + strlen(".x");
 }
 
 static bool
@@ -72,24 +96,6 @@ add_item(SPF_dns_rr_t *rr, size_t size)
 }
 
 static SPF_dns_rr_t *
-find_record(SPF_dns_server_t *dns, const char *name, unsigned number)
-{
-    enum spf_find find;
-    SPF_dns_rr_t *rr;
-
-    buf_clear(&current.record);
-    find = current.ops->record(current.ctx, number, &current.record);
-    rr = answer_new(dns, name, ns_t_txt, find);
-    if (find == SPF_FIND_OK) {
-        const char *text = buf_text(&current.record);
-        size_t size = strlen(text) + 1;
-
-        memcpy(add_item(rr, size), text, size);
-    }
-    return rr;
-}
-
-static SPF_dns_rr_t *
 find_hosts(SPF_dns_server_t *dns, const char *name, unsigned number)
 {
     struct spf_hosts hosts = {0};
@@ -97,7 +103,7 @@ find_hosts(SPF_dns_server_t *dns, const char *name, unsigned number)
     SPF_dns_rr_t *rr = answer_new(dns, name, ns_t_mx, find);
 
     for (unsigned i = 0; find == SPF_FIND_OK && i < hosts.count; i++)
-        write_name(hosts.items[i], add_item(rr, NAME_SIZE));
+        (void)write_name(hosts.items[i], add_item(rr, NAME_SIZE));
     return rr;
 }
 
@@ -119,7 +125,6 @@ find_addresses(SPF_dns_server_t *dns, const char *name, ns_type type, unsigned n
     return rr;
 }
 
-/* Type SPF (99) is asked before TXT; nobody publishes it any more (RFC 7208 3.1). */
 static SPF_dns_rr_t *
 on_lookup(SPF_dns_server_t *dns, const char *name, ns_type type, int should_cache)
 {
@@ -128,13 +133,24 @@ on_lookup(SPF_dns_server_t *dns, const char *name, ns_type type, int should_cach
     (void)should_cache;
     if (!read_name(name, &number))
         return answer_new(dns, name, type, SPF_FIND_NOTHING);
-    if (type == ns_t_txt)
-        return find_record(dns, name, number);
     if (type == ns_t_mx)
         return find_hosts(dns, name, number);
     if (type == ns_t_a || type == ns_t_aaaa)
         return find_addresses(dns, name, type, number);
     return answer_new(dns, name, type, SPF_FIND_NOTHING);
+}
+
+/* The compiled record of the request's current name. */
+static SPF_errcode_t
+on_record(SPF_server_t *s, SPF_request_t *r, SPF_response_t *response, SPF_record_t **record)
+{
+    const char *text;
+    unsigned number;
+
+    if (!read_name(r->cur_dom, &number) ||
+        current.ops->record(current.ctx, number, &text) != SPF_FIND_OK)
+        return SPF_E_DNS_ERROR;
+    return SPF_record_compile(s, response, record, text);
 }
 
 /* There is no explanation to be had. */
@@ -152,6 +168,7 @@ on_explanation(SPF_server_t *s, const char *name, char **text, size_t *size)
 
 static SPF_dns_server_t resolver = {
     .lookup = on_lookup,
+    .get_spf = on_record,
     .get_exp = on_explanation,
     .name = "postern",
 };
@@ -171,7 +188,12 @@ open_library(void)
     SPF_response_free(response);
     (void)SPF_server_set_max_dns_mech(server, 1000); /* counted by us, over the whole tree */
     (void)SPF_server_set_max_dns_mx(server, SPF_LIBRARY_HOSTS_MAX);
-    buf_init(&current.record, 0);
+    request = SPF_request_new(server);
+    CHECK(request != NULL);
+    err = SPF_request_set_helo_dom(request, FIRST_NAME);
+    CHECK(err == SPF_E_SUCCESS);
+    err = (SPF_errcode_t)SPF_request_set_env_from(request, "x@" FIRST_NAME);
+    CHECK(err == SPF_E_SUCCESS);
 }
 
 void
@@ -179,9 +201,10 @@ spf_library_close(void)
 {
     if (server == NULL)
         return;
+    SPF_request_free(request);
     SPF_server_free(server);
+    request = NULL;
     server = NULL;
-    buf_fini(&current.record);
 }
 
 /* --- Records for it. */
@@ -197,25 +220,33 @@ spf_library_put(struct buf *record, char qualifier, const char *name, unsigned n
                 const struct inet_endpoint *client, unsigned bits)
 {
     unsigned whole = client->family == 4 ? 32 : 128;
+    char head[2] = {' ', qualifier}, text[NAME_SIZE];
 
-    buf_printf(record, " %c%s:!%u.x", qualifier, name, number);
-    if (bits < whole)
-        buf_printf(record, client->family == 4 ? "/%u" : "//%u", bits);
+    buf_add(record, head, sizeof head);
+    buf_add_text(record, name);
+    buf_add_text(record, ":");
+    buf_add(record, text, write_name(number, text));
+    if (bits >= whole)
+        return;
+    buf_add_text(record, client->family == 4 ? "/" : "//");
+    buf_add(record, text, write_number(bits, text));
 }
 
 void
 spf_library_put_redirect(struct buf *record, unsigned number)
 {
-    buf_printf(record, " redirect=!%u.x", number);
+    char text[NAME_SIZE];
+
+    buf_add_text(record, " redirect=");
+    buf_add(record, text, write_name(number, text));
 }
 
 /* --- A run. */
 
-static SPF_request_t *
-new_request(const struct inet_endpoint *client)
+static void
+set_client(const struct inet_endpoint *client)
 {
     static const uint8_t loopback6[16] = {[15] = 1};
-    SPF_request_t *request = SPF_request_new(server);
     uint8_t address[16];
     struct in_addr in;
     struct in6_addr in6;
@@ -223,7 +254,6 @@ new_request(const struct inet_endpoint *client)
         client->family == 4 ? client->addr[0] == 127 : memcmp(client->addr, loopback6, 16) == 0;
     SPF_errcode_t err;
 
-    CHECK(request != NULL);
     current.turned = is_loopback ? 0x80 : 0;
     memcpy(address, client->addr, sizeof address);
     address[0] ^= current.turned;
@@ -232,11 +262,6 @@ new_request(const struct inet_endpoint *client)
     err = client->family == 4 ? SPF_request_set_ipv4(request, in)
                               : SPF_request_set_ipv6(request, in6);
     CHECK(err == SPF_E_SUCCESS);
-    err = SPF_request_set_helo_dom(request, FIRST_NAME);
-    CHECK(err == SPF_E_SUCCESS);
-    err = (SPF_errcode_t)SPF_request_set_env_from(request, "x@" FIRST_NAME);
-    CHECK(err == SPF_E_SUCCESS);
-    return request;
 }
 
 static enum spf_ended
@@ -271,18 +296,16 @@ spf_library_run(const struct inet_endpoint *client, const struct spf_library_ops
                 enum spf_verdict *verdict)
 {
     SPF_response_t *response = NULL;
-    SPF_request_t *request;
     enum spf_ended ended;
 
     if (server == NULL)
         open_library();
-    request = new_request(client);
+    set_client(client);
     current.ops = ops;
     current.ctx = ctx;
     (void)SPF_request_query_mailfrom(request, &response);
     CHECK(response != NULL);
     ended = read_response(response, verdict);
     SPF_response_free(response);
-    SPF_request_free(request);
     return ended;
 }

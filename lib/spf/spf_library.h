@@ -35,8 +35,9 @@ struct spf_hosts {
 
 /* Each is asked in the order of the evaluation. */
 struct spf_library_ops {
-    /* The record of the name, written with spf_library_put. Number 0 is the first. */
-    enum spf_find (*record)(void *ctx, unsigned number, struct buf *record);
+    /* The record of the name, written with spf_library_put; SPF_FIND_OK or SPF_FIND_STOP.  *text
+     * is borrowed until the next call.  Number 0 is the first. */
+    enum spf_find (*record)(void *ctx, unsigned number, const char **text);
     enum spf_find (*hosts)(void *ctx, unsigned number, struct spf_hosts *hosts);
     enum spf_find (*addresses)(void *ctx, unsigned number, struct spf_addresses *addresses);
 };

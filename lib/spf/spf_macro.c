@@ -251,8 +251,12 @@ bool
 spf_macro_expand(struct slice spec, const struct spf_macro_values *values,
                  char dst[INET_DOMAIN_SIZE])
 {
-    struct tail t = {.n = 0};
+    struct tail t;
 
+    if (memchr(spec.p, '%', spec.n) == NULL)
+        return spf_macro_name(spec, dst);
+    t.n = 0;
+    t.is_foreign = false;
     while (spec.n > 0) {
         size_t length = 1;
 

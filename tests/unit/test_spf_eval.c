@@ -223,6 +223,75 @@ Test(spf_eval, a_pass_is_sound_unless_it_is_owed_to_a_broad_term)
     }
 }
 
+/* --- What records settle by themselves, and what the library has to. */
+
+Test(spf_eval, includes_of_networks_and_of_hosts_are_evaluated_in_order)
+{
+    static const struct {
+        const char *record;
+        enum spf_verdict verdict;
+        const char *mechanism;
+        unsigned mechanisms, asked;
+        bool is_sound;
+    } cases[] = {
+        {"include:net.test -all", SPF_PASS, "ip4:192.0.2.0/24", 1, 2, true},
+        {"~include:net.test -all", SPF_SOFTFAIL, "ip4:192.0.2.0/24", 1, 2, false},
+        {"include:deep.test -all", SPF_PASS, "ip4:192.0.2.0/24", 3, 4, true},
+        {"include:none.test include:net.test -all", SPF_PASS, "ip4:192.0.2.0/24", 2, 3, true},
+        {"include:none.test ~all", SPF_SOFTFAIL, "~all", 1, 2, false},
+        {"include:minus.test ?all", SPF_NEUTRAL, "?all", 1, 2, false},
+        {"include:empty.test", SPF_NEUTRAL, "default", 1, 2, false},
+        {"redirect=net.test", SPF_PASS, "ip4:192.0.2.0/24", 1, 2, true},
+        {"redirect=minus.test", SPF_FAIL, "-ip4:192.0.2.0/24", 1, 2, false},
+        {"redirect=empty.test", SPF_NEUTRAL, "default", 1, 2, false},
+        {"redirect=open.test", SPF_PASS, "a:host.test", 2, 3, true},
+        {"include:none.test redirect=deep.test", SPF_PASS, "ip4:192.0.2.0/24", 4, 5, true},
+        /* open, on either side of what is settled */
+        {"a:other.test include:net.test -all", SPF_PASS, "ip4:192.0.2.0/24", 2, 3, true},
+        {"include:none.test a:host.test -all", SPF_PASS, "a:host.test", 2, 3, true},
+        {"include:none.test a:other.test include:none.test include:open.test -all", SPF_PASS,
+         "a:host.test", 5, 5, true},
+        {"include:mixed.test -all", SPF_PASS, "a:host.test", 4, 5, true},
+        {"-include:mixed.test +all", SPF_FAIL, "a:host.test", 4, 5, false},
+        {"include:both.test -all", SPF_PASS, "ip4:192.0.0.0/12", 1, 3, true},
+        /* nothing is asked for the sake of what is not reached */
+        {"include:net.test include:lost.test -all", SPF_PASS, "ip4:192.0.2.0/24", 1, 2, true},
+        {"include:lost.test include:net.test -all", SPF_PERMERROR, "", 1, 2, false},
+        {"include:net.test a: -all", SPF_PERMERROR, "", 0, 1, false},
+        {"a:host.test include:lost.test -all", SPF_PASS, "a:host.test", 1, 2, true},
+        {"include:two.test -all", SPF_PERMERROR, "", 1, 2, false},
+    };
+    static const char zone[] =
+        "{\"a.test\": [{\"TXT\": \"v=spf1 %s\"}],"
+        " \"net.test\": [{\"TXT\": \"v=spf1 ip4:192.0.2.0/24 -all\"}],"
+        " \"none.test\": [{\"TXT\": \"v=spf1 ip4:198.51.100.0/24 ip6:2001:db8::/32 ~all\"}],"
+        " \"minus.test\": [{\"TXT\": \"v=spf1 -ip4:192.0.2.0/24 +all\"}],"
+        " \"empty.test\": [{\"TXT\": \"v=spf1\"}],"
+        " \"deep.test\": [{\"TXT\": \"v=spf1 include:deeper.test -all\"}],"
+        " \"deeper.test\": [{\"TXT\": \"v=spf1 redirect=net.test\"}],"
+        " \"open.test\": [{\"TXT\": \"v=spf1 a:host.test -all\"}],"
+        " \"mixed.test\": [{\"TXT\": \"v=spf1 include:none.test include:open.test -all\"}],"
+        " \"both.test\": [{\"TXT\": \"v=spf1 ip4:192.0.0.0/12 a:host.test a:other.test -all\"}],"
+        " \"two.test\": [{\"TXT\": \"v=spf1 -all\"}, {\"TXT\": \"v=spf1 +all\"}],"
+        " \"host.test\": [{\"A\": \"192.0.2.1\"}], \"other.test\": [{\"A\": \"198.51.100.9\"}]}";
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char text[2000];
+        struct judged j;
+
+        snprintf(text, sizeof text, zone, cases[i].record);
+        j = judge(text, "192.0.2.1", "x@a.test");
+        cr_expect_eq(j.result.verdict, cases[i].verdict, "%s: %s (%s)", cases[i].record,
+                     spf_verdict_text(j.result.verdict), j.result.reason);
+        cr_expect_str_eq(j.result.mechanism, cases[i].mechanism, "%s: %s", cases[i].record,
+                         j.result.mechanism);
+        cr_expect_eq(j.result.mechanisms, cases[i].mechanisms, "%s: %u mechanisms", cases[i].record,
+                     j.result.mechanisms);
+        cr_expect_eq(j.asked, cases[i].asked, "%s: %u questions", cases[i].record, j.asked);
+        cr_expect_eq(j.result.is_sound, cases[i].is_sound, "%s", cases[i].record);
+    }
+}
+
 /* --- No address is trusted for where it is. */
 
 Test(spf_eval, this_host_is_judged_like_any_other)
