@@ -240,7 +240,7 @@ put_known_record(struct spf_check *check, struct slice spec)
     struct dns_records found;
     char name[INET_DOMAIN_SIZE];
 
-    if (memchr(spec.p, '%', spec.n) != NULL || !spf_macro_name(spec, name) ||
+    if ((spec.n > 0 && memchr(spec.p, '%', spec.n) != NULL) || !spf_macro_name(spec, name) ||
         !dns_peek_records(check->client->dns, name, DNS_TYPE_TXT, &found))
         return;
     put_records(check, name, SPF_TYPE_TXT, &found);
@@ -252,17 +252,14 @@ put_known_record(struct spf_check *check, struct slice spec)
 static void
 put_known(struct spf_check *check, const struct dns_records *found)
 {
-    struct spf_record_reader reader;
-    struct spf_term term;
-
     for (unsigned i = 0; i < found->count; i++) {
-        if (!spf_record_is(found->items[i].data))
+        struct slice rest = found->items[i].data, spec;
+
+        if (!spf_record_is(rest))
             continue;
-        spf_record_begin(&reader, found->items[i].data);
         while (check->answer_count < KNOWN_MAX && buf_size(&check->answers) < KNOWN_BYTES &&
-               spf_record_next(&reader, &term) == ERR_OK)
-            if (term.kind == SPF_TERM_INCLUDE || term.kind == SPF_TERM_REDIRECT)
-                put_known_record(check, term.domain);
+               spf_record_next_reference(&rest, &spec))
+            put_known_record(check, spec);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define NAME_MAX_OCTETS (INET_DOMAIN_SIZE - 1)
+#define LABEL_MAX_OCTETS 63
 #define TAIL_SIZE (4 * INET_DOMAIN_SIZE)
 #define VALUE_SIZE SPF_SENDER_SIZE
 #define PARTS_MAX 128
@@ -207,6 +208,8 @@ add_macro(struct tail *t, struct slice s, const struct spf_macro_values *values)
 bool
 spf_macro_has(struct slice spec, const char *letters)
 {
+    if (spec.n == 0 || memchr(spec.p, '%', spec.n) == NULL)
+        return false;
     for (size_t i = 0; i + 2 < spec.n; i++) {
         if (spec.p[i] != '%')
             continue;
@@ -217,18 +220,23 @@ spf_macro_has(struct slice spec, const char *letters)
     return false;
 }
 
+/* Into lower case. */
 static bool
-is_name(struct slice rest)
+copy_name(struct slice name, char dst[INET_DOMAIN_SIZE])
 {
-    if (rest.n == 0 || !is_ascii(rest) || memchr(rest.p, '\0', rest.n) != NULL)
-        return false;
-    while (rest.p != NULL) {
-        struct slice label = slice_split(&rest, '.');
+    size_t label = 0;
 
-        if (label.n == 0 || label.n > 63)
+    for (size_t i = 0; i < name.n; i++) {
+        unsigned char c = (unsigned char)name.p[i];
+
+        label = c == '.' ? 0 : label + 1;
+        if (c == '\0' || c > 0x7e || label > LABEL_MAX_OCTETS ||
+            (c == '.' && (i == 0 || name.p[i - 1] == '.')))
             return false;
+        dst[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
     }
-    return true;
+    dst[name.n] = '\0';
+    return label > 0;
 }
 
 bool
@@ -239,12 +247,7 @@ spf_macro_name(struct slice name, char dst[INET_DOMAIN_SIZE])
     while (name.n > NAME_MAX_OCTETS) /* RFC 7208 7.3: labels go from the left */
         if (slice_split(&name, '.').p == NULL || name.p == NULL)
             return false;
-    if (!is_name(name))
-        return false;
-    for (size_t i = 0; i < name.n; i++)
-        dst[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] | 0x20 : name.p[i]);
-    dst[name.n] = '\0';
-    return true;
+    return copy_name(name, dst);
 }
 
 bool

@@ -244,21 +244,25 @@ read_ip6(struct slice s, struct spf_term *term)
 }
 
 static const struct mechanism {
-    const char *name;
+    struct slice name;
     enum spf_term_kind kind;
     bool (*read)(struct slice s, struct spf_term *term);
 } mechanisms[] = {
-    {"all", SPF_TERM_ALL, read_all}, {"include", SPF_TERM_INCLUDE, read_domain},
-    {"a", SPF_TERM_A, read_hosts},   {"mx", SPF_TERM_MX, read_hosts},
-    {"ptr", SPF_TERM_PTR, read_ptr}, {"ip4", SPF_TERM_IP4, read_ip4},
-    {"ip6", SPF_TERM_IP6, read_ip6}, {"exists", SPF_TERM_EXISTS, read_domain},
+    {{"ip4", 3}, SPF_TERM_IP4, read_ip4},
+    {{"ip6", 3}, SPF_TERM_IP6, read_ip6},
+    {{"include", 7}, SPF_TERM_INCLUDE, read_domain},
+    {{"all", 3}, SPF_TERM_ALL, read_all},
+    {{"a", 1}, SPF_TERM_A, read_hosts},
+    {{"mx", 2}, SPF_TERM_MX, read_hosts},
+    {{"exists", 6}, SPF_TERM_EXISTS, read_domain},
+    {{"ptr", 3}, SPF_TERM_PTR, read_ptr},
 };
 
 static bool
 read_mechanism(struct slice name, struct slice value, struct spf_term *term)
 {
     for (size_t i = 0; i < ARRAY_SIZE(mechanisms); i++)
-        if (slice_equal_nocase(name, slice_of(mechanisms[i].name))) {
+        if (name.n == mechanisms[i].name.n && slice_equal_nocase(name, mechanisms[i].name)) {
             term->kind = mechanisms[i].kind;
             return mechanisms[i].read(value, term);
         }
@@ -299,14 +303,15 @@ static bool
 read_term(struct spf_record_reader *reader, struct spf_term *term)
 {
     struct slice s = term->text, name;
-    bool is_qualified = has_char("+-~?", s.p[0]);
+    char first = s.p[0];
+    bool is_qualified = first == '+' || first == '-' || first == '~' || first == '?';
     size_t n = 0;
 
-    term->qualifier = is_qualified ? s.p[0] : '+';
+    term->qualifier = is_qualified ? first : '+';
     s = cut(s, is_qualified);
     if (s.n == 0 || !is_alpha(s.p[0]))
         return false;
-    while (n < s.n && (is_alnum(s.p[n]) || has_char("-_.", s.p[n])))
+    while (n < s.n && (is_alnum(s.p[n]) || s.p[n] == '-' || s.p[n] == '_' || s.p[n] == '.'))
         n++;
     name = (struct slice){s.p, n};
     if (n < s.n && s.p[n] == '=')
@@ -324,24 +329,50 @@ spf_record_begin(struct spf_record_reader *reader, struct slice record)
         reader->problem = reader->rest;
 }
 
+/* n 0: there is none. */
+static struct slice
+next_text(struct slice *rest)
+{
+    const char *p = rest->p, *end = rest->p + rest->n, *space;
+
+    while (p < end && *p == ' ')
+        p++;
+    space = p < end ? memchr(p, ' ', (size_t)(end - p)) : NULL;
+    if (space == NULL)
+        space = end;
+    *rest = (struct slice){space, (size_t)(end - space)};
+    return (struct slice){p, (size_t)(space - p)};
+}
+
 int
 spf_record_next(struct spf_record_reader *reader, struct spf_term *term)
 {
     struct slice *rest = &reader->rest;
-    size_t n = 0;
 
     if (reader->problem.p != NULL)
         return ERR_SYNTAX;
-    while (rest->n > 0 && rest->p[0] == ' ')
-        *rest = cut(*rest, 1);
-    if (rest->n == 0)
+    *term = (struct spf_term){.text = next_text(rest)};
+    if (term->text.n == 0)
         return ERR_AGAIN;
-    while (n < rest->n && rest->p[n] != ' ')
-        n++;
-    *term = (struct spf_term){.text = {rest->p, n}};
-    *rest = cut(*rest, n);
     if (read_term(reader, term))
         return ERR_OK;
     reader->problem = term->text;
     return ERR_SYNTAX;
+}
+
+bool
+spf_record_next_reference(struct slice *rest, struct slice *spec)
+{
+    static const struct slice names[] = {{"include:", 8}, {"redirect=", 9}};
+    struct slice text;
+
+    while ((text = next_text(rest)).n > 0) {
+        text = cut(text, has_char("+-~?", text.p[0]));
+        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+            if (slice_starts_nocase(text, names[i])) {
+                *spec = cut(text, names[i].n);
+                return true;
+            }
+    }
+    return false;
 }

@@ -52,4 +52,8 @@ void spf_record_begin(struct spf_record_reader *reader, struct slice record);
  * ended (RFC 7208 4.6); so read to the end. */
 MUST_USE int spf_record_next(struct spf_record_reader *reader, struct spf_term *term);
 
+/* For who looks ahead: cuts *rest, a record, behind its next include or redirect, and gives its
+ * domain-spec, which nobody has checked, as nobody has the record.  False: there is none. */
+bool spf_record_next_reference(struct slice *rest, struct slice *spec);
+
 #endif

@@ -177,20 +177,18 @@ select_record(struct spf_walk *w, const struct spf_row *row, const struct spf_kn
               struct slice *text)
 {
     char term[SPF_QUOTE_SIZE], domain[SPF_QUOTE_SIZE];
+    enum spf_selected selected;
 
     if (known == NULL)
         return SPF_FIND_STOP;
+    selected = spf_record_select(known->answer.items, known->answer.count, text);
+    if (selected == SPF_SELECTED_ONE)
+        return SPF_FIND_OK;
     (void)spf_walk_quote(slice_of(known->name), domain);
     if (known->answer.result == SPF_ANSWER_TEMPORARY)
         return spf_walk_fail(w, SPF_TEMPERROR, "DNS gives no answer about %s", domain);
-    switch (spf_record_select(known->answer.items, known->answer.count, text)) {
-    case SPF_SELECTED_ONE:
-        return SPF_FIND_OK;
-    case SPF_SELECTED_MANY:
+    if (selected == SPF_SELECTED_MANY)
         return spf_walk_fail(w, SPF_PERMERROR, "%s has more than one SPF record", domain);
-    case SPF_SELECTED_NONE:
-        break;
-    }
     if (row != &w->rows[SPF_WALK_ROOT])
         return spf_walk_fail(w, SPF_PERMERROR, "%s has no SPF record, at %s", domain,
                              spf_walk_quote(row->text, term));

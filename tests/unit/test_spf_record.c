@@ -219,3 +219,32 @@ Test(spf_record, cut_anywhere_nothing_is_read_beyond_the_end)
         (void)is_valid((struct slice){text, n}, &term);
     cr_expect(is_valid(slice_of(text), &term));
 }
+
+Test(spf_record, includes_and_redirects_of_a_record_that_nobody_has_checked)
+{
+    static const struct {
+        struct slice text;
+        const char *specs;
+    } cases[] = {
+        {SLICE("v=spf1 include:a.test ~all"), "a.test "},
+        {SLICE(
+             "v=spf1   a ?INCLUDE:a.test ip4:192.0.2.1 +include:%{i}.b include: Redirect=c.test "),
+         "a.test %{i}.b  c.test "},
+        {SLICE("v=spf1 include redirect a:include:b +redirects=x ip4:include:y exp=redirect=z -"),
+         ""},
+        {SLICE("v=spf1"), ""},
+        {SLICE(""), ""},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char *exact = malloc(cases[i].text.n + 1), found[200] = "";
+        struct slice rest = {exact, cases[i].text.n}, spec;
+
+        memcpy(exact, cases[i].text.p, cases[i].text.n);
+        while (spf_record_next_reference(&rest, &spec))
+            snprintf(found + strlen(found), sizeof found - strlen(found), SLICE_FMT " ",
+                     SLICE_ARG(spec));
+        free(exact);
+        cr_expect_str_eq(found, cases[i].specs, "%zu: %s", i, found);
+    }
+}
