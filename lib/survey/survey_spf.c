@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "spf/spf_dns.h"
 #include "spf/spf_eval.h"
 
 #define NEAR_LOOKUPS 9 /* of 10 */
@@ -16,43 +17,14 @@ static const struct inet_endpoint nobody = {.family = 4, .addr = {198, 18, 254, 
 
 /* --- Evaluation. */
 
-static struct slice
-item_of(enum spf_type type, const struct dns_record *record)
-{
-    switch (type) {
-    case SPF_TYPE_A:
-        return (struct slice){(const char *)record->address.addr, 4};
-    case SPF_TYPE_AAAA:
-        return (struct slice){(const char *)record->address.addr, 16};
-    case SPF_TYPE_MX:
-        return record->name[0] != '\0' ? slice_of(record->name) : record->data;
-    case SPF_TYPE_PTR:
-        return slice_of(record->name);
-    case SPF_TYPE_TXT:
-        return record->data;
-    }
-    return (struct slice){NULL, 0};
-}
-
 static void
 give(struct survey *survey, struct spf_eval *eval, const char *name, enum spf_type type)
 {
-    static const enum dns_type types[] = {
-        [SPF_TYPE_A] = DNS_TYPE_A,     [SPF_TYPE_AAAA] = DNS_TYPE_AAAA, [SPF_TYPE_MX] = DNS_TYPE_MX,
-        [SPF_TYPE_TXT] = DNS_TYPE_TXT, [SPF_TYPE_PTR] = DNS_TYPE_PTR,
-    };
-    static const enum spf_answer_result results[] = {
-        [DNS_OK] = SPF_ANSWER_OK,
-        [DNS_NO_NAME] = SPF_ANSWER_NO_NAME,
-        [DNS_NO_DATA] = SPF_ANSWER_NO_DATA,
-        [DNS_TEMPORARY] = SPF_ANSWER_TEMPORARY,
-    };
-    const struct survey_answer *known = survey_ask(survey, name, types[type]);
+    const struct survey_answer *known = survey_ask(survey, name, spf_dns_type(type));
     struct slice items[DNS_RECORDS_MAX];
-    struct spf_answer answer = {.result = results[known->result], .items = items};
+    struct spf_answer answer =
+        spf_dns_answer(type, known->result, known->items, known->count, items);
 
-    for (unsigned i = 0; i < known->count && answer.count < DNS_RECORDS_MAX; i++)
-        items[answer.count++] = item_of(type, &known->items[i]);
     spf_eval_give(eval, name, type, &answer);
 }
 
