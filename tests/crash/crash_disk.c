@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "tests/unit/scratch.h"
 
 #define SECTOR 512
 #define BUCKETS 64
@@ -64,7 +65,7 @@ static struct {
     uint64_t random, operations, syncs;
     uint64_t points; /* since the program began */
     bool crashed;
-    char base[64], path[80];
+    char base[SCRATCH_PATH], path[SCRATCH_PATH + 8];
     int dir_fd, grave_fd;
     struct file *files;
     unsigned file_count;
@@ -697,12 +698,10 @@ crash_disk_arm(const struct crash_disk_options *options)
 const struct spool_io *
 crash_disk_begin(const struct crash_disk_options *options)
 {
-    char grave[80];
+    char grave[SCRATCH_PATH + 8];
 
     CHECK(disk.base[0] == '\0');
-    snprintf(disk.base, sizeof disk.base, "%s/postern-crash-XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    CHECK(mkdtemp(disk.base) != NULL);
+    scratch_folder(disk.base, "postern-crash");
     snprintf(disk.path, sizeof disk.path, "%s/disk", disk.base);
     snprintf(grave, sizeof grave, "%s/grave", disk.base);
     CHECK(mkdir(disk.path, 0700) == 0 && mkdir(grave, 0700) == 0);
@@ -748,7 +747,7 @@ crash_disk_power_on(void)
 void
 crash_disk_end(void)
 {
-    char name[NAME_BYTES], path[96];
+    char name[NAME_BYTES], path[SCRATCH_PATH + 8];
 
     while (disk.present.count > 0) {
         const struct name *first = &disk.present.list[0];

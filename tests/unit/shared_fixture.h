@@ -12,15 +12,15 @@
 #include <unistd.h>
 
 #include "state/shared_layout.h"
+#include "tests/unit/scratch.h"
 
-static char folder[64], path[128];
+static char folder[SCRATCH_PATH], path[128];
 static struct shared_table *table;
 
 static inline void
 open_table(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_shared.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "test_shared");
     snprintf(path, sizeof path, "%s/shared", folder);
     cr_assert_eq(shared_table_create(path, 7, &table), ERR_OK);
 }

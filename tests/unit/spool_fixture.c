@@ -19,14 +19,13 @@
 #include "base/clock.h"
 #include "spool/spool_format.h"
 
-char spool_fixture_path[64];
+char spool_fixture_path[SCRATCH_PATH];
 struct spool_counts spool_counts;
 
 int
 spool_fixture_dir(void)
 {
-    snprintf(spool_fixture_path, sizeof spool_fixture_path, "/tmp/postern-spool-XXXXXX");
-    CHECK(mkdtemp(spool_fixture_path) != NULL);
+    scratch_folder(spool_fixture_path, "postern-spool");
     return open(spool_fixture_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
@@ -42,7 +41,7 @@ spool_fixture_clean(int dir_fd)
         if (entry->d_name[0] != '.')
             unlinkat(dir_fd, entry->d_name, 0);
     closedir(dir);
-    rmdir(spool_fixture_path);
+    CHECK(rmdir(spool_fixture_path) == 0);
 }
 
 struct spool_envelope

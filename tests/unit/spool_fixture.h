@@ -10,10 +10,11 @@
 
 #include "spool/spool_scan.h"
 #include "spool/spool_writer.h"
+#include "tests/unit/scratch.h"
 
 /* A folder of its own; its path in spool_fixture_path. */
 int spool_fixture_dir(void);
-extern char spool_fixture_path[64];
+extern char spool_fixture_path[SCRATCH_PATH];
 void spool_fixture_clean(int dir_fd);
 
 struct spool_envelope spool_fixture_envelope(uint64_t number);

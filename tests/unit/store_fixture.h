@@ -15,21 +15,21 @@
 
 #include "base/slice.h"
 #include "state/state.h"
+#include "tests/unit/scratch.h"
 
 #define NOW 1795000000000
 #define MINUTE 60000LL
 #define HOUR (60 * MINUTE)
 #define DAY (24 * HOUR)
 
-static char folder[64], path[128];
+static char folder[SCRATCH_PATH], path[128];
 static struct state_store *store;
 static struct state_store_settings settings;
 
 static inline void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_state.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "test_state");
     snprintf(path, sizeof path, "%s/state.mdb", folder);
     settings = (struct state_store_settings){.dir = folder,
                                              .positive_ttl_ms = 30 * DAY,

@@ -9,15 +9,16 @@
 
 #include "base/config.h"
 #include "base/resolv_conf.h"
+#include "tests/unit/scratch.h"
 
-static char path[] = "/tmp/postern-test-XXXXXX";
+static char path[SCRATCH_PATH];
 
 static int
 load(struct slice text, struct buf *problems, struct config **config)
 {
     int fd, rc;
 
-    snprintf(path, sizeof path, "/tmp/postern-test-XXXXXX");
+    scratch_name(path, "postern-config");
     fd = mkstemp(path);
     cr_assert_geq(fd, 0);
     cr_assert_eq(write(fd, text.p, text.n), (ssize_t)text.n);

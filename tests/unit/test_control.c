@@ -14,6 +14,7 @@
 
 #include "net/control.h"
 #include "net/process.h"
+#include "tests/unit/scratch.h"
 
 struct daemon_ctx {
     struct loop *loop;
@@ -22,7 +23,7 @@ struct daemon_ctx {
     struct loop_timer timer;
 };
 
-static char folder[64], path[96];
+static char folder[SCRATCH_PATH], path[108];
 
 static void
 on_late(void *ctx)
@@ -67,8 +68,7 @@ start_daemon(void)
     char byte;
     pid_t pid;
 
-    snprintf(folder, sizeof folder, "/tmp/postern-test-XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "postern-test");
     snprintf(path, sizeof path, "%s/control", folder);
     cr_assert_eq(pipe(ready), 0);
     pid = fork();

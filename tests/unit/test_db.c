@@ -21,10 +21,11 @@
 
 #include "base/clock.h"
 #include "db/db.h"
+#include "tests/unit/scratch.h"
 
 /* --- The cluster. */
 
-static char folder[64], bindir[256], conninfo[256];
+static char folder[SCRATCH_PATH], bindir[256], conninfo[256];
 static pid_t server;
 
 static bool
@@ -62,12 +63,19 @@ spawn(const char *const *argv)
 static void
 server_start(void)
 {
-    char path[300], options[100];
-    const char *argv[] = {path,    "-D", "data",      "-c", "listen_addresses=",  "-c",
-                          options, "-c", "fsync=off", "-c", "max_connections=20", NULL};
+    char path[300], options[SCRATCH_PATH + 32];
+    const char *argv[] = {path,
+                          "-D",
+                          "data",
+                          "--listen_addresses=",
+                          options,
+                          "--fsync=off",
+                          "--max_connections=20",
+                          "--dynamic_shared_memory_type=mmap",
+                          NULL};
 
     snprintf(path, sizeof path, "%s/postgres", bindir);
-    snprintf(options, sizeof options, "unix_socket_directories=%s", folder);
+    snprintf(options, sizeof options, "--unix_socket_directories=%s", folder);
     server = spawn(argv);
     for (int i = 0; i < 400 && PQping(conninfo) != PQPING_OK; i++)
         usleep(25000);
@@ -98,8 +106,7 @@ cluster_start(void)
         cr_log_warn("PostgreSQL's server is not installed: the link to it is NOT tested");
         cr_skip_test("PostgreSQL is not installed");
     }
-    snprintf(folder, sizeof folder, "/tmp/postern-test-db-XXXXXX");
-    cr_assert(mkdtemp(folder) != NULL);
+    scratch_folder(folder, "postern-test-db");
     cr_assert(getuid() != 0 || chown(folder, user->pw_uid, user->pw_gid) == 0);
     snprintf(path, sizeof path, "%s/initdb", bindir);
     waitpid(spawn(argv), &status, 0);
@@ -111,7 +118,7 @@ cluster_start(void)
 static void
 cluster_stop(void)
 {
-    char command[100];
+    char command[SCRATCH_PATH + 16];
 
     server_stop(SIGQUIT);
     if (folder[0] == '\0')

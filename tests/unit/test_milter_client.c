@@ -13,13 +13,14 @@
 
 #include "base/clock.h"
 #include "milter/milter_client.h"
+#include "tests/unit/scratch.h"
 
 /* A filter in a thread: what it does with one connection. */
 struct filter {
     int listener;
     pthread_t thread;
     void (*serve)(int fd);
-    char path[64];
+    char folder[SCRATCH_PATH], path[SCRATCH_PATH + 8];
 };
 
 struct asking {
@@ -188,8 +189,8 @@ start_filter(struct filter *f, void (*serve)(int fd))
     struct sockaddr_un at = {.sun_family = AF_UNIX};
 
     f->serve = serve;
-    snprintf(f->path, sizeof f->path, "/tmp/test_milter_client.%d", (int)getpid());
-    unlink(f->path);
+    scratch_folder(f->folder, "test_milter");
+    snprintf(f->path, sizeof f->path, "%s/socket", f->folder);
     snprintf(at.sun_path, sizeof at.sun_path, "%s", f->path);
     f->listener = socket(AF_UNIX, SOCK_STREAM, 0);
     cr_assert_eq(bind(f->listener, (struct sockaddr *)&at, sizeof at), 0);
@@ -203,6 +204,7 @@ stop_filter(struct filter *f)
     pthread_join(f->thread, NULL);
     close(f->listener);
     unlink(f->path);
+    rmdir(f->folder);
 }
 
 /* --- Our side. */
@@ -352,7 +354,7 @@ Test(milter_client, P8_nobody_is_there)
 {
     struct asking a = {.body_left = 10};
 
-    (void)ask(&a, "/tmp/test_milter_client.nobody", 5000, 5000);
+    (void)ask(&a, "/nonexistent/socket", 5000, 5000);
     cr_expect_eq(a.outcome, MILTER_OUTCOME_FAILED);
     cr_expect(a.is_dead);
     cr_expect_str_eq(a.why, "it cannot be connected to");

@@ -176,7 +176,7 @@ make_notice(uint8_t dsn_ret, size_t body_bytes, char *dst, size_t dst_size)
     spool_store_close(&store);
     spool_own_free(&own);
     buf_fini(&content);
-    close(dir_fd);
+    spool_fixture_clean(dir_fd);
 }
 
 static const struct {

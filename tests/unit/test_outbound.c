@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/outbound.h"
+#include "tests/unit/scratch.h"
 
 static const struct {
     const char *text;
@@ -59,11 +60,13 @@ static const struct {
 Test(outbound, credentials)
 {
     for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-        char path[] = "/tmp/test_outbound.XXXXXX";
+        char path[SCRATCH_PATH];
         struct outbound_credentials c;
-        int fd = mkstemp(path);
         const char *wrong;
+        int fd;
 
+        scratch_name(path, "test_outbound");
+        fd = mkstemp(path);
         cr_assert(fd >= 0 && fchmod(fd, files[i].mode) == 0);
         dprintf(fd, "%s", files[i].content);
         wrong = outbound_credentials_read(path, &c);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "net/process.h"
+#include "tests/unit/scratch.h"
 
 static int
 exit_status(pid_t pid)
@@ -121,12 +122,12 @@ Test(process, a_child_that_ends_with_its_channel_ignores_signals_to_the_group)
 
 Test(process, a_lock_has_one_holder_and_goes_with_it)
 {
-    char folder[] = "/tmp/postern-test-XXXXXX", path[64];
+    char folder[SCRATCH_PATH], path[128];
     int fd, go[2], ready[2], channel;
     pid_t owner, holder, bystander;
     char byte;
 
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "postern-process");
     snprintf(path, sizeof path, "%s/lock", folder);
     cr_assert(pipe(go) == 0 && pipe(ready) == 0);
     holder = fork();

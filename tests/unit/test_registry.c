@@ -16,14 +16,14 @@
 
 #include "registry/registry.h"
 #include "registry/registry_format.h"
+#include "tests/unit/scratch.h"
 
-static char folder[64], path[128], path_tmp[128];
+static char folder[SCRATCH_PATH], path[128], path_tmp[128];
 
 static void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_registry.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "test_registry");
     snprintf(path, sizeof path, "%s/replica.cdb", folder);
     snprintf(path_tmp, sizeof path_tmp, "%s/replica.tmp", folder);
 }

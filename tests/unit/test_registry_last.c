@@ -10,14 +10,14 @@
 #include <unistd.h>
 
 #include "registry/registry_last.h"
+#include "tests/unit/scratch.h"
 
-static char folder[64], path[128], path_tmp[128];
+static char folder[SCRATCH_PATH], path[128], path_tmp[128];
 
 static void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_registry_last.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "test_registry_last");
     snprintf(path, sizeof path, "%s/replica.last", folder);
     snprintf(path_tmp, sizeof path_tmp, "%s/replica.last.tmp", folder);
 }

@@ -10,15 +10,15 @@
 #include <unistd.h>
 
 #include "registry/registry.h"
+#include "tests/unit/scratch.h"
 
-static char folder[64], path[128], path_tmp[128];
+static char folder[SCRATCH_PATH], path[128], path_tmp[128];
 static struct registry_maker *maker;
 
 static void
 setup(void)
 {
-    snprintf(folder, sizeof folder, "/tmp/test_registry_sender.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "test_registry_sender");
     snprintf(path, sizeof path, "%s/replica.cdb", folder);
     snprintf(path_tmp, sizeof path_tmp, "%s/replica.tmp", folder);
     cr_assert_eq(registry_maker_new(path_tmp, &maker), ERR_OK);

@@ -30,12 +30,12 @@
 
 #include "net/process.h"
 #include "net/sandbox.h"
+#include "tests/unit/scratch.h"
 
 #define KILLED(signo) (1000 + (signo))
 #define NOT_ENTERED 250
 
-static char folder[] = "/tmp/postern-sandbox-XXXXXX";
-static char inside[64], outside[64];
+static char folder[SCRATCH_PATH], inside[SCRATCH_PATH + 8], outside[SCRATCH_PATH + 8];
 static int given_fd = -1; /* what a worker is given: opened before */
 
 static const char *
@@ -49,7 +49,7 @@ set_up(void)
 {
     const struct passwd *pw = getpwnam("nobody");
 
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "postern-sandbox");
     snprintf(inside, sizeof inside, "%s/in", folder);
     snprintf(outside, sizeof outside, "%s/out", folder);
     cr_assert_eq(mkdir(inside, 0700), 0);
@@ -107,7 +107,7 @@ told(long rc)
 static int
 create_in(const char *place)
 {
-    char path[80];
+    char path[SCRATCH_PATH + 16];
     int fd;
 
     snprintf(path, sizeof path, "%s/file", place);
@@ -133,7 +133,7 @@ create_outside(void)
 static int
 move_out(void)
 {
-    char from[80], to[80];
+    char from[SCRATCH_PATH + 16], to[SCRATCH_PATH + 16];
     int fd, rc;
 
     snprintf(from, sizeof from, "%s/moved", inside);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "sender/sender_dialin.h"
 #include "sender/sender_dialin_address.h"
+#include "tests/unit/scratch.h"
 
 #define OWN "84.23.12.9"
 
@@ -257,10 +258,10 @@ Test(sender_dialin, ways_to_write_an_address)
 static const char *
 write_file(const char *text)
 {
-    static char path[64];
+    static char path[SCRATCH_PATH];
     int fd;
 
-    snprintf(path, sizeof path, "/tmp/postern-dialin-XXXXXX");
+    scratch_name(path, "postern-dialin");
     fd = mkstemp(path);
     cr_assert(fd >= 0);
     cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));

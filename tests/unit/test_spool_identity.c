@@ -10,13 +10,14 @@
 #include <unistd.h>
 
 #include "spool/spool_identity.h"
+#include "tests/unit/scratch.h"
 
-static char dir[] = "/tmp/postern-identity-XXXXXX";
+static char dir[SCRATCH_PATH];
 
 static void
 begin(void)
 {
-    cr_assert(mkdtemp(dir) != NULL);
+    scratch_folder(dir, "postern-identity");
 }
 
 static const char *

@@ -13,9 +13,10 @@
 
 #include "base/codec.h"
 #include "spool/spool_ledger.h"
+#include "tests/unit/scratch.h"
 
 struct fixture {
-    char dir[64];
+    char dir[SCRATCH_PATH];
     int dir_fd;
     struct spool_ledger *ledger;
     uint64_t seen[64]; /* payload numbers, in order */
@@ -50,8 +51,8 @@ open_ledger(struct fixture *f, bool owner)
 static void
 setup_fixture(struct fixture *f)
 {
-    *f = (struct fixture){.dir = "/tmp/test-ledger-XXXXXX"};
-    cr_assert_not_null(mkdtemp(f->dir));
+    *f = (struct fixture){.dir = ""};
+    scratch_folder(f->dir, "test-ledger");
     f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY);
     open_ledger(f, true);
 }

@@ -103,6 +103,7 @@ Test(spool_own, found_by_a_refresh_and_at_a_start)
     while ((m = spool_store_next(store, m)) != NULL)
         expect_notice(store, m);
     spool_store_close(&store);
+    spool_fixture_clean(dir_fd);
 }
 
 Test(spool_own, its_segment_goes_when_it_has_ended)
@@ -124,6 +125,7 @@ Test(spool_own, its_segment_goes_when_it_has_ended)
     cr_expect_eq(stats.segments, 0);
     cr_expect_eq(stats.free_segments, 0, "it is no segment of the usual size");
     spool_store_close(&store);
+    spool_fixture_clean(dir_fd);
 }
 
 /* The relay's parent seals what earlier starts have left, and counts epochs by names. */
@@ -142,6 +144,7 @@ Test(spool_own, the_relay_leaves_it_alone)
     cr_assert_eq(spool_store_open(&spool_io_disk, spool_fixture_path, SPOOL_STORE_READ, &store), 0);
     cr_expect_eq(spool_store_open_count(store), 1);
     spool_store_close(&store);
+    spool_fixture_clean(dir_fd);
 }
 
 /* --- A disk that fails: nothing is left, and the same batch can be written again. */
@@ -173,6 +176,6 @@ Test(spool_own, what_cannot_be_written_does_not_count)
         cr_expect_eq(spool_store_open_count(store), 0, "sync %u", good);
         spool_store_close(&store);
         cr_expect_eq(write_notices(&spool_io_disk, dir_fd, 1, &number), 0);
-        close(dir_fd);
+        spool_fixture_clean(dir_fd);
     }
 }

@@ -10,8 +10,9 @@
 
 #include "base/clock.h"
 #include "state/state.h"
+#include "tests/unit/scratch.h"
 
-static char folder[64];
+static char folder[SCRATCH_PATH];
 static struct loop *loop;
 static struct state_store *store;
 static struct state_server *server;
@@ -82,8 +83,7 @@ setup(void)
     bool set_aside;
     int fds[2];
 
-    snprintf(folder, sizeof folder, "/tmp/test_state_client.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "test_state_client");
     cr_assert_eq(state_store_open(&settings, &store, &set_aside), ERR_OK);
     loop = loop_new();
     server = state_server_new(loop, store, on_error, NULL);

@@ -17,8 +17,9 @@
 #include "relayd/relayd.h"
 #include "state/shared_snapshot.h"
 #include "state/state.h"
+#include "tests/unit/scratch.h"
 
-static char folder[64];
+static char folder[SCRATCH_PATH];
 static struct config config;
 static struct shared_table *table;
 static struct loop *loop;
@@ -109,8 +110,7 @@ setup(void)
 {
     char table_path[128];
 
-    snprintf(folder, sizeof folder, "/tmp/test_state_process.XXXXXX");
-    cr_assert_not_null(mkdtemp(folder));
+    scratch_folder(folder, "test_state_process");
     config.state_dir = folder;
     config.recipient_positive_ttl_ms = 86400000;
     config.recipient_negative_ttl_ms = 900000;

@@ -20,8 +20,7 @@
 void
 tls_files_init(struct tls_files *files)
 {
-    snprintf(files->folder, sizeof files->folder, "/tmp/postern-tls-XXXXXX");
-    cr_assert_not_null(mkdtemp(files->folder));
+    scratch_folder(files->folder, "postern-tls");
 }
 
 void

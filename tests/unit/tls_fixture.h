@@ -7,9 +7,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "tests/unit/scratch.h"
 
 struct tls_files {
-    char folder[64];
+    char folder[SCRATCH_PATH];
     size_t count;
 };
 
