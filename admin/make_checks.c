@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mdoc.h"
 #include "survey/survey.h"
 
 static const char head[] =
@@ -50,29 +51,15 @@ static const char tail[] = ".Sh SEE ALSO\n"
                            ".Xr postern-replies 7 ,\n"
                            ".Xr relayctl 8\n";
 
-/* Text as mdoc takes it: hyphens of options as such, no escapes, no control line. */
-static void
-print_text(const char *text)
-{
-    if (text[0] == '.' || text[0] == '\'')
-        fputs("\\&", stdout);
-    for (; *text; text++)
-        if (*text == '\\')
-            fputs("\\e", stdout);
-        else if (*text == '-')
-            fputs("\\-", stdout);
-        else
-            fputc(*text, stdout);
-    fputc('\n', stdout);
-}
+static struct buf page;
 
 static void
 print_row(const struct survey_row *row)
 {
-    printf(".It %s Pq Li %s\n", survey_verdict_word(row->verdict), row->word);
-    print_text(row->text);
+    buf_printf(&page, ".It %s Pq Li %s\n", survey_verdict_word(row->verdict), row->word);
+    mdoc_add_lines(&page, row->text);
     if (row->remedy[0])
-        print_text(row->remedy);
+        mdoc_add_lines(&page, row->remedy);
 }
 
 int
@@ -80,16 +67,18 @@ main(void)
 {
     const char *section = "";
 
-    printf("%s", head);
+    buf_add_text(&page, head);
     for (unsigned i = 0; i < SURVEY_FINDING_COUNT; i++) {
         const struct survey_row *row = survey_row((enum survey_finding_id)i);
 
         if (strcmp(section, row->check) != 0)
-            printf("%s.Ss %s\n.Bl -tag -width unknown\n", section[0] ? ".El\n" : ".Sh CHECKS\n",
-                   row->check);
+            buf_printf(&page, "%s.Ss %s\n.Bl -tag -width unknown\n",
+                       section[0] ? ".El\n" : ".Sh CHECKS\n", row->check);
         section = row->check;
         print_row(row);
     }
-    printf(".El\n%s", tail);
+    buf_printf(&page, ".El\n%s", tail);
+    fputs(buf_text(&page), stdout);
+    buf_fini(&page);
     return fflush(stdout) == 0 ? 0 : 1;
 }

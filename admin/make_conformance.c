@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mdoc.h"
 #include "conformance/conformance.h"
 
 static const char head[] =
@@ -47,29 +48,17 @@ static const char tail[] = ".Sh SEE ALSO\n"
                            ".Xr postern-replies 7 ,\n"
                            ".Xr relayctl 8\n";
 
-/* Text as mdoc takes it: hyphens of options as such, no escapes, no control line. */
-static void
-print_text(const char *text)
-{
-    for (; *text; text++)
-        if (*text == '\\')
-            fputs("\\e", stdout);
-        else if (*text == '-')
-            fputs("\\-", stdout);
-        else
-            fputc(*text, stdout);
-    fputc('\n', stdout);
-}
+static struct buf page;
 
 static void
 print_row(const struct conformance_row *row)
 {
-    printf(".It Li %s Pq Cm %s\n", row->word, conformance_verdict_word(row->verdict));
-    print_text(row->text);
+    buf_printf(&page, ".It Li %s Pq Cm %s\n", row->word, conformance_verdict_word(row->verdict));
+    mdoc_add_lines(&page, row->text);
     if (row->remedy[0] == '\0')
         return;
-    printf(".br\n");
-    print_text(row->remedy);
+    buf_printf(&page, ".br\n");
+    mdoc_add_lines(&page, row->remedy);
 }
 
 int
@@ -77,15 +66,18 @@ main(void)
 {
     const char *check = "";
 
-    printf("%s.Sh FINDINGS\n", head);
+    buf_printf(&page, "%s.Sh FINDINGS\n", head);
     for (unsigned id = 0; id < CONFORMANCE_ID_COUNT; id++) {
         const struct conformance_row *row = conformance_row_of((enum conformance_id)id);
 
         if (strcmp(check, row->check) != 0)
-            printf("%s.Ss %s\n.Bl -tag -width Ds\n", check[0] ? ".El\n" : "", row->check);
+            buf_printf(&page, "%s.Ss %s\n.Bl -tag -width Ds\n", check[0] ? ".El\n" : "",
+                       row->check);
         check = row->check;
         print_row(row);
     }
-    printf(".El\n%s", tail);
+    buf_printf(&page, ".El\n%s", tail);
+    fputs(buf_text(&page), stdout);
+    buf_fini(&page);
     return fflush(stdout) == 0 ? 0 : 1;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "admin/replies.h"
+#include "base/mdoc.h"
 
 #define TEXT_SIZE 1024
 
@@ -64,27 +65,7 @@ static const char tail[] = ".Sh SEE ALSO\n"
                            ".Xr relayctl 8 ,\n"
                            ".Xr relayd 8\n";
 
-/* Text as mdoc takes it: hyphens of options as such, no escapes, no control line. */
-static void
-print_inside(const char *text)
-{
-    for (; *text; text++)
-        if (*text == '\\')
-            fputs("\\e", stdout);
-        else if (*text == '-')
-            fputs("\\-", stdout);
-        else
-            fputc(*text, stdout);
-}
-
-static void
-print_text(const char *text)
-{
-    if (text[0] == '.' || text[0] == '\'')
-        fputs("\\&", stdout);
-    print_inside(text);
-    fputc('\n', stdout);
-}
+static struct buf page;
 
 /* Prose, and each command as a line of its own. */
 static void
@@ -95,9 +76,12 @@ print_remedy(const char *remedy)
 
     while (replies_next_part(&remedy, &part)) {
         snprintf(text, sizeof text, "%.*s", (int)part.text.n, part.text.p);
-        if (part.is_command)
-            fputs(".Dl ", stdout);
-        print_text(text);
+        if (part.is_command) {
+            buf_add_text(&page, ".Dl ");
+            mdoc_add(&page, text);
+            buf_add_text(&page, "\n");
+        } else
+            mdoc_add_lines(&page, text);
     }
 }
 
@@ -109,7 +93,7 @@ print_remedies(enum smtp_verdict verdict)
 
         if (remedy[0] == '\0')
             continue;
-        printf(".It \"%s:\"\n", replies_remedy_label((enum smtp_remedy)r));
+        buf_printf(&page, ".It \"%s:\"\n", replies_remedy_label((enum smtp_remedy)r));
         print_remedy(remedy);
     }
 }
@@ -119,15 +103,15 @@ print_word(enum smtp_verdict verdict)
 {
     enum smtp_verdict other = 0;
 
-    printf("\"\n.Pq Li %s\n", smtp_verdict_word(verdict));
+    buf_printf(&page, "\"\n.Pq Li %s\n", smtp_verdict_word(verdict));
     for (; replies_next_of_word(verdict, &other); other++) {
         struct smtp_reply reply = smtp_verdict_reply(other);
 
-        printf("This is also the word of %u\n.Dq \"", reply.code);
-        print_inside(reply.text);
-        printf("\" .\n");
+        buf_printf(&page, "This is also the word of %u\n.Dq \"", reply.code);
+        mdoc_add(&page, reply.text);
+        buf_printf(&page, "\" .\n");
     }
-    printf(".Pp\n");
+    buf_printf(&page, ".Pp\n");
 }
 
 static void
@@ -136,35 +120,37 @@ print_verdict(enum smtp_verdict verdict)
     struct smtp_reply reply = smtp_verdict_reply(verdict);
     char line[SMTP_REPLY_LINE_SIZE];
 
-    fputs(".It \"", stdout); /* quoted: some of its words are macros */
-    print_inside(smtp_reply_text(&reply, line, sizeof line));
+    buf_add_text(&page, ".It \""); /* quoted: some of its words are macros */
+    mdoc_add(&page, smtp_reply_text(&reply, line, sizeof line));
     print_word(verdict);
-    print_text(smtp_verdict_help(verdict));
+    mdoc_add_lines(&page, smtp_verdict_help(verdict));
     if (reply.code < 400)
         return;
-    printf(".Bl -tag -width \"The customer:\" -compact\n");
+    buf_printf(&page, ".Bl -tag -width \"The customer:\" -compact\n");
     print_remedies(verdict);
-    printf(".El\n");
+    buf_printf(&page, ".El\n");
 }
 
 static void
 print_section(const char *title, unsigned from, unsigned to)
 {
-    printf(".Sh %s\n.Bl -tag -width Ds\n", title);
+    buf_printf(&page, ".Sh %s\n.Bl -tag -width Ds\n", title);
     for (unsigned code = from; code < to; code++)
         for (unsigned v = 0; v < SMTP_VERDICT_COUNT; v++)
             if (smtp_verdict_reply((enum smtp_verdict)v).code == code)
                 print_verdict((enum smtp_verdict)v);
-    printf(".El\n");
+    buf_printf(&page, ".El\n");
 }
 
 int
 main(void)
 {
-    printf("%s", head);
+    buf_add_text(&page, head);
     print_section("TEMPORARY REFUSALS", 400, 500);
     print_section("PERMANENT REFUSALS", 500, 600);
     print_section("OTHER REPLIES", 200, 400);
-    printf("%s", tail);
+    buf_add_text(&page, tail);
+    fputs(buf_text(&page), stdout);
+    buf_fini(&page);
     return fflush(stdout) == 0 ? 0 : 1;
 }

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/config_file.h"
 #include "base/dnsbl_zone.h"
+#include "base/mdoc.h"
 #include "base/milter_entry.h"
 #include "base/outbound.h"
 #include "base/parse.h"
@@ -883,20 +884,6 @@ config_write_sample(struct buf *out)
     }
 }
 
-/* mdoc takes a leading dot or quote for a request and a backslash for an escape. */
-static void
-write_mdoc_text(struct buf *out, const char *text)
-{
-    if (text[0] == '.' || text[0] == '\'')
-        buf_add_text(out, "\\&");
-    for (; *text; text++) {
-        buf_add(out, text, 1);
-        if (*text == '\\')
-            buf_add_text(out, "e");
-    }
-    buf_add_text(out, "\n");
-}
-
 void
 config_write_manual(struct buf *out)
 {
@@ -904,7 +891,7 @@ config_write_manual(struct buf *out)
         const struct option *o = &options[i];
 
         buf_printf(out, ".It Ic %s No = Ar %s\n", o->name, kinds[o->kind].word);
-        write_mdoc_text(out, o->text);
+        mdoc_add_lines(out, o->text);
         if (o->fallback)
             buf_printf(out, "Default:\n.Li %s .\n", o->fallback);
     }
