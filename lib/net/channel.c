@@ -57,6 +57,7 @@ static struct {
     union control_space control[BATCH];
     struct iovec iov[BATCH];
     struct mmsghdr header[BATCH];
+    size_t prepared; /* headers that no message has changed */
 } received;
 
 int
@@ -123,16 +124,18 @@ die(struct channel *ch)
 
 /* --- receiving --- */
 
+/* The first of them are what the last wake-up has used. */
 static void
 prepare_receive(void)
 {
-    for (size_t i = 0; i < BATCH; i++) {
+    for (size_t i = 0; i < BATCH - received.prepared; i++) {
         received.iov[i] = (struct iovec){received.packet[i], PACKET_BYTES};
         received.header[i].msg_hdr = (struct msghdr){.msg_iov = &received.iov[i],
                                                      .msg_iovlen = 1,
                                                      .msg_control = &received.control[i],
                                                      .msg_controllen = CONTROL_BYTES};
     }
+    received.prepared = BATCH;
 }
 
 static size_t
@@ -183,6 +186,8 @@ on_channel_readable(evutil_socket_t fd, short what, void *ctx)
     n = recvmmsg(fd, received.header, BATCH, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL);
     if (n < 0 && errno != EAGAIN && errno != EINTR)
         die(ch);
+    if (n > 0)
+        received.prepared -= (size_t)n;
     for (int i = 0; i < n; i++) {
         handle_packet(ch, &received.header[i]);
         explicit_bzero(received.packet[i], received.header[i].msg_len);

@@ -108,17 +108,26 @@ spf_eval_domain(const struct spf_question *question, char domain[INET_DOMAIN_SIZ
     return false;
 }
 
+/* Cut, if it is too long. */
+static void
+take_text(char *dst, size_t size, struct slice text)
+{
+    size_t n = text.n < size ? text.n : size - 1;
+
+    memcpy(dst, text.p, n);
+    dst[n] = '\0';
+}
+
 /* RFC 7208 4.3: without a local part it is "postmaster". */
 static void
 take_local_part(struct spf_eval *eval, const struct spf_question *question)
 {
     const char *at = is_helo(question) ? NULL : strrchr(question->mail_from, '@');
+    struct slice local_part = SLICE("postmaster");
 
-    if (at == NULL || at == question->mail_from)
-        snprintf(eval->local_part, sizeof eval->local_part, "postmaster");
-    else
-        snprintf(eval->local_part, sizeof eval->local_part, "%.*s", (int)(at - question->mail_from),
-                 question->mail_from);
+    if (at != NULL && at != question->mail_from)
+        local_part = (struct slice){question->mail_from, (size_t)(at - question->mail_from)};
+    take_text(eval->local_part, sizeof eval->local_part, local_part);
 }
 
 /* One host has one spelling: an IPv4 address in IPv6 is an IPv4 address. */
@@ -142,7 +151,7 @@ spf_eval_start(const struct spf_question *question)
     struct spf_eval *eval = mem_alloc(sizeof *eval);
 
     spf_answers_init(&eval->answers);
-    snprintf(eval->helo, sizeof eval->helo, "%s", question->helo);
+    take_text(eval->helo, sizeof eval->helo, slice_of(question->helo));
     take_local_part(eval, question);
     eval->subject = (struct spf_walk_subject){.client = plain_client(&question->client),
                                               .helo = eval->helo,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A name is "!N.x" to the library: no name of DNS has an exclamation mark first, and the dot keeps
- * its warnings down.  127/8 and ::1 pass in the library without being judged; so for them all
- * addresses, the client's and those of DNS, are handed in with their first bit turned, which leaves
- * every match of a prefix as it was.
+ * its warnings down.  An address is its difference from the client's, an IPv4 address in the last
+ * 32 bits: that leaves every match of a prefix as it was, and the client is always "::".  So 127/8
+ * and ::1, which pass in the library without being judged, are no more than any address.
  *
  * Records are handed to its compiler directly: its own way asks for the type SPF (99) first, then
  * looks through the TXT records, which we have done.  One request serves all runs, since nothing in
@@ -33,7 +33,7 @@ static SPF_request_t *request;
 static struct {
     const struct spf_library_ops *ops;
     void *ctx;
-    uint8_t turned; /* what the first octet of an address is changed by */
+    const struct inet_endpoint *client;
 } current;
 
 /* Returns its length. */
@@ -107,10 +107,22 @@ find_hosts(SPF_dns_server_t *dns, const char *name, unsigned number)
     return rr;
 }
 
+static struct in6_addr
+difference(const uint8_t *address)
+{
+    size_t size = current.client->family == 4 ? 4 : 16;
+    struct in6_addr d = {.s6_addr = {0}};
+
+    for (size_t i = 0; i < size; i++)
+        d.s6_addr[16 - size + i] = address[i] ^ current.client->addr[i];
+    return d;
+}
+
+/* Type A is asked for "exists" alone: that there is an address is all that counts. */
 static SPF_dns_rr_t *
 find_addresses(SPF_dns_server_t *dns, const char *name, ns_type type, unsigned number)
 {
-    size_t size = type == ns_t_a ? 4 : 16;
+    size_t size = type == ns_t_a ? sizeof(struct in_addr) : sizeof(struct in6_addr);
     struct spf_addresses addresses;
     enum spf_find find;
     SPF_dns_rr_t *rr;
@@ -119,8 +131,9 @@ find_addresses(SPF_dns_server_t *dns, const char *name, ns_type type, unsigned n
     find = current.ops->addresses(current.ctx, number, &addresses);
     rr = answer_new(dns, name, type, find);
     for (unsigned i = 0; find == SPF_FIND_OK && i < addresses.count; i++) {
-        addresses.items[i][0] ^= current.turned;
-        memcpy(add_item(rr, size), addresses.items[i], size);
+        struct in6_addr d = difference(addresses.items[i]);
+
+        memcpy(add_item(rr, size), &d, size);
     }
     return rr;
 }
@@ -190,6 +203,8 @@ open_library(void)
     (void)SPF_server_set_max_dns_mx(server, SPF_LIBRARY_HOSTS_MAX);
     request = SPF_request_new(server);
     CHECK(request != NULL);
+    err = SPF_request_set_ipv6(request, in6addr_any);
+    CHECK(err == SPF_E_SUCCESS);
     err = SPF_request_set_helo_dom(request, FIRST_NAME);
     CHECK(err == SPF_E_SUCCESS);
     err = (SPF_errcode_t)SPF_request_set_env_from(request, "x@" FIRST_NAME);
@@ -217,18 +232,17 @@ spf_library_put_version(struct buf *record)
 
 void
 spf_library_put(struct buf *record, char qualifier, const char *name, unsigned number,
-                const struct inet_endpoint *client, unsigned bits)
+                unsigned bits)
 {
-    unsigned whole = client->family == 4 ? 32 : 128;
     char head[2] = {' ', qualifier}, text[NAME_SIZE];
 
     buf_add(record, head, sizeof head);
     buf_add_text(record, name);
     buf_add_text(record, ":");
     buf_add(record, text, write_name(number, text));
-    if (bits >= whole)
+    if (bits >= SPF_LIBRARY_BITS)
         return;
-    buf_add_text(record, client->family == 4 ? "/" : "//");
+    buf_add_text(record, "//");
     buf_add(record, text, write_number(bits, text));
 }
 
@@ -242,27 +256,6 @@ spf_library_put_redirect(struct buf *record, unsigned number)
 }
 
 /* --- A run. */
-
-static void
-set_client(const struct inet_endpoint *client)
-{
-    static const uint8_t loopback6[16] = {[15] = 1};
-    uint8_t address[16];
-    struct in_addr in;
-    struct in6_addr in6;
-    bool is_loopback =
-        client->family == 4 ? client->addr[0] == 127 : memcmp(client->addr, loopback6, 16) == 0;
-    SPF_errcode_t err;
-
-    current.turned = is_loopback ? 0x80 : 0;
-    memcpy(address, client->addr, sizeof address);
-    address[0] ^= current.turned;
-    memcpy(&in, address, sizeof in);
-    memcpy(&in6, address, sizeof in6);
-    err = client->family == 4 ? SPF_request_set_ipv4(request, in)
-                              : SPF_request_set_ipv6(request, in6);
-    CHECK(err == SPF_E_SUCCESS);
-}
 
 static enum spf_ended
 read_response(SPF_response_t *response, enum spf_verdict *verdict)
@@ -300,7 +293,7 @@ spf_library_run(const struct inet_endpoint *client, const struct spf_library_ops
 
     if (server == NULL)
         open_library();
-    set_client(client);
+    current.client = client;
     current.ops = ops;
     current.ctx = ctx;
     (void)SPF_request_query_mailfrom(request, &response);

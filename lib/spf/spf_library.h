@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The only door to libspf2.  The library knows every name as a number: records, names of DNS,
- * local parts, HELO names and PTR names never get into it, so that its parser of records, its
- * macros, its explanations and its comments meet nothing that a stranger wrote (FACTS: the packaged
- * one can be crashed by a sender's text).  What is left to it is the evaluation of RFC 7208 4.6 and
- * 5: order, qualifiers, include and redirect, and the match of addresses by prefix.
+ * The only door to libspf2.  The library knows every name as a number, and every address as its
+ * difference from the client's: records, names of DNS, local parts, HELO names and PTR names never
+ * get into it, so that its parser of records, its macros, its explanations and its comments meet
+ * nothing that a stranger wrote (FACTS: the packaged one can be crashed by a sender's text).  What
+ * is left to it is the evaluation of RFC 7208 4.6 and 5: order, qualifiers, include and redirect,
+ * and the match of addresses by prefix.
  *
  * One process only, one evaluation at a time.
  */
@@ -43,9 +44,11 @@ struct spf_library_ops {
 };
 
 void spf_library_put_version(struct buf *record);
-/* `name` is "a", "mx", "exists" or "include"; `bits` of the client's family. */
+/* `name` is "a", "mx", "exists" or "include".  `bits`, not 0: the prefix to match by, of an address
+ * of 128 bits; one of IPv4 is the last 32. */
+#define SPF_LIBRARY_BITS 128
 void spf_library_put(struct buf *record, char qualifier, const char *name, unsigned number,
-                     const struct inet_endpoint *client, unsigned bits);
+                     unsigned bits);
 void spf_library_put_redirect(struct buf *record, unsigned number);
 
 enum spf_ended { SPF_ENDED_MATCH, SPF_ENDED_DEFAULT, SPF_ENDED_ERROR };

@@ -27,6 +27,12 @@ is_alnum(char c)
     return is_alpha(c) || is_digit(c);
 }
 
+static bool
+is_qualifier(char c)
+{
+    return c == '+' || c == '-' || c == '~' || c == '?';
+}
+
 static struct slice
 cut(struct slice s, size_t from)
 {
@@ -303,11 +309,10 @@ static bool
 read_term(struct spf_record_reader *reader, struct spf_term *term)
 {
     struct slice s = term->text, name;
-    char first = s.p[0];
-    bool is_qualified = first == '+' || first == '-' || first == '~' || first == '?';
+    bool is_qualified = is_qualifier(s.p[0]);
     size_t n = 0;
 
-    term->qualifier = is_qualified ? first : '+';
+    term->qualifier = is_qualified ? s.p[0] : '+';
     s = cut(s, is_qualified);
     if (s.n == 0 || !is_alpha(s.p[0]))
         return false;
@@ -360,17 +365,19 @@ spf_record_next(struct spf_record_reader *reader, struct spf_term *term)
     return ERR_SYNTAX;
 }
 
+static const struct slice references[] = {{"include:", 8}, {"redirect=", 9}};
+
 bool
 spf_record_next_reference(struct slice *rest, struct slice *spec)
 {
-    static const struct slice names[] = {{"include:", 8}, {"redirect=", 9}};
     struct slice text;
 
     while ((text = next_text(rest)).n > 0) {
-        text = cut(text, has_char("+-~?", text.p[0]));
-        for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-            if (slice_starts_nocase(text, names[i])) {
-                *spec = cut(text, names[i].n);
+        text = cut(text, is_qualifier(text.p[0]));
+        for (size_t i = 0; i < ARRAY_SIZE(references); i++)
+            if (text.n > 0 && (text.p[0] | 0x20) == references[i].p[0] &&
+                slice_starts_nocase(text, references[i])) {
+                *spec = cut(text, references[i].n);
                 return true;
             }
     }

@@ -34,7 +34,7 @@ struct spf_row {
     struct slice spec;  /* its domain-spec; n 0: the record's domain */
     const char *domain; /* of a record: its name; of a host: its name */
     char qualifier;     /* '\0': a redirect, which has none */
-    uint8_t bits;       /* of the prefix that the library is to match by */
+    uint8_t bits;       /* for the library: spf_library_put */
     bool is_broad;
     bool is_positive; /* a match here leads to a pass, by passes alone */
     bool is_any;      /* its prefix is /0: any address will do */

@@ -85,14 +85,16 @@ static unsigned
 add_term(struct spf_walk *w, unsigned record, const struct spf_term *term)
 {
     bool is_host = term->kind == SPF_TERM_A || term->kind == SPF_TERM_MX;
-    uint8_t whole = w->subject->client.family == 4 ? 32 : 128;
-    uint8_t bits = w->subject->client.family == 4 ? term->bits4 : term->bits6;
+    bool is_ip4 = w->subject->client.family == 4;
+    uint8_t bits = is_ip4 ? term->bits4 : term->bits6;
     struct spf_row row = {.kind = kinds[term->kind].kind,
                           .parent = record,
                           .text = term->text,
                           .spec = term->domain,
                           .qualifier = kinds[term->kind].is_mechanism ? term->qualifier : '\0',
-                          .bits = is_host && bits > 0 ? bits : whole,
+                          .bits = !is_host || bits == 0 ? SPF_LIBRARY_BITS
+                                  : is_ip4              ? SPF_LIBRARY_BITS - 32 + bits
+                                                        : bits,
                           .is_broad = is_broad(w, term),
                           .is_positive = w->rows[record].is_positive && is_passing(term),
                           .is_any = is_host && bits == 0};
@@ -247,8 +249,7 @@ put_step(struct spf_walk *w, const struct spf_row *row, unsigned number)
     if (row->qualifier == '\0')
         spf_library_put_redirect(&w->records, number);
     else
-        spf_library_put(&w->records, row->qualifier, names[row->kind], number, &w->subject->client,
-                        row->bits);
+        spf_library_put(&w->records, row->qualifier, names[row->kind], number, row->bits);
 }
 
 static void
@@ -334,7 +335,7 @@ spf_walk_record(struct spf_walk *w, unsigned number, const char **text)
             begin_record(w, row);
             if (settled.as == SETTLED_MATCH)
                 spf_library_put(&w->records, settled.qualifier, "exists", settled.row,
-                                &w->subject->client, w->rows[settled.row].bits);
+                                w->rows[settled.row].bits);
             end_record(w);
         }
     }
