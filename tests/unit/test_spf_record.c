@@ -2,6 +2,7 @@
  *
  * Records against the grammar of RFC 7208 12: what is one, what each term is, and what is none.
  */
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +146,16 @@ Test(spf_record, terms_that_are_not)
         SLICE("ip4:1.2.3"),
         SLICE("ip4:1.2.3.4.5"),
         SLICE("ip4:1.2.3.256"),
+        SLICE("ip4:1.2.3.0256"),
+        SLICE("ip4:1.2.3.04"),
+        SLICE("ip4:00.2.3.4"),
+        SLICE("ip4:1..3.4"),
+        SLICE("ip4:.2.3.4"),
+        SLICE("ip4:1.2.3."),
+        SLICE("ip4:1.2.3.4."),
+        SLICE("ip4:1.2.3.+4"),
+        SLICE("ip4:1.2.3.4x"),
+        SLICE("ip4:1.2.3.99999999999"),
         SLICE("ip4:1.2.3.4/33"),
         SLICE("ip4:1.2.3.4/032"),
         SLICE("ip4:1.2.3.4//32"),
@@ -196,6 +207,30 @@ Test(spf_record, terms_that_are_not)
         memcpy(text + 7, cases[i].p, cases[i].n);
         cr_expect_not(is_valid((struct slice){text, 7 + cases[i].n}, &term), "%s", cases[i].p);
     }
+}
+
+Test(spf_record, an_address_is_one_if_inet_pton_says_so)
+{
+    static const char octets[] = "0123456789..2501";
+    unsigned state = 1, good = 0;
+
+    for (unsigned i = 0; i < 200000; i++) {
+        char text[40] = "v=spf1 ip4:";
+        uint8_t expected[4];
+        size_t n = strlen(text), end = n + 7 + i % 6;
+        struct spf_term term;
+        bool is_good;
+
+        for (; n < end; n++) {
+            state = state * 1103515245 + 12345;
+            text[n] = octets[state >> 16 & 15];
+        }
+        is_good = inet_pton(AF_INET, text + strlen("v=spf1 ip4:"), expected) == 1;
+        cr_assert_eq(is_valid((struct slice){text, n}, &term), is_good, "%s", text);
+        cr_assert(!is_good || memcmp(term.network.addr, expected, 4) == 0, "%s", text);
+        good += is_good;
+    }
+    cr_assert_gt(good, 100, "%u", good);
 }
 
 Test(spf_record, only_a_record_of_bounded_length_is_one)
