@@ -7,7 +7,7 @@
 #   make_nouns.sh RELAYCTL relayctl.8 NOUN
 set -eu
 relayctl=$1 manual=$2 noun=$3
-verbs=$("$relayctl" completion --words -- help "$noun" '' | cut -f1)
+verbs=$("$relayctl" completion --words -- help "$noun" '' | cut -f1 | paste -sd ' ' -)
 
 literal() {
     sed -e 's/\\/\\e/g' -e 's/-/\\-/g' -e "s/^[.']/\\\\\&&/"
@@ -15,7 +15,7 @@ literal() {
 
 # A section is of this noun if an item of its list is a command of it.
 sections() {
-    awk -v noun="$noun" -v verbs=" $(echo $verbs) " '
+    awk -v noun="$noun" -v verbs=" $verbs " '
         function flush() { if (is_ours) printf "%s", text; text = ""; is_ours = 0 }
         function is_command(i) { return $i == noun && (verbs == "  " ? i == 3 : index(verbs, " " $(i + 1) " ")) }
         /^\.S[hs] / { flush(); is_inside = is_inside && /^\.Ss/ || /^\.Sh COMMANDS/ }
@@ -26,7 +26,7 @@ sections() {
         END { flush() }' "$manual"
 }
 
-title=$(printf %s "$noun" | tr a-z A-Z)
+title=$(printf %s "$noun" | tr '[:lower:]' '[:upper:]')
 cat <<END
 .\\" SPDX-License-Identifier: BSD-2-Clause
 .\\" Made from the table of commands and from relayctl.8.

@@ -7,8 +7,6 @@ Maildir (`maildir=True`), and the yardstick of the bench (relay_to, no log).
 import os
 import shutil
 import subprocess
-import time
-from pathlib import Path
 
 from world import (ADDRESS, IS_ROOT, Process, free_port, greets, make_folder, process_gone, remove_folder, unprivileged_user,
                    wait_until)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from exim import Exim, EximServer
-from harness import ADDRESS, DROP, SILENT, Backend, Delay, Node, Postfix, Raw, free_port, wait_until
+from harness import ADDRESS, DROP, SILENT, Backend, Delay, Node, Postfix, Raw, free_port
 from postfix import PostfixServer
 from tls import make_certificate
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import DROP, Backend, Client, Delay, Node, make_message, reference_in, wait_until
+from harness import DROP, Client, Delay, Node, make_message, reference_in, wait_until
 
 SENDER = "sender@origin.example"
 FINAL_S = 3

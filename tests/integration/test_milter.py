@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from harness import ADDRESS, Backend, Client, Node, below_our_received, make_message, wait_until
+from harness import Backend, Client, Node, below_our_received, make_message, wait_until
 from milter import (ACCEPT, CONTINUE, DISCARD, MUTE, PROGRESS, REJECT, TEMPFAIL, Milter, add, change, insert, packet, quarantine,
                     replace, reply)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import ADDRESS, Backend, Client, Node, make_message, reference_in, wait_until
+from harness import ADDRESS, Backend, Node, make_message, wait_until
 from nameserver import Nameserver
 
 

@@ -7,7 +7,7 @@ import re
 import psycopg2
 import pytest
 
-from registry import Relayctl, acme, ctl, postgres, template  # noqa: F401
+from registry import acme, ctl, postgres, template  # noqa: F401
 from world import SOURCE
 
 ROLES = {"olaf": "postern_operator", "susi": "postern_support", "vera": "postern_auditor"}

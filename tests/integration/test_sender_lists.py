@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Filters, the lists of customers and operators, greylisting and backscatter, as a sender meets them: P3, P4, P6."""
-import re
 import time
 
 import pytest

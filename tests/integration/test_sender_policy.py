@@ -2,7 +2,6 @@
 """Sender policy against a real name server that holds a whole small Internet: each check's reject, defer, mark, off and pass; P4
 (who may be sent a failure notice), P5 (DNS that is dead, slow, lying), P6 (each refusal says why)."""
 import ipaddress
-import json
 import re
 
 import pytest

@@ -286,7 +286,7 @@ def test_P2_what_is_being_delivered_is_not_removed(node):
 def test_P7_export_writes_what_would_be_delivered(node, tmp_path):
     first, second = spooled(node, count=2)
     out = node.relayctl("spool", "export", first, "--reason", "audit")
-    assert f"X-Test-Id: " in out.stdout and out.stdout.startswith("Received: ") and first in out.stdout
+    assert "X-Test-Id: " in out.stdout and out.stdout.startswith("Received: ") and first in out.stdout
     assert notes(node, first) == [("exported", ME, "audit")]
     done = node.relayctl("spool", "export", "--from", node.sender, "--reason", "x", check=False)
     assert done.returncode == 2 and "--to FOLDER" in done.stderr and not done.stdout
