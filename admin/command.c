@@ -287,7 +287,7 @@ take_word(struct command_line *line, int argc, char *const *argv, int *i, struct
 }
 
 static int
-check_operands(const struct command_line *line, struct buf *problem)
+check_operands(const struct command *commands, const struct command_line *line, struct buf *problem)
 {
     const struct command *c = line->command;
 
@@ -298,6 +298,10 @@ check_operands(const struct command_line *line, struct buf *problem)
     }
     if (line->operand_count <= c->max_operands)
         return ERR_OK;
+    if (c->verb == NULL && command_has_verbs(commands, c->noun)) {
+        complain_verb(commands, c->noun, line->operands[0], problem);
+        return ERR_SYNTAX;
+    }
     buf_printf(problem, "\"%s\" is one word too many; the form is: relayctl %s%s%s [OPTIONS] %s",
                line->operands[c->max_operands], c->noun, c->verb ? " " : "", c->verb ? c->verb : "",
                c->operands ? c->operands : "");
@@ -402,7 +406,7 @@ command_parse(const struct command *const *commands, int argc, char *const *argv
     line->help = asks_help(line);
     if (line->help)
         line->operand_count = 0;
-    return rc < 0 || line->help ? rc : check_operands(line, problem);
+    return rc < 0 || line->help ? rc : check_operands(commands, line, problem);
 }
 
 void

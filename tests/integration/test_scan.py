@@ -153,7 +153,7 @@ def test_bad_input_of_scan_open_relay(site, args, word):
 
 
 def test_usage_no_match_and_the_database(site):
-    for args, status, word in ((["--per-minute", "0"], 2, "--per-minute"), (["--per-minute", "x"], 2, "--per-minute"), (["acme"], 2, "one word too many"), (["--kind", "server"], 2, "backend or domain"),
+    for args, status, word in ((["--per-minute", "0"], 2, "--per-minute"), (["--per-minute", "x"], 2, "--per-minute"), (["open-rely"], 2, "did you mean open-relay?"), (["--kind", "server"], 2, "backend or domain"),
                                (["--customer", "nobody"], 3, "nothing to scan")):
         done = site.relayctl("scan", *args, check=False)
         assert done.returncode == status and word in done.stderr, (args, done)

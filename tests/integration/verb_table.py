@@ -254,7 +254,7 @@ VERBS = {
         refused=(("scan canary --rcpt info@akme.example", "550 5.7.1"),)),
     "scan": Verb(
         "scan --customer acme --per-minute 6000", "2 tested", nothing=(("scan --customer late", 3, "nothing to scan"), ("scan --customer akme", 3, "akme")),
-        bad=(("scan --kind server", '"server"', "backend or domain"), ("scan --per-minute 0", "--per-minute", "1 to"), ("scan acme", *WORD))),
+        bad=(("scan --kind server", '"server"', "backend or domain"), ("scan --per-minute 0", "--per-minute", "1 to"), ("scan acme", 'scan has no verb "acme"', "open-relay, canary"))),
     "trace": Verb(
         "trace --from passed@sender.example", "{passed}", away="{passed}", away_says="from the event log of this node",
         nothing=(("trace --from nobody@sender.example", 3, "PostgreSQL"),),
