@@ -472,14 +472,21 @@ complete(struct call *call)
 enum command_status
 completion(struct call *call)
 {
+    const char *shell = call->line.operand_count > 0 ? call->line.operands[0] : NULL;
+
     if (call_value(call, "words"))
         return complete(call);
-    if (call->line.operand_count == 1)
-        for (size_t i = 0; i < ARRAY_SIZE(scripts); i++)
-            if (strcmp(scripts[i].shell, call->line.operands[0]) == 0) {
-                fputs(scripts[i].script, call->printing.out);
-                return COMMAND_DONE;
-            }
-    return call_usage("for which shell? There are bash, zsh and fish, for example: %s",
-                      call->line.command->example);
+    if (shell == NULL)
+        return call_usage("completion needs %s, for example: %s", call->line.command->operands,
+                          call->line.command->example);
+    if (call->line.operand_count > 1)
+        return call_usage("\"%s\" is one word too many; the form is: relayctl completion [OPTIONS] "
+                          "%s",
+                          call->line.operands[1], call->line.command->operands);
+    for (size_t i = 0; i < ARRAY_SIZE(scripts); i++)
+        if (strcmp(scripts[i].shell, shell) == 0) {
+            fputs(scripts[i].script, call->printing.out);
+            return COMMAND_DONE;
+        }
+    return call_usage("shell: \"%s\" is unknown; use bash, zsh or fish", shell);
 }

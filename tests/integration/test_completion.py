@@ -98,11 +98,6 @@ def test_a_lock_is_not_waited_for(acme):
         connection.rollback()
 
 
-def test_which_shells_there_are(ctl):
-    for args in ((), ("tcsh",), ("bash", "zsh")):
-        assert "bash, zsh and fish" in ctl("completion", *args, code=2).err
-
-
 # --- Real shells.
 
 

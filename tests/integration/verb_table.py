@@ -275,6 +275,6 @@ VERBS = {
     "report": Verb(
         "report", "acme", nothing=(("report", 0, ""), ("report --customer akme", 3, "akme")),
         bad=(("report --by week", '"week"', "day or month"), ("report --since soon", '"soon"', "2026-12-01"), ("report acme", *WORD))),
-    "completion": Verb("completion bash", "complete -F", away="complete -F", bad=(("completion", "which shell", "for example"),)),
+    "completion": Verb("completion bash", "complete -F", away="complete -F", bad=(("completion tcsh", '"tcsh"', "bash, zsh or fish"), ("completion bash zsh", '"zsh"', "one word too many"))),
     "status": Verb("status", "relay.example, node 1", away="relay.example, node 1", away_status=1, bad=(("status now", *WORD),)),
 }
