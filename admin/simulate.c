@@ -12,6 +12,7 @@
 #include "admin/simulate_scan.h"
 #include "base/inet.h"
 #include "net/control.h"
+#include "smtp/smtp_path.h"
 #include "smtp/smtp_reply.h"
 
 #define ASK_MS 60000
@@ -32,10 +33,23 @@ text_of(const json_t *object, const char *key)
 
 /* --- Asking. */
 
+/* As relayd will read it. */
+static enum command_status
+check_mailbox(const char *option, const char *text)
+{
+    struct smtp_path path;
+
+    if (smtp_path_parse_mailbox(slice_of(text), &path) == ERR_OK)
+        return COMMAND_DONE;
+    return call_usage("--%s: \"%s\" is no mail address; use the form info@acme.example", option,
+                      text);
+}
+
 static enum command_status
 check_options(const struct call *call)
 {
-    const char *check = call_value(call, "check"), *ip = call_value(call, "ip");
+    const char *check = call_value(call, "check"), *ip = call_value(call, "ip"),
+               *from = call_value(call, "from");
     struct inet_endpoint address;
 
     if (check != NULL && strcmp(check, "spf") != 0)
@@ -51,10 +65,13 @@ check_options(const struct call *call)
     if (check == NULL && call_value(call, "rcpt") == NULL)
         return call_usage("--rcpt is missing: policy belongs to the recipient's customer; `--check "
                           "spf` needs none");
-    if (call_value(call, "from") == NULL && call_value(call, "helo") == NULL)
+    if (from == NULL && call_value(call, "helo") == NULL)
         return call_usage(
             "--from is missing: the sender, or \"<>\" for the null sender together with --helo");
-    return COMMAND_DONE;
+    if (from != NULL && from[0] && strcmp(from, "<>") != 0 &&
+        check_mailbox("from", from) != COMMAND_DONE)
+        return COMMAND_USAGE;
+    return check != NULL ? COMMAND_DONE : check_mailbox("rcpt", call_value(call, "rcpt"));
 }
 
 /* NULL: nobody listens.  `message` is taken over; NULL: there is none. */

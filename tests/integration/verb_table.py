@@ -243,7 +243,9 @@ VERBS = {
     "simulate": Verb(
         "simulate --ip 192.0.2.10 --helo mail.good.example --from a@good.example --rcpt info@acme.example", "the sender is accepted",
         away="the sender is accepted",
-        bad=(("simulate", "--ip", "for example"), ("simulate --ip nowhere --helo h --from a@b.example --rcpt info@acme.example", '"nowhere"', "--ip"))),
+        bad=(("simulate", "--ip", "for example"), ("simulate --ip nowhere --helo h --from a@b.example --rcpt info@acme.example", '"nowhere"', "--ip"),
+             ("simulate --ip 192.0.2.10 --helo h --from nobody --rcpt info@acme.example", '--from: "nobody"', "info@acme.example"),
+             ("simulate --ip 192.0.2.10 --helo h --from <> --rcpt nobody", '--rcpt: "nobody"', "info@acme.example"))),
     "scan open-relay": Verb(
         "scan open-relay --network {address}/32 --port {server_port} --consent x --per-minute 6000", "1 asked: 1 mail servers, 0 open",
         bad=(("scan open-relay", "--network", "for example"), ("scan open-relay --network 192.0.2.0/24", "--consent", "for example"),
