@@ -66,6 +66,9 @@ node_list(struct call *call)
     p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
     for (int i = 0; i < PQntuples(result); i++)
         print_row(p, result, i);
+    if (PQntuples(result) == 0)
+        call_complain("no node has been heard of yet: relayd and spoolmgr leave word in this "
+                      "database while they run");
     printer_finish(&p);
     PQclear(result);
     return COMMAND_DONE;

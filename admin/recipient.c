@@ -264,10 +264,10 @@ recipient_list(struct call *call)
     count = printer_row_count(p);
     printer_finish(&p);
     PQclear(r);
-    if (count > 0 || (!customer && !text))
+    if (count > 0)
         return COMMAND_DONE;
     call_complain("no registered recipient matches; `relayctl recipient import` registers them");
-    return COMMAND_NOTHING;
+    return customer || text ? COMMAND_NOTHING : COMMAND_DONE;
 }
 
 /* --- Forgetting. */

@@ -59,7 +59,7 @@ VERBS = {
     "customer show": Verb(
         "customer show acme", "ops@isp.example", nothing=(("customer show akme", *NO_ACME),), bad=(("customer show ACME", *CAPITALS),)),
     "customer list": Verb(
-        "customer list", "acme", nothing=(("customer list", 0, ""),), bad=(("customer list acme", *WORD),)),
+        "customer list", "acme", nothing=(("customer list", 0, "there are no customers yet; for example: relayctl customer add"),), bad=(("customer list acme", *WORD),)),
     "customer suspend": registry(
         "customer suspend acme --reason x", "suspended customer acme",
         nothing=(("customer suspend akme", *NO_ACME),), bad=(("customer suspend ACME", *CAPITALS),)),
@@ -85,7 +85,7 @@ VERBS = {
         "domain show acme.example", "acme.example", nothing=(("domain show akme.example", 3, "akme.example"),),
         bad=(("domain show info@acme.example", "info@acme.example", "behind the @"),)),
     "domain list": Verb(
-        "domain list", "acme.example", nothing=(("domain list", 0, ""), ("domain list --customer late", 3, "no domain matches"),
+        "domain list", "acme.example", nothing=(("domain list", 0, "no domain matches; for example: relayctl domain add"), ("domain list --customer late", 3, "no domain matches"),
                                                 ("domain list --customer akme", *NO_ACME)),
         bad=(("domain list --customer ACME", *CAPITALS), ("domain list acme.example", *WORD))),
     "domain check": Verb(
@@ -112,7 +112,7 @@ VERBS = {
              ("recipient import {recipients_file} --domain acme.example --complete --not-complete", "--not-complete", "--complete")),
         refused=(("recipient import /nowhere/file --domain acme.example", "/nowhere/file"),)),
     "recipient list": Verb(
-        "recipient list", "info@acme.example", nothing=(("recipient list", 0, ""), ("recipient list --customer beta", 3, "no registered recipient"),
+        "recipient list", "info@acme.example", nothing=(("recipient list", 0, "no registered recipient"), ("recipient list --customer beta", 3, "no registered recipient"),
                                                         ("recipient list --customer akme", *NO_ACME)),
         bad=(("recipient list --domain a..b", "a..b", "empty label"),)),
     "recipient forget": registry(
@@ -133,7 +133,7 @@ VERBS = {
         "backend show acme/1", "{server_port}", nothing=(("backend show acme/9", 3, "no backend acme/9"),),
         bad=(("backend show acme", '"acme"', "CUSTOMER/NUMBER"),)),
     "backend list": Verb(
-        "backend list", "acme/1", nothing=(("backend list", 0, ""), ("backend list --customer late", 3, "no backend matches"),
+        "backend list", "acme/1", nothing=(("backend list", 0, "no backend matches; for example: relayctl backend add"), ("backend list --customer late", 3, "no backend matches"),
                                            ("backend list --customer akme", *NO_ACME)),
         bad=(("backend list --customer ACME", *CAPITALS), ("backend list acme/1", *WORD))),
     "backend test": Verb(
@@ -172,7 +172,7 @@ VERBS = {
         "filter show acme/barracuda", "203.0.113.0/24", nothing=(("filter show acme/barracudas", 3, "acme/barracudas"),),
         bad=(("filter show acme", '"acme"', "CUSTOMER/"),)),
     "filter list": Verb(
-        "filter list", "acme/barracuda", nothing=(("filter list", 0, ""), ("filter list --customer beta", 3, "no filter matches"),
+        "filter list", "acme/barracuda", nothing=(("filter list", 0, "no filter matches; for example: relayctl filter add"), ("filter list --customer beta", 3, "no filter matches"),
                                                   ("filter list --customer akme", *NO_ACME)),
         bad=(("filter list acme", *WORD),)),
     "filter remove": registry(
@@ -185,7 +185,7 @@ VERBS = {
         bad=(("block add 192.0.2.7", "--customer", "--node-wide"), ("block add a..b --customer acme", "a..b", "empty label"),
              ("block add 192.0.2.7 --customer acme --until tomorrow", '"tomorrow"', "2026-12-01"))),
     "block list": Verb(
-        "block list", "203.0.113.7", nothing=(("block list", 0, ""), ("block list --customer beta", 3, "nothing is on this list"),
+        "block list", "203.0.113.7", nothing=(("block list", 0, "nothing is on this list"), ("block list --customer beta", 3, "nothing is on this list"),
                                               ("block list --customer akme", *NO_ACME)),
         bad=(("block list 203.0.113.7", *WORD),)),
     "block remove": registry(
@@ -196,7 +196,7 @@ VERBS = {
         "allow add 192.0.2.7 --customer acme", "added allow 192.0.2.7", nothing=(("allow add 192.0.2.7 --customer akme", *NO_ACME),),
         bad=(("allow add 192.0.2.7", "--customer", "--node-wide"), ("allow add a..b --customer acme", "a..b", "empty label"))),
     "allow list": Verb(
-        "allow list", "partner.example", nothing=(("allow list", 0, ""), ("allow list --customer beta", 3, "nothing is on this list"),
+        "allow list", "partner.example", nothing=(("allow list", 0, "nothing is on this list"), ("allow list --customer beta", 3, "nothing is on this list"),
                                                   ("allow list --customer akme", *NO_ACME)),
         bad=(("allow list partner.example", *WORD),)),
     "allow remove": registry(
@@ -228,7 +228,7 @@ VERBS = {
         nothing=(("spool export --from nobody@sender.example --to {folder} --reason x", 3, "no message matches"),),
         bad=(("spool export {waiting}", *REASON), ("spool export --to {folder} --reason x", "--all", "selector"), ("spool export hello --reason x", '"hello"', LIKE_ID)),
         refused=(("spool export {waiting} --to /nowhere/folder --reason x", "/nowhere/folder"),)),
-    "node list": Verb("node list", "running", nothing=(("node list", 0, ""),), bad=(("node list 1", *WORD),)),
+    "node list": Verb("node list", "running", nothing=(("node list", 0, "no node has been heard of"),), bad=(("node list 1", *WORD),)),
     "node show": Verb("node show", "Replica", away="Replica", bad=(("node show 1", *WORD),)),
     "node check": Verb("node check", "leads to us", away="leads to us", bad=(("node check 1", *WORD),)),
     "node drain": Verb(
@@ -275,7 +275,7 @@ VERBS = {
         bad=(("import {recipients_file}", "line 1: ", "JSON"), ("import {registry_file} --prune", *REASON)),
         refused=(("import /nowhere/file", "/nowhere/file"),)),
     "report": Verb(
-        "report", "acme", nothing=(("report", 0, ""), ("report --customer akme", 3, "akme")),
+        "report", "acme", nothing=(("report", 0, "nothing was counted"), ("report --customer akme", 3, "akme")),
         bad=(("report --by week", '"week"', "day or month"), ("report --since soon", '"soon"', "2026-12-01"), ("report acme", *WORD))),
     "completion": Verb("completion bash", "complete -F", away="complete -F", bad=(("completion tcsh", '"tcsh"', "bash, zsh or fish"), ("completion bash zsh", '"zsh"', "one word too many"))),
     "status": Verb("status", "relay.example, node 1", away="relay.example, node 1", away_status=1, bad=(("status now", *WORD),)),
