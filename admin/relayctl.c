@@ -54,6 +54,19 @@ show_help_of(const struct command_line *line, const char *noun)
     return COMMAND_DONE;
 }
 
+static void
+complain_lines(struct slice text)
+{
+    while (text.n > 0) {
+        const char *end = memchr(text.p, '\n', text.n);
+        struct slice line = {.p = text.p, .n = end ? (size_t)(end - text.p) : text.n};
+        size_t used = line.n + (end != NULL);
+
+        call_complain(SLICE_FMT, SLICE_ARG(line));
+        text = (struct slice){.p = text.p + used, .n = text.n - used};
+    }
+}
+
 static enum command_status
 load_config(struct call *call)
 {
@@ -66,7 +79,7 @@ load_config(struct call *call)
     buf_init(&problems, 0);
     rc = config_load(call->config_path, &problems, &call->config);
     if (rc < 0)
-        fputs(buf_text(&problems), stderr);
+        complain_lines(buf_slice(&problems));
     if (rc < 0 && buf_size(&problems) == 0)
         call_complain("%s: %s", call->config_path, err_text(rc));
     buf_fini(&problems);

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every verb of relayctl, by one table (verb_table.py): that it succeeds, that it says so when nothing matches, that a mistake is
 answered with the word that is wrong and the remedy, and what it does while the database is away."""
+import re
+import shlex
+
 import pytest
 
+from harness import Client
 from verb_table import VERBS
-from verbs import AWAY, commands_of_relayctl, prepared  # noqa: F401
+from verbs import AWAY, commands_of_relayctl, prepared, relayctl  # noqa: F401
 
 COMMANDS = commands_of_relayctl()
 each_verb = pytest.mark.parametrize("name", VERBS)
@@ -79,3 +83,93 @@ def test_the_database_is_away(prepared, name):
         assert verb.away.format_map(prepared.names) in done.out and verb.away_says in done.err, done.err
         if verb.undo:
             prepared.run(verb.undo, where)
+
+
+# --- The line itself: without a configuration.
+
+def helped(name, cache={}):  # noqa: B006
+    """The help of a command, its own and shared options, and whether it wants operands, and may have many."""
+    if name not in cache:
+        done = relayctl(*name.split(), "--help")
+        assert (done.code, done.err) == (0, ""), done.err
+        cache[name] = done.out
+    return cache[name]
+
+
+def options(name):
+    """{"json": None, "config": "FILE", ...}: the options of a command, and what the help calls their values."""
+    text = helped(name).split("\nOptions:\n")[1].split("\nExample:\n")[0]
+    return {option: value or None for option, value in re.findall(r"^  --([a-z0-9-]+)(?: (\S+))?", text, re.MULTILINE)}
+
+
+def operands(name):
+    return re.match(rf"relayctl {name} \[OPTIONS\] ?(.*)", helped(name)).group(1)
+
+
+def says(code, *words, line):
+    done = relayctl(*line)
+    assert done.code == code, (line, done.err)
+    complains(done, *words)
+
+
+@each_verb
+def test_help_has_an_example_that_can_be_typed(name):
+    """-c names no file: who gets as far as reading it has understood the line."""
+    examples = helped(name).split("\nExample:\n")[1].splitlines()
+    assert len(examples) == 1
+    line = shlex.split(examples[0].strip().removeprefix("source <(").removesuffix(")").partition(" >")[0])
+    assert line[0] == "relayctl" and " ".join(line[1:]).startswith(name)
+    if name != "completion":
+        says(1, "/nowhere/postern.conf", line=["-c", "/nowhere/postern.conf", *line[1:]])
+
+
+@each_verb
+def test_a_mistyped_line_is_answered_with_what_was_meant(name):
+    words, own = name.split(), options(name)
+    longest = max(own, key=len)
+    typed = f"--{longest[:-2]}{longest[-1]}"
+    says(2, f"unknown option {typed}", f"did you mean --{longest}?", line=[*words, typed])
+    says(2, "option --json is given twice", line=[*words, "--json", "--json"])
+    option = next(option for option, value in own.items() if value)
+    says(2, f"option --{option} needs a value: --{option} {own[option]}", line=[*words, f"--{option}", "--json"])
+    if len(words) > 1:
+        says(2, f'{words[0]} has no verb "{words[1]}z"', f"did you mean {words[1]}?", line=[words[0], words[1] + "z"])
+    else:
+        says(2, f'unknown command "{name}z"', f"did you mean {name}?", line=[name + "z"])
+
+
+@each_verb
+def test_operands_are_counted(name):
+    words, form = name.split(), operands(name)
+    if form and not form.startswith("["):
+        says(2, f"{name} needs {form}, for example: ", line=words)
+    if any(other.startswith(name + " ") for other in COMMANDS):
+        says(2, f'{name} has no verb "z"; its verbs are: ', line=[*words, "z"])
+    elif "..." not in form:
+        says(2, '"z" is one word too many', f"the form is: relayctl {name} [OPTIONS] {form}".strip(), line=[*words, *["x"] * bool(form), "z"])
+
+
+# --- --dry-run
+
+
+def as_it_is(prepared, id):
+    """All that a changing verb may change: the registry, its audit, orders, messages, the greylist, and what this node is told."""
+    shown = prepared.run(f"spool show {id} --json").rows[0] if id else {}
+    with Client(prepared.node.port) as client:
+        greets = client.banner.code
+    return (prepared.run("export --recipients").out, prepared.postgres.sql("SELECT * FROM postern.audit ORDER BY id"),
+            prepared.postgres.sql("SELECT id FROM postern.spool_commands ORDER BY id"), prepared.rows("greylist list --json"), greets,
+            sorted(path.name for path in prepared.node.dirs["state-dir"].iterdir()),
+            [shown.get(field) for field in ("state", "hold_reason", "expires_at", "redirected_to")])
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if "dry-run" in options(name)])
+def test_a_dry_run_changes_nothing(prepared, name):
+    verb = VERBS[name]
+    line = verb.good.format_map(prepared.names)
+    with prepared.place(verb, "empty" if verb.place == "empty" else "postern") as where:
+        id = next(iter(re.findall(r"P001-\S+", line)), None)
+        before = as_it_is(prepared, id)
+        done = prepared.run(line + " --dry-run", where)
+        assert re.search(r"dry run|[Tt]ried +yes|TRIED\n.* yes$|The database has schema", done.out, re.MULTILINE), done.out
+        assert as_it_is(prepared, id) == before

@@ -168,15 +168,11 @@ class Prepared:
     def words(self, line):
         return shlex.split(line.format_map(self.names))
 
-    def start(self, line, where=None, input="", timeout=60):
-        words = self.words(line)
-        return Done(subprocess.run([program(RELAYCTL), "-c", str(where or self.node.config_file), *words], capture_output=True, text=True,
-                                   timeout=timeout, input=input, env=leaks_once(
-                                       {**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC", "SSL_CERT_FILE": "/dev/null"},
-                                       RELAYCTL, words)))
+    def start(self, line, where=None):
+        return relayctl("-c", str(where or self.node.config_file), *self.words(line))
 
-    def run(self, line, where=None, code=0, **kwargs):
-        done = self.start(line, where, **kwargs)
+    def run(self, line, where=None, code=0):
+        done = self.start(line, where)
         assert done.code == code, f"relayctl {line}: exit {done.code}\n{done.out}{done.err}"
         return done
 
@@ -191,8 +187,13 @@ def prepared():
     world.close()
 
 
+def relayctl(*words):
+    env = {**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC", "SSL_CERT_FILE": "/dev/null"}
+    return Done(subprocess.run([program(RELAYCTL), *words], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+                               env=leaks_once(env, RELAYCTL, words)))
+
+
 def commands_of_relayctl():
     """The words of each command, as relayctl's own help lists them."""
-    listed = subprocess.run([program(RELAYCTL), "help"], capture_output=True, text=True, check=True).stdout
-    listed = listed.split("Commands:\n")[1].split("\nOptions of")[0]
+    listed = relayctl("help").out.split("Commands:\n")[1].split("\nOptions of")[0]
     return [" ".join(filter(None, found)) for found in re.findall(r"^  ([a-z]+)(?: ([a-z-]+))? +\S", listed, re.MULTILINE)]
