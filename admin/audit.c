@@ -12,8 +12,6 @@
 #include "admin/database.h"
 #include "admin/event_search.h"
 #include "admin/field.h"
-#include "admin/paragraph.h"
-#include "admin/shown.h"
 #include "base/clock.h"
 #include "base/parse.h"
 
@@ -233,29 +231,24 @@ word_of(const char *operation)
 }
 
 static void
-print_text(const struct call *call, const PGresult *r, int row, const char *name, json_t *before,
+print_text(struct printer *p, const PGresult *r, int row, const char *name, json_t *before,
            json_t *after)
 {
-    const char *reason = database_text(r, row, COLUMN_REASON);
     bool is_order = text_in(after, "act") != NULL;
-    char when[CLOCK_LOCAL_SIZE];
     struct buf text;
 
     buf_init(&text, 0);
-    shown_add(&text, name, strlen(name));
-    fprintf(call->printing.out, "%-20s %-16s %-8s %-16s %s\n",
-            clock_local(database_number(r, row, COLUMN_AT), when), PQgetvalue(r, row, COLUMN_WHO),
-            is_order ? "ordered" : word_of(PQgetvalue(r, row, COLUMN_OPERATION)),
-            PQgetvalue(r, row, COLUMN_TABLE), buf_text(&text));
-    buf_clear(&text);
     if (is_order)
         add_order(&text, after);
     else if (before && after)
         add_changes(&text, before, after);
-    if (buf_size(&text) > 0)
-        paragraph_print(call->printing.out, "", buf_text(&text));
-    if (reason)
-        paragraph_print(call->printing.out, "", reason);
+    printer_date(p, database_number(r, row, COLUMN_AT));
+    printer_text(p, PQgetvalue(r, row, COLUMN_WHO));
+    printer_text(p, is_order ? "ordered" : word_of(PQgetvalue(r, row, COLUMN_OPERATION)));
+    printer_text(p, PQgetvalue(r, row, COLUMN_TABLE));
+    printer_text(p, name);
+    printer_text(p, buf_text(&text));
+    printer_text(p, database_text(r, row, COLUMN_REASON));
     buf_fini(&text);
 }
 
@@ -270,9 +263,19 @@ load(const PGresult *r, int row, int column)
 static void
 print_rows(const struct call *call, const PGresult *r)
 {
-    if (!call->printing.json && PQntuples(r) > 0)
-        fprintf(call->printing.out, "%-20s %-16s %-8s %-16s %s\n", "WHEN", "WHO", "HAS", "OF",
-                "NAME");
+    static const struct printer_column columns[] = {
+        {"at", "WHEN", PRINTER_LEFT},
+        {"who", "WHO", PRINTER_LEFT},
+        {"operation", "HAS", PRINTER_LEFT},
+        {"what", "OF", PRINTER_LEFT},
+        {"name", "NAME", PRINTER_LEFT},
+        {"changes", "", PRINTER_WRAP | PRINTER_BELOW},
+        {"reason", "REASON", PRINTER_WRAP | PRINTER_BELOW},
+    };
+    struct printer *p = NULL;
+
+    if (!call->printing.json)
+        p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
     for (int row = 0; row < PQntuples(r); row++) {
         json_t *before = load(r, row, COLUMN_OLD), *after = load(r, row, COLUMN_NEW);
         struct buf name;
@@ -280,12 +283,15 @@ print_rows(const struct call *call, const PGresult *r)
         buf_init(&name, 0);
         add_name(PQgetvalue(r, row, COLUMN_TABLE), database_text(r, row, COLUMN_CUSTOMER),
                  after ? after : before, &name);
-        (call->printing.json ? print_json : print_text)(call, r, row, buf_text(&name), before,
-                                                        after);
+        if (p)
+            print_text(p, r, row, buf_text(&name), before, after);
+        else
+            print_json(call, r, row, buf_text(&name), before, after);
         buf_fini(&name);
         json_decref(before);
         json_decref(after);
     }
+    printer_finish(&p);
 }
 
 /* --- The verb. */

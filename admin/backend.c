@@ -317,7 +317,7 @@ static const struct printer_column show_columns[] = {
     {"port", "Port", PRINTER_LEFT},
     {"priority", "Priority", PRINTER_LEFT},
     {"max_connections", "Connections", PRINTER_LEFT},
-    {"tls", "TLS", PRINTER_LEFT},
+    {"tls", "TLS", PRINTER_BELOW},
     {"held", "Held", PRINTER_LEFT},
     {"held_reason", "Reason", PRINTER_LEFT},
     {"domain", "For domain", PRINTER_LEFT},
@@ -351,10 +351,10 @@ print_connections(struct printer *p, const PGresult *r, int row)
 
 static void
 print_health(struct printer *p, const struct call *call, const struct shared_table *table,
-             const PGresult *r, int row)
+             const PGresult *r, int row, bool is_list)
 {
     backend_health_print(p, call, table, database_text(r, row, 2), database_number(r, row, 3),
-                         database_bool(r, row, 7));
+                         database_bool(r, row, 7), is_list);
 }
 
 /* Columns of BACKEND_COLUMNS from the tenth on. */
@@ -400,7 +400,7 @@ backend_show(struct call *call)
         printer_bool(p, database_bool(result, row, 7));
         printer_text(p, database_text(result, row, 8));
         print_routing(p, result, row);
-        print_health(p, call, table, result, row);
+        print_health(p, call, table, result, row, false);
         printer_time(p, database_number(result, row, 9));
     }
     status = printer_row_count(p) ? COMMAND_DONE : COMMAND_NOTHING;
@@ -412,16 +412,16 @@ backend_show(struct call *call)
 
 static const struct printer_column list_columns[] = {
     {"name", "BACKEND", PRINTER_LEFT},
-    {"domain", "DOMAIN", PRINTER_LEFT},
+    {"domain", "DOMAIN", PRINTER_BELOW},
     {"address", "ADDRESS", PRINTER_LEFT},
-    {"host", "HOST", PRINTER_LEFT},
+    {"host", "HOST", PRINTER_BELOW},
     {"port", "PORT", PRINTER_RIGHT},
-    {"priority", "PRIORITY", PRINTER_RIGHT},
-    {"weight", "WEIGHT", PRINTER_RIGHT},
-    {"max_connections", "CONNECTIONS", PRINTER_RIGHT},
-    {"tls", "TLS", PRINTER_LEFT},
+    {"priority", "PRIORITY", PRINTER_RIGHT | PRINTER_BELOW},
+    {"weight", "WEIGHT", PRINTER_RIGHT | PRINTER_BELOW},
+    {"max_connections", "CONNECTIONS", PRINTER_RIGHT | PRINTER_BELOW},
+    {"tls", "TLS", PRINTER_BELOW},
     {"held", "HELD", PRINTER_LEFT},
-    {"held_reason", "REASON", PRINTER_LEFT},
+    {"held_reason", "REASON", PRINTER_PROSE | PRINTER_BELOW},
     BACKEND_HEALTH_COLUMNS("HEALTH", "SINCE", "BECAUSE", "NEXT PROBE"),
 };
 
@@ -441,11 +441,15 @@ print_list(const struct call *call, const PGresult *result)
         printer_number(p, database_number(result, row, 3));
         printer_number(p, database_number(result, row, 4));
         printer_number(p, database_number(result, row, 12));
+        printer_usual(p, database_number(result, row, 12) == 1);
         print_connections(p, result, row);
+        printer_usual(p, database_text(result, row, 5) == NULL);
         printer_text(p, database_text(result, row, 6));
+        printer_usual(p, strcmp(PQgetvalue(result, row, 6), "may") == 0);
         printer_bool(p, database_bool(result, row, 7));
+        printer_usual(p, true); /* its health says so as well */
         printer_text(p, database_text(result, row, 8));
-        print_health(p, call, table, result, row);
+        print_health(p, call, table, result, row, true);
     }
     shared_table_detach(&table);
     count = printer_row_count(p);

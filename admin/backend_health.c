@@ -45,18 +45,19 @@ look_up(const struct shared_table *table, const char *address, int64_t port,
 
 void
 backend_health_print(struct printer *p, const struct call *call, const struct shared_table *table,
-                     const char *address, int64_t port, bool held)
+                     const char *address, int64_t port, bool held, bool is_list)
 {
     struct shared_health h = {.state = SHARED_HEALTH_UNKNOWN};
     bool known = look_up(table, address, port, &h);
     bool stopped = known && shared_health_stops(h.state);
+    void (*print_time)(struct printer * p, int64_t) = is_list ? printer_since : printer_time;
 
     printer_word(p, held    ? "held"
                     : known ? shared_health_shown(&h, call->printing.now_ms)
                             : shared_health_word(SHARED_HEALTH_UNKNOWN));
-    printer_time(p, known ? h.since_ms : 0);
+    print_time(p, known ? h.since_ms : 0);
     printer_text(p, stopped ? shared_reason_text(h.reason) : NULL);
-    printer_time(p, stopped && !held ? h.next_probe_at_ms : 0);
+    print_time(p, stopped && !held ? h.next_probe_at_ms : 0);
 }
 
 /* --- Asking the relay. */

@@ -13,18 +13,18 @@
 #define BACKEND_HEALTH_COUNT 4
 #define BACKEND_HEALTH_COLUMNS(health, since, reason, next)                  \
     {"health", health, PRINTER_LEFT}, {"health_since", since, PRINTER_LEFT}, \
-        {"health_reason", reason, PRINTER_LEFT},                             \
+        {"health_reason", reason, PRINTER_PROSE | PRINTER_BELOW},            \
     {                                                                        \
-        "next_probe_at", next, PRINTER_LEFT                                  \
+        "next_probe_at", next, PRINTER_BELOW                                 \
     }
 
 /* NULL: the relay has not been here since the host's start, or the table may not be read. */
 struct shared_table *backend_health_open(const struct call *call);
-/* `held` by an operator goes before what the node knows.  address NULL: it is by name, and each of
- * its addresses has a health of its own (`relayctl status`). */
+/* In a list times are short.  `held` by an operator goes before what the node knows.  address NULL:
+ * it is by name, and each of its addresses has a health of its own (`relayctl status`). */
 void backend_health_print(struct printer *p, const struct call *call,
                           const struct shared_table *table, const char *address, int64_t port,
-                          bool held);
+                          bool held, bool is_list);
 
 /* `relayctl backend test --steps`. */
 enum command_status backend_health_steps(struct call *call);

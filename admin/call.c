@@ -10,7 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin/paragraph.h"
+#include "base/buf.h"
+
+#define NAME "relayctl: "
+
 static char place[160];
+static bool wraps;
+
+void
+call_wrap_complaints(bool is_terminal)
+{
+    wraps = is_terminal;
+}
 
 void
 call_set_place(const char *fmt, ...)
@@ -25,10 +37,18 @@ call_set_place(const char *fmt, ...)
 static void
 complain(const char *fmt, va_list args)
 {
+    struct buf text;
+
     fflush(stdout);
-    fprintf(stderr, "relayctl: %s%s", place, place[0] ? ": " : "");
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    buf_init(&text, 0);
+    buf_printf(&text, "%s%s", place, place[0] ? ": " : "");
+    buf_vprintf(&text, fmt, args);
+    fputs(NAME, stderr);
+    if (wraps)
+        paragraph_wrap(stderr, strlen(NAME), buf_text(&text));
+    else
+        fprintf(stderr, "%s\n", buf_text(&text));
+    buf_fini(&text);
 }
 
 void

@@ -28,6 +28,8 @@ struct call {
 
 /* "relayctl: ..." on standard error. */
 void call_complain(const char *fmt, ...) PRINTF_LIKE(1, 2);
+/* Complaints are for a terminal (paragraph_set_width), or are lines as long as they are. */
+void call_wrap_complaints(bool is_terminal);
 /* As call_complain; returns COMMAND_USAGE. */
 enum command_status call_usage(const char *fmt, ...) PRINTF_LIKE(1, 2);
 

@@ -24,9 +24,9 @@ const struct customer_limit customer_limits[CUSTOMER_LIMIT_COUNT] = {
     [CUSTOMER_LIMIT_MESSAGE_SIZE] = {"max_message_size_bytes", "Message size", CUSTOMER_LIMIT_SIZE},
     [CUSTOMER_LIMIT_DAYS] = {"retention_days", "Days kept", CUSTOMER_LIMIT_NUMBER},
     [CUSTOMER_LIMIT_BARE_LF] = {"bare_lf", "Bare LF", CUSTOMER_LIMIT_WORD},
-    [CUSTOMER_LIMIT_SPOOL_MESSAGES] = {"max_spool_messages", "Messages waiting",
+    [CUSTOMER_LIMIT_SPOOL_MESSAGES] = {"max_spool_messages", "Most messages waiting",
                                        CUSTOMER_LIMIT_NUMBER},
-    [CUSTOMER_LIMIT_SPOOL_BYTES] = {"max_spool_bytes", "Octets waiting", CUSTOMER_LIMIT_SIZE},
+    [CUSTOMER_LIMIT_SPOOL_BYTES] = {"max_spool_bytes", "Most octets waiting", CUSTOMER_LIMIT_SIZE},
     [CUSTOMER_LIMIT_POLICY] = {"policy", "Sender policy", CUSTOMER_LIMIT_WORD},
 };
 

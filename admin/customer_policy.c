@@ -197,7 +197,7 @@ customer_policy_table(const struct call *call, const char *text)
         {"check", "CHECK", PRINTER_LEFT},
         {"action", "ACTION", PRINTER_LEFT},
         {"profile", "IN THE PROFILE", PRINTER_LEFT},
-        {"meaning", "WHAT IT SAYS", PRINTER_LEFT},
+        {"meaning", "WHAT IT SAYS", PRINTER_WRAP},
     };
     policy_set policy = policy_of(text),
                profile = policy_of_profile(policy_nearest_profile(policy));

@@ -285,7 +285,7 @@ customer_show(struct call *call)
 static const struct printer_column list_columns[LIST_COLUMNS + LIST_USE_COLUMNS] = {
     {"name", "CUSTOMER", PRINTER_LEFT},
     {"state", "STATE", PRINTER_LEFT},
-    {"contact", "CONTACT", PRINTER_LEFT},
+    {"contact", "CONTACT", PRINTER_BELOW},
     {"domains", "DOMAINS", PRINTER_RIGHT},
     {"backends", "BACKENDS", PRINTER_RIGHT},
     {"retention_days", "DAYS", PRINTER_RIGHT},
@@ -310,7 +310,9 @@ print_row(struct printer *p, const struct view *view, int row, bool with_use)
     printer_number(p, database_number(view->rows, row, ROW_DOMAINS));
     printer_number(p, database_number(view->rows, row, ROW_BACKENDS));
     print_limit(p, &days);
+    printer_usual(p, customer_limit_number(&days) == 5);
     print_limit(p, &size);
+    printer_usual(p, customer_limit_number(&size) == 20 << 20);
     printer_text(p, limit_of(view, row, CUSTOMER_LIMIT_POLICY).value);
     if (with_use)
         customer_use_print_row(view->call, &view->use, p, id_of(view, row));

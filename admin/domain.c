@@ -209,11 +209,12 @@ domain_set(struct call *call)
 
 /* primary-up says nothing of a domain whose first MX we are. */
 static void
-print_mode(struct printer *p, const PGresult *result, int row)
+print_mode(struct printer *p, const PGresult *result, int row, bool is_list)
 {
     const char *mode = database_text(result, row, 8);
 
     printer_text(p, mode);
+    printer_usual(p, is_list && strcmp(mode, "mx") == 0);
     printer_text(p, strcmp(mode, "fallback") == 0 ? database_text(result, row, 9) : NULL);
 }
 
@@ -263,7 +264,7 @@ domain_show(struct call *call)
         printer_text(p, database_text(result, row, 0));
         printer_text(p, database_text(result, row, 1));
         printer_text(p, database_text(result, row, 2));
-        print_mode(p, result, row);
+        print_mode(p, result, row, false);
         printer_word(p, PQgetvalue(result, row, 3));
         printer_number(p, database_number(result, row, 4));
         printer_bool(p, database_bool(result, row, 5));
@@ -307,8 +308,10 @@ domain_list(struct call *call)
         printer_text(p, database_text(result, row, 0));
         printer_text(p, database_text(result, row, 1));
         printer_text(p, database_text(result, row, 2));
-        print_mode(p, result, row);
+        printer_usual(p, strcmp(PQgetvalue(result, row, 2), "accept") == 0);
+        print_mode(p, result, row, true);
         printer_word(p, PQgetvalue(result, row, 3));
+        printer_usual(p, strcmp(PQgetvalue(result, row, 3), "active") == 0);
         printer_number(p, database_number(result, row, 6));
     }
     status = printer_row_count(p) ? COMMAND_DONE : COMMAND_NOTHING;

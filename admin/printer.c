@@ -10,29 +10,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/printer_table.h"
 #include "admin/shown.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/parse.h"
-
-struct cell {
-    char *text;
-    unsigned width;
-    const char *colour; /* an escape sequence, or NULL */
-};
 
 struct printer {
     struct printer_settings settings;
     enum printer_shape shape;
     const struct printer_column *columns;
     unsigned column_count, column; /* column: of the next cell */
-    struct cell *cells;
+    struct printer_cell *cells;
     size_t cell_count, cell_room;
     unsigned row_count;
     json_t *object; /* of the row being made */
 };
 
-#define RESET "\033[0m"
 #define GREEN "\033[32m"
 #define YELLOW "\033[33m"
 #define RED "\033[31m"
@@ -40,15 +34,15 @@ struct printer {
 static const struct {
     const char *word, *colour;
 } word_colours[] = {
-    {"up", GREEN},       {"active", GREEN},    {"running", GREEN},   {"ok", GREEN},
-    {"applied", GREEN},  {"fits", GREEN},      {"reachable", GREEN}, {"down", RED},
-    {"refused", RED},    {"damaged", RED},     {"missing", RED},     {"unreachable", RED},
-    {"stopped", RED},    {"newer", RED},       {"older", RED},       {"suspended", YELLOW},
-    {"held", YELLOW},    {"waiting", YELLOW},  {"pending", YELLOW},  {"no-route", RED},
-    {"unknown", YELLOW}, {"starting", YELLOW}, {"answers", GREEN},   {"silent", RED},
-    {"low", RED},        {"late", RED},        {"near", YELLOW},     {"pressed", YELLOW},
-    {"refusing", RED},   {"expiring", YELLOW}, {"pass", GREEN},      {"warn", YELLOW},
-    {"fail", RED},       {"draining", YELLOW},
+    {"up", GREEN},        {"active", GREEN},    {"running", GREEN},   {"ok", GREEN},
+    {"applied", GREEN},   {"fits", GREEN},      {"reachable", GREEN}, {"down", RED},
+    {"refused", RED},     {"damaged", RED},     {"missing", RED},     {"unreachable", RED},
+    {"stopped", RED},     {"newer", RED},       {"older", RED},       {"suspended", YELLOW},
+    {"held", YELLOW},     {"waiting", YELLOW},  {"pending", YELLOW},  {"no-route", RED},
+    {"unknown", YELLOW},  {"starting", YELLOW}, {"answers", GREEN},   {"silent", RED},
+    {"low", RED},         {"late", RED},        {"near", YELLOW},     {"pressed", YELLOW},
+    {"refusing", RED},    {"expiring", YELLOW}, {"pass", GREEN},      {"warn", YELLOW},
+    {"delivered", GREEN}, {"spooled", YELLOW},  {"fail", RED},        {"draining", YELLOW},
 };
 
 struct printer *
@@ -81,7 +75,7 @@ visible(const char *text, unsigned *width)
 static void
 add_cell(struct printer *p, const char *text, const char *colour)
 {
-    struct cell *cell;
+    struct printer_cell *cell;
 
     if (p->cell_count == p->cell_room) {
         p->cell_room = p->cell_room ? p->cell_room * 2 : 64;
@@ -90,6 +84,7 @@ add_cell(struct printer *p, const char *text, const char *colour)
     cell = &p->cells[p->cell_count++];
     cell->text = visible(text, &cell->width);
     cell->colour = p->settings.colour ? colour : NULL;
+    cell->is_none = strcmp(text, "-") == 0 || text[0] == '\0';
 }
 
 static void
@@ -248,7 +243,7 @@ printer_put_word(const struct printer_settings *settings, const char *word, unsi
     const char *colour = settings->colour ? colour_of(word) : NULL;
     size_t n = strlen(word);
 
-    fprintf(settings->out, "%s%s%s%*s", colour ? colour : "", word, colour ? RESET : "",
+    fprintf(settings->out, "%s%s%s%*s", colour ? colour : "", word, colour ? PRINTER_RESET : "",
             n < width ? (int)(width - n) : 1, "");
 }
 
@@ -259,6 +254,13 @@ printer_number(struct printer *p, int64_t number)
 
     snprintf(text, sizeof text, "%lld", (long long)number);
     next_cell(p, json_integer(number), text, NULL);
+}
+
+void
+printer_usual(struct printer *p, bool is_usual)
+{
+    if (is_usual && p->cell_count > 0)
+        p->cells[p->cell_count - 1].is_none = true;
 }
 
 const char *
@@ -384,63 +386,6 @@ printer_row_count(const struct printer *p)
     return p->row_count;
 }
 
-static void
-print_padded(const struct printer *p, const struct cell *cell, unsigned width,
-             enum printer_align align, bool last)
-{
-    int pad = (int)(width - cell->width);
-    const char *colour = cell->colour ? cell->colour : "", *reset = cell->colour ? RESET : "";
-    FILE *out = p->settings.out;
-
-    if (align == PRINTER_RIGHT)
-        fprintf(out, "%*s%s%s%s", pad, "", colour, cell->text, reset);
-    else
-        fprintf(out, "%s%s%s%*s", colour, cell->text, reset, last ? 0 : pad, "");
-    fputs(last ? "\n" : "  ", out);
-}
-
-static void
-print_table(struct printer *p)
-{
-    unsigned *widths = mem_alloc(p->column_count * sizeof *widths);
-
-    for (unsigned c = 0; c < p->column_count; c++)
-        widths[c] = (unsigned)strlen(p->columns[c].title);
-    for (size_t i = 0; i < p->cell_count; i++)
-        if (p->cells[i].width > widths[i % p->column_count])
-            widths[i % p->column_count] = p->cells[i].width;
-    for (unsigned c = 0; c < p->column_count && p->row_count; c++) {
-        char title[64];
-        struct cell cell = {title, (unsigned)strlen(p->columns[c].title), NULL};
-
-        snprintf(title, sizeof title, "%s", p->columns[c].title);
-        print_padded(p, &cell, widths[c], p->columns[c].align, c + 1 == p->column_count);
-    }
-    for (size_t i = 0; i < p->cell_count; i++) {
-        unsigned c = (unsigned)(i % p->column_count);
-
-        print_padded(p, &p->cells[i], widths[c], p->columns[c].align, c + 1 == p->column_count);
-    }
-    free(widths);
-}
-
-static void
-print_things(struct printer *p)
-{
-    unsigned width = 0;
-
-    for (unsigned c = 0; c < p->column_count; c++)
-        if (strlen(p->columns[c].title) > width)
-            width = (unsigned)strlen(p->columns[c].title);
-    for (size_t i = 0; i < p->cell_count; i++) {
-        const struct cell *cell = &p->cells[i];
-
-        fprintf(p->settings.out, "%-*s  %s%s%s\n", (int)width,
-                p->columns[i % p->column_count].title, cell->colour ? cell->colour : "", cell->text,
-                cell->colour ? RESET : "");
-    }
-}
-
 void
 printer_finish(struct printer **printer)
 {
@@ -453,9 +398,9 @@ printer_finish(struct printer **printer)
         if (p->row_count == 0)
             csv_header(p);
     } else if (!p->settings.json && p->shape == PRINTER_LIST)
-        print_table(p);
+        printer_table_print(&p->settings, p->columns, p->column_count, p->cells, p->cell_count);
     else if (!p->settings.json)
-        print_things(p);
+        printer_table_print_one(&p->settings, p->columns, p->column_count, p->cells, p->cell_count);
     for (size_t i = 0; i < p->cell_count; i++)
         free(p->cells[i].text);
     free(p->cells);

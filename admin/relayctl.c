@@ -6,15 +6,18 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "admin/commands.h"
 #include "admin/database.h"
 #include "admin/pager.h"
+#include "admin/paragraph.h"
 #include "admin/replies.h"
 #include "admin/spool_serve.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/parse.h"
 #include "config.h"
 
 static int
@@ -106,14 +109,30 @@ provide(struct call *call)
     return status;
 }
 
+/* $COLUMNS first, as other programs do.  0: there is no terminal, or it has no size. */
+static unsigned
+terminal_width(bool is_terminal)
+{
+    const char *text = getenv("COLUMNS");
+    struct winsize size = {0};
+    uint64_t columns;
+
+    if (!is_terminal)
+        return 0;
+    if (text && parse_u64(slice_of(text), &columns) == ERR_OK && columns > 0 && columns < 10000)
+        return (unsigned)columns;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 static enum command_status
-run(struct call *call, bool is_terminal)
+run(struct call *call, bool is_terminal, unsigned width)
 {
     enum command_status status;
 
     call->printing = (struct printer_settings){
         .json = call_value(call, "json") != NULL,
         .colour = is_terminal && getenv("NO_COLOR") == NULL,
+        .width = width,
         .now_ms = clock_wall_ms(),
         .out = stdout,
     };
@@ -133,6 +152,7 @@ static enum command_status
 start(struct call *call, int argc, char **argv)
 {
     bool is_terminal = isatty(STDOUT_FILENO);
+    unsigned width;
     const char *noun = NULL;
     struct buf problem;
     int rc;
@@ -148,13 +168,16 @@ start(struct call *call, int argc, char **argv)
         printf("relayctl %s\n", PACKAGE_VERSION);
         return COMMAND_DONE;
     }
+    width = terminal_width(is_terminal || call->reads_for);
+    paragraph_set_width(width);
+    call_wrap_complaints(width > 0 && isatty(STDERR_FILENO));
     if (call->reads_for == NULL) /* whoever asked has one */
         pager_start(&call->line);
     if (call->line.help && call->line.operand_count > 0)
         return show_help(call->line.operands, call->line.operand_count);
     if (call->line.help)
         return show_help_of(&call->line, noun);
-    return run(call, is_terminal);
+    return run(call, is_terminal, width);
 }
 
 /* Run by the keeper for who may not read the spool's files. */

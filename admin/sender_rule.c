@@ -493,10 +493,14 @@ sender_rule_summary(const PGresult *rows, char dst[64])
 }
 
 static const struct printer_column list_columns[] = {
-    {"action", "LIST", PRINTER_LEFT},   {"kind", "OF", PRINTER_LEFT},
-    {"value", "WHAT", PRINTER_LEFT},    {"customer", "CUSTOMER", PRINTER_LEFT},
-    {"reason", "REASON", PRINTER_LEFT}, {"until", "UNTIL", PRINTER_LEFT},
-    {"who", "WHO", PRINTER_LEFT},       {"created_at", "SINCE", PRINTER_LEFT},
+    {"action", "LIST", PRINTER_LEFT},
+    {"kind", "OF", PRINTER_LEFT},
+    {"value", "WHAT", PRINTER_LEFT},
+    {"customer", "CUSTOMER", PRINTER_LEFT},
+    {"reason", "REASON", PRINTER_WRAP | PRINTER_BELOW},
+    {"until", "UNTIL", PRINTER_LEFT},
+    {"who", "WHO", PRINTER_LEFT},
+    {"created_at", "SINCE", PRINTER_LEFT},
 };
 
 static void

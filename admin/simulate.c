@@ -10,6 +10,7 @@
 #include "admin/commands.h"
 #include "admin/simulate_message.h"
 #include "admin/simulate_scan.h"
+#include "admin/paragraph.h"
 #include "base/inet.h"
 #include "net/control.h"
 #include "smtp/smtp_path.h"
@@ -136,25 +137,27 @@ static void
 print_spf(const struct call *call, const json_t *spf)
 {
     if (json_is_object(spf))
-        fprintf(call->printing.out, "SPF        %s for %s: %s\n", text_of(spf, "result"),
-                text_of(spf, "domain"),
-                text_of(spf, "reason")[0] ? text_of(spf, "reason") : text_of(spf, "mechanism"));
+        paragraph_printf(call->printing.out, "SPF", "%s for %s: %s", text_of(spf, "result"),
+                         text_of(spf, "domain"),
+                         text_of(spf, "reason")[0] ? text_of(spf, "reason")
+                                                   : text_of(spf, "mechanism"));
 }
 
 static void
 print_marks(const struct call *call, const json_t *answer)
 {
-    const char *gap = "Marked     ";
+    struct buf text;
     json_t *mark;
     size_t i;
 
+    buf_init(&text, 0);
     json_array_foreach(json_object_get(answer, "marks"), i, mark)
     {
-        fprintf(call->printing.out, "%s%s", gap, json_string_value(mark));
-        gap = ", ";
+        buf_printf(&text, "%s%s", i ? ", " : "", json_string_value(mark));
     }
     if (i > 0)
-        fputc('\n', call->printing.out);
+        paragraph_print(call->printing.out, "Marked", buf_text(&text));
+    buf_fini(&text);
 }
 
 static const char *
@@ -175,10 +178,10 @@ print_answer(const struct call *call, const json_t *answer)
     FILE *out = call->printing.out;
 
     if (text_of(answer, "customer")[0])
-        fprintf(out, "Customer   %s, policy %s\n", text_of(answer, "customer"),
-                text_of(answer, "policy"));
+        paragraph_printf(out, "Customer", "%s, policy %s", text_of(answer, "customer"),
+                         text_of(answer, "policy"));
     if (text_of(answer, "rule")[0])
-        fprintf(out, "Rule       %s\n", text_of(answer, "rule"));
+        paragraph_print(out, "Rule", text_of(answer, "rule"));
     if (json_array_size(json_object_get(answer, "checks")) > 0) {
         fputc('\n', out);
         print_checks(call, answer);
@@ -186,8 +189,8 @@ print_answer(const struct call *call, const json_t *answer)
     }
     print_spf(call, json_object_get(answer, "spf"));
     print_marks(call, answer);
-    fprintf(out, "Verdict    %s\n", sentence_of(answer));
-    fprintf(out, "Reply      %s\n", text_of(answer, "reply"));
+    paragraph_print(out, "Verdict", sentence_of(answer));
+    paragraph_print(out, "Reply", text_of(answer, "reply"));
 }
 
 /* As its first word the result, for scripts. */

@@ -27,9 +27,11 @@ print_row(struct printer *p, const struct spool_message *m, const struct spool_e
     printer_text(p, spool_reader_sender(e));
     printer_words(p, recipients, e->recipient_count);
     printer_number(p, m->open_count);
+    printer_usual(p, m->open_count == m->recipient_count);
     printer_size(p, m->body_bytes);
     printer_since(p, m->received_at_ms);
     printer_number(p, spool_reader_tries(m));
+    printer_usual(p, spool_reader_tries(m) == 0);
     spool_reader_print_next(p, m, registry, now_ms);
     printer_date(p, m->expires_at_ms);
     printer_text(p, spool_reader_last_reply(m) ? spool_reader_last_reply(m) : e->reason);

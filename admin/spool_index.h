@@ -43,13 +43,13 @@ enum command_status spool_index_show(struct call *call, const struct selection *
 /* What a list of messages shows, from the spool as from the index. */
 #define SPOOL_LIST_COLUMNS                                                                   \
     {"id", "ID", PRINTER_LEFT}, {"state", "STATE", PRINTER_LEFT},                            \
-        {"customer", "CUSTOMER", PRINTER_LEFT}, {"from", "FROM", PRINTER_LEFT},              \
-        {"recipients", "TO", PRINTER_LEFT}, {"open_recipients", "OPEN", PRINTER_RIGHT},      \
+        {"customer", "CUSTOMER", PRINTER_LEFT}, {"from", "FROM", PRINTER_BELOW},             \
+        {"recipients", "TO", PRINTER_BELOW}, {"open_recipients", "OPEN", PRINTER_RIGHT},     \
         {"size_bytes", "SIZE", PRINTER_RIGHT}, {"received_at", "RECEIVED", PRINTER_LEFT},    \
         {"attempts", "TRIES", PRINTER_RIGHT}, {"next_attempt_at", "NEXT TRY", PRINTER_LEFT}, \
-        {"expires_at", "KEPT UNTIL", PRINTER_LEFT},                                          \
+        {"expires_at", "ENDS", PRINTER_BELOW},                                               \
     {                                                                                        \
-        "last_reply", "LAST REPLY", PRINTER_LEFT                                             \
+        "last_reply", "LAST REPLY", PRINTER_PROSE | PRINTER_BELOW                            \
     }
 
 #endif

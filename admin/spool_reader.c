@@ -128,13 +128,13 @@ spool_reader_print_next(struct printer *p, const struct spool_message *m,
     if (m->open_count == 0 || m->held)
         printer_none(p, "-");
     else if (spool_message_awaits_all(m))
-        printer_none(p, "when its outcome is known");
+        printer_none(p, "when known");
     else if (routing_is_missing(routing))
-        printer_none(p, "when it has a route");
+        printer_none(p, "when routed");
     else if (routing == ROUTING_HELD)
-        printer_none(p, "when its server is released");
+        printer_none(p, "when released");
     else if (spool_message_next_attempt_at_ms(m) <= now_ms)
-        printer_none(p, "when its server is up");
+        printer_none(p, "when up");
     else
         printer_since(p, spool_message_next_attempt_at_ms(m));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- *   asker ── {"args":["list","--customer=acme",...],"colour":true} and three descriptors ──▶ server
- *         ◀── one octet: the exit status ──
+ *   asker ── {"args":["list","--customer=acme",...],"colour":true,"width":80} and three descriptors
+ * ──▶ server ◀── one octet: the exit status ──
  *
  * The server writes to the asker's own descriptors, so nothing is copied between the two.  It takes
  * the verbs of a table, and its configuration from the keeper alone.
@@ -70,7 +70,8 @@ request_of(const struct call *call)
     json_array_append_new(args, json_string("--"));
     for (unsigned i = 0; i < call->line.operand_count; i++)
         json_array_append_new(args, json_string(call->line.operands[i]));
-    return json_pack("{s:o, s:b}", "args", args, "colour", call->printing.colour);
+    return json_pack("{s:o, s:b, s:i}", "args", args, "colour", call->printing.colour, "width",
+                     (int)call->printing.width);
 }
 
 /* The descriptors go with the first octet. */
@@ -225,6 +226,7 @@ spool_serve_begin(int *argc, char ***argv, const char **who)
 {
     const char *config = (*argv)[2];
     json_t *request, *args;
+    char width[16];
 
     *who = (*argv)[3];
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* ends with the keeper */
@@ -239,6 +241,8 @@ spool_serve_begin(int *argc, char ***argv, const char **who)
     }
     if (!json_is_true(json_object_get(request, "colour")))
         setenv("NO_COLOR", "1", 1);
+    snprintf(width, sizeof width, "%d", (int)json_integer_value(json_object_get(request, "width")));
+    setenv("COLUMNS", width, 1);
     *argv = words_of(args, config, argc);
     json_decref(request);
     return true;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "admin/commands.h"
+#include "admin/event_words.h"
 #include "admin/selection.h"
 #include "admin/spool_content.h"
 #include "admin/spool_index.h"
@@ -98,7 +99,7 @@ print_recipients(const struct call *call, const struct shown *s)
         {"address", "RECIPIENT", PRINTER_LEFT},
         {"state", "STATE", PRINTER_LEFT},
         {"ended_at", "ENDED", PRINTER_LEFT},
-        {"reply", "REPLY", PRINTER_LEFT},
+        {"reply", "REPLY", PRINTER_WRAP},
     };
     struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
 
@@ -139,6 +140,12 @@ print_remedy(struct printer *p, const struct spool_message *m, const struct regi
     buf_fini(&remedy);
 }
 
+static bool
+may_be_there(const struct spool_message *m)
+{
+    return m->unknown || m->offered || spool_message_unknowns(m);
+}
+
 static void
 print_facts(struct printer *p, const struct spool_message *m, const struct spool_envelope *e)
 {
@@ -148,10 +155,13 @@ print_facts(struct printer *p, const struct spool_message *m, const struct spool
     printer_text(p, spool_message_redirect(m) ? backend : NULL);
     printer_bool(p, e->flags & SPOOL_FLAG_VERIFIED);
     printer_bool(p, e->flags & SPOOL_FLAG_SPAM);
+    printer_usual(p, !(e->flags & SPOOL_FLAG_SPAM));
     printer_bool(p, e->flags & SPOOL_FLAG_KNOWN);
     printer_bool(p, e->flags & SPOOL_FLAG_SMTPUTF8);
+    printer_usual(p, !(e->flags & SPOOL_FLAG_SMTPUTF8));
     printer_text(p, e->dsn_envid && e->dsn_envid[0] ? e->dsn_envid : NULL);
-    printer_bool(p, m->unknown || m->offered || spool_message_unknowns(m));
+    printer_bool(p, may_be_there(m));
+    printer_usual(p, !may_be_there(m));
 }
 
 /* --- History. */
@@ -236,16 +246,15 @@ static void
 print_event(struct printer *p, const json_t *event)
 {
     const json_t *attempt = json_object_get(event, "attempt");
-    char what[32];
+    char what[32], when[EVENT_WORDS_TIME_SIZE];
     struct buf text;
-
     buf_init(&text, 0);
     snprintf(what, sizeof what, json_is_integer(attempt) ? "%s %lld" : "%s",
              text_of(event, "event"), (long long)json_integer_value(attempt));
     buf_printf(&text, "%s%s%s%s%s", text_of(event, "recipient"),
                text_of(event, "recipient")[0] ? ": " : "", text_of(event, "detail"),
                text_of(event, "detail")[0] ? ": " : "", text_of(event, "text"));
-    printer_text(p, text_of(event, "at"));
+    printer_text(p, event_words_at_ms(event) ? event_words_time(event, when) : NULL);
     printer_text(p, what);
     printer_text(p, text_of(event, "operator"));
     printer_text(p, buf_text(&text));
@@ -259,13 +268,17 @@ print_history(const struct call *call, const struct shown *s)
         {"at", "WHEN", PRINTER_LEFT},
         {"event", "WHAT", PRINTER_LEFT},
         {"operator", "BY", PRINTER_LEFT},
-        {"text", "", PRINTER_LEFT},
+        {"text", "", PRINTER_WRAP},
     };
     struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
 
     fputc('\n', call->printing.out);
-    for (size_t i = 0; i < json_array_size(s->history); i++)
-        print_event(p, json_array_get(s->history, i));
+    for (size_t i = 0; i < json_array_size(s->history); i++) {
+        const json_t *event = json_array_get(s->history, i);
+
+        if (i + 1 == json_array_size(s->history) || strcmp(text_of(event, "event"), "offered") != 0)
+            print_event(p, event); /* what became of an offer is the next one */
+    }
     printer_finish(&p);
 }
 
@@ -333,6 +346,8 @@ print_message(const struct call *call, const struct shown *s, const struct regis
     printer_time(p, spool_reader_last_try(m));
     spool_reader_print_next(p, m, registry, call->printing.now_ms);
     printer_text(p, spool_reader_last_reply(m));
+    printer_usual(p, strcmp(spool_reader_last_reply(m) ? spool_reader_last_reply(m) : "",
+                            s->envelope->reason) == 0);
     printer_text(p, m->held ? spool_message_hold_reason(m) : NULL);
     print_remedy(p, m, registry);
     print_facts(p, m, s->envelope);

@@ -129,15 +129,25 @@ static void
 print_ages(struct printer *p, const struct spool_totals *t)
 {
     json_t *object = json_object();
-    char text[SPOOL_AGES * 24] = "";
+    char text[SPOOL_AGES * 32] = "";
     size_t n = 0;
 
     for (unsigned i = 0; i < SPOOL_AGES; i++) {
         json_object_set_new(object, spool_ages[i].name, json_integer((json_int_t)t->ages[i]));
-        n += (size_t)snprintf(text + n, sizeof text - n, "%s%llu", i ? "/" : "",
-                              (unsigned long long)t->ages[i]);
+        if (t->ages[i] > 0)
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%llu %s%s", n ? ", " : "",
+                                  (unsigned long long)t->ages[i], i + 1 < SPOOL_AGES ? "<" : "",
+                                  i + 1 < SPOOL_AGES ? spool_ages[i].name : "older");
     }
     printer_value(p, object, text);
+}
+
+/* Most have none. */
+static void
+print_trouble(struct printer *p, uint64_t count)
+{
+    printer_number(p, (int64_t)count);
+    printer_usual(p, count == 0);
 }
 
 static void
@@ -151,17 +161,18 @@ print_row(struct printer *p, const struct spool_tally_row *row)
         printer_none(p, "none");
     printer_number(p, (int64_t)t->messages);
     printer_number(p, (int64_t)t->recipients);
+    printer_usual(p, t->recipients == t->messages);
     printer_size(p, t->size_bytes);
-    printer_number(p, (int64_t)t->held);
-    printer_number(p, (int64_t)t->no_route);
-    printer_number(p, (int64_t)t->damaged);
+    print_trouble(p, t->held);
+    print_trouble(p, t->no_route);
+    print_trouble(p, t->damaged);
     print_ages(p, t);
     printer_since(p, t->oldest_at_ms);
     if (t->due)
-        printer_none(p, "when its server is up");
+        printer_none(p, "when up");
     else
         printer_since(p, t->next_at_ms);
-    printer_date(p, t->expires_at_ms);
+    printer_since(p, t->expires_at_ms);
 }
 
 static void
@@ -170,15 +181,15 @@ print_summary(struct summary *s, const struct by *by)
     const struct printer_column columns[] = {
         {by->word, by->title, PRINTER_LEFT},
         {"messages", "MESSAGES", PRINTER_RIGHT},
-        {"open_recipients", "RECIPIENTS", PRINTER_RIGHT},
+        {"open_recipients", "RECIPIENTS", PRINTER_RIGHT | PRINTER_BELOW},
         {"size_bytes", "SIZE", PRINTER_RIGHT},
-        {"held", "HELD", PRINTER_RIGHT},
-        {"no_route", "NO ROUTE", PRINTER_RIGHT},
-        {"damaged", "DAMAGED", PRINTER_RIGHT},
-        {"ages", "<1H/6H/1D/3D/MORE", PRINTER_LEFT},
+        {"held", "HELD", PRINTER_RIGHT | PRINTER_BELOW},
+        {"no_route", "NO ROUTE", PRINTER_RIGHT | PRINTER_BELOW},
+        {"damaged", "DAMAGED", PRINTER_RIGHT | PRINTER_BELOW},
+        {"ages", "AGES", PRINTER_BELOW},
         {"oldest_received_at", "OLDEST", PRINTER_LEFT},
         {"next_attempt_at", "NEXT TRY", PRINTER_LEFT},
-        {"first_expires_at", "FIRST KEPT UNTIL", PRINTER_LEFT},
+        {"first_expires_at", "FIRST ENDS", PRINTER_LEFT},
     };
     struct printer *p = printer_new(&s->call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
 

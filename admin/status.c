@@ -233,7 +233,7 @@ print_customers(struct status *s)
         printer_size(p, t->size_bytes);
         printer_since(p, t->oldest_at_ms);
         if (t->due)
-            printer_none(p, "when it is up");
+            printer_none(p, "when up");
         else
             printer_since(p, t->next_at_ms);
         printer_since(p, t->expires_at_ms);
@@ -243,48 +243,71 @@ print_customers(struct status *s)
         fprintf(s->call->printing.out, "... and %zu more: relayctl spool summary\n", count - shown);
 }
 
+/* What does not end by itself comes first, and then what has lasted longest. */
+static int
+by_trouble(const void *a, const void *b)
+{
+    static const int ranks[] = {[SHARED_HEALTH_REFUSING] = -2, [SHARED_HEALTH_DOWN] = -1};
+    const struct shared_health *x = &((const struct status_backend *)a)->health,
+                               *y = &((const struct status_backend *)b)->health;
+    int rank_x = x->state < ARRAY_SIZE(ranks) ? ranks[x->state] : 0;
+    int rank_y = y->state < ARRAY_SIZE(ranks) ? ranks[y->state] : 0;
+
+    if (rank_x != rank_y)
+        return rank_x - rank_y;
+    return (x->since_ms > y->since_ms) - (x->since_ms < y->since_ms);
+}
+
 static void
-print_backend(const struct status *s, const struct status_backend *backend, struct buf *text)
+print_backend(struct printer *p, const struct status *s, const struct status_backend *backend)
 {
     const struct shared_health *h = &backend->health;
-    char endpoint[INET_ENDPOINT_SIZE], relative[PRINTER_RELATIVE_SIZE];
+    char endpoint[INET_ENDPOINT_SIZE];
+    bool is_stopped = shared_health_stops(h->state);
 
-    buf_clear(text);
-    if (backend->customers[0])
-        buf_printf(text, "of %s, ", backend->customers);
-    buf_printf(text, "since %s", printer_relative(h->since_ms, s->now_ms, relative));
-    if (shared_health_stops(h->state))
-        buf_printf(text, ": %s; next probe %s", shared_reason_text(h->reason),
-                   printer_relative(h->next_probe_at_ms, s->now_ms, relative));
-    fprintf(s->call->printing.out, "%s\n%*s", inet_endpoint_text(&h->endpoint, endpoint),
-            STATE_COLUMN, "");
-    printer_put_word(&s->call->printing, shared_health_shown(h, s->now_ms),
-                     DETAIL_COLUMN - STATE_COLUMN);
-    paragraph_wrap(s->call->printing.out, DETAIL_COLUMN, buf_text(text));
+    printer_text(p, inet_endpoint_text(&h->endpoint, endpoint));
+    printer_word(p, shared_health_shown(h, s->now_ms));
+    printer_since(p, h->since_ms);
+    printer_text(p, backend->customers[0] ? backend->customers : NULL);
+    if (is_stopped && h->next_probe_at_ms <= s->now_ms)
+        printer_none(p, "due");
+    else
+        printer_since(p, is_stopped ? h->next_probe_at_ms : 0);
+    printer_text(p, is_stopped ? shared_reason_text(h->reason) : NULL);
 }
 
 /* Those that are not simply up. */
 static void
 print_backends(const struct status *s)
 {
+    static const struct printer_column columns[] = {
+        {"backend", "SERVER NOT UP", PRINTER_LEFT},
+        {"state", "STATE", PRINTER_LEFT},
+        {"since", "SINCE", PRINTER_LEFT},
+        {"customers", "CUSTOMER", PRINTER_LEFT},
+        {"next_probe_at", "PROBE", PRINTER_LEFT},
+        {"reason", "REASON", PRINTER_PROSE | PRINTER_BELOW},
+    };
+    struct printer *p;
     size_t count = 0;
-    struct buf text;
 
-    buf_init(&text, 0);
+    if (s->backend_count > 0)
+        qsort(s->backends, s->backend_count, sizeof *s->backends, by_trouble);
+    p = printer_new(&s->call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
     for (size_t i = 0; i < s->backend_count; i++) {
         enum shared_health_state state = s->backends[i].health.state;
 
         if (state == SHARED_HEALTH_UP || state == SHARED_HEALTH_UNKNOWN ||
             count++ >= BACKENDS_SHOWN)
             continue;
-        if (count == 1)
-            fprintf(s->call->printing.out, "\nBACKENDS THAT ARE NOT UP\n");
-        print_backend(s, &s->backends[i], &text);
+        print_backend(p, s, &s->backends[i]);
     }
+    if (count > 0)
+        fputc('\n', s->call->printing.out);
+    printer_finish(&p);
     if (count > BACKENDS_SHOWN)
         fprintf(s->call->printing.out, "... and %zu more: relayctl backend list\n",
                 count - BACKENDS_SHOWN);
-    buf_fini(&text);
 }
 
 static void

@@ -146,23 +146,28 @@ look_at_resolver(struct status *s)
 
 /* --- Certificates. */
 
+/* `warnings` says it all of those that it names. */
 static void
 describe_certificate(struct status_part *part, json_t *list, const struct tls_certificate *c,
-                     int64_t now_ms)
+                     const char *warnings, int64_t now_ms)
 {
+    bool is_told = strstr(warnings, tls_certificate_path(c)) == NULL;
     json_t *names = json_array();
     char relative[PRINTER_RELATIVE_SIZE];
 
-    buf_printf(&part->detail, "%s%s (%s", buf_size(&part->detail) ? "; " : "",
-               tls_certificate_path(c), tls_certificate_kind(c));
+    if (is_told)
+        buf_printf(&part->detail, "%s%s (%s", buf_size(&part->detail) ? "; " : "",
+                   tls_certificate_path(c), tls_certificate_kind(c));
     for (size_t i = 0; i < tls_certificate_name_count(c); i++) {
         const char *name = tls_certificate_name(c, i);
 
-        buf_printf(&part->detail, ", %s", name);
+        if (is_told)
+            buf_printf(&part->detail, ", %s", name);
         json_array_append_new(names, printer_json_text(name));
     }
-    buf_printf(&part->detail, ") ends %s",
-               printer_relative(tls_certificate_end_ms(c), now_ms, relative));
+    if (is_told)
+        buf_printf(&part->detail, ") ends %s",
+                   printer_relative(tls_certificate_end_ms(c), now_ms, relative));
     json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o}", "file",
                                           printer_json_text(tls_certificate_path(c)), "kind",
                                           tls_certificate_kind(c), "names", names, "ends_at",
@@ -199,12 +204,14 @@ look_at_certificates(struct status *s)
     for (size_t i = 0; i < wanted; i++)
         if (tls_certificate_read(c->tls_certificate.items[i], c->tls_key.items[i], &warnings,
                                  &certificates[count]) == ERR_OK)
-            describe_certificate(part, list, certificates[count++], s->now_ms);
+            count++;
     if (wanted == 0) {
         part->state = "off";
         buf_add_text(&part->detail, "no tls-certificate is set: STARTTLS is not offered");
     } else if (count == wanted)
         tls_certificates_warnings(certificates, count, c->hostname, s->now_ms, &warnings);
+    for (size_t i = 0; i < count; i++)
+        describe_certificate(part, list, certificates[i], buf_text(&warnings), s->now_ms);
     status_fact(part, "certificates", list);
     add_certificate_warnings(part, &warnings, count == wanted ? "warning" : "unusable");
     while (count > 0)

@@ -13,7 +13,8 @@
 #include "base/clock.h"
 #include "base/milter_entry.h"
 
-#define OWNERS_MAX 3
+#define OWNERS_SHOWN 3
+#define OWNERS_MAX 64 /* who share an address */
 #define NEAR_NAMED 3
 
 struct look {
@@ -42,14 +43,15 @@ static void
 look_at_drain(const struct look *look, struct status_part *part)
 {
     int64_t since_ms = shared_table_left_service_at_ms(look->table);
-    char relative[PRINTER_RELATIVE_SIZE];
+    char relative[PRINTER_RELATIVE_SIZE], when[CLOCK_LOCAL_SIZE];
 
     status_fact(part, "draining_since", status_time(since_ms));
     if (since_ms == 0)
         return;
     part->state = "draining";
     buf_printf(&part->detail,
-               "; no new ones, since %s; when the work is done: relayctl node drain --end",
+               "; no new ones since %s (%s); when the work is done: relayctl node drain --end",
+               clock_local(since_ms, when),
                printer_relative(since_ms, look->status->now_ms, relative));
 }
 
@@ -78,6 +80,38 @@ look_at_work(const struct look *look)
 
 /* --- Backends. */
 
+static bool
+has_backend(const struct look *look, uint32_t customer_id, const struct inet_endpoint *endpoint)
+{
+    const struct registry_domain any = {.customer_id = customer_id};
+    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
+    unsigned count = 0;
+
+    if (registry_find_backends(look->registry, &any, backends, &count) < 0)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        if (inet_endpoint_equal(&backends[i].endpoint, endpoint))
+            return true;
+    return false;
+}
+
+/* The address may be others' too, at other ports: they go. */
+static unsigned
+keep_those_of_the_port(const struct look *look, const struct inet_endpoint *endpoint, uint32_t *ids,
+                       unsigned count)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        if (has_backend(look, ids[i], endpoint)) {
+            uint32_t id = ids[i];
+
+            ids[i] = ids[kept];
+            ids[kept++] = id;
+        }
+    return kept;
+}
+
 static void
 name_owners(const struct look *look, struct status_backend *backend)
 {
@@ -89,7 +123,9 @@ name_owners(const struct look *look, struct status_backend *backend)
         registry_find_backend_customers(look->registry, &backend->health.endpoint, ids, OWNERS_MAX,
                                         &count) < 0)
         return;
-    for (unsigned i = 0; i < count; i++) {
+    if (count > 1)
+        count = keep_those_of_the_port(look, &backend->health.endpoint, ids, count);
+    for (unsigned i = 0; i < count && i < OWNERS_SHOWN; i++) {
         struct registry_customer customer;
 
         if (registry_find_customer(look->registry, ids[i], look->status->now_ms, &customer) < 0)

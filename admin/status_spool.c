@@ -107,7 +107,7 @@ judge(const struct look *look)
                        (unsigned long long)damaged);
     else if (t->no_route)
         status_problem(look->part, "no-route", ": see `relayctl spool list --state no-route`");
-    else if (t->expires_at_ms && t->expires_at_ms < now_ms + EXPIRES_SOON_MS)
+    if (t->expires_at_ms && t->expires_at_ms < now_ms + EXPIRES_SOON_MS)
         status_problem(look->part, "expiring",
                        "; the first message ends %s: see `relayctl spool list`",
                        printer_relative(t->expires_at_ms, now_ms, relative));

@@ -149,10 +149,12 @@ print_events(FILE *out, const json_t *events)
 static void
 print_head(const struct call *call, const struct story *s)
 {
-    char id[REF_SIZE], when[STORY_EVENT_TIME_SIZE];
+    char id[REF_SIZE], when[STORY_EVENT_TIME_SIZE], head[REF_SIZE + STORY_EVENT_TIME_SIZE + 48];
 
-    fprintf(call->printing.out, "%s, begun at %s on node %u\n\n", ref_text(s->ref, id),
-            story_event_minute(ref_minute_wall_ms(s->ref), when), s->ref.node);
+    snprintf(head, sizeof head, "%s, begun at %s on node %u", ref_text(s->ref, id),
+             story_event_minute(ref_minute_wall_ms(s->ref), when), s->ref.node);
+    paragraph_wrap(call->printing.out, 0, head);
+    fputc('\n', call->printing.out);
 }
 
 const json_t *

@@ -46,7 +46,7 @@ print_origin(FILE *out, const json_t *event)
 static const struct {
     const char *word, *text;
 } results[] = {
-    {"pass", "clear"},
+    {"pass", "clear"}, /* told all together */
     {"fail", "hit"},
     {"forged", "forged"},
     {"odd", "odd"},
@@ -92,12 +92,31 @@ add_check(struct buf *b, const json_t *event, const json_t *check)
     buf_printf(b, "%s%s%s: %s%s", event_words_text(check, "check"),
                event_words_text(check, "name")[0] ? " " : "", event_words_text(check, "name"),
                result_text(result), is_marked(event, check) ? ", only marked" : "");
-    if (event_words_text(check, "input")[0] && strcmp(result, "pass") != 0) {
+    if (event_words_text(check, "input")[0]) {
         buf_add_text(b, " (");
         event_words_peer(b, event_words_text(check, "input"));
         if (event_words_text(check, "answer")[0])
             buf_printf(b, ", which answers %s", event_words_text(check, "answer"));
         buf_add_text(b, ")");
+    }
+}
+
+/* Those without a finding together, behind the others. */
+static void
+add_clear(struct buf *b, const json_t *event)
+{
+    const char *gap = buf_size(b) ? "; clear: " : "clear: ";
+    json_t *check;
+    size_t i;
+
+    json_array_foreach(json_object_get(event, "checks"), i, check)
+    {
+        const char *name = event_words_text(check, "name");
+
+        if (strcmp(event_words_text(check, "result"), "pass") != 0)
+            continue;
+        buf_printf(b, "%s%s%s%s", gap, event_words_text(check, "check"), name[0] ? " " : "", name);
+        gap = ", ";
     }
 }
 
@@ -111,11 +130,14 @@ print_checks(FILE *out, const json_t *event)
     buf_init(&b, 0);
     json_array_foreach(json_object_get(event, "checks"), i, check)
     {
-        if (result_text(event_words_text(check, "result")) == NULL)
+        const char *result = event_words_text(check, "result");
+
+        if (result_text(result) == NULL || strcmp(result, "pass") == 0)
             continue;
         buf_add_text(&b, buf_size(&b) ? "; " : "");
         add_check(&b, event, check);
     }
+    add_clear(&b, event);
     if (buf_size(&b) > 0)
         paragraph_print(out, "Checks", buf_text(&b));
     buf_fini(&b);

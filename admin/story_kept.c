@@ -246,14 +246,16 @@ print_waiting(const struct call *call, const json_t *kept)
 {
     int64_t next_ms = time_of(kept, "next_attempt_at"), expires_ms = time_of(kept, "expires_at");
     long long tries = json_integer_value(json_object_get(kept, "attempts"));
+    bool is_tried = strcmp(event_words_text(kept, "state"), "waiting") == 0;
     char when[STORY_EVENT_TIME_SIZE];
 
     if (expires_ms)
-        paragraph_printf(
-            call->printing.out, "Kept until", "%s; tried %lld time%s so far%s.",
-            story_event_time(expires_ms, when), tries, tries == 1 ? "" : "s",
-            next_ms > call->printing.now_ms ? "" : "; the next try is when its server is up");
-    if (next_ms > call->printing.now_ms)
+        paragraph_printf(call->printing.out, "Kept until", "%s; tried %lld time%s so far%s.",
+                         story_event_time(expires_ms, when), tries, tries == 1 ? "" : "s",
+                         !is_tried || next_ms > call->printing.now_ms
+                             ? ""
+                             : "; the next try is when its server is up");
+    if (is_tried && next_ms > call->printing.now_ms)
         paragraph_printf(call->printing.out, "Next try", "%s", story_event_time(next_ms, when));
     if (event_words_text(kept, "last_reply")[0])
         paragraph_print(call->printing.out, "Last reply", event_words_text(kept, "last_reply"));

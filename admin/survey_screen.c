@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "admin/finding.h"
+#include "admin/paragraph.h"
 #include "net/tls_certificate.h"
 #include "net/tls_client.h"
 #include "sender/sender_dialin.h"
@@ -111,7 +112,7 @@ print_finding(const struct survey_screen *screen, const struct survey_finding *f
 }
 
 static void
-print_counts(const struct survey_screen *screen, const struct survey *survey)
+add_counts(struct buf *head, const struct survey *survey)
 {
     const char *gap = "";
 
@@ -120,11 +121,9 @@ print_counts(const struct survey_screen *screen, const struct survey *survey)
 
         if (count == 0)
             continue;
-        fprintf(screen->call->printing.out, "%s%u %s", gap, count,
-                survey_verdict_word((enum survey_verdict)v));
+        buf_printf(head, "%s%u %s", gap, count, survey_verdict_word((enum survey_verdict)v));
         gap = ", ";
     }
-    fputc('\n', screen->call->printing.out);
 }
 
 static void
@@ -132,8 +131,13 @@ print_text(const struct survey_screen *screen, const struct survey *survey, cons
 {
     FILE *out = screen->call->printing.out;
 
-    fprintf(out, "%s%s%s: ", survey_subject(survey), about[0] ? ", " : "", about);
-    print_counts(screen, survey);
+    struct buf head;
+
+    buf_init(&head, 0);
+    buf_printf(&head, "%s%s%s: ", survey_subject(survey), about[0] ? ", " : "", about);
+    add_counts(&head, survey);
+    paragraph_wrap(out, 0, buf_text(&head));
+    buf_fini(&head);
     for (unsigned i = 0; i < survey_count(survey); i++) {
         const struct survey_finding *finding = survey_item(survey, i);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * relayctl trace: what has become of mail, by sender, recipient, address and so on; the newest
- * first.  An event is two lines for people, since two addresses and a reference do not fit into 80
- * columns, and a cut address is none.
+ * first.  An event is two lines on most terminals, since two addresses and a reference do not fit
+ * into 80 columns, and a cut address is none.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +10,6 @@
 #include "admin/commands.h"
 #include "admin/event_source.h"
 #include "admin/event_words.h"
-#include "admin/paragraph.h"
 #include "base/clock.h"
 #include "smtp/smtp_reply.h"
 
@@ -65,9 +64,9 @@ add_connection(const json_t *event, struct buf *text)
                event_words_text(event, "end"));
 }
 
-/* The second line; empty: there is nothing more to say. */
+/* Empty: there is nothing more to say. */
 static void
-add_second(const json_t *event, struct buf *text)
+add_what(const json_t *event, struct buf *text)
 {
     const char *kind = event_words_text(event, "event");
 
@@ -85,19 +84,40 @@ add_second(const json_t *event, struct buf *text)
 }
 
 static void
-print_event(const struct call *call, const json_t *event)
+print_event(struct printer *p, const json_t *event)
 {
     char when[EVENT_WORDS_TIME_SIZE];
-    struct buf second;
+    struct buf what;
 
-    buf_init(&second, 0);
-    add_second(event, &second);
-    fprintf(call->printing.out, "%-20s %-19s %-21s %s\n", event_words_time(event, when),
-            event_words_text(event, "ref")[0] ? event_words_text(event, "ref") : "-",
-            word_of(event), event_words_text(event, "client"));
-    if (buf_size(&second) > 0)
-        paragraph_print(call->printing.out, "", buf_text(&second));
-    buf_fini(&second);
+    buf_init(&what, 0);
+    add_what(event, &what);
+    printer_text(p, event_words_time(event, when));
+    printer_text(p, event_words_text(event, "ref"));
+    printer_word(p, word_of(event));
+    printer_text(p, event_words_text(event, "client"));
+    printer_text(p, buf_text(&what));
+    buf_fini(&what);
+}
+
+static void
+print_table(const struct call *call, const json_t *events)
+{
+    static const struct printer_column columns[] = {
+        {"at", "WHEN", PRINTER_LEFT},
+        {"ref", "ID", PRINTER_LEFT},
+        {"verdict", "VERDICT", PRINTER_LEFT},
+        {"client", "CLIENT", PRINTER_LEFT},
+        {"what", "", PRINTER_WRAP | PRINTER_BELOW},
+    };
+    struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
+    json_t *event;
+    size_t i;
+
+    json_array_foreach(events, i, event)
+    {
+        print_event(p, event);
+    }
+    printer_finish(&p);
 }
 
 static void
@@ -106,14 +126,13 @@ print_events(const struct call *call, const json_t *events)
     json_t *event;
     size_t i;
 
-    if (!call->printing.json && json_array_size(events) > 0)
-        fprintf(call->printing.out, "%-20s %-19s %-21s %s\n", "WHEN", "ID", "VERDICT", "CLIENT");
+    if (!call->printing.json) {
+        print_table(call, events);
+        return;
+    }
     json_array_foreach(events, i, event)
     {
-        if (call->printing.json)
-            event_words_print_json(call->printing.out, event);
-        else
-            print_event(call, event);
+        event_words_print_json(call->printing.out, event);
     }
 }
 

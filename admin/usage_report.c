@@ -198,6 +198,14 @@ put_number(struct printer *p, const PGresult *rows, int row, int column)
     printer_number(p, database_number(rows, row, column));
 }
 
+/* Most rows have none of it. */
+static void
+put_trouble(struct printer *p, const PGresult *rows, int row, int column)
+{
+    put_number(p, rows, row, column);
+    printer_usual(p, database_number(rows, row, column) == 0);
+}
+
 static void
 put_size(struct printer *p, const PGresult *rows, int row, int column)
 {
@@ -264,11 +272,11 @@ static const struct {
     {{"kept_recipients", NULL, PRINTER_RIGHT}, put_number},
     {{"refused", "REFUSED", PRINTER_RIGHT}, put_number},
     {{"refusals", NULL, PRINTER_LEFT}, put_counts},
-    {{"deferred", "LATER", PRINTER_RIGHT}, put_number},
+    {{"deferred", "LATER", PRINTER_RIGHT}, put_trouble},
     {{"deferrals", NULL, PRINTER_LEFT}, put_counts},
     {{"outages", NULL, PRINTER_RIGHT}, put_number},
     {{"outage_seconds", "DOWN", PRINTER_RIGHT}, put_duration},
-    {{"peak_messages", "PEAK", PRINTER_RIGHT}, put_number},
+    {{"peak_messages", "PEAK", PRINTER_RIGHT}, put_trouble},
     {{"peak_bytes", NULL, PRINTER_RIGHT}, put_size},
 };
 

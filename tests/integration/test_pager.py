@@ -1,42 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """relayctl on a terminal: long output goes through $PAGER, and nothing else does."""
 import os
-import pty
 import signal
-import subprocess
 
 import pytest
 
-from harness import RELAYCTL, SOURCE, program, wait_until
+from harness import wait_until
 from registry import acme, ctl, postgres, template  # noqa: F401
-from world import leaks_once
-
-
-class Screen:
-    """relayctl whose standard output and error are a terminal."""
-
-    def __init__(self, ctl, *args, **env):
-        self.master, terminal = pty.openpty()
-        all_env = {**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TERM": "xterm", **env}
-        self.process = subprocess.Popen([program(RELAYCTL), "-c", str(ctl.config_file), *args], stdin=subprocess.DEVNULL,
-                                        stdout=terminal, stderr=terminal, start_new_session=True,
-                                        env=leaks_once({n: v for n, v in all_env.items() if v is not None}, RELAYCTL, args))
-        os.close(terminal)
-
-    def read(self):
-        """All that is shown until nobody holds the terminal any more."""
-        text = b""
-        while True:
-            try:
-                piece = os.read(self.master, 65536)
-            except OSError:
-                break
-            if not piece:
-                break
-            text += piece
-        os.close(self.master)
-        self.code = self.process.wait(20)
-        return text.decode().replace("\r\n", "\n")
+from terminal import Screen
 
 
 def shown(ctl, *args, code=0, **env):

@@ -775,7 +775,7 @@ def test_mail_without_a_route_says_what_it_needs(acme):
     write_replica(acme)
     assert states() == ["waiting", "no-route", "waiting"]
     stuck, = acme("spool", "list", "--state", "no-route", "--json").rows
-    assert "when it has a route" in acme("spool", "list", "--state", "no-route").out
+    assert "when routed" in acme("spool", "list", "--state", "no-route").out
     assert "domain add beta.example --customer beta" in acme.one("spool", "show", stuck["id"])["remedy"]
     assert [(s["customer"], s["no_route"]) for s in acme("spool", "summary", "--json").rows] == [("acme", 0), ("beta", 1)]
     status = acme.one("status", code=1)["spool"]
@@ -789,7 +789,7 @@ def test_mail_without_a_route_says_what_it_needs(acme):
     assert states() == ["waiting", "no-route", "waiting"]
     assert "backend add ADDRESS:PORT --customer beta" in acme("spool", "show", stuck["id"]).out
     text = acme("spool", "list", "--customer", "acme").out
-    assert text.count("when its server is released") == 2
+    assert text.count("when released") == 2
     acme("backend", "add", "192.0.2.11", "--customer", "beta")
     acme("domain", "remove", "acme.example", "--reason", "x", "--spool", "keep")
     write_replica(acme)

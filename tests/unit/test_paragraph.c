@@ -37,6 +37,10 @@ static const struct {
      "a\n" INDENT
      "123456789.123456789.123456789.123456789.123456789.123456789.123456789.123456789\n" INDENT
      "b\n"},
+    {"a command in backquotes is not torn", "",
+     "123456789 123456789 123456789 123456789 123456 see `relayctl spool list`, and more",
+     INDENT "123456789 123456789 123456789 123456789 123456 see\n" INDENT
+            "`relayctl spool list`, and more\n"},
     {"octets that a terminal obeys", "", "a\x1b[31m\x7f\xc2\x9b",
      INDENT "a\\x1b[31m\\x7f\\xc2\\x9b\n"},
     {"UTF-8 is shown", "", "M\xc3\xbcller", INDENT "M\xc3\xbcller\n"},
@@ -45,7 +49,8 @@ static const struct {
      INDENT "\\xe0\\x82\\x9b\\xf0\\x80\\x82\\x9b\n"},
     {"half of a pair, and beyond Unicode", "", "\xed\xa0\x80\xf4\x90\x80\x80",
      INDENT "\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80\n"},
-    {"three and four octets", "", "\xe2\x82\xac\xf0\x9f\x93\xa7", INDENT "\xe2\x82\xac\xf0\x9f\x93\xa7\n"},
+    {"three and four octets", "", "\xe2\x82\xac\xf0\x9f\x93\xa7",
+     INDENT "\xe2\x82\xac\xf0\x9f\x93\xa7\n"},
 };
 
 Test(paragraph, lines)
@@ -67,4 +72,23 @@ Test(paragraph, characters_are_counted_and_not_octets)
     got = printed("", text); /* 65 columns behind the indent */
     cr_expect_eq(strchr(got, '\n'), got + strlen(got) - 1, "%s", got);
     free(got);
+}
+
+Test(paragraph, fits_a_terminal_unless_its_lines_are_too_long_to_read)
+{
+    static const struct {
+        unsigned width, longest;
+    } widths[] = {{0, 80}, {60, 60}, {100, 100}, {200, 100}, {10, 40}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(widths); i++) {
+        char text[1000] = "", *got;
+
+        for (int n = 0; n < 300; n++)
+            snprintf(text + strlen(text), 4, "%s", "x ");
+        paragraph_set_width(widths[i].width);
+        got = printed("", text);
+        cr_expect_leq(strcspn(got, "\n"), widths[i].longest, "%u: %s", widths[i].width, got);
+        cr_expect_geq(strcspn(got, "\n"), widths[i].longest - 1, "%u: %s", widths[i].width, got);
+        free(got);
+    }
 }

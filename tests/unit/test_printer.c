@@ -202,3 +202,98 @@ Test(printer, writes_csv_as_rfc_4180_says)
                      "%s", text);
     free(text);
 }
+
+/* --- How tables fit a terminal. */
+
+static const struct printer_column fitted_columns[] = {
+    {"id", "ID", PRINTER_LEFT},
+    {"from", "FROM", PRINTER_BELOW},
+    {"count", "COUNT", PRINTER_RIGHT},
+    {"none", "NONE", PRINTER_LEFT},
+    {"usual", "USUAL", PRINTER_LEFT},
+    {"reply", "REPLY", PRINTER_PROSE},
+    {"why", "WHY", PRINTER_WRAP | PRINTER_BELOW},
+};
+
+#define SENTENCE "a sentence of the server that is long"
+static const struct {
+    const char *name;
+    unsigned width;
+    const char *want;
+} fits[] = {
+    {"no terminal", 0,
+     "ID      FROM                COUNT  REPLY                                  WHY\n"
+     "R-0001  someone@x.example       7  " SENTENCE "  because of this\n"
+     "R-0002  other@long.example     12  short                                  -\n"},
+    {"a sentence is cut", 80,
+     "ID      FROM                COUNT  REPLY                         WHY\n"
+     "R-0001  someone@x.example       7  a sentence of the server th\xe2\x80\xa6  because of this\n"
+     "R-0002  other@long.example     12  short                         -\n"},
+    {"columns go below, and those that are short come back", 54,
+     "ID      COUNT  REPLY\n"
+     "R-0001      7  " SENTENCE "\n"
+     "    from someone@x.example  why because of this\n"
+     "R-0002     12  short\n"
+     "    from other@long.example\n"},
+    {"so narrow that a word is all of a line", 20,
+     "ID      COUNT\n"
+     "R-0001      7\n"
+     "    from someone@x.example\n"
+     "    reply a sentence of the s\xe2\x80\xa6\n"
+     "    why because of this\n"
+     "R-0002     12\n"
+     "    from other@long.example\n"
+     "    reply short\n"},
+};
+
+static void
+print_fitted(struct printer *p, const char *id, const char *from, int count, const char *reply,
+             const char *why)
+{
+    printer_text(p, id);
+    printer_text(p, from);
+    printer_number(p, count);
+    printer_text(p, NULL);
+    printer_text(p, "as always");
+    printer_usual(p, true);
+    printer_text(p, reply);
+    printer_text(p, why);
+}
+
+Test(printer, fits_a_terminal)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(fits); i++) {
+        char *text = NULL;
+        size_t size;
+        FILE *out = open_memstream(&text, &size);
+        struct printer_settings settings = {.width = fits[i].width, .out = out};
+        struct printer *p =
+            printer_new(&settings, PRINTER_LIST, fitted_columns, ARRAY_SIZE(fitted_columns));
+
+        print_fitted(p, "R-0001", "someone@x.example", 7, SENTENCE, "because of this");
+        print_fitted(p, "R-0002", "other@long.example", 12, "short", "");
+        printer_finish(&p);
+        fclose(out);
+        cr_expect_str_eq(text, fits[i].want, "%s:\n%s", fits[i].name, text);
+        free(text);
+    }
+}
+
+Test(printer, one_thing_is_wrapped_and_has_no_empty_lines)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    struct printer_settings settings = {.width = 30, .out = out};
+    struct printer *p =
+        printer_new(&settings, PRINTER_ONE, fitted_columns, ARRAY_SIZE(fitted_columns));
+
+    print_fitted(p, "R-0001", "someone@x.example", 7, SENTENCE, NULL);
+    printer_finish(&p);
+    fclose(out);
+    cr_expect_str_eq(text,
+                     "ID     R-0001\nFROM   someone@x.example\nCOUNT  7\n"
+                     "REPLY  a sentence of the\n       server that is long\n",
+                     "%s", text);
+    free(text);
+}

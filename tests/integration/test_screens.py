@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What people see: relayctl in a world with everything that is long or odd, on terminals of several widths and in a pipe. Nothing wraps by
+surprise, nothing to copy is cut, no column is empty, and a pipe has no colour."""
+import re
+import socket
+
+import pytest
+
+from harness import Backend, Client, Node, make_message, reference_in, wait_until
+from nameserver import Nameserver
+from terminal import Screen
+from test_sender_policy import reverse
+from tls import make_certificate
+
+SENDER, SIX, STRANGER = "198.51.100.7", "2001:db8:4711:0:225:90ff:fe5b:9f3e", "203.0.113.99"
+LONG = "rechnungsversand-automatisch@grosshandel-landwirtschaftliche-maschinen.example"
+IDN, HOSPITAL = "xn--mller-shne-kcb9d.example", "hospital-of-the-holy-spirit-and-saint-elisabeth.example"
+ZONE = [
+    f"{reverse(SENDER)} IN PTR mail.sender.example.", f"{reverse(SIX)} IN PTR mail.sender.example.",
+    f"mail.sender.example. IN A {SENDER}", f"mail.sender.example. IN AAAA {SIX}",
+    "sender.example. IN MX 10 mail.sender.example.", f"sender.example. IN TXT \"v=spf1 ip4:{SENDER} ip6:{SIX} -all\"",
+    f"{LONG.partition('@')[2]}. IN MX 10 mail.sender.example.",
+    "acme.example. IN MX 10 relay.example.", "acme.example. IN MX 50 old-mx.hosting-of-yesterday.example.",
+    "relay.example. IN A 192.0.2.1", "old-mx.hosting-of-yesterday.example. IN A 203.0.113.5", "acme.example. IN TXT \"v=spf1 mx -all\"",
+    f"{IDN}. IN MX 10 old-mx.hosting-of-yesterday.example.", f"{IDN}. IN TXT \"v=spf1 +all\"",
+]
+CUSTOMERS = {"acme": "acme.example", "stadtwerke-mueller-und-soehne": IDN, "hospital-holy-spirit": HOSPITAL, "six": "six.example",
+             "lost": "lost.example"}
+SCREENS = ["status", "spool list", "spool list --state held", "spool show HELD", "spool show WAITING", "spool summary",
+           "spool summary --by domain", "explain WAITING", "explain DELIVERED", "explain REFUSED", "explain BLOCKED", "trace --since 1h",
+           "customer list", "customer list --use", "customer show acme", "customer show stadtwerke-mueller-und-soehne", "domain list",
+           f"domain show {HOSPITAL}", "domain check acme.example", f"domain check {IDN}", f"domain instructions {HOSPITAL}", "backend list",
+           "backend show acme/1", "backend test acme/1", "backend test hospital-holy-spirit/1", "filter list", "filter show acme/cloud",
+           "block list", "allow list", "greylist list", "recipient list --customer acme", "report --since 7d", "audit", "node list",
+           "node show", "node check", "db status", "scan --changes",
+           "simulate --ip 198.51.100.7 --helo mail.sender.example --from sam@sender.example --rcpt info@acme.example"]
+WIDTHS = (60, 80, 120, 200)
+
+
+class Play:
+    def __init__(self):
+        self.dns = Nameserver(*ZONE, zone=".").start()
+        self.servers = {name: Backend(address="::1") if name == "six" else Backend() for name in CUSTOMERS}
+        for server in self.servers.values():
+            server.start()
+        self.servers["acme"].script["rcpt"] = self.of_acme
+        self.node = Node(settings={"resolver": self.dns.endpoint, "workers": 1, "xclient-from": ["127.0.0.0/8"], "client-concurrency": 0,
+                                   "probe-interval-min": "5m", "probe-interval-max": "5m"}, start=False)
+        mine = make_certificate(self.node.folder, "relay", ["relay.example"], days=9, owner=self.node.user)
+        self.node.write_config(tls_certificate=[str(mine.path)], tls_key=[str(mine.key)])
+        self.node.start_database()
+        self.register()
+        self.node.relayd.start()
+        self.node.spoolmgr.start()
+        self.node.wait_until_replicated()
+        self.refs = self.happen()
+
+    @staticmethod
+    def of_acme(_, line):
+        if "full@" in line:
+            return "452 4.2.2 Postfach voll \xfcber dem Kontingent, please ask the recipient to remove old messages and try again"
+        return None if re.search("<(info|sales|postmaster)@", line) else "550 5.1.1 Recipient address rejected: User unknown in table"
+
+    def register(self):
+        ctl = self.node.relayctl
+        for name, domain in CUSTOMERS.items():
+            host = f"[::1]:{self.servers[name].port}" if name == "six" else self.servers[name].endpoint
+            ctl("customer", "add", name, "--contact", f"ops@{domain}", "--policy", "standard" if name == "acme" else "off")
+            ctl("backend", "add", host, "--customer", name)
+            ctl("domain", "add", domain, "--customer", name)
+        ctl("filter", "add", "192.0.2.64/27", "--customer", "acme", "--label", "cloud")
+        ctl("recipient", "add", "info@acme.example")
+        ctl("block", "add", "203.0.113.0/24", "--customer", "acme", "--reason",
+            "spam wave of last Monday, see ticket 4711 and the mails of the customer about it")
+        ctl("block", "add", ".spam.example", "--customer", "acme", "--reason", "spam")
+        ctl("allow", "add", "partner@sender.example", "--customer", "acme", "--reason", "partner")
+
+    def send(self, *rcpts, sender="sam@sender.example", client=SENDER):
+        with Client(self.node.port) as c:
+            c.cmd(f"XCLIENT ADDR={'IPV6:' if ':' in client else ''}{client}")
+            c.ehlo("mail.sender.example")
+            c.cmd(f"MAIL FROM:<{sender}>")
+            replies = [c.cmd(f"RCPT TO:<{rcpt}>") for rcpt in rcpts]
+            reply = replies[0]
+            if any(r.code == 250 for r in replies):
+                c.cmd("DATA")
+                reply = c.content(make_message())
+        return reference_in(reply.text)
+
+    def happen(self):
+        refs = {"DELIVERED": self.send("info@acme.example", client=SIX), "REFUSED": self.send("nobody@acme.example")}
+        self.send("full@acme.example")
+        refs["BLOCKED"] = self.send("info@acme.example", sender="v@spam.example", client=STRANGER)
+        for name in ("stadtwerke-mueller-und-soehne", "hospital-holy-spirit", "six", "lost"):
+            self.servers[name].stop()
+        refs["HELD"] = self.send(f"buchhaltung.abteilung@{IDN}", sender=LONG)
+        refs["WAITING"] = self.send(f"station.innere-medizin@{HOSPITAL}", f"verwaltung@{HOSPITAL}")
+        for rcpt in (f"einkauf@{IDN}", "u@six.example", "x@lost.example"):
+            self.send(rcpt, sender="")
+        wait_until(lambda: len(self.node.spool()) == 5, 20, "five wait")
+        self.node.relayctl("spool", "hold", refs["HELD"], "--reason", "the police asks for it, ticket 4713")
+        self.node.relayctl("backend", "remove", "lost/1", "--spool", "keep", "--reason", "the contract has ended", "--yes")
+        self.node.relayctl("customer", "suspend", "six", "--reason", "the invoice of August is not paid", "--yes")
+        self.node.wait_until_replicated()
+        return refs
+
+    def words(self, line):
+        return [self.refs.get(word, word) for word in line.split()]
+
+    def screen(self, line, columns, **env):
+        screen = Screen(self.node, *self.words(line), columns=columns,
+                        **{"PAGER": "cat", "NO_COLOR": "1", "TZ": "UTC", "SSL_CERT_FILE": "/dev/null", "COLUMNS": None, **env})
+        text = screen.read()
+        assert "Sanitizer" not in text and screen.code in (0, 1), text
+        return text
+
+    def close(self):
+        self.node.close()
+        for server in self.servers.values():
+            server.stop()
+        self.dns.close()
+
+
+@pytest.fixture(scope="module")
+def world():
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    play = Play()
+    yield play
+    play.close()
+
+
+def of_us(text):
+    """Without the header lines of a message, which are as they are."""
+    return re.split(r"^Received: ", text, flags=re.M)[0].splitlines()
+
+
+def is_to_copy(line, columns):
+    """Its end is one word, or it is a command."""
+    return " " not in re.sub(r" and \d+ more$", "", line)[columns - 1:] or line.lstrip().startswith("relayctl ")
+
+
+def tables(lines):
+    """(titles, rows): what begins with a line of titles, down to an empty line, without what stands below rows."""
+    for i, line in enumerate(lines):
+        if re.fullmatch(r"[A-Z][A-Z ]*(  +[A-Z <]+)+", line):
+            titles = [(m.start(), m.group()) for m in re.finditer(r"[A-Z<]+(?: [A-Z<]+)*", line)]
+            rows = []
+            for row in lines[i + 1:]:
+                if not row:
+                    break
+                if not row.startswith("    "):
+                    rows.append(row)
+            yield titles, rows
+
+
+@pytest.mark.parametrize("line", SCREENS)
+def test_each_screen_fits(world, line):
+    for columns in WIDTHS if "instructions" not in line else WIDTHS[1:]:  # a letter, with lines of its own
+        text = world.screen(line, columns)
+        lines = of_us(text)
+        shown = f"$ relayctl {line} [{columns}]\n{text}"
+        assert not [row for row in lines if len(row) > columns and not is_to_copy(row, columns)], shown
+        assert not [row for row in lines if row != row.rstrip()], shown
+        assert "\033" not in text, shown
+        if columns >= 200:
+            assert "\u2026" not in text, f"there is room for all\n{shown}"
+
+
+@pytest.mark.parametrize("line", SCREENS)
+def test_no_column_is_empty(world, line):
+    for titles, rows in tables(of_us(world.screen(line, 200))):
+        for i, (start, title) in enumerate(titles):
+            end = titles[i + 1][0] if i + 1 < len(titles) else None
+            cells = {row[start:end].strip() for row in rows}
+            assert cells - {"-", ""}, f"{title} says nothing\n" + "\n".join(rows)
+
+
+@pytest.mark.parametrize("line", SCREENS)
+def test_a_pipe_has_neither_colour_nor_cuts(world, line):
+    done = world.node.relayctl(*world.words(line), check=False)
+    out = done.stdout
+    assert done.returncode in (0, 1) and "\033" not in out and "\u2026" not in out
+    assert not [row for row in of_us(out) if row != row.rstrip()], out
+
+
+def test_addresses_and_references_are_whole_at_any_width(world):
+    for columns in (20, 40, 60, 80, 120):
+        text = world.screen("spool list", columns)
+        for word in (LONG, f"buchhaltung.abteilung@{IDN}", f"station.innere-medizin@{HOSPITAL}", world.refs["HELD"]):
+            assert word in text, f"{word} at {columns}\n{text}"
+
+
+def test_colour_says_what_is_well(world):
+    text = world.screen("backend list", 80, NO_COLOR=None)
+    assert "\033[31mdown" in text and "\033[32mup" in text
+
+
+def test_columns_of_the_environment_go_before_the_terminals(world):
+    assert world.screen("backend list", 200, COLUMNS="60") == world.screen("backend list", 60)
