@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * relayctl audit: who has changed what, when and why, and who has read content.  A row is what a
- * trigger has written of one row of the registry, or an order to a spool.
+ * trigger has written of one row of the registry, or an order to a spool or a node.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -29,6 +29,7 @@ const char *const audit_tables[] = {"customers",
                                     "removed_domains",
                                     "spool",
                                     "scan",
+                                    "node",
                                     NULL};
 
 /* --- Finding. */

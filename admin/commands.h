@@ -49,7 +49,8 @@ enum command_status simulate(struct call *call);
 enum command_status scan(struct call *call);
 enum command_status scan_canary(struct call *call);
 enum command_status scan_open_relay(struct call *call);
-/* What audit --what takes: tables, "spool" for its orders, "scan" for consents; ends with NULL. */
+/* What audit --what takes: tables, "spool" and "node" for orders, "scan" for consents;
+ * ends with NULL. */
 extern const char *const audit_tables[];
 enum command_status audit(struct call *call);
 enum command_status completion(struct call *call);

@@ -2,9 +2,11 @@
  *
  * relayctl node drain: the relay on this node takes no new clients until it is told otherwise or
  * starts anew, so that it can be stopped when the last has gone.  It is told over its control
- * socket, and logs who has asked.
+ * socket, and logs who has asked; then we write it into PostgreSQL's audit, if that is there: a
+ * node must be drained also while it is not (P5).
  */
 #include "admin/commands.h"
+#include "admin/database.h"
 #include "admin/relay_memory.h"
 
 /* *was_draining: before. */
@@ -22,6 +24,28 @@ tell(const struct call *call, bool is_end, bool dry_run, bool *was_draining, uns
     *connections = (unsigned)json_integer_value(json_object_get(answer, "connections"));
     json_decref(answer);
     return status;
+}
+
+static void
+write_down(struct call *call, bool is_end, const char *node)
+{
+    const char *params[] = {node, is_end ? "drain-end" : "drain", call_value(call, "reason")};
+    PGresult *result = NULL;
+    struct buf why;
+
+    buf_init(&why, 0);
+    if (database_try_connect(call, &why) == COMMAND_DONE) {
+        result = database_try(call, "SELECT postern.audit_node_order($1, $2, $3)",
+                              ARRAY_SIZE(params), params);
+        if (PQresultStatus(result) != PGRES_TUPLES_OK)
+            buf_add_text(&why, PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)
+                                   ?: PQresultErrorMessage(result));
+    }
+    PQclear(result);
+    if (buf_size(&why) > 0)
+        call_warn(call, "the audit in PostgreSQL does not have it, relayd's log does: %s",
+                  buf_text(&why));
+    buf_fini(&why);
 }
 
 enum command_status
@@ -43,6 +67,8 @@ node_drain(struct call *call)
         return COMMAND_NOTHING;
     }
     snprintf(node, sizeof node, "%u", (unsigned)call->config->node);
+    if (is_end == was_draining && !call->dry_run)
+        write_down(call, is_end, node);
     call_done(call, is_end ? "returned to service" : "drained", "node", node);
     if (!is_end && !call->dry_run && !call->printing.json)
         fprintf(call->printing.out,

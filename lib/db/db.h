@@ -21,7 +21,7 @@ struct db;
 #define DB_RETRY_MAX_MS 5000
 
 /* The schema that this program was written for: the number of the newest migration in sql/. */
-#define DB_SCHEMA_VERSION 20
+#define DB_SCHEMA_VERSION 21
 
 struct db_ops {
     void (*on_up)(void *ctx); /* connected; LISTEN and load from here */

@@ -92,6 +92,29 @@ def test_a_start_ends_it_and_a_reload_does_not(node):
     assert clients(node)["state"] == "ok"
 
 
+def rows_of_audit(node):
+    return [(r["what"], r["name"], r["order"], r["reason"]) for r in node.relayctl_json("audit", "--what", "node", check=False)]
+
+
+def test_it_is_in_the_audit_once_and_said_where_it_cannot_be(node):
+    drain(node, "--dry-run")
+    assert rows_of_audit(node) == []
+    drain(node)
+    drain(node, reason="it was already")
+    drain(node, "--end", reason="the kernel is new")
+    assert rows_of_audit(node) == [("node", "drain-end", {"act": "drain-end", "node": 1}, "the kernel is new"),
+                                   ("node", "drain", {"act": "drain", "node": 1}, "new kernel")]
+    assert "ordered  node             drain-end" in node.relayctl("audit", "--what", "node").stdout
+    assert node.postgres.sql("SELECT DISTINCT who = session_user FROM postern.audit WHERE table_name = 'node'") == [(True,)]
+    node.postgres.stop()
+    done = drain(node, "--json")
+    assert clients(node)["state"] == "draining"
+    assert "audit" in done.stderr and "relayd's log" in done.stderr
+    warning, = json.loads(done.stdout)["warnings"]
+    assert "audit" in warning and "database is away" in warning
+    assert len(node.relayd.log_lines("draining")) == 2
+
+
 def test_what_is_asked_wrongly_or_in_vain(node):
     assert "--reason" in drain(node, reason=None, code=2).stderr
     assert "nothing to end" in drain(node, "--end", code=3).stderr

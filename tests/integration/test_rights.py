@@ -143,6 +143,18 @@ def test_a_name_can_not_be_forged(as_user):
                 olaf.sql(f"SET SESSION AUTHORIZATION {name}; {statement}")
 
 
+def test_whoever_drains_a_node_signs_with_his_own_name(as_user):
+    """Who may is the control socket's to say."""
+    order = "SELECT postern.audit_node_order(1, 'drain', 'new kernel')"
+    olaf = as_user("olaf")
+    for name in ("olaf", "susi"):
+        olaf.sql(f"SET SESSION AUTHORIZATION {name}; {order}")
+    assert [(r["who"], r["what"], r["reason"]) for r in olaf("audit", "--what", "node", "--json").rows] == [(name, "node", "new kernel") for name in ("susi", "olaf")]
+    for name in ("vera", NOBODY):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            olaf.sql(f"SET SESSION AUTHORIZATION {name}; {order}")
+
+
 # --- relayctl audit
 
 
