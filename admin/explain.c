@@ -12,6 +12,7 @@
 #include "admin/event_source.h"
 #include "admin/event_words.h"
 #include "admin/story.h"
+#include "admin/story_event.h"
 #include "admin/story_kept.h"
 #include "admin/story_look.h"
 #include "base/clock.h"
@@ -81,6 +82,22 @@ oldest_first(json_t *events)
     return turned;
 }
 
+/* The ends of mail that was kept are told behind all else. */
+static void
+take_ends(struct story *story)
+{
+    story->ends = json_array();
+    for (size_t i = 0; i < json_array_size(story->events);) {
+        json_t *event = json_array_get(story->events, i);
+
+        if (story_event_is(event, "ended")) {
+            json_array_append(story->ends, event);
+            json_array_remove(story->events, i);
+        } else
+            i++;
+    }
+}
+
 /* Young ones of this node from its files first, where they are whole. */
 static enum command_status
 find_events(struct explaining *e, struct ref ref, struct story *story)
@@ -119,6 +136,7 @@ find_events_soon(struct explaining *e, struct ref ref, struct story *story)
         json_decref(story->events);
         status = find_events(e, ref, story);
     }
+    take_ends(story);
     return status;
 }
 
@@ -186,7 +204,7 @@ find_kept(struct explaining *e, struct story *story)
     if (has_events &&
         (message == NULL || strcmp(event_words_text(message, "verdict"), "spooled") != 0))
         return;
-    story->kept = story_kept_find(e->call, &e->spool, story->ref);
+    story->kept = story_kept_find(e->call, &e->spool, story->ref, story->ends);
     if (has_events || story_kept_is_known(story->kept))
         return;
     json_decref(story->kept);
@@ -247,6 +265,7 @@ explain_one(struct explaining *e, struct ref ref)
             story_print(e->call, &story);
     }
     json_decref(story.events);
+    json_decref(story.ends);
     json_decref(story.connection);
     json_decref(story.kept);
     return status;

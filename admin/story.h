@@ -13,7 +13,8 @@
 
 struct story {
     struct ref ref;
-    json_t *events;     /* of this reference, in their order */
+    json_t *events;     /* of this reference, in their order; without its ends */
+    json_t *ends;       /* events "ended": what became of it when it was kept */
     json_t *connection; /* its connection's event, or NULL */
     json_t *kept;       /* what the spool says, as story_kept.h makes it; NULL: it was not asked */
     const char *source; /* "database", "files" or "spool" */

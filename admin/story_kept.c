@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The spool knows ended messages as long as their segment is there; the index has those that wait.
+ * The spool knows ended messages as long as their segment is there; the index has those that wait;
+ * the events of ends are kept longest.
  */
 #include "admin/story_kept.h"
 
@@ -143,8 +144,33 @@ find_in_index(struct call *call, struct ref ref)
     return kept;
 }
 
-json_t *
-story_kept_find(struct call *call, struct story_spool *spool, struct ref ref)
+/* --- Events. */
+
+static json_t *
+from_events(const json_t *ends)
+{
+    json_t *recipients = json_array(), *event, *address;
+    size_t i, j;
+
+    json_array_foreach(ends, i, event)
+    {
+        json_array_foreach(json_object_get(event, "rcpt"), j, address)
+        {
+            json_t *one = json_object();
+
+            json_object_set(one, "address", address);
+            set_text(one, "state", event_words_text(event, "verdict"));
+            json_object_set(one, "at", json_object_get(event, "at"));
+            set_text(one, "reply", event_words_text(event, "reply"));
+            json_array_append_new(recipients, one);
+        }
+    }
+    return json_pack("{s:s, s:s, s:o}", "from", "events", "state", "ended", "recipients",
+                     recipients);
+}
+
+static json_t *
+find(struct call *call, struct story_spool *spool, struct ref ref)
 {
     bool is_ours = ref.node == call->config->node;
     struct spool_message *m = is_ours ? find_in_spool(call, spool, ref) : NULL;
@@ -163,6 +189,17 @@ story_kept_find(struct call *call, struct story_spool *spool, struct ref ref)
                            "database can not be asked");
     }
     return kept;
+}
+
+json_t *
+story_kept_find(struct call *call, struct story_spool *spool, struct ref ref, const json_t *ends)
+{
+    json_t *kept = find(call, spool, ref);
+
+    if (story_kept_is_known(kept) || json_array_size(ends) == 0)
+        return kept;
+    json_decref(kept);
+    return from_events(ends);
 }
 
 bool

@@ -39,7 +39,7 @@ pick_later(const json_t *events, const json_t *event)
     {
         bool is_taken = story_event_class(later) == '2';
 
-        if (strcmp(event_words_text(later, "ref"), ref) == 0)
+        if (strcmp(event_words_text(later, "ref"), ref) == 0 || story_event_is(later, "ended"))
             continue;
         if (found == NULL || is_taken)
             found = later;

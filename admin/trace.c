@@ -15,12 +15,23 @@
 
 /* --- An event for people. */
 
+/* Of mail that was kept; what is answered at once may have the same word. */
+static const struct {
+    const char *verdict, *word;
+} ends[] = {
+    {"delivered", "delivered later"}, {"refused", "refused later"}, {"expired", "expired"},
+    {"returned", "returned"},         {"removed", "removed"},
+};
+
 /* What happened, in a word. */
 static const char *
 word_of(const json_t *event)
 {
     const char *kind = event_words_text(event, "event");
 
+    for (size_t i = 0; strcmp(kind, "ended") == 0 && i < ARRAY_SIZE(ends); i++)
+        if (strcmp(event_words_text(event, "verdict"), ends[i].verdict) == 0)
+            return ends[i].word;
     if (event_words_text(event, "verdict")[0])
         return event_words_text(event, "verdict");
     return strcmp(kind, "connection") == 0 ? "(connection)" : kind;
@@ -143,6 +154,9 @@ is_verdict(const char *word)
 {
     enum smtp_verdict verdict = 0;
 
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (strcmp(word, ends[i].verdict) == 0)
+            return true;
     return strcmp(word, "refused") == 0 || strcmp(word, "spooled") == 0 ||
            strcmp(word, "other") == 0 || smtp_verdict_find(word, 0, &verdict) == ERR_OK;
 }

@@ -24,15 +24,17 @@
 #define DAYS_DEFAULT 7
 
 /* $1, $2: days and their ends (db_days.h), $3: "day" or "month", $4: a customer or NULL. */
-#define DAYS_SQL                                                                              \
-    "WITH days AS MATERIALIZED (SELECT day, date_trunc($3, day::timestamp)::date AS period, " \
-    "($2::timestamptz[])[n] AS begins, ($2::timestamptz[])[n + 1] AS ends "                   \
+#define DAYS_SQL                                                                                 \
+    "WITH days AS MATERIALIZED (SELECT day, date_trunc($3, day::timestamp)::date AS period, n, " \
+    "($2::timestamptz[])[n] AS begins, ($2::timestamptz[])[n + 1] AS ends "                      \
     "FROM unnest($1::date[]) WITH ORDINALITY d(day, n)) "
 #define OF_DAYS_SQL                                                                \
     "JOIN days USING (day) "                                                       \
     "WHERE day BETWEEN ($1::date[])[1] AND ($1::date[])[cardinality($1::date[])] " \
     "AND ($4::text IS NULL OR customer = $4) "
-#define CLASS_SQL "CASE class WHEN 2 THEN 2 WHEN 4 THEN 4 ELSE 5 END"
+/* Ends of mail that was kept have class 0, and are no refusals. */
+#define ENDED_SQL "event = 'ended'"
+#define CLASS_SQL "CASE WHEN class IN (2, 4) THEN class WHEN " ENDED_SQL " THEN 0 ELSE 5 END"
 
 /* $5: are reasons wanted?  100,000 customers have a million rows a month: they are added up without
  * being sorted, and a sum of bigint that is not made one again is of a slower kind. */
@@ -43,13 +45,18 @@ static const char report_sql[] = DAYS_SQL
     "sum(recipients) FILTER (WHERE class = 2) AS recipients, sum(kept_events) AS kept_events, "
     "sum(kept_recipients) AS kept_recipients, "
     "sum(events) FILTER (WHERE " CLASS_SQL " = 5) AS refused, "
-    "sum(events) FILTER (WHERE class = 4) AS deferred "
+    "sum(events) FILTER (WHERE class = 4) AS deferred, "
+    "sum(recipients) FILTER (WHERE " ENDED_SQL " AND verdict = 'delivered') AS later, "
+    "sum(recipients) FILTER (WHERE " ENDED_SQL " AND verdict = 'expired') AS expired, "
+    "sum(recipients) FILTER (WHERE " ENDED_SQL " AND verdict = 'refused') AS bounced, "
+    "sum(recipients) FILTER (WHERE " ENDED_SQL " AND verdict = 'returned') AS returned, "
+    "sum(recipients) FILTER (WHERE " ENDED_SQL " AND verdict = 'removed') AS removed "
     "FROM postern.usage_daily " OF_DAYS_SQL "GROUP BY 1, 2), "
     "reasons AS (SELECT period, customer_id, "
     "json_object_agg(verdict, n) FILTER (WHERE class = 5) AS refusals, "
     "json_object_agg(verdict, n) FILTER (WHERE class = 4) AS deferrals "
     "FROM (SELECT period, customer_id, " CLASS_SQL " AS class, verdict, sum(events)::bigint AS n "
-    "FROM postern.usage_daily " OF_DAYS_SQL "AND class <> 2 AND $5::boolean "
+    "FROM postern.usage_daily " OF_DAYS_SQL "AND class <> 2 AND NOT " ENDED_SQL " AND $5::boolean "
     "GROUP BY 1, 2, 3, 4) verdicts GROUP BY 1, 2), "
     "spool AS (SELECT period, customer_id, max(customer) AS customer, "
     "max(messages) AS peak_messages, max(bytes) AS peak_bytes FROM ("
@@ -62,24 +69,33 @@ static const char report_sql[] = DAYS_SQL
     "WHERE began_at < ($2::timestamptz[])[cardinality($2::timestamptz[])] "
     "AND coalesce(ended_at, now()) > ($2::timestamptz[])[1] "
     "AND ($4::text IS NULL OR customer = $4) GROUP BY customer_id), "
+    /* What waits now, by the day when it came. */
+    "waits AS (SELECT period, customer_id, max(customer) AS customer, "
+    "sum(open_recipients) AS recipients FROM (SELECT width_bucket(received_at, "
+    "$2::timestamptz[]) AS n, customer_id, customer, open_recipients FROM postern.spool_index "
+    "WHERE customer_id > 0 AND ($4::text IS NULL OR customer = $4)) i JOIN days USING (n) "
+    "GROUP BY 1, 2), "
     "outages AS (SELECT period, customer_id, max(customer) AS customer, "
     "count(*) FILTER (WHERE lower(span) >= begins) AS outages, "
     "sum(extract(epoch FROM least(upper(span), ends) - greatest(lower(span), begins)))::bigint "
     "AS seconds FROM spans JOIN days ON lower(span) < ends AND upper(span) > begins "
     "GROUP BY 1, 2) "
     "SELECT to_char(period, CASE $3 WHEN 'day' THEN 'YYYY-MM-DD' ELSE 'YYYY-MM' END), "
-    "coalesce(m.customer, s.customer, o.customer) AS customer, customer_id, m.messages, "
-    "m.bytes, m.recipients, m.kept_events, m.kept_recipients, m.refused, r.refusals, m.deferred, "
+    "coalesce(m.customer, s.customer, o.customer, w.customer) AS customer, customer_id, "
+    "m.messages, m.bytes, m.recipients, m.kept_events, m.kept_recipients, m.later, m.expired, "
+    "m.bounced, m.returned, m.removed, w.recipients, m.refused, r.refusals, m.deferred, "
     "r.deferrals, o.outages, o.seconds, s.peak_messages, s.peak_bytes "
     "FROM mail m LEFT JOIN reasons r USING (period, customer_id) "
     "FULL JOIN spool s USING (period, customer_id) "
     "FULL JOIN outages o USING (period, customer_id) "
-    "ORDER BY period, coalesce(m.customer, s.customer, o.customer) COLLATE \"C\", customer_id";
+    "FULL JOIN waits w USING (period, customer_id) "
+    "ORDER BY period, coalesce(m.customer, s.customer, o.customer, w.customer) COLLATE \"C\", "
+    "customer_id";
 
 static const char reasons_sql[] =
     DAYS_SQL "SELECT verdict, sum(CASE " CLASS_SQL " WHEN 5 THEN events ELSE 0 END), "
              "sum(CASE class WHEN 4 THEN events ELSE 0 END) FROM postern.usage_daily " OF_DAYS_SQL
-             "AND class <> 2 GROUP BY 1 ORDER BY sum(events) DESC, 1";
+             "AND class <> 2 AND NOT " ENDED_SQL " GROUP BY 1 ORDER BY sum(events) DESC, 1";
 
 /* --- What is asked. */
 
@@ -270,6 +286,12 @@ static const struct {
     {{"recipients", NULL, PRINTER_RIGHT}, put_number},
     {{"kept_messages", "KEPT", PRINTER_RIGHT}, put_number},
     {{"kept_recipients", NULL, PRINTER_RIGHT}, put_number},
+    {{"kept_delivered", NULL, PRINTER_RIGHT}, put_number},
+    {{"kept_expired", NULL, PRINTER_RIGHT}, put_number},
+    {{"kept_refused", NULL, PRINTER_RIGHT}, put_number},
+    {{"kept_returned", NULL, PRINTER_RIGHT}, put_number},
+    {{"kept_removed", NULL, PRINTER_RIGHT}, put_number},
+    {{"kept_waiting", NULL, PRINTER_RIGHT}, put_number},
     {{"refused", "REFUSED", PRINTER_RIGHT}, put_number},
     {{"refusals", NULL, PRINTER_LEFT}, put_counts},
     {{"deferred", "LATER", PRINTER_RIGHT}, put_trouble},
@@ -305,7 +327,58 @@ static const struct printer_column reason_columns[] = {
     {"deferred", "LATER", PRINTER_RIGHT},
 };
 
+/* In the order of the query's columns. */
+static const char *const ends[] = {"delivered later", "expired", "refused later",
+                                   "returned",        "removed", "waiting now"};
+
+static const struct printer_column end_columns[] = {
+    {"kept", "KEPT MAIL", PRINTER_LEFT},
+    {"recipients", "RECIPIENTS", PRINTER_RIGHT},
+};
+
+static int
+column_of(const char *name)
+{
+    int column = 0;
+
+    while (strcmp(report_columns[column].column.name, name) != 0)
+        column++;
+    return column;
+}
+
+static int64_t
+sum_of(const PGresult *rows, int column)
+{
+    int64_t sum = 0;
+
+    for (int row = 0; row < PQntuples(rows); row++)
+        sum += database_number(rows, row, column);
+    return sum;
+}
+
 /* For people, of all rows together: a row has no room for it. */
+static void
+print_ends(const struct call *call, const PGresult *rows)
+{
+    int first = column_of("kept_delivered");
+    int64_t sums[ARRAY_SIZE(ends)], any = sum_of(rows, column_of("kept_recipients"));
+    struct printer *p;
+
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        any += sums[i] = sum_of(rows, first + (int)i);
+    if (any == 0)
+        return;
+    fputc('\n', call->printing.out);
+    p = printer_new(&call->printing, PRINTER_LIST, end_columns, ARRAY_SIZE(end_columns));
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (sums[i] > 0) {
+            printer_text(p, ends[i]);
+            printer_number(p, sums[i]);
+        }
+    printer_finish(&p);
+}
+
+/* The same. */
 static enum command_status
 print_reasons(struct call *call, const struct asked *asked)
 {
@@ -357,8 +430,10 @@ ask_and_print(struct call *call, const struct asked *asked)
         print_rows(call, rows);
     if (status == COMMAND_DONE && PQntuples(rows) == 0)
         status = say_nothing(call, asked);
-    else if (status == COMMAND_DONE && !is_for_programs(call))
+    else if (status == COMMAND_DONE && !is_for_programs(call)) {
+        print_ends(call, rows);
         status = print_reasons(call, asked);
+    }
     PQclear(rows);
     return status;
 }

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "net/listener.h"
 #include "relayd/capacity.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 #include "relayd/event_refusals.h"
 #include "relayd/session.h"
 

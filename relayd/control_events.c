@@ -32,7 +32,7 @@
 #include "db/db.h"
 #include "db/db_days.h"
 #include "db/db_schema.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 
 #define REST_MS 1000
 #define RETRY_MS 5000

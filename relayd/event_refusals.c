@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/siphash.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 
 #define SLOTS (2 * EVENT_REFUSALS_NETWORKS)
 #define WORDS_MAX 8 /* of one network in one minute; the last counts all others */

@@ -6,7 +6,7 @@
 #include "relayd/session_private.h"
 
 #include "base/clock.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 #include "relayd/event_refusals.h"
 
 static const char *const why_words[] = {

@@ -11,7 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 #include "relayd/event_refusals.h"
 
 /* --- Life. */

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 #include "spf/spf_header.h"
 
 static void

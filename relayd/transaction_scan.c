@@ -13,7 +13,7 @@
 
 #include "base/log.h"
 #include "milter/milter_report.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 
 static const struct milter_client_ops client_ops;
 

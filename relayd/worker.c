@@ -28,7 +28,7 @@
 #include "relayd/arrival.h"
 #include "relayd/backend.h"
 #include "relayd/capacity.h"
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 #include "relayd/event_refusals.h"
 #include "relayd/late.h"
 #include "relayd/probe.h"

@@ -82,6 +82,7 @@ expiry_begin(struct keeper *k)
     snprintf(path, sizeof path, "%s/clock", k->config->spool_dir);
     if (!read_kept(path, &k->clock))
         k->clock = (struct clock_watch){.boot_ms = -1};
+    k->kept_until_ms = k->clock.wall_ms;
     clock_boot_id(boot_id);
     look(k, boot_id);
     keep(k);

@@ -150,6 +150,7 @@ take_all(struct keeper *k)
     while ((m = spool_store_next(k->store, m)) != NULL) {
         take_message(k, m);
         kept_found(k, m, false);
+        ended_before(k, m);
         if (m->open_count == 0)
             tell_ended_before(k, m);
     }
@@ -258,6 +259,7 @@ on_tick(void *ctx)
     loop_timer_start(&k->tick, TICK_MS);
     expiry_look(k);
     keeper_refresh(k);
+    ended_look(k);
     if (++k->ticks % TICKS_A_SECOND == 0) {
         usage_look(k);
         tell_look(k); /* what has ended is remembered before it is cleaned away */
@@ -473,6 +475,8 @@ start(struct keeper *k)
     k->reading = reading_new(k);
     expiry_begin(k);
     spool_store_on_resolved(k->store, await_resolved, k);
+    k->ended = ended_new(k);
+    spool_store_on_ended(k->store, ended_note, k);
     k->usage = usage_new();
     k->tell = tell_new(k);
     take_all(k);
@@ -521,7 +525,9 @@ end(struct keeper *k)
     ending_end(k);
     tell_free(&k->tell);
     own_free(&k->own);
+    ended_finish(k);
     report_end(k);
+    ended_free(&k->ended);
     mirror_free(&k->mirror);
     usage_free(&k->usage);
     commands_free(&k->commands);

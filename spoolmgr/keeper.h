@@ -10,6 +10,7 @@
  *   drain.c      customers' servers that ask for their mail
  *   kept.c       what waits for each customer, for the relay
  *   noroute.c    mail that nobody takes: said, and expired
+ *   ended.c      what has become of mail that was kept, as events
  *   ending.c     what ends without delivery, and whether its sender is told
  *   own.c        mail of our own: into the spool, and its way out
  *   tell.c       customers are told of trouble with their mail
@@ -44,6 +45,7 @@
 
 struct audit;
 struct commands;
+struct ended;
 struct ending;
 struct fleet;
 struct lineage;
@@ -151,6 +153,7 @@ struct keeper {
     struct own *own;
     struct tell *tell;
     struct usage *usage;
+    struct ended *ended;
     struct notice_rate notice_rate;
     struct ending *endings; /* in the order in which they settle */
     struct loop_timer tick, slot_retry;
@@ -170,6 +173,7 @@ struct keeper {
     unsigned ticks;
     struct clock_watch clock;
     int64_t clock_kept_at_ms; /* since boot */
+    int64_t kept_until_ms;    /* what the clock of a keeper before us said last; 0: no such one */
     bool once, is_stopping, store_failed, pump_is_due;
     uint64_t pass;      /* that runs; 0: none */
     int64_t stop_at_ms; /* of the loop's clock: end then, whatever runs */
@@ -293,8 +297,21 @@ void ending_end(struct keeper *k);
 /* One line on a message, once all that is queued for the ledger by now is durable. */
 void report_add(struct keeper *k, const struct spool_message *m, const char *event, const char *fmt,
                 ...) PRINTF_LIKE(4, 5);
+/* The same for a line of the event log. */
+void report_add_event(struct keeper *k, struct slice json);
 void report_synced(struct keeper *k); /* says what is due */
 void report_end(struct keeper *k);    /* behind the last sync; what is not durable is not said */
+
+/* ended.c */
+struct ended *ended_new(struct keeper *k);
+void ended_free(struct ended **ended); /* behind report_end; writes what waits */
+/* spool_on_ended of the store; ctx is the keeper. */
+void ended_note(void *ctx, const struct spool_message *m, unsigned recipient);
+/* At the start, each message: what a keeper before us may not have written. */
+void ended_before(struct keeper *k, const struct spool_message *m);
+void ended_finish(struct keeper *k);                   /* at the end: what has ended in this turn */
+void ended_write(struct keeper *k, struct slice json); /* it is durable */
+void ended_look(struct keeper *k);                     /* each tick */
 
 /* noroute.c */
 /* In the sweep, each message: says what has no route; true: it has ended something. */

@@ -16,45 +16,62 @@ struct report {
     struct report *next;
     uint64_t seq; /* durable once the store has synced so far */
     char ref[REF_SIZE];
-    const char *event; /* a literal */
+    const char *event; /* a literal; NULL: the text is a line of the event log */
     char text[];
 };
 
 static void
-say(struct report_list *list)
+say(struct keeper *k, struct report_list *list)
 {
     struct report *r = list->first;
 
-    log_line(LOG_LEVEL_INFO, r->ref, r->event, "%s", r->text);
+    if (r->event != NULL)
+        log_line(LOG_LEVEL_INFO, r->ref, r->event, "%s", r->text);
+    else
+        ended_write(k, slice_of(r->text));
     list->first = r->next;
     if (list->first == NULL)
         list->last = NULL;
-    list->count--;
+    list->count -= r->event != NULL;
     free(r);
 }
 
-void
-report_add(struct keeper *k, const struct spool_message *m, const char *event, const char *fmt, ...)
+static struct report *
+add(struct keeper *k, const char *event, struct slice text)
 {
     struct report_list *list = &k->reports;
-    char text[REPORT_BYTES];
-    struct report *r;
-    va_list args;
+    struct report *r = mem_alloc(sizeof *r + text.n + 1);
 
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    r = mem_alloc(sizeof *r + strlen(text) + 1);
     r->seq = spool_store_queued(k->store);
     r->event = event;
-    ref_text(m->ref, r->ref);
-    memcpy(r->text, text, strlen(text) + 1);
+    memcpy(r->text, text.p, text.n);
+    r->text[text.n] = '\0';
     if (list->last != NULL)
         list->last->next = r;
     else
         list->first = r;
     list->last = r;
-    list->count++;
+    list->count += event != NULL;
+    return r;
+}
+
+void
+report_add(struct keeper *k, const struct spool_message *m, const char *event, const char *fmt, ...)
+{
+    char text[REPORT_BYTES];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    ref_text(m->ref, add(k, event, slice_of(text))->ref);
+    report_synced(k);
+}
+
+void
+report_add_event(struct keeper *k, struct slice json)
+{
+    add(k, NULL, json);
     report_synced(k);
 }
 
@@ -64,7 +81,7 @@ report_synced(struct keeper *k)
     uint64_t synced = spool_store_synced(k->store);
 
     while (k->reports.first != NULL && k->reports.first->seq <= synced)
-        say(&k->reports);
+        say(k, &k->reports);
 }
 
 void

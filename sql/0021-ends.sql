@@ -10,6 +10,69 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     VALUES ('node', 'update', jsonb_build_object('node', of_node, 'act', act), nullif(audit_node_order.reason, ''))
 $$;
 
-REVOKE ALL ON FUNCTION postern.audit_node_order(integer, text, text) FROM PUBLIC;
+-- What has become of mail that was kept is an event of its node's log, "ended", with the recipients that have ended
+-- alike.  A keeper that was killed may have written the last of them, or not, so the next one writes them again: this
+-- one is known.
+CREATE FUNCTION postern.event_is_known(of_node integer, e jsonb) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM postern.events
+                   WHERE ref = e ->> 'ref' AND at = (e ->> 'at')::timestamptz AND node = of_node AND kind = e ->> 'event'
+                     AND verdict = e ->> 'verdict');
+END $$;
+
+-- As before, and ends are counted: rows of event "ended" and class 0 in usage_daily, of the day of the end.
+CREATE OR REPLACE FUNCTION postern.events_add(of_node integer, lines text, days date[], starts timestamptz[]) RETURNS void
+LANGUAGE sql AS $$
+    WITH added AS (
+        INSERT INTO postern.events (at, node, kind, ref, customer_id, customer, verdict, client, sender, recipient_keys,
+                                    message_id, detail)
+        SELECT (e ->> 'at')::timestamptz, of_node, e ->> 'event', e ->> 'ref', (e ->> 'customer_id')::integer,
+               e ->> 'customer', e ->> 'verdict', (e ->> 'client')::inet, lower(e ->> 'from'),
+               -- event_recipient_keys, written out for speed
+               CASE WHEN e ? 'rcpt' THEN
+                   (SELECT array_agg(lower(address)) || array_agg(DISTINCT lower(substring(address FROM '@[^@]*$')))
+                               FILTER (WHERE address LIKE '%@%')
+                    FROM jsonb_array_elements_text(CASE jsonb_typeof(e -> 'rcpt') WHEN 'array' THEN e -> 'rcpt'
+                                                   ELSE jsonb_build_array(e -> 'rcpt') END) address)
+                   || CASE WHEN e ->> 'rcpt' LIKE '%@%.%.%' THEN postern.event_parent_keys(e -> 'rcpt') END END,
+               e ->> 'message_id', e
+        FROM (SELECT line::jsonb AS e
+              FROM (SELECT line FROM string_to_table(lines, E'\n') line WHERE line <> '' AND line NOT LIKE '%"ended"%'
+                    UNION ALL
+                    SELECT DISTINCT line FROM string_to_table(lines, E'\n') line WHERE line LIKE '%"ended"%') l
+              OFFSET 0) events
+        WHERE CASE WHEN e ->> 'event' = 'ended' THEN NOT postern.event_is_known(of_node, e) ELSE true END
+        RETURNING at, kind, customer_id, customer, verdict, detail),
+    counted AS (
+        SELECT coalesce(days[nullif(width_bucket(at, starts), 0)], (at AT TIME ZONE 'UTC')::date) AS day, customer_id, kind,
+               CASE WHEN kind = 'ended' THEN 0
+                    WHEN detail ->> 'reply' ~ '^[245]' THEN left(detail ->> 'reply', 1)::integer
+                    WHEN verdict IN ('delivered', 'spooled') THEN 2 ELSE 0 END AS class,
+               coalesce(verdict, '') AS verdict, coalesce(customer, '#' || customer_id) AS customer,
+               CASE WHEN jsonb_typeof(detail -> 'rcpt') = 'array' THEN jsonb_array_length(detail -> 'rcpt')
+                    ELSE 1 END AS recipients,
+               coalesce((detail ->> 'size')::bigint, 0) AS bytes, (detail ->> 'kept')::bigint AS kept
+        FROM added
+        WHERE customer_id IS NOT NULL AND kind IN ('message', 'recipient-refused', 'ended')
+        OFFSET 0)
+    INSERT INTO postern.usage_daily AS u (day, customer_id, node, event, class, verdict, customer, events, recipients,
+                                          bytes, kept_events, kept_recipients)
+    SELECT day, customer_id, of_node, kind, class, verdict, max(customer), count(*), sum(recipients), sum(bytes),
+           count(*) FILTER (WHERE class = 2 AND coalesce(kept > 0, verdict = 'spooled')),
+           coalesce(sum(coalesce(kept, CASE WHEN verdict = 'spooled' THEN recipients ELSE 0 END)) FILTER (WHERE class = 2), 0)
+    FROM counted
+    GROUP BY day, customer_id, kind, class, verdict
+    ORDER BY day, customer_id, kind, class, verdict
+    ON CONFLICT (day, customer_id, node, event, class, verdict) DO UPDATE SET
+        customer = excluded.customer, events = u.events + excluded.events, recipients = u.recipients + excluded.recipients,
+        bytes = u.bytes + excluded.bytes, kept_events = u.kept_events + excluded.kept_events,
+        kept_recipients = u.kept_recipients + excluded.kept_recipients
+$$;
+
+REVOKE ALL ON FUNCTION postern.audit_node_order(integer, text, text), postern.event_is_known(integer, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION postern.audit_node_order(integer, text, text)
     TO postern_operator, postern_support, postern_spool, postern_relay;
+GRANT EXECUTE ON FUNCTION postern.event_is_known(integer, jsonb) TO postern_relay;
+-- How much waits is in reports, which auditors read; whose, from whom and to whom is not.
+GRANT SELECT (customer_id, customer, received_at, open_recipients) ON postern.spool_index TO postern_auditor;

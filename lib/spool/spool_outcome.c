@@ -306,6 +306,15 @@ spool_store_ended(struct spool_store *s, struct spool_message *m, unsigned recip
     CHECK(recipient < m->recipient_count && end != SPOOL_END_NONE);
     spool_outcome_put_ended(spool_outcome_entry(s, m), recipient, end, at_ms, reply);
     record(s, m, OUTCOME_ENDED);
+    if (s->on_ended != NULL)
+        s->on_ended(s->on_ended_ctx, m, recipient);
+}
+
+void
+spool_store_on_ended(struct spool_store *s, spool_on_ended on_ended, void *ctx)
+{
+    s->on_ended = on_ended;
+    s->on_ended_ctx = ctx;
 }
 
 void

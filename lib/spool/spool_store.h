@@ -155,6 +155,9 @@ void spool_store_stop_listening(struct spool_store *store, struct spool_message 
 typedef void (*spool_on_resolved)(void *ctx, struct spool_message *message,
                                   const struct spool_resolution *resolution);
 void spool_store_on_resolved(struct spool_store *store, spool_on_resolved on_resolved, void *ctx);
+/* Runs when a recipient's end has been queued, and is in the message. */
+typedef void (*spool_on_ended)(void *ctx, const struct spool_message *message, unsigned recipient);
+void spool_store_on_ended(struct spool_store *store, spool_on_ended on_ended, void *ctx);
 /* How the store finds out whether the process still lives that writes this segment; without it none
  * does. */
 typedef bool (*spool_is_writing)(void *ctx, struct spool_segment_id segment, uint32_t process);

@@ -101,6 +101,8 @@ struct spool_store {
     size_t parked_size, parked_count;
     spool_on_resolved on_resolved;
     void *on_resolved_ctx;
+    spool_on_ended on_ended;
+    void *on_ended_ctx;
     spool_is_writing is_writing;
     void *is_writing_ctx;
     uint64_t pass, free_seen, records;

@@ -14,7 +14,8 @@ import pytest
 from harness import SOURCE, Backend, Client, Node, make_message, wait_until
 
 OWN_POSTGRES = True  # it is stopped and started
-FIELDS = ["period", "customer", "customer_id", "messages", "bytes", "recipients", "kept_messages", "kept_recipients", "refused", "refusals",
+KEPT = ["kept_delivered", "kept_expired", "kept_refused", "kept_returned", "kept_removed", "kept_waiting"]
+FIELDS = ["period", "customer", "customer_id", "messages", "bytes", "recipients", "kept_messages", "kept_recipients", *KEPT, "refused", "refusals",
           "deferred", "deferrals", "outages", "outage_seconds", "peak_messages", "peak_bytes"]
 
 
@@ -174,7 +175,7 @@ def test_csv_is_quoted_and_has_the_fields_of_json(gate):
     out = gate.relayctl("report", "--csv", *span)
     header, row = csv.reader(io.StringIO(out.stdout, newline=""))
     assert header == FIELDS
-    assert row[:5] == ["2026-02", name, "26", "1", "1000"] and row[9] == "a=b=1 too-big=1"
+    assert row[:5] == ["2026-02", name, "26", "1", "1000"] and row[FIELDS.index("refusals")] == "a=b=1 too-big=1"
     nothing = gate.relayctl("report", "--csv", "--since", "2025-02", "--until", "2025-03")
     assert nothing.stdout == ",".join(FIELDS) + "\n" and nothing.returncode == 0
 
@@ -223,6 +224,79 @@ def test_a_spools_peak_and_an_outage(gate):
     assert (last["outages"], last["peak_messages"], last["peak_bytes"], last["kept_messages"]) == (1, 4, sizes, 4)
     assert 0 < last["outage_seconds"] < 120
     backend.close()
+
+
+def test_P2_what_becomes_of_kept_mail_is_counted(gate):
+    """Six recipients are kept: three are delivered later, one is removed, one is returned, one waits. The keeper is killed
+    meanwhile; nothing is counted twice for it."""
+    backend = Backend().start()
+    gate.add_customer("fates", "fates.example", backend.endpoint)
+    backend.stop()
+
+    def keep(*names):
+        assert "queued" in gate.send(make_message(test_id=abs(hash(names)) % 10000), rcpts=[f"{n}@fates.example" for n in names]).text
+
+    def ref(name):
+        return next(m["id"] for m in gate.spool("--customer", "fates") if f"{name}@fates.example" in m["recipients"])
+
+    for names in (("one", "two"), ("three",), ("removed",), ("returned",), ("waits",)):
+        keep(*names)
+    wait_until(lambda: len(gate.spool("--customer", "fates")) == 5, 10, "all wait")
+    refs = {name: ref(name) for name in ("one", "removed", "returned", "waits")}
+    gate.relayctl("spool", "remove", refs["removed"], "--reason", "spam", "--yes")
+    gate.relayctl("spool", "return", refs["returned"], "--reason", "too late", "--yes")
+    gate.relayctl("spool", "hold", refs["waits"], "--reason", "to be looked at")
+    gate.spoolmgr.kill()
+    gate.spoolmgr.start()
+    backend.start()
+    wait_until(lambda: len(backend.taken) == 2, 60, "they are delivered")
+    wait_until(lambda: len(gate.spool("--customer", "fates")) == 1, 30, "one is left")
+    gate.spoolmgr.kill()
+    gate.spoolmgr.start()
+    expected = dict(zip(KEPT, (3, 0, 0, 1, 1, 1)))
+    wait_until(lambda: (gate.wait_until_copied(), {k: gate.row("--customer", "fates")[k] for k in KEPT})[1] == expected, 30, "the report has them")
+    row = gate.row("--customer", "fates")
+    assert row["kept_recipients"] == sum(row[k] for k in KEPT) == 6
+    assert (row["refused"], row["messages"]) == (0, 5)
+    gate.spoolmgr.stop()
+    gate.spoolmgr.start()
+    gate.wait_until_copied()
+    assert {k: gate.row("--customer", "fates")[k] for k in KEPT} == expected
+    text = gate.relayctl("report", "--customer", "fates").stdout
+    assert re.search(r"^delivered later +3$", text, re.M) and re.search(r"^waiting now +1$", text, re.M) and "expired" not in text, text
+    ends = gate.relayctl_json("trace", "--id", refs["one"])
+    assert sorted((e["event"], e["verdict"], len(e["rcpt"])) for e in ends) == [("ended", "delivered", 2), ("message", "spooled", 2)]
+    backend.close()
+
+
+def test_an_end_that_is_written_twice_counts_once(gate):
+    """A keeper that was killed writes again what it may not have written."""
+    def ended(second, **fields):
+        at = moment(f"2026-06-20T10:00:{second:02d}")
+        return line_of(at, "again", 29, **{"event": "ended", "ref": "P001-4KX3T-0B7Q2CF", "verdict": "expired", "reply": "421 4.3.2 no", **fields})
+
+    twice = ended(1, rcpt=["a@again.example", "b@again.example"])
+    gate.write_log(twice, twice, ended(2), ended(1, verdict="delivered", reply="250 ok"))
+    gate.write_log(twice, ended(1, rcpt=["a@again.example"]), ended(2, ref="P001-4KX3T-0B7Q2CG"))
+    row = gate.row("--customer", "again", "--since", "2026-06", "--until", "2026-07")
+    assert (row["kept_expired"], row["kept_delivered"], row["messages"], row["refused"], row["deferred"]) == (4, 1, 0, 0, 0)
+    assert gate.postgres.sql("SELECT count(*) FROM postern.events WHERE customer = 'again'") == [(4,)]
+
+
+def test_explain_and_trace_know_the_end_of_what_the_spool_has_forgotten(gate):
+    ref, at = "P001-4KX3T-0B7Q2CH", moment("2026-06-21T10:00:00")
+    gate.write_log(line_of(at, "forgot", 30, ref=ref, verdict="spooled", reply="250 2.0.0 queued", kept=2, rcpt=["a@forgot.example", "b@forgot.example"]),
+                   line_of(at + timedelta(hours=1), "forgot", 30, event="ended", ref=ref, reply="250 2.0.0 Ok", rcpt=["a@forgot.example"]),
+                   line_of(at + timedelta(days=5), "forgot", 30, event="ended", ref=ref, verdict="expired", reply="421 4.3.2 away", rcpt=["b@forgot.example"]))
+    kept = gate.relayctl_json("explain", ref)[0]["kept"]
+    assert (kept["from"], kept["state"], [(r["address"], r["state"]) for r in kept["recipients"]]) == \
+        ("events", "ended", [("a@forgot.example", "delivered"), ("b@forgot.example", "expired")])
+    text = " ".join(gate.relayctl("explain", ref).stdout.split())
+    assert "<a@forgot.example>: delivered, at" in text and "<b@forgot.example>: its time was over" in text, text
+    lines = gate.relayctl("trace", "--id", ref).stdout.splitlines()
+    assert "expired" in lines[1] and "delivered later" in lines[3] and "spooled" in lines[5], lines
+    found = gate.relayctl_json("trace", "--verdict", "expired", "--customer", "forgot")
+    assert [e["event"] for e in found] == ["ended"]
 
 
 def test_outages_are_cut_at_midnight_and_those_of_several_nodes_are_one(gate):

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 
 #define MINUTE_MS 60000LL
 

@@ -4,8 +4,8 @@
  * check, verdict and reply (DESIGN 4.7).  Lines are gathered on the loop and appended by a thread,
  * several at a time, so that the loop never waits for a disk.
  */
-#ifndef RELAYD_EVENT_LOG_H
-#define RELAYD_EVENT_LOG_H
+#ifndef BASE_EVENT_LOG_H
+#define BASE_EVENT_LOG_H
 
 #include "base/buf.h"
 

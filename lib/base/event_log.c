@@ -5,7 +5,7 @@
  * What was lost, so or because the disk refused it, is said in the log, and by an event "gap" when
  * lines can be written again.
  */
-#include "relayd/event_log.h"
+#include "base/event_log.h"
 
 #include <errno.h>
 #include <pthread.h>
