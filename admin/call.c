@@ -105,12 +105,18 @@ call_need_reason(const struct call *call)
                       call->line.command->example);
 }
 
+bool
+call_asks(const struct call *call)
+{
+    return !call->dry_run && call_value(call, "yes") == NULL && isatty(STDIN_FILENO);
+}
+
 enum command_status
 call_confirm(const struct call *call, const char *question)
 {
     char answer[16] = "";
 
-    if (call->dry_run || call_value(call, "yes") || !isatty(STDIN_FILENO))
+    if (!call_asks(call))
         return COMMAND_DONE;
     fprintf(stderr, "%s [yes/no] ", question);
     if (fgets(answer, sizeof answer, stdin) &&

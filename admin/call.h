@@ -47,14 +47,17 @@ call_value(const struct call *call, const char *option)
     return command_value(&call->line, option);
 }
 
-/* For hold, redirect, return and remove: COMMAND_USAGE with a sentence if --reason is missing. */
+/* For suspend, hold, redirect, return and remove: COMMAND_USAGE with a sentence if --reason is
+ * missing. */
 enum command_status call_need_reason(const struct call *call);
 
 /* Says what a changing command has done, e.g. "added", "customer", "acme": a sentence for people,
  * an object in JSON. */
 void call_done(const struct call *call, const char *action, const char *what, const char *name);
 
-/* On a terminal without --yes: asks, and is COMMAND_FAILED unless the answer is yes. Elsewhere, and
+/* On a terminal without --yes, but in a dry run. */
+bool call_asks(const struct call *call);
+/* If call_asks: asks, and is COMMAND_FAILED unless the answer is yes. Elsewhere, and
  * in a dry run, nothing is asked. */
 enum command_status call_confirm(const struct call *call, const char *question);
 

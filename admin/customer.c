@@ -266,9 +266,11 @@ enum command_status
 customer_suspend(struct call *call)
 {
     bool refuse = call_value(call, "refuse") != NULL;
+    enum command_status status = call_need_reason(call);
 
-    return set_state(call, refuse ? "refused" : "suspended", call_value(call, "reason"),
-                     "suspended");
+    return status == COMMAND_DONE ? set_state(call, refuse ? "refused" : "suspended",
+                                              call_value(call, "reason"), "suspended")
+                                  : status;
 }
 
 enum command_status

@@ -198,6 +198,23 @@ registry_diff_find(struct call *call, const struct registry_scope *scope,
     return status == COMMAND_DONE ? count(call, counts) : status;
 }
 
+enum command_status
+registry_diff_removed(struct call *call, struct buf *text)
+{
+    PGresult *result;
+    enum command_status status = database_query(
+        call,
+        "SELECT string_agg(n || ' ' || word || CASE n WHEN 1 THEN '' ELSE 's' END, ', ' ORDER BY "
+        "rank) FROM (SELECT rank, count(*) AS n, CASE kind WHEN 'change' THEN 'temporary change' "
+        "ELSE kind END AS word FROM " LINES " WHERE action = 'removed' GROUP BY rank, kind) r",
+        0, NULL, &result);
+
+    if (status == COMMAND_DONE)
+        buf_add_text(text, database_text(result, 0, 0) ?: "");
+    PQclear(result);
+    return status;
+}
+
 /* --- What cannot be. Each: line, kind, key, what is wrong. */
 
 #define IS_GONE(kind_is, key_is)                                                       \
@@ -235,6 +252,14 @@ static const char *const result_checks[] = {
     "false' FROM postern.domains d LEFT JOIN " LINES " i ON i.kind = 'domain' AND i.key = d.name "
     "WHERE d.recipients_complete AND NOT EXISTS (SELECT FROM postern.recipients r WHERE r.domain = "
     "d.name)",
+    "SELECT i.line, i.kind, i.key, 'needs \"held_reason\": a backend on hold has one, as with "
+    "relayctl backend hold' FROM postern.backends b JOIN postern.customers c ON c.id = "
+    "b.customer_id JOIN " LINES " i ON i.kind = 'backend' AND i.key = c.name || '/' || b.number "
+    "WHERE b.held AND b.held_reason IS NULL AND i.action IN ('added', 'changed')",
+    "SELECT i.line, i.kind, i.key, 'needs \"state_reason\": a customer that is ' || c.state || ' "
+    "has one, as with relayctl customer suspend' FROM postern.customers c JOIN " LINES
+    " i ON i.kind = 'customer' AND i.key = c.name WHERE c.state <> 'active' AND c.state_reason IS "
+    "NULL AND i.action IN ('added', 'changed')",
     "SELECT i.line, 'customer', c.name, 'has no filter, and with filters_only nobody at all could "
     "send to it' FROM postern.customers c LEFT JOIN " LINES " i ON i.kind = 'customer' AND i.key = "
     "c.name WHERE c.filters_only AND NOT EXISTS (SELECT FROM postern.upstream_filters f WHERE "

@@ -35,6 +35,8 @@ enum command_status registry_diff_load(struct call *call, struct buf *staged);
 /* Compares; `counts` is what is to be done. */
 enum command_status registry_diff_find(struct call *call, const struct registry_scope *scope,
                                        struct registry_counts *counts);
+/* What is to be removed: "2 domains, 1 backend"; "": nothing. */
+enum command_status registry_diff_removed(struct call *call, struct buf *text);
 /* What cannot be, line by line: COMMAND_USAGE. */
 enum command_status registry_diff_check(struct call *call);
 /* A table, or a line of JSON for each. */

@@ -20,8 +20,8 @@ struct reading {
     struct call *call;
     struct registry_scope scope;
     unsigned long line, wrong, ended;
-    bool has_header, has_end;
-    struct buf staged;
+    bool has_header, has_end, was_asked;
+    struct buf staged, removed; /* removed: what a person has agreed to */
 };
 
 static bool
@@ -212,6 +212,68 @@ make(struct call *call, struct removal *removal, const struct registry_counts *c
     return status == COMMAND_DONE ? registry_diff_check_result(call) : status;
 }
 
+static enum command_status
+find(struct reading *r, struct registry_counts *counts)
+{
+    enum command_status status = registry_diff_load(r->call, &r->staged);
+
+    return status == COMMAND_DONE ? registry_diff_find(r->call, &r->scope, counts) : status;
+}
+
+/* Looks what would go, and takes it back: nobody waits for the registry while a person thinks. */
+static enum command_status
+look(struct reading *r)
+{
+    struct registry_counts counts;
+    enum command_status status = database_begin_change(r->call);
+
+    if (status != COMMAND_DONE)
+        return status;
+    status = find(r, &counts);
+    if (status == COMMAND_DONE)
+        status = registry_diff_removed(r->call, &r->removed);
+    PQclear(PQexec(r->call->pg, "ROLLBACK"));
+    return status;
+}
+
+static enum command_status
+ask(struct reading *r)
+{
+    enum command_status status = look(r);
+    struct buf question;
+
+    if (status != COMMAND_DONE || buf_size(&r->removed) == 0)
+        return status;
+    buf_init(&question, 0);
+    buf_printf(&question, "Remove %s, of which the file has no line%s?", buf_text(&r->removed),
+               strstr(buf_text(&r->removed), "domain") ? ", and refuse the mail of such domains"
+                                                       : "");
+    status = call_confirm(r->call, buf_text(&question));
+    buf_fini(&question);
+    return status;
+}
+
+/* Nothing goes that nobody was asked about. */
+static enum command_status
+check_asked(struct reading *r)
+{
+    enum command_status status;
+    struct buf now;
+
+    if (!r->was_asked)
+        return COMMAND_DONE;
+    buf_init(&now, 0);
+    status = registry_diff_removed(r->call, &now);
+    if (status == COMMAND_DONE && strcmp(buf_text(&now), buf_text(&r->removed)) != 0) {
+        call_complain("the registry has changed meanwhile, and other things would be removed: %s; "
+                      "nothing is changed, try again",
+                      buf_size(&now) ? buf_text(&now) : "none");
+        status = COMMAND_FAILED;
+    }
+    buf_fini(&now);
+    return status;
+}
+
 /* Without a difference it is rolled back, so that no node reads its registry anew for nothing. */
 static enum command_status
 change(struct reading *r)
@@ -225,9 +287,9 @@ change(struct reading *r)
     if (status != COMMAND_DONE)
         return status;
     removal_init(&removal, call);
-    status = registry_diff_load(call, &r->staged);
+    status = find(r, &counts);
     if (status == COMMAND_DONE)
-        status = registry_diff_find(call, &r->scope, &counts);
+        status = check_asked(r);
     if (status == COMMAND_DONE)
         status = registry_diff_check(call);
     if (status == COMMAND_DONE) {
@@ -252,13 +314,15 @@ registry_import(struct call *call)
     enum command_status status = r.scope.prunes ? call_need_reason(call) : COMMAND_DONE;
 
     buf_init(&r.staged, 0);
+    buf_init(&r.removed, 0);
     if (status == COMMAND_DONE)
         status = read_file(&r, call->line.operands[0]);
-    if (status == COMMAND_DONE && r.scope.prunes)
-        status = call_confirm(call, "Remove from the registry what the file has no line of, and "
-                                    "refuse the mail of such domains?");
+    r.was_asked = r.scope.prunes && call_asks(call);
+    if (status == COMMAND_DONE && r.was_asked)
+        status = ask(&r);
     if (status == COMMAND_DONE)
         status = change(&r);
     buf_fini(&r.staged);
+    buf_fini(&r.removed);
     return status;
 }

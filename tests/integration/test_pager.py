@@ -35,7 +35,7 @@ def test_long_output_is_paged_on_a_terminal(acme, pager, args):
     assert "LESS=-S " in shown(acme, *args, PAGER=pager, LESS="-S")
 
 
-@pytest.mark.parametrize("args", [("customer", "list", "--json"), ("customer", "suspend", "acme", "--yes"), ("db", "status"),
+@pytest.mark.parametrize("args", [("customer", "list", "--json"), ("customer", "suspend", "acme", "--reason", "unpaid", "--yes"), ("db", "status"),
                                   ("status",), ("--version",)])
 def test_what_is_short_or_changes_or_is_for_programs_is_not(acme, pager, args):
     assert "paged" not in shown(acme, *args, PAGER=pager, code=1 if args == ("status",) else 0)

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """relayctl export and import: the registry as a file, there and back."""
 import json
+import os
+import pty
+import subprocess
 import time
 
 import pytest
 
-from registry import acme, ctl, postgres, template  # noqa: F401
+from registry import RELAYCTL, acme, ctl, postgres, template  # noqa: F401
+from world import SOURCE, program
 
 HEADER = {"kind": "registry", "format": 1}
 
@@ -343,3 +347,53 @@ def test_ten_thousand_customers_in_one_import(ctl, capsys):
     assert len(export(ctl).splitlines()) == 30002
     with capsys.disabled():
         print(f"\n10,000 customers with a domain and a backend each: imported in {made:.1f} s, again in {again:.1f} s")
+
+
+@pytest.mark.parametrize("kind, line, field", [
+    ("backend", {"kind": "backend", "customer": "acme", "number": 1, "held": True}, "held_reason"),
+    ("backend", {"kind": "backend", "customer": "acme", "number": 2, "address": "192.0.2.9", "held": True, "held_reason": None}, "held_reason"),
+    ("customer", {"kind": "customer", "name": "acme", "state": "suspended"}, "state_reason"),
+    ("customer", {"kind": "customer", "name": "new", "state": "refused"}, "state_reason")])
+def test_a_hold_or_suspension_needs_its_reason_by_a_file_too(acme, kind, line, field):
+    before = export(acme)
+    error = put(acme, line, code=2).err
+    assert f"line 2: {kind}" in error and f'needs "{field}"' in error and export(acme) == before
+    put(acme, {**line, field: "ticket 4711"})
+    assert "needs --reason" in acme("customer", "suspend", "acme", code=2).err
+    other = {"kind": kind, **({"name": "acme", "language": "de"} if kind == "customer" else {"customer": "acme", "number": 1, "priority": 7})}
+    put(acme, other)
+
+
+def answered(ctl, answer, *args, meanwhile=None):
+    """relayctl on a terminal: what it asks, its exit status and what it says else."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen([program(RELAYCTL), "-c", str(ctl.config_file), *args], stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, env={**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC"})
+    os.close(slave)
+    asked = ""
+    while not asked.endswith("[yes/no] "):
+        one = process.stderr.read(1)
+        if not one:
+            break
+        asked += one
+    if meanwhile:
+        meanwhile()
+    os.write(master, answer)
+    out, err = process.communicate(timeout=30)
+    os.close(master)
+    return asked, process.returncode, out + err
+
+
+def test_the_question_before_a_prune_says_how_many_of_what(full):
+    path = full.folder / "pruned.jsonl"
+    text = export(full, "--recipients")
+    path.write_text("".join(line + "\n" for line in text.splitlines() if "beta" not in line))
+    args = ("import", str(path), "--prune", "--reason", "left")
+    asked, code, said = answered(full, b"no\n", *args)
+    assert asked == "Remove 1 customer, 1 domain, 1 backend, 1 rule, 1 recipient, of which the file has no line, and refuse the mail of such domains? [yes/no] "
+    assert code == 1 and "nothing is changed" in said and export(full, "--recipients") == text
+    asked, code, said = answered(full, b"yes\n", *args, meanwhile=lambda: full("recipient", "add", "b@x.beta.example"))
+    assert code == 1 and "2 recipients" in said and "meanwhile" in said
+    asked, code, said = answered(full, b"yes\n", *args)
+    assert code == 0 and "2 recipients" in asked and "6 removed" in said, said
+    assert answered(full, b"", *args)[0] == "", "nothing is to be removed, so nothing is asked"

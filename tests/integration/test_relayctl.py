@@ -125,7 +125,7 @@ def test_customers_are_set_shown_listed_suspended(acme):
     assert "cannot change for a time" in acme("customer", "set", "acme", "--live-4xx", "pass", "--until", "+2d", code=2).err
     assert shown["retention_days"] == 7 and shown["domains"] == 1 and shown["contact"] == "ops@acme.example"
     assert acme.sql("SELECT max_connections_per_hour FROM postern.replica_customers") == [(None,)]
-    acme("customer", "suspend", "acme")
+    acme("customer", "suspend", "acme", "--reason", "unpaid")
     assert acme.one("customer", "show", "acme")["state"] == "suspended"
     acme("customer", "suspend", "acme", "--refuse", "--reason", "unpaid")
     assert acme.sql("SELECT state FROM postern.replica_customers") == [("refused",)]
