@@ -287,7 +287,8 @@ take_word(struct command_line *line, int argc, char *const *argv, int *i, struct
 }
 
 static int
-check_operands(const struct command *commands, const struct command_line *line, struct buf *problem)
+check_operands(const struct command *const *commands, const struct command_line *line,
+               struct buf *problem)
 {
     const struct command *c = line->command;
 
@@ -299,7 +300,7 @@ check_operands(const struct command *commands, const struct command_line *line, 
     if (line->operand_count <= c->max_operands)
         return ERR_OK;
     if (c->verb == NULL && command_has_verbs(commands, c->noun)) {
-        complain_verb(commands, c->noun, line->operands[0], problem);
+        complain_verb(command_verbs(commands, c->noun), line->operands[0], problem);
         return ERR_SYNTAX;
     }
     buf_printf(problem, "\"%s\" is one word too many; the form is: relayctl %s%s%s [OPTIONS] %s",
