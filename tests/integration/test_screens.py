@@ -138,7 +138,9 @@ def of_us(text):
 
 
 def is_to_copy(line, columns):
-    """Its end is one word, or it is a command."""
+    """Its end is one word, or it is a command, or a record for a zone."""
+    if "  IN  MX  " in line:
+        return True
     return " " not in re.sub(r" and \d+ more$", "", line)[columns - 1:] or line.lstrip().startswith("relayctl ")
 
 
