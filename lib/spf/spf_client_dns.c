@@ -50,7 +50,7 @@ put_known(struct spf_check *check, const struct dns_records *found)
     for (unsigned i = 0; i < found->count; i++) {
         struct slice rest = found->items[i].data, spec;
 
-        if (!spf_record_is(rest))
+        if (!spf_record_is(rest) || rest.n > SPF_RECORD_MAX)
             continue;
         while (check->answer_count < KNOWN_MAX && buf_size(&check->answers) < KNOWN_BYTES &&
                spf_record_next_reference(&rest, &spec))
