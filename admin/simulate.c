@@ -233,6 +233,7 @@ run(struct call *call, json_t *message, struct slice content)
     }
     if (content.n > 0 && strcmp(text_of(answer, "verdict"), "accept") == 0)
         simulate_scan(call, content, answer);
+    json_object_del(answer, "queued");
     if (!json_is_true(json_object_get(answer, "ok"))) {
         call_complain("%s",
                       text_of(answer, "error")[0] ? text_of(answer, "error") : "the answer is odd");

@@ -23,8 +23,7 @@ struct scan {
     struct buf bodies[2], *coming;
     struct milter_body ends;
     bool is_told; /* the body, to the present one */
-    bool is_over, is_marked, is_unsure;
-    char held_by[MILTER_NAME_SIZE + MILTER_QUARANTINE_SIZE + 2];
+    bool is_held, is_over, is_marked, is_unsure;
     int64_t began_ms;
 };
 
@@ -116,8 +115,7 @@ judge(struct scan *s, const struct milter_talk *talk)
 
     s->is_marked = s->is_marked || verdict.effect == MILTER_MARKED;
     s->is_unsure = s->is_unsure || verdict.effect == MILTER_UNSURE;
-    if (verdict.effect == MILTER_HELD && s->held_by[0] == '\0')
-        snprintf(s->held_by, sizeof s->held_by, "%s: %s", s->entry.name, talk->quarantine);
+    s->is_held = s->is_held || verdict.effect == MILTER_HELD;
     if (verdict.effect != MILTER_REFUSED)
         return;
     s->is_over = true;
@@ -214,15 +212,11 @@ begin(struct scan *s, struct slice content)
 static void
 end(struct scan *s)
 {
-    struct smtp_reply held;
-    char text[SMTP_REPLY_TEXT_SIZE];
-
     if (s->is_marked || s->is_unsure)
         json_array_append_new(json_object_get(s->answer, "marks"), json_string("milter"));
-    if (s->held_by[0] && !s->is_over) {
-        snprintf(text, sizeof text, "queued, and held (%.250s)", s->held_by);
-        held = smtp_reply_make(250, "2.0.0", text);
-        set_reply(s, "hold", &held);
+    if (s->is_held && !s->is_over) {
+        json_object_set_new(s->answer, "verdict", json_string("hold"));
+        json_object_set(s->answer, "reply", json_object_get(s->answer, "queued"));
     }
     milter_header_fini(&s->header);
     for (size_t i = 0; i < ARRAY_SIZE(s->bodies); i++)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "relayd/decision.h"
 #include "relayd/recipient_policy.h"
 #include "relayd/screen.h"
@@ -154,13 +155,29 @@ json_of_refusal(const struct simulation *s, enum smtp_verdict verdict)
     return json_of_verdict(s, reply.code / 100 == 5 ? "refuse" : "later", &reply);
 }
 
+/* What would be answered if it were kept, for who asks scanners that may want that. */
+static void
+add_queued(const struct simulation *s, json_t *json)
+{
+    int64_t until_ms = clock_retention_end_ms(clock_wall_ms(), s->route.customer.retention_days);
+    struct smtp_reply reply = smtp_reply_queued("simulated", until_ms);
+    char text[SMTP_REPLY_LINE_SIZE];
+
+    json_object_set_new(json, "queued", json_string(smtp_reply_text(&reply, text, sizeof text)));
+}
+
 static json_t *
 json_of_end(const struct simulation *s)
 {
     struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_RECIPIENT_OK);
+    json_t *json;
 
-    if (!screen_is_refused(&s->screen))
-        return json_of_verdict(s, "accept", &reply);
+    if (!screen_is_refused(&s->screen)) {
+        json = json_of_verdict(s, "accept", &reply);
+        if (s->message)
+            add_queued(s, json);
+        return json;
+    }
     reply = screen_reply(&s->screen, s->origin ?: s->facts);
     return json_of_verdict(s, reply.code / 100 == 5 ? "refuse" : "later", &reply);
 }

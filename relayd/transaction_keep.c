@@ -38,12 +38,8 @@ expires_at_ms(const struct transaction *t)
 static void
 finish_queued(struct transaction *t)
 {
-    char when[CLOCK_LOCAL_SIZE], text[120];
-    struct smtp_reply reply;
+    struct smtp_reply reply = smtp_reply_queued(t->ref_text, expires_at_ms(t));
 
-    snprintf(text, sizeof text, "[%s] queued until %s", t->ref_text,
-             clock_local(expires_at_ms(t), when));
-    reply = smtp_reply_make(250, "2.0.0", text);
     late_kept(&t->late);
     transaction_finish(t, SHARED_COUNTER_MESSAGES_SPOOLED, "spooled", true, &reply);
 }

@@ -11,6 +11,8 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
+
 #define REPLY_OCTETS_MAX (512 * 1024) /* a peer that never ends its reply is no SMTP server */
 
 struct verdict_row {
@@ -186,6 +188,15 @@ smtp_reply_make(uint16_t code, const char *enhanced, const char *text)
         take_enhanced(&s, code, &reply.enhanced);
     append_text(&reply, slice_of(text));
     return reply;
+}
+
+struct smtp_reply
+smtp_reply_queued(const char *ref, int64_t until_ms)
+{
+    char when[CLOCK_LOCAL_SIZE], text[120];
+
+    snprintf(text, sizeof text, "[%s] queued until %s", ref, clock_local(until_ms, when));
+    return smtp_reply_make(250, "2.0.0", text);
 }
 
 void

@@ -59,6 +59,8 @@ const char *smtp_reply_word(const struct smtp_reply *reply);
 /* enhanced "5.7.1" or NULL; one that is malformed or of another class than the code is left out.
  * Text is cleaned and cut. */
 struct smtp_reply smtp_reply_make(uint16_t code, const char *enhanced, const char *text);
+/* Of a message that is kept, until when; `ref` is its reference's text. */
+struct smtp_reply smtp_reply_queued(const char *ref, int64_t until_ms);
 /* Puts " [ref]" behind the text (P6), shortening the text if need be. */
 void smtp_reply_add_ref(struct smtp_reply *reply, struct ref ref);
 /* One line "550 5.7.1 text\r\n". */

@@ -3,12 +3,13 @@
 that nothing else changes (P7), scanners that are away, slow or mad (P5, P8), quarantine (P1, P2)."""
 import json
 import re
+import select
 import threading
 import time
 
 import pytest
 
-from harness import Backend, Client, Node, below_our_received, make_message, wait_until
+from harness import ADDRESS, QUICK, Backend, Client, Node, below_our_received, make_message, wait_until
 from milter import (ACCEPT, CONTINUE, DISCARD, MUTE, PROGRESS, REJECT, TEMPFAIL, Milter, add, change, insert, packet, quarantine,
                     replace, reply)
 
@@ -242,6 +243,8 @@ def test_simulate_asks_the_scanners_too(world):
     def traces():
         return len(world.backend.taken), world.node.relayctl("spool", "list", "--customer", "says", "--json", check=False).stdout
 
+    real = world.send("says", quarantine("virus") + ACCEPT)
+    wait_until(lambda: world.node.spool("--customer", "says"), 10, "it is held")
     before = traces()
 
     def simulate(customer, answer, *options):
@@ -261,7 +264,9 @@ def test_simulate_asks_the_scanners_too(world):
     assert said["verdict"] == "accept" and said["marks"] == ["milter"]
     asked = len(world.milter.seen)
     assert simulate("off", REJECT, "--json")["verdict"] == "accept" and len(world.milter.seen) == asked
-    assert simulate("says", quarantine("virus") + ACCEPT, "--json")["reply"] == "250 2.0.0 queued, and held (scanner: virus)"
+    said = simulate("says", quarantine("virus") + ACCEPT, "--json")
+    assert said["verdict"] == "hold" and said["checks"][0]["input"] == "virus" and "queued" not in said
+    assert said["reply"] == re.sub(r"\[P001-[^]]+\]", "[simulated]", f"{real.code} {real.text}") and "queued until" in said["reply"]
     text = simulate("says", add("X-A", "1") + replace(b"x") + ACCEPT)
     assert re.search(r"^milter scanner +reject +pass", text, re.M) and "Verdict    the sender is accepted" in text, text
     seen = world.milter.seen[-1]
@@ -320,6 +325,43 @@ def test_P8_a_crowd_waits_for_its_turn(world):
     assert 40 < world.milter.at_work_most <= 51  # the one that has gone is still at work there
     for c in clients:
         c.close()
+
+
+def test_P5_who_waits_for_a_scanner_takes_no_room_from_others(world_of):
+    """200 messages of all sizes wait for one that does not answer, 80 MB of them: another customer's pass as ever, in memory and on
+    disk."""
+    milter, backend = Milter(delay=60).start(), Backend().start()
+    node = world_of(Node(settings={"workers": 1, "client-concurrency": 0, "final-reply-timeout": "120s",
+                                   "milters": [f"{milter.address} name=scanner timeout=60s"]}))
+    node.add_customer("off", "off.example", backend.endpoint)
+    node.add_customer("says", "says.example", backend.endpoint)
+    node.relayctl("customer", "set", "says", "--policy", "off,milter=reject", "--max-connections-per-hour", "none")
+    node.wait_until_replicated()
+    sizes = [12, 50, 250, 900, 2800] if not QUICK else [12, 250, 900]
+    lines = b"".join(b"%07d " % i + b"x" * 114 + b"\r\n" for i in range(2800 * 8))
+    crowd = []
+    for n in range(200):
+        client = Client(node.port)
+        client.socket.settimeout(30)
+        client.ehlo()
+        for line in ("MAIL FROM:<a@a.example>", "RCPT TO:<user@says.example>"):
+            assert client.cmd(line).code == 250
+        assert client.cmd("DATA").code == 354
+        client.write(b"Subject: x\r\n\r\n" + lines[:sizes[n % len(sizes)] * 8 * 124] + b".\r\n")
+        crowd.append(client)
+    wait_until(lambda: milter.at_work_most >= 50, 30, "the scanner has all that it is shown")
+    slowest = 0
+    for size in (1, 12, 50, 250, 900, 2800):
+        began = time.monotonic()
+        got = node.send(b"Subject: y\r\n\r\n" + lines[:size * 8 * 124], rcpts=("user@off.example",))
+        slowest = max(slowest, time.monotonic() - began)
+        assert got.code == 250 and "queued" not in got.text, (size, str(got))
+    assert slowest < 5
+    assert all(select.select([c.socket], [], [], 0)[0] == [] for c in crowd), "they wait still"
+    for client in crowd:
+        client.close()
+    milter.close()
+    backend.close()
 
 
 def test_a_scanner_that_says_it_is_at_work_gets_more_time(world):
