@@ -236,10 +236,30 @@ print_sum(const struct test *t, const struct backend_targets *targets)
     json_decref(json);
 }
 
+/* With --rcpt its domain is the first: of very many the last ones are left out. */
+static void
+put_first(struct backend_target *target, const char *domain)
+{
+    size_t i = 0;
+    char *found;
+
+    while (i < target->domain_count && strcmp(target->domains[i], domain) != 0)
+        i++;
+    if (i == target->domain_count)
+        return;
+    found = target->domains[i];
+    memmove(target->domains + 1, target->domains, i * sizeof *target->domains);
+    target->domains[0] = found;
+}
+
 static void
 test_backend(struct test *t, const struct backend_targets *targets, size_t i)
 {
+    const char *at = strrchr(t->rcpt, '@');
+
     t->target = &targets->items[i];
+    if (at)
+        put_first(&targets->items[i], at + 1);
     t->findings = json_array();
     t->addresses = json_array();
     memset(t->counts, 0, sizeof t->counts);

@@ -110,6 +110,8 @@ struct conformance_seen {
     struct conformance_talk_result first; /* the one that tells of greeting and TLS */
     struct conformance_talk_script sessions[CONFORMANCE_SESSIONS_MAX];
     unsigned session_count;
+    size_t domain_count, domains_left; /* left out: the last ones, when the sessions are used up */
+    const char *first_left;            /* the question's */
     unsigned parallel_tried, parallel_ready; /* at one moment */
 };
 

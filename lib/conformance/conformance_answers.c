@@ -362,6 +362,9 @@ conformance_judge_answers(const struct conformance_judge *j)
     if (each_step(j, CONFORMANCE_ASK_KNOWN, judge_known) == 0)
         conformance_say(j, CONFORMANCE_KNOWN_UNKNOWN, "%s", "");
     each_step(j, CONFORMANCE_ASK_STRANGER, judge_stranger);
+    if (j->seen->domains_left > 0)
+        conformance_say(j, CONFORMANCE_STRANGER_LEFT_OUT, "%zu of %zu domains, from %s on",
+                        j->seen->domains_left, j->seen->domain_count, j->seen->first_left);
     each_step(j, CONFORMANCE_ASK_POSTMASTER, judge_postmaster);
     judge_latency(j);
     judge_spf(j);

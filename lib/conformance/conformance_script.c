@@ -186,6 +186,9 @@ make_domains(struct maker *m, size_t from)
         from = add_domains(m, from);
         add_reset(m);
     }
+    m->seen->domain_count = m->q->domain_count;
+    m->seen->domains_left = m->q->domain_count - from;
+    m->seen->first_left = from < m->q->domain_count ? m->q->domains[from] : NULL;
 }
 
 static void

@@ -444,6 +444,20 @@ def test_several_domains(site):
     assert len(names) == 20, "another one in each"
 
 
+def test_domains_beyond_what_one_test_asks_are_said_and_can_be_asked_for(site):
+    name = serve(site, server := Server(rcpt=lambda s, line: "250 2.1.5 Ok" if "@e399.example" in line else NO_RELAY))
+    site.postgres.sql(f"""INSERT INTO postern.domains (name, customer_id)
+        SELECT 'e' || i || '.example', id FROM postern.customers, generate_series(100, 399) i WHERE name = '{name}'""")
+    answer = run(site, name)
+    asked = {f["detail"].partition("@")[2].partition(":")[0] for f in answer["findings"] if f["check"] == "unknown-recipient" and f["finding"] == "refused"}
+    left, = [f for f in answer["findings"] if f["finding"] == "left-out"]
+    total = len(asked) + int(left["detail"].split()[0])
+    assert left["detail"] == f"{total - len(asked)} of {total} domains, from e{100 + len([d for d in asked if d.startswith('e')])}.example on"
+    assert left["verdict"] == "unknown" and total >= 300 and "--rcpt" in left["remedy"] and len(asked) > 100
+    answer = run(site, name, "--rcpt", "info@e399.example", status=1)
+    assert [f["detail"].partition(":")[0].partition("@")[2] for f in answer["findings"] if f["finding"] == "taken" and f["check"] == "unknown-recipient"] == ["e399.example"]
+
+
 def test_several_backends_and_what_people_see(site):
     good, bad = serve(site, Server()), serve(site, Server(banner="554 5.7.1 no"))
     site.relayctl("backend", "add", f"{ADDRESS}:{free_port()}", "--customer", good)
