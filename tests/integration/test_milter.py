@@ -268,7 +268,7 @@ def test_simulate_asks_the_scanners_too(world):
     assert said["verdict"] == "hold" and said["checks"][0]["input"] == "virus" and "queued" not in said
     assert said["reply"] == re.sub(r"\[P001-[^]]+\]", "[simulated]", f"{real.code} {real.text}") and "queued until" in said["reply"]
     text = simulate("says", add("X-A", "1") + replace(b"x") + ACCEPT)
-    assert re.search(r"^milter scanner +reject +pass", text, re.M) and "Verdict    the sender is accepted" in text, text
+    assert re.search(r"^milter scanner +reject +pass", text, re.M) and re.search("^Verdict +the sender is accepted", text, re.M), text
     seen = world.milter.seen[-1]
     assert seen.rcpts == ["<user@says.example>"] and seen.mail == "<a@a.example>" and seen.connect[1].endswith(b"192.0.2.1")
     assert traces() == before
