@@ -14,14 +14,12 @@
 
 static const char *const tls_words[] = {"none", "may", "encrypt", "verify", NULL};
 
-static const char *const yes_words[] = {"yes", "no", NULL};
-
 const struct field backend_fields[] = {
     {"priority", "priority", "integer", field_check_number, 0, 65535, NULL},
     {"weight", "weight", "integer", field_check_number, 1, 65535, NULL},
     {"source-address", "source_address", "inet", field_check_address, 0, 0, NULL},
     {"tls-name", "tls_name", "text", field_check_host, 0, 0, NULL},
-    {"xforward", "xforward", "boolean", field_check_word, 0, 0, yes_words},
+    {"xforward", "xforward", "boolean", field_check_word, 0, 0, field_yes_words},
     {"tls", "tls", "text", field_check_word, 0, 0, tls_words},
     {"max-connections", "max_connections", "integer", field_check_limit, 1, 10000, NULL},
     {0},

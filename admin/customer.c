@@ -23,8 +23,6 @@ static const char *const live_4xx_words[] = {"pass", "keep", NULL};
 
 static const char *const language_words[] = {"en", "de", "nl", "da", NULL};
 
-static const char *const yes_words[] = {"yes", "no", NULL};
-
 const struct field customer_fields[] = {
     {"contact", "contact", "text", field_check_mailbox, 0, 0, NULL},
     {"language", "language", "text", field_check_word, 0, 0, language_words},
@@ -43,7 +41,7 @@ const struct field customer_fields[] = {
     {"bare-lf", "bare_lf", "text", field_check_word, 0, 0, bare_lf_words},
     {"live-4xx", "live_4xx", "text", field_check_word, 0, 0, live_4xx_words},
     {"policy", "policy", "text", customer_policy_check, 0, 0, NULL},
-    {"filters-only", "filters_only", "boolean", field_check_word, 0, 0, yes_words},
+    {"filters-only", "filters_only", "boolean", field_check_word, 0, 0, field_yes_words},
     {0},
 };
 

@@ -380,33 +380,6 @@ event_search_may_match(const struct event_search *s, const char *line)
 
 /* --- SQL. */
 
-/* Each # in `condition` is its parameter. */
-static void
-add(struct event_where *w, const char *condition, const char *param)
-{
-    CHECK(w->count < EVENT_SEARCH_PARAMS);
-    w->params[w->count++] = param;
-    buf_add_text(&w->sql, w->count > 1 ? " AND " : " WHERE ");
-    for (const char *p = condition; *p; p++)
-        if (p[0] == '#')
-            buf_printf(&w->sql, "$%d", w->count);
-        else
-            buf_add(&w->sql, p, 1);
-}
-
-static void
-add_refs(struct event_where *w, const struct event_search *s)
-{
-    char text[REF_SIZE];
-
-    for (size_t i = 0; i < s->ref_count; i++)
-        buf_printf(&w->refs, "%s%s", i ? "," : "{", ref_text(s->refs[i], text));
-    if (s->ref_count == 0)
-        return;
-    buf_add_text(&w->refs, "}");
-    add(w, "ref = ANY (#::text[])", buf_text(&w->refs));
-}
-
 /* One address, and the networks as which it may have been written down: 24 and 64 bits count
  * refusals, 24 and 48 are what is left of an old address. */
 static void
@@ -417,7 +390,7 @@ add_client(struct event_where *w, const struct event_search *s)
 
     inet_network_text(&s->client, w->client);
     if (s->client.bits != (s->client.family == 4 ? 32 : 128)) {
-        add(w, "client <<= #::inet", w->client);
+        where_add(&w->where, "client <<= #::inet", w->client);
         return;
     }
     memcpy(address.addr, s->client.addr, sizeof address.addr);
@@ -430,7 +403,7 @@ add_client(struct event_where *w, const struct event_search *s)
         buf_printf(&w->clients, ",%s", inet_network_text(&network, text));
     }
     buf_add_text(&w->clients, "}");
-    add(w, "client = ANY (#::inet[])", buf_text(&w->clients));
+    where_add(&w->where, "client = ANY (#::inet[])", buf_text(&w->clients));
 }
 
 /* As postern.event_parent_keys has them. */
@@ -448,62 +421,61 @@ static void
 add_domain(struct event_where *w, const char *domain)
 {
     if (has_key(domain))
-        add(w, "recipient_keys @> ARRAY[#]", domain);
+        where_add(&w->where, "recipient_keys @> ARRAY[#]", domain);
     else if (domain[0] == '.')
-        add(w,
-            "EXISTS (SELECT FROM unnest(recipient_keys) k WHERE k LIKE '@%' AND "
-            "right(k, length(#)) = #)",
-            domain);
+        where_add(&w->where,
+                  "EXISTS (SELECT FROM unnest(recipient_keys) k WHERE k LIKE '@%' AND "
+                  "right(k, length(#)) = #)",
+                  domain);
     else {
         snprintf(w->suffix, sizeof w->suffix, "@%s", domain);
-        add(w, "recipient_keys @> ARRAY[#]", w->suffix);
+        where_add(&w->where, "recipient_keys @> ARRAY[#]", w->suffix);
     }
 }
 
 static void
-add_texts(struct event_where *w, const struct event_search *s)
+add_texts(struct where *w, const struct event_search *s)
 {
     if (s->kind)
-        add(w, "kind = #", s->kind);
+        where_add(w, "kind = #", s->kind);
     if (s->no_connections)
-        add(w, "kind <> #", CONNECTION);
+        where_add(w, "kind <> #", CONNECTION);
     if (s->sender)
-        add(w,
-            s->sender[0] == '@' ? "reverse(sender) ^@ reverse(#)" : "reverse(sender) = reverse(#)",
-            s->sender);
+        where_add(w,
+                  s->sender[0] == '@' ? "reverse(sender) ^@ reverse(#)"
+                                      : "reverse(sender) = reverse(#)",
+                  s->sender);
     if (s->recipient)
-        add(w, "recipient_keys @> ARRAY[#]", s->recipient);
+        where_add(w, "recipient_keys @> ARRAY[#]", s->recipient);
     if (s->message_id)
-        add(w, "message_id = #", s->message_id);
+        where_add(w, "message_id = #", s->message_id);
     if (s->verdict)
-        add(w, "verdict = #", s->verdict);
+        where_add(w, "verdict = #", s->verdict);
     if (s->customer)
-        add(w, "customer = #", s->customer);
+        where_add(w, "customer = #", s->customer);
 }
 
 void
 event_where_init(struct event_where *w, const struct event_search *s)
 {
-    *w = (struct event_where){.count = 0};
-    buf_init(&w->sql, 0);
-    buf_init(&w->refs, 0);
+    where_init(&w->where);
     buf_init(&w->clients, 0);
-    add_texts(w, s);
-    add_refs(w, s);
+    add_texts(&w->where, s);
+    if (s->ref_count)
+        where_add_refs(&w->where, s->refs, s->ref_count);
     if (s->domain[0])
         add_domain(w, s->domain);
     if (s->client.family)
         add_client(w, s);
     if (s->since[0])
-        add(w, "at >= #::timestamptz", s->since);
+        where_add(&w->where, "at >= #::timestamptz", s->since);
     if (s->until[0])
-        add(w, "at < #::timestamptz", s->until);
+        where_add(&w->where, "at < #::timestamptz", s->until);
 }
 
 void
 event_where_fini(struct event_where *w)
 {
-    buf_fini(&w->sql);
-    buf_fini(&w->refs);
+    where_fini(&w->where);
     buf_fini(&w->clients);
 }

@@ -9,12 +9,12 @@
 #include <jansson.h>
 
 #include "admin/field.h"
+#include "admin/where.h"
 #include "base/clock.h"
 #include "base/inet.h"
 #include "base/ref.h"
 
 #define EVENT_SEARCH_REFS_MAX 1000
-#define EVENT_SEARCH_PARAMS 12
 
 struct event_search {
     const char *kind;    /* of event; NULL, as everywhere here: any */
@@ -52,9 +52,8 @@ bool event_search_may_match(const struct event_search *search, const char *line)
 
 /* " WHERE ..." and its parameters; event_where_fini. */
 struct event_where {
-    struct buf sql, refs, clients;
-    const char *params[EVENT_SEARCH_PARAMS];
-    int count;
+    struct where where;
+    struct buf clients;
     char client[INET_ENDPOINT_SIZE], suffix[INET_DOMAIN_SIZE + 2];
 };
 void event_where_init(struct event_where *where, const struct event_search *search);

@@ -70,8 +70,9 @@ ask_database(struct event_source *source, const struct event_search *search, jso
     event_where_init(&where, search);
     buf_init(&sql, 0);
     buf_printf(&sql, "SELECT detail, node FROM postern.events%s ORDER BY at DESC LIMIT %zu",
-               buf_text(&where.sql), search->limit - json_array_size(events));
-    status = database_query(source->call, buf_text(&sql), where.count, where.params, &result);
+               buf_text(&where.where.sql), search->limit - json_array_size(events));
+    status = database_query(source->call, buf_text(&sql), where.where.count, where.where.params,
+                            &result);
     for (int i = 0; status == COMMAND_DONE && i < PQntuples(result); i++)
         add_row(result, i, events);
     PQclear(result);

@@ -65,6 +65,8 @@ field_check_size(CHECK_ARGS)
     return why;
 }
 
+const char *const field_yes_words[] = {"yes", "no", NULL};
+
 const char *
 field_check_word(CHECK_ARGS)
 {

@@ -37,6 +37,7 @@ const char *field_check_limit(const struct field *field, const char *text,
 /* A size with a unit, or "none". */
 const char *field_check_size(const struct field *field, const char *text, char dst[FIELD_TEXT_SIZE],
                              bool *is_null, char why[FIELD_TEXT_SIZE]);
+extern const char *const field_yes_words[]; /* of a boolean */
 const char *field_check_word(const struct field *field, const char *text, char dst[FIELD_TEXT_SIZE],
                              bool *is_null, char why[FIELD_TEXT_SIZE]);
 /* A mail address, its domain normalised. */

@@ -14,7 +14,6 @@
 #include "base/parse.h"
 
 static const char *const origin_words[] = {"connection", "received", NULL};
-static const char *const yes_words[] = {"yes", "no", NULL};
 static const char *const exempt_words[] = {"ptr", "helo", "dnsbl", "greylist", NULL};
 
 /* --- Options. */
@@ -451,7 +450,7 @@ enum command_status
 filter_set(struct call *call)
 {
     static const struct field lock_fields[] = {
-        {"filters-only", "filters_only", "boolean", field_check_word, 0, 0, yes_words}, {0}};
+        {"filters-only", "filters_only", "boolean", field_check_word, 0, 0, field_yes_words}, {0}};
     struct field_values values, lock;
     struct filter_name name;
     enum command_status status = field_read(call, filter_fields, &values),

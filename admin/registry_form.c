@@ -118,7 +118,6 @@ check_moment(CHECK_ARGS)
 
 static const char *const state_words[] = {"active", "suspended", "refused", NULL};
 static const char *const lookup_words[] = {"address", "mx", NULL};
-static const char *const yes_words[] = {"yes", "no", NULL};
 
 static const struct field none[] = {{0}};
 
@@ -134,7 +133,7 @@ static const struct field change_extra[] = {
 };
 static const struct field domain_extra[] = {
     {"", "customer", REGISTRY_FORM_CUSTOMER, check_customer, 0, 0, NULL},
-    {"", "recipients_complete", "boolean", field_check_word, 0, 0, yes_words},
+    {"", "recipients_complete", "boolean", field_check_word, 0, 0, field_yes_words},
     {"", "ownership_token", "text", check_token, 0, 0, NULL},
     {0},
 };
@@ -144,7 +143,7 @@ static const struct field backend_extra[] = {
     {"", "host", "text", field_check_host, 0, 0, NULL},
     {"", "lookup", "text", field_check_word, 0, 0, lookup_words},
     {"", "port", "integer", field_check_number, 1, 65535, NULL},
-    {"", "held", "boolean", field_check_word, 0, 0, yes_words},
+    {"", "held", "boolean", field_check_word, 0, 0, field_yes_words},
     {"", "held_reason", "text", check_note, 0, FIELD_TEXT_SIZE - 1, NULL},
     {0},
 };

@@ -9,87 +9,63 @@
 #include <unistd.h>
 
 #include "admin/database.h"
+#include "admin/where.h"
 #include "base/clock.h"
 
-#define CONDITIONS_MAX 10
-
-struct where {
-    struct buf sql;
-    const char *params[CONDITIONS_MAX];
-    int count;
+struct spool_where {
+    struct where where;
     char node[16], before[CLOCK_RFC3339_SIZE], after[CLOCK_RFC3339_SIZE];
-    struct buf refs;
 };
-
-/* Each # in `condition` is its parameter. */
-static void
-add(struct where *w, const char *condition, const char *param)
-{
-    CHECK(w->count < CONDITIONS_MAX);
-    w->params[w->count++] = param;
-    buf_add_text(&w->sql, w->count > 1 ? " AND " : " WHERE ");
-    for (const char *p = condition; *p; p++)
-        if (p[0] == '#')
-            buf_printf(&w->sql, "$%d", w->count);
-        else
-            buf_add(&w->sql, p, 1);
-}
-
-static void
-add_refs(struct where *w, const struct selection *s)
-{
-    char text[REF_SIZE];
-
-    buf_add_text(&w->refs, "{");
-    for (size_t i = 0; i < s->ref_count; i++)
-        buf_printf(&w->refs, "%s%s", i ? "," : "", ref_text(s->refs[i], text));
-    buf_add_text(&w->refs, "}");
-    add(w, "ref = ANY (#::text[])", buf_text(&w->refs));
-}
 
 /* The keeper says "running" where the log says "offered" or not yet. */
 static void
 add_state(struct where *w, const char *state)
 {
     if (strcmp(state, "waiting") == 0)
-        add(w, "state IN (#, 'running')", state);
+        where_add(w, "state IN (#, 'running')", state);
     else
-        add(w, "state = #", state);
+        where_add(w, "state = #", state);
 }
 
 static void
 add_domain(struct where *w, const char *domain)
 {
-    add(w,
-        domain[0] == '.' ? "EXISTS (SELECT FROM unnest(recipients) r "
-                           "WHERE right(lower(r), length(#)) = lower(#))"
-                         : "EXISTS (SELECT FROM unnest(recipients) r "
-                           "WHERE substring(lower(r) from '[^@]*$') = lower(#))",
-        domain);
+    where_add(w,
+              domain[0] == '.' ? "EXISTS (SELECT FROM unnest(recipients) r "
+                                 "WHERE right(lower(r), length(#)) = lower(#))"
+                               : "EXISTS (SELECT FROM unnest(recipients) r "
+                                 "WHERE substring(lower(r) from '[^@]*$') = lower(#))",
+              domain);
 }
 
 static void
-add_all(struct where *w, const struct selection *s, unsigned node)
+add_all(struct spool_where *w, const struct selection *s, unsigned node)
 {
+    struct where *where = &w->where;
+
+    where_init(where);
     snprintf(w->node, sizeof w->node, "%u", node);
     if (node)
-        add(w, "node = #::integer", w->node);
+        where_add(where, "node = #::integer", w->node);
     if (s->customer)
-        add(w, "customer = #", s->customer);
+        where_add(where, "customer = #", s->customer);
     if (s->from)
-        add(w, "lower(reverse_path) = lower(#)", s->from);
+        where_add(where, "lower(reverse_path) = lower(#)", s->from);
     if (s->rcpt)
-        add(w, "EXISTS (SELECT FROM unnest(recipients) r WHERE lower(r) = lower(#))", s->rcpt);
+        where_add(where, "EXISTS (SELECT FROM unnest(recipients) r WHERE lower(r) = lower(#))",
+                  s->rcpt);
     if (s->domain[0])
-        add_domain(w, s->domain);
+        add_domain(where, s->domain);
     if (s->received_before_ms)
-        add(w, "received_at <= #::timestamptz", clock_rfc3339(s->received_before_ms, w->before));
+        where_add(where, "received_at <= #::timestamptz",
+                  clock_rfc3339(s->received_before_ms, w->before));
     if (s->received_after_ms)
-        add(w, "received_at >= #::timestamptz", clock_rfc3339(s->received_after_ms, w->after));
+        where_add(where, "received_at >= #::timestamptz",
+                  clock_rfc3339(s->received_after_ms, w->after));
     if (s->state)
-        add_state(w, s->state);
+        add_state(where, s->state);
     if (s->refs)
-        add_refs(w, s);
+        where_add_refs(where, s->refs, s->ref_count);
 }
 
 static enum command_status
@@ -164,22 +140,6 @@ spool_index_or_store(const struct call *call, const struct selection *selection,
 
 /* --- Rows. */
 
-static void
-where_init(struct where *w, const struct call *call, const struct selection *s)
-{
-    *w = (struct where){.count = 0};
-    buf_init(&w->sql, 0);
-    buf_init(&w->refs, 0);
-    add_all(w, s, spool_index_node(call, s));
-}
-
-static void
-where_fini(struct where *w)
-{
-    buf_fini(&w->refs);
-    buf_fini(&w->sql);
-}
-
 static enum command_status
 run(struct call *call, const char *sql, const struct where *w, PGresult **result)
 {
@@ -191,22 +151,22 @@ begin(struct call *call, const struct selection *s, const char *columns)
 {
     PGresult *result = NULL;
     enum command_status status = run(call, "BEGIN", NULL, &result);
-    struct where w;
+    struct spool_where w;
     struct buf sql;
 
     PQclear(result);
     if (status != COMMAND_DONE)
         return status;
-    where_init(&w, call, s);
+    add_all(&w, s, spool_index_node(call, s));
     buf_init(&sql, 0);
     buf_printf(&sql,
                "DECLARE found CURSOR FOR SELECT %s FROM postern.spool_index%s "
                "ORDER BY received_at, ref",
-               columns, buf_text(&w.sql));
-    status = run(call, buf_text(&sql), &w, &result);
+               columns, buf_text(&w.where.sql));
+    status = run(call, buf_text(&sql), &w.where, &result);
     PQclear(result);
     buf_fini(&sql);
-    where_fini(&w);
+    where_fini(&w.where);
     return status;
 }
 
@@ -294,19 +254,19 @@ spool_index_count(struct call *call, const struct selection *s, bool by_domain,
 {
     enum command_status status = check_selectors(s);
     PGresult *result = NULL;
-    struct where w;
+    struct spool_where w;
     struct buf rows, sql;
 
     if (status == COMMAND_DONE)
         status = connect_it(call);
     if (status != COMMAND_DONE)
         return status;
-    where_init(&w, call, s);
+    add_all(&w, s, spool_index_node(call, s));
     buf_init(&rows, 0);
     buf_init(&sql, 0);
-    buf_printf(&rows, by_domain ? by_domain_sql : by_customer_sql, buf_text(&w.sql));
+    buf_printf(&rows, by_domain ? by_domain_sql : by_customer_sql, buf_text(&w.where.sql));
     buf_printf(&sql, count_sql, buf_text(&rows));
-    status = run(call, buf_text(&sql), &w, &result);
+    status = run(call, buf_text(&sql), &w.where, &result);
     for (int i = 0; status == COMMAND_DONE && i < PQntuples(result); i++) {
         struct spool_totals totals;
 
@@ -316,7 +276,7 @@ spool_index_count(struct call *call, const struct selection *s, bool by_domain,
     PQclear(result);
     buf_fini(&sql);
     buf_fini(&rows);
-    where_fini(&w);
+    where_fini(&w.where);
     return status;
 }
 

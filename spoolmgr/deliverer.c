@@ -44,8 +44,7 @@ static void
 take_path(struct smtp_path *path, struct slice text)
 {
     CHECK(slice_to_text(text, path->text, sizeof path->text));
-    for (size_t i = 0; i < text.n; i++)
-        path->needs_smtputf8 |= (unsigned char)text.p[i] > 0x7f;
+    path->needs_smtputf8 = !slice_is_ascii(text);
 }
 
 static void

@@ -86,6 +86,24 @@ buf_append_slice(struct buf *b, struct slice s)
     return buf_append(b, s.p, s.n);
 }
 
+int
+buf_append_file(struct buf *b, const char *path)
+{
+    FILE *f = fopen(path, "re");
+    char piece[8192];
+    size_t n;
+    int rc = ERR_OK;
+
+    if (f == NULL)
+        return ERR_IO;
+    while (rc == ERR_OK && (n = fread(piece, 1, sizeof piece, f)) > 0)
+        rc = buf_append(b, piece, n);
+    if (rc == ERR_OK && ferror(f))
+        rc = ERR_IO;
+    fclose(f);
+    return rc;
+}
+
 void
 buf_add(struct buf *b, const void *p, size_t n)
 {

@@ -45,6 +45,8 @@ void buf_added(struct buf *b, size_t n);
 /* ERR_LIMIT beyond max_size, and then nothing was added. */
 MUST_USE int buf_append(struct buf *b, const void *p, size_t n);
 MUST_USE int buf_append_slice(struct buf *b, struct slice s);
+/* A whole file; ERR_IO: errno says why. */
+MUST_USE int buf_append_file(struct buf *b, const char *path);
 
 /* For buffers without a bound: a failure would be our bug. */
 void buf_add(struct buf *b, const void *p, size_t n);

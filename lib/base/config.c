@@ -712,24 +712,6 @@ read_settings(struct loading *l, struct slice text)
     use_system_resolver(l->config);
 }
 
-static int
-read_file(const char *path, struct buf *text)
-{
-    FILE *f = fopen(path, "re");
-    char piece[8192];
-    size_t n;
-    int rc = ERR_OK;
-
-    if (f == NULL)
-        return ERR_IO;
-    while (rc == ERR_OK && (n = fread(piece, 1, sizeof piece, f)) > 0)
-        rc = buf_append(text, piece, n);
-    if (rc == ERR_OK && ferror(f))
-        rc = ERR_IO;
-    fclose(f);
-    return rc;
-}
-
 #define CACHED_SIZES 64  /* of libc, 16 octets apart */
 #define CACHED_BLOCKS 16 /* of each size; it keeps 7 */
 
@@ -762,7 +744,7 @@ read_config(const char *path, struct buf *problems, struct config **config)
     *config = NULL;
     buf_init(&text, FILE_MAX_BYTES);
     l.config->path = mem_strdup(path);
-    rc = read_file(path, &text);
+    rc = buf_append_file(&text, path);
     if (rc == ERR_LIMIT) {
         buf_printf(problems, "%s: is larger than 1 MiB; this is no configuration\n", path);
         rc = ERR_SYNTAX;

@@ -43,6 +43,15 @@ slice_trim(struct slice s)
     return s;
 }
 
+bool
+slice_is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] > 0x7f)
+            return false;
+    return true;
+}
+
 struct slice
 slice_split(struct slice *rest, char sep)
 {

@@ -30,6 +30,7 @@ bool slice_equal_nocase(struct slice a,
                         struct slice b); /* ASCII letters only, never the locale's */
 bool slice_starts_nocase(struct slice s, struct slice prefix);
 struct slice slice_trim(struct slice s); /* spaces and tabs at both ends */
+bool slice_is_ascii(struct slice s);     /* no octet above 127; control octets may be there */
 
 /* Cuts the part before the first `sep` off *rest and returns it; the last part leaves *rest with p
  * == NULL. */

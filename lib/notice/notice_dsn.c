@@ -247,15 +247,6 @@ notice_envelope(const struct config *config, struct spool_recipient *recipient, 
     };
 }
 
-static bool
-is_ascii(const char *text)
-{
-    for (; *text != '\0'; text++)
-        if ((unsigned char)*text >= 0x80)
-            return false;
-    return true;
-}
-
 bool
 notice_begin(struct notice *n, const struct config *config, const char *address, int64_t now_ms)
 {
@@ -273,7 +264,8 @@ notice_begin(struct notice *n, const struct config *config, const char *address,
     };
     n->envelope = notice_envelope(config, &n->recipient, now_ms);
     n->envelope.reason = n->reason;
-    if (!is_ascii(n->address)) { /* it stands in the header, too (RFC 6531 3.4, RFC 6532) */
+    if (!slice_is_ascii(
+            slice_of(n->address))) { /* it stands in the header, too (RFC 6531 3.4, RFC 6532) */
         n->envelope.flags |= SPOOL_FLAG_SMTPUTF8;
         n->envelope.body = SMTP_BODY_8BITMIME;
     }

@@ -294,24 +294,6 @@ add_line(struct sender_dialin *patterns, struct slice line)
 /* --- Files. */
 
 static int
-read_file(const char *path, struct buf *text)
-{
-    FILE *f = fopen(path, "re");
-    char piece[8192];
-    size_t n;
-    int rc = ERR_OK;
-
-    if (f == NULL)
-        return ERR_IO;
-    while (rc == ERR_OK && (n = fread(piece, 1, sizeof piece, f)) > 0)
-        rc = buf_append(text, piece, n);
-    if (rc == ERR_OK && ferror(f))
-        rc = ERR_IO;
-    fclose(f);
-    return rc;
-}
-
-static int
 add_text(struct sender_dialin *patterns, const char *path, struct slice text, struct buf *problems)
 {
     unsigned number = 0;
@@ -337,7 +319,7 @@ add_file(struct sender_dialin *patterns, const char *path, struct buf *problems)
     int rc;
 
     buf_init(&text, FILE_MAX_BYTES);
-    rc = read_file(path, &text);
+    rc = buf_append_file(&text, path);
     if (rc == ERR_OK)
         rc = add_text(patterns, path, buf_slice(&text), problems);
     else if (rc == ERR_IO)

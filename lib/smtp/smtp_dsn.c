@@ -179,15 +179,6 @@ add_status(const struct writer *w)
 
 /* --- The message itself, as it came. */
 
-static bool
-has_high_octets(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] >= 0x80)
-            return true;
-    return false;
-}
-
 static void
 add_original(const struct writer *w)
 {
@@ -198,7 +189,7 @@ add_original(const struct writer *w)
                                        : "text/rfc822-headers";
 
     buf_printf(w->out, "Content-Type: %s\r\n%s\r\n", type,
-               has_high_octets(dsn->original) ? "Content-Transfer-Encoding: 8bit\r\n" : "");
+               slice_is_ascii(dsn->original) ? "" : "Content-Transfer-Encoding: 8bit\r\n");
     buf_add_slice(w->out, dsn->original);
     if (dsn->original.n < 2 || memcmp(dsn->original.p + dsn->original.n - 2, "\r\n", 2) != 0)
         buf_add_text(w->out, "\r\n");
@@ -228,7 +219,7 @@ static void
 add_header(const struct writer *w)
 {
     const struct smtp_dsn *dsn = w->dsn;
-    bool has_high = dsn->is_smtputf8 || has_high_octets(dsn->original);
+    bool has_high = dsn->is_smtputf8 || !slice_is_ascii(dsn->original);
 
     buf_printf(w->out, "From: Mail Delivery System <%s>\r\nTo: <", dsn->from);
     add_clean(w, dsn->reverse_path);

@@ -236,20 +236,11 @@ take_literal(struct scan *s, char dst[INET_DOMAIN_SIZE])
 }
 
 static bool
-has_high_octet(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 0x7f)
-            return true;
-    return false;
-}
-
-static bool
 keep_text(struct smtp_path *path, const char *start, const char *end)
 {
     struct slice text = {start, (size_t)(end - start)};
 
-    path->needs_smtputf8 = has_high_octet(text);
+    path->needs_smtputf8 = !slice_is_ascii(text);
     return text.n + 2 <= SMTP_PATH_MAX && slice_to_text(text, path->text, sizeof path->text);
 }
 

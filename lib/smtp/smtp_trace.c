@@ -219,20 +219,11 @@ scan_message_id_octet(struct smtp_header_scan *scan, char c)
         scan->message_id[scan->message_id_length++] = c;
 }
 
-static bool
-has_high_octet(struct slice s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 0x7f)
-            return true;
-    return false;
-}
-
 /* Part of a header line. */
 static void
 look_at(struct smtp_header_scan *scan, struct slice s)
 {
-    scan->saw_8bit = scan->saw_8bit || has_high_octet(s);
+    scan->saw_8bit = scan->saw_8bit || !slice_is_ascii(s);
     for (size_t i = 0; scan->in_received && i < s.n; i++)
         scan_token_octet(scan, s.p[i]);
     for (size_t i = 0; scan->in_message_id && i < s.n; i++)

@@ -57,3 +57,12 @@ Test(slice, trim_and_copy)
     cr_expect_str_eq(dst, "");
     cr_expect_not(slice_to_text((struct slice){"a\0", 2}, dst, sizeof dst));
 }
+
+Test(slice, knows_octets_above_ascii)
+{
+    cr_expect(slice_is_ascii(SLICE("")));
+    cr_expect(slice_is_ascii(SLICE("a\t\x7f")));
+    cr_expect_not(slice_is_ascii(SLICE("a\x80")));
+    cr_expect_not(slice_is_ascii(SLICE("\xff"
+                                       "b")));
+}
