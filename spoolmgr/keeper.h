@@ -5,7 +5,7 @@
  *   keeper.c     life: opens, ticks, passes, control socket, end
  *   plan.c       messages of the store <-> tasks of the schedule
  *   await.c      mail whose outcome its worker may still say
- *   attempt.c    one attempt: where to, with whom, and what its outcome means
+ *   attempt.c    one attempt; attempt_choose.c: where to; attempt_outcome.c: what comes of it
  *   keeper_health.c  what attempts tell about backends, and the refusals that end nothing
  *   drain.c      customers' servers that ask for their mail
  *   kept.c       what waits for each customer, for the relay
@@ -230,7 +230,7 @@ void slot_retake_all(struct keeper *k);
 void slot_tidy(struct keeper *k, struct endpoint *e); /* every second */
 void slot_on_retry(void *ctx);
 
-/* attempt.c */
+/* attempt.c, attempt_choose.c, attempt_outcome.c */
 void attempt_pump(struct keeper *k);
 struct attempt *attempt_find(struct keeper *k, uint32_t id);
 void attempt_reached(struct keeper *k, struct attempt *a);
