@@ -43,10 +43,10 @@ struct test {
 /* --- What was found. */
 
 static void
-print_finding(const struct test *t, const struct conformance_row *row, const char *detail)
+print_finding(const struct test *t, const struct finding_row *row, const char *detail)
 {
     struct finding finding = {.check = row->check,
-                              .verdict = conformance_verdict_word(row->verdict),
+                              .verdict = finding_verdict_word(row->verdict),
                               .text = row->text,
                               .detail = detail,
                               .before = "",
@@ -58,16 +58,16 @@ print_finding(const struct test *t, const struct conformance_row *row, const cha
 static void
 add_finding(struct test *t, enum conformance_id id, const char *detail)
 {
-    const struct conformance_row *row = conformance_row_of(id);
+    const struct finding_row *row = &conformance_rows[id];
     json_t *finding =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "address", t->address, "check", row->check,
-                  "finding", row->word, "verdict", conformance_verdict_word(row->verdict), "text",
+                  "finding", row->word, "verdict", finding_verdict_word(row->verdict), "text",
                   row->text, "remedy", row->remedy);
 
     json_object_set_new(finding, "detail", printer_json_text(detail));
     json_array_append_new(t->findings, finding);
     t->counts[row->verdict]++;
-    t->any_failed |= row->verdict == CONFORMANCE_FAIL;
+    t->any_failed |= row->verdict == FINDING_FAIL;
     t->is_reachable |= id == CONFORMANCE_EHLO || id == CONFORMANCE_HELO_ONLY;
     if (!t->call->printing.json)
         print_finding(t, row, detail);
@@ -204,13 +204,13 @@ test_addresses(struct test *t)
     destination_walk_free(&walk);
 }
 
-static enum conformance_verdict
+static enum finding_verdict
 worst(const struct test *t)
 {
-    return t->counts[CONFORMANCE_FAIL]      ? CONFORMANCE_FAIL
-           : t->counts[CONFORMANCE_WARN]    ? CONFORMANCE_WARN
-           : t->counts[CONFORMANCE_UNKNOWN] ? CONFORMANCE_UNKNOWN
-                                            : CONFORMANCE_PASS;
+    return t->counts[FINDING_FAIL]      ? FINDING_FAIL
+           : t->counts[FINDING_WARN]    ? FINDING_WARN
+           : t->counts[FINDING_UNKNOWN] ? FINDING_UNKNOWN
+                                        : FINDING_PASS;
 }
 
 static void
@@ -222,12 +222,12 @@ print_sum(const struct test *t, const struct backend_targets *targets)
 
     if (!t->call->printing.json) {
         fprintf(out, "%s: %u failed, %u warned of, %u passed, %u unknown\n", t->target->name,
-                t->counts[CONFORMANCE_FAIL], t->counts[CONFORMANCE_WARN],
-                t->counts[CONFORMANCE_PASS], t->counts[CONFORMANCE_UNKNOWN]);
+                t->counts[FINDING_FAIL], t->counts[FINDING_WARN], t->counts[FINDING_PASS],
+                t->counts[FINDING_UNKNOWN]);
         return;
     }
     json = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "name", t->target->name, "customer",
-                     t->target->customer, "verdict", conformance_verdict_word(worst(t)), "source",
+                     t->target->customer, "verdict", finding_verdict_word(worst(t)), "source",
                      targets->from_replica ? "replica" : "database", "addresses", t->addresses,
                      "findings", t->findings);
     text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);

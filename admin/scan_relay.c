@@ -68,11 +68,11 @@ record(struct relay_scan *s, const struct place *p, json_t *finding)
 }
 
 static void
-print(const struct relay_scan *s, const struct place *p, const struct conformance_row *row,
+print(const struct relay_scan *s, const struct place *p, const struct finding_row *row,
       const char *detail, json_t *finding)
 {
     struct finding shown = {.check = row->check,
-                            .verdict = conformance_verdict_word(row->verdict),
+                            .verdict = finding_verdict_word(row->verdict),
                             .text = row->text,
                             .detail = detail,
                             .before = "",
@@ -95,16 +95,16 @@ on_finding(void *ctx, const struct conformance_finding *found)
 {
     struct place *p = ctx;
     struct relay_scan *s = p->scan;
-    const struct conformance_row *row = conformance_row_of(found->id);
+    const struct finding_row *row = &conformance_rows[found->id];
     json_t *finding;
 
     if (strcmp(row->check, "relay") != 0)
         return;
     s->servers++;
-    s->open += row->verdict == CONFORMANCE_FAIL;
+    s->open += row->verdict == FINDING_FAIL;
     finding = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "address", "", "check", row->check,
-                        "finding", row->word, "verdict", conformance_verdict_word(row->verdict),
-                        "text", row->text, "remedy", row->remedy);
+                        "finding", row->word, "verdict", finding_verdict_word(row->verdict), "text",
+                        row->text, "remedy", row->remedy);
     json_object_set_new(finding, "detail", printer_json_text(found->detail));
     record(s, p, finding);
     print(s, p, row, found->detail, finding);

@@ -85,25 +85,25 @@ survey_screen_fini(struct survey_screen *screen)
 
 /* --- A survey. */
 
-static enum survey_verdict
+static enum finding_verdict
 worst(const struct survey *survey)
 {
-    static const enum survey_verdict order[] = {SURVEY_FAIL, SURVEY_UNKNOWN, SURVEY_WARN};
+    static const enum finding_verdict order[] = {FINDING_FAIL, FINDING_UNKNOWN, FINDING_WARN};
 
     for (size_t i = 0; i < ARRAY_SIZE(order); i++)
         if (survey_count_of(survey, order[i]) > 0)
             return order[i];
-    return SURVEY_PASS;
+    return FINDING_PASS;
 }
 
 static void
 print_finding(const struct survey_screen *screen, const struct survey_finding *finding)
 {
-    const struct survey_row *row = survey_row(finding->id);
+    const struct finding_row *row = &survey_rows[finding->id];
 
     finding_print(&screen->call->printing, &(struct finding){
                                                .check = row->check,
-                                               .verdict = survey_verdict_word(row->verdict),
+                                               .verdict = finding_verdict_word(row->verdict),
                                                .text = finding->text,
                                                .detail = "",
                                                .before = "",
@@ -116,12 +116,12 @@ add_counts(struct buf *head, const struct survey *survey)
 {
     const char *gap = "";
 
-    for (int v = 0; v < SURVEY_VERDICT_COUNT; v++) {
-        unsigned count = survey_count_of(survey, (enum survey_verdict)v);
+    for (int v = 0; v < FINDING_VERDICT_COUNT; v++) {
+        unsigned count = survey_count_of(survey, (enum finding_verdict)v);
 
         if (count == 0)
             continue;
-        buf_printf(head, "%s%u %s", gap, count, survey_verdict_word((enum survey_verdict)v));
+        buf_printf(head, "%s%u %s", gap, count, finding_verdict_word((enum finding_verdict)v));
         gap = ", ";
     }
 }
@@ -141,7 +141,7 @@ print_text(const struct survey_screen *screen, const struct survey *survey, cons
     for (unsigned i = 0; i < survey_count(survey); i++) {
         const struct survey_finding *finding = survey_item(survey, i);
 
-        if (!screen->is_short || survey_row(finding->id)->verdict != SURVEY_PASS)
+        if (!screen->is_short || survey_rows[finding->id].verdict != FINDING_PASS)
             print_finding(screen, finding);
     }
 }
@@ -154,15 +154,15 @@ print_json(const struct survey_screen *screen, const struct survey *survey, json
 
     for (unsigned i = 0; i < survey_count(survey); i++) {
         const struct survey_finding *finding = survey_item(survey, i);
-        const struct survey_row *row = survey_row(finding->id);
+        const struct finding_row *row = &survey_rows[finding->id];
 
         json_array_append_new(
             list,
             json_pack("{s:s, s:s, s:s, s:s, s:o}", "check", row->check, "finding", row->word,
-                      "verdict", survey_verdict_word(row->verdict), "text", finding->text, "remedy",
-                      finding->remedy[0] ? json_string(finding->remedy) : json_null()));
+                      "verdict", finding_verdict_word(row->verdict), "text", finding->text,
+                      "remedy", finding->remedy[0] ? json_string(finding->remedy) : json_null()));
     }
-    json_object_set_new(facts, "verdict", json_string(survey_verdict_word(worst(survey))));
+    json_object_set_new(facts, "verdict", json_string(finding_verdict_word(worst(survey))));
     json_object_set_new(facts, "findings", list);
     line = json_dumps(facts, JSON_COMPACT | JSON_PRESERVE_ORDER);
     CHECK(line != NULL);
@@ -204,5 +204,5 @@ survey_screen_run(struct survey_screen *screen, const char *subject, survey_judg
 enum command_status
 survey_screen_status(const struct survey_screen *screen)
 {
-    return screen->counts[SURVEY_FAIL] > 0 ? COMMAND_FAILED : COMMAND_DONE;
+    return screen->counts[FINDING_FAIL] > 0 ? COMMAND_FAILED : COMMAND_DONE;
 }

@@ -18,7 +18,7 @@ struct survey_screen {
     struct tls_client *tls;    /* world.tls */
     struct buf trouble;        /* with certificates */
     bool is_short;             /* of several: what passes is only counted */
-    unsigned counts[SURVEY_VERDICT_COUNT];
+    unsigned counts[FINDING_VERDICT_COUNT];
 };
 
 /* COMMAND_DONE, or it has been explained. */

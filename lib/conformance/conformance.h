@@ -6,17 +6,10 @@
 #ifndef CONFORMANCE_H
 #define CONFORMANCE_H
 
+#include "base/finding_row.h"
 #include "net/tls_client.h"
 #include "smtp/smtp_capabilities.h"
 #include "smtp/smtp_client.h"
-
-enum conformance_verdict {
-    CONFORMANCE_PASS,
-    CONFORMANCE_WARN,
-    CONFORMANCE_FAIL,
-    CONFORMANCE_UNKNOWN,
-};
-const char *conformance_verdict_word(enum conformance_verdict verdict);
 
 enum conformance_id {
 #define FINDING(id, check, word, verdict, text, remedy) CONFORMANCE_##id,
@@ -25,12 +18,7 @@ enum conformance_id {
     CONFORMANCE_ID_COUNT
 };
 
-struct conformance_row {
-    const char *check, *word;
-    enum conformance_verdict verdict;
-    const char *text, *remedy;
-};
-const struct conformance_row *conformance_row_of(enum conformance_id id);
+extern const struct finding_row conformance_rows[CONFORMANCE_ID_COUNT];
 
 #define CONFORMANCE_DETAIL_SIZE 600
 struct conformance_finding {

@@ -12,33 +12,12 @@
 
 #define CERTIFICATE_WARN_MS (14 * 86400000LL)
 
-static const struct conformance_row rows[] = {
+const struct finding_row conformance_rows[CONFORMANCE_ID_COUNT] = {
 #define FINDING(id, check, word, verdict, text, remedy) \
-    [CONFORMANCE_##id] = {check, word, CONFORMANCE_##verdict, text, remedy},
+    [CONFORMANCE_##id] = {check, word, FINDING_##verdict, text, remedy},
 #include "conformance/conformance.def"
 #undef FINDING
 };
-
-const struct conformance_row *
-conformance_row_of(enum conformance_id id)
-{
-    CHECK(id < CONFORMANCE_ID_COUNT);
-    return &rows[id];
-}
-
-const char *
-conformance_verdict_word(enum conformance_verdict verdict)
-{
-    static const char *const words[] = {
-        [CONFORMANCE_PASS] = "pass",
-        [CONFORMANCE_WARN] = "warn",
-        [CONFORMANCE_FAIL] = "fail",
-        [CONFORMANCE_UNKNOWN] = "unknown",
-    };
-
-    CHECK((size_t)verdict < ARRAY_SIZE(words));
-    return words[verdict];
-}
 
 void
 conformance_say(const struct conformance_judge *j, enum conformance_id id, const char *fmt, ...)

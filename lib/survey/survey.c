@@ -398,12 +398,12 @@ survey_item(const struct survey *s, unsigned i)
 }
 
 unsigned
-survey_count_of(const struct survey *s, enum survey_verdict verdict)
+survey_count_of(const struct survey *s, enum finding_verdict verdict)
 {
     unsigned count = 0;
 
     for (unsigned i = 0; i < s->findings.count; i++)
-        count += survey_row(s->findings.items[i].id)->verdict == verdict;
+        count += survey_rows[s->findings.items[i].id].verdict == verdict;
     return count;
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/config.h"
+#include "base/finding_row.h"
 #include "dns/dns.h"
 #include "net/loop.h"
 
@@ -21,10 +22,6 @@
 
 /* --- Findings. */
 
-enum survey_verdict { SURVEY_PASS, SURVEY_WARN, SURVEY_FAIL, SURVEY_UNKNOWN };
-#define SURVEY_VERDICT_COUNT 4
-const char *survey_verdict_word(enum survey_verdict verdict);
-
 enum survey_finding_id {
 #define FINDING(id, check, word, verdict, text, remedy) SURVEY_##id,
 #include "survey/survey.def"
@@ -32,12 +29,8 @@ enum survey_finding_id {
     SURVEY_FINDING_COUNT
 };
 
-struct survey_row {
-    const char *check, *word; /* stable names: of what is looked at, of what was found */
-    enum survey_verdict verdict;
-    const char *text, *remedy; /* with DOMAIN, HOST, OURS, DETAIL; remedy "": nothing to do */
-};
-const struct survey_row *survey_row(enum survey_finding_id id);
+/* Text and remedy with DOMAIN, HOST, OURS, DETAIL. */
+extern const struct finding_row survey_rows[SURVEY_FINDING_COUNT];
 
 struct survey_finding {
     enum survey_finding_id id;
@@ -71,7 +64,7 @@ void survey_free(struct survey **survey); /* also before it is done */
 unsigned survey_count(const struct survey *survey);
 const struct survey_finding *survey_item(const struct survey *survey, unsigned i);
 /* How many have that verdict. */
-unsigned survey_count_of(const struct survey *survey, enum survey_verdict verdict);
+unsigned survey_count_of(const struct survey *survey, enum finding_verdict verdict);
 
 /* --- For judges. */
 

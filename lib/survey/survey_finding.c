@@ -10,31 +10,12 @@
 #define FINDINGS_MAX 256
 #define VALUE_MAX 400
 
-const char *
-survey_verdict_word(enum survey_verdict verdict)
-{
-    static const char *const words[] = {
-        [SURVEY_PASS] = "pass",
-        [SURVEY_WARN] = "warn",
-        [SURVEY_FAIL] = "fail",
-        [SURVEY_UNKNOWN] = "unknown",
-    };
-
-    return words[verdict];
-}
-
-const struct survey_row *
-survey_row(enum survey_finding_id id)
-{
-    static const struct survey_row rows[] = {
+const struct finding_row survey_rows[SURVEY_FINDING_COUNT] = {
 #define FINDING(id, check, word, verdict, text, remedy) \
-    [SURVEY_##id] = {check, word, SURVEY_##verdict, text, remedy},
+    [SURVEY_##id] = {check, word, FINDING_##verdict, text, remedy},
 #include "survey/survey.def"
 #undef FINDING
-    };
-
-    return &rows[id];
-}
+};
 
 static const char *
 value_of(const struct survey_words *words, struct slice word)
@@ -99,7 +80,7 @@ void
 survey_findings_add(struct survey_findings *list, enum survey_finding_id id,
                     const struct survey_words *words)
 {
-    const struct survey_row *row = survey_row(id);
+    const struct finding_row *row = &survey_rows[id];
 
     if (list->count == FINDINGS_MAX)
         return;

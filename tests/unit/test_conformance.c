@@ -22,7 +22,7 @@ static void
 on_finding(void *ctx, const struct conformance_finding *finding)
 {
     struct found *f = ctx;
-    const struct conformance_row *row = conformance_row_of(finding->id);
+    const struct finding_row *row = &conformance_rows[finding->id];
     size_t n = strlen(f->words);
 
     snprintf(f->words + n, sizeof f->words - n, "%s=%s ", row->check, row->word);
@@ -279,11 +279,11 @@ Test(conformance, answers_are_judged)
 Test(conformance, every_row_is_whole)
 {
     for (unsigned id = 0; id < CONFORMANCE_ID_COUNT; id++) {
-        const struct conformance_row *row = conformance_row_of((enum conformance_id)id);
+        const struct finding_row *row = &conformance_rows[id];
 
         cr_expect(row->text[0] != '\0' && row->text[strlen(row->text) - 1] == '.', "%s", row->word);
-        cr_expect((row->verdict == CONFORMANCE_PASS) == (row->remedy[0] == '\0'), "%s: %s",
-                  row->check, row->word);
+        cr_expect((row->verdict == FINDING_PASS) == (row->remedy[0] == '\0'), "%s: %s", row->check,
+                  row->word);
     }
 }
 

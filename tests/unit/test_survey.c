@@ -110,8 +110,8 @@ Test(survey, a_judge_is_run_until_nothing_is_missing)
     cr_expect_eq(survey_item(survey, 0)->id, SURVEY_TARGET_OK);
     cr_expect_str_eq(survey_item(survey, 0)->text, "h0.acme.test has 2.");
     cr_expect_eq(survey_item(survey, 1)->id, SURVEY_TARGET_MISSING);
-    cr_expect_eq(survey_count_of(survey, SURVEY_PASS), 2);
-    cr_expect_eq(survey_count_of(survey, SURVEY_FAIL), 1);
+    cr_expect_eq(survey_count_of(survey, FINDING_PASS), 2);
+    cr_expect_eq(survey_count_of(survey, FINDING_FAIL), 1);
     for (unsigned i = 0; i < 3; i++)
         cr_expect_eq(scripts[i].asked, 1, "each is asked once");
     survey_free(&survey);

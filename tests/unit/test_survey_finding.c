@@ -10,16 +10,16 @@
 Test(survey_finding, every_row_is_a_sentence_with_a_remedy_where_one_is_needed)
 {
     for (unsigned i = 0; i < SURVEY_FINDING_COUNT; i++) {
-        const struct survey_row *row = survey_row((enum survey_finding_id)i);
+        const struct finding_row *row = &survey_rows[i];
         size_t n = strlen(row->text);
 
         cr_expect(n > 0 && row->text[n - 1] == '.', "%s", row->word);
-        cr_expect_eq(row->verdict == SURVEY_PASS, row->remedy[0] == '\0', "%s", row->word);
+        cr_expect_eq(row->verdict == FINDING_PASS, row->remedy[0] == '\0', "%s", row->word);
         cr_expect(row->remedy[0] == '\0' || row->remedy[strlen(row->remedy) - 1] == '.', "%s",
                   row->word);
         cr_expect(strlen(row->check) < 12, "%s: room on the screen", row->check);
         for (unsigned j = 0; j < i; j++)
-            cr_expect_str_neq(row->word, survey_row((enum survey_finding_id)j)->word);
+            cr_expect_str_neq(row->word, survey_rows[j].word);
     }
 }
 
@@ -27,12 +27,12 @@ Test(survey_finding, every_row_is_a_sentence_with_a_remedy_where_one_is_needed)
 Test(survey_finding, rows_of_a_check_stand_together)
 {
     for (unsigned i = 1; i < SURVEY_FINDING_COUNT; i++) {
-        const char *check = survey_row((enum survey_finding_id)i)->check;
+        const char *check = survey_rows[i].check;
 
-        if (strcmp(check, survey_row((enum survey_finding_id)(i - 1))->check) == 0)
+        if (strcmp(check, survey_rows[i - 1].check) == 0)
             continue;
         for (unsigned j = 0; j < i; j++)
-            cr_expect_str_neq(check, survey_row((enum survey_finding_id)j)->check);
+            cr_expect_str_neq(check, survey_rows[j].check);
     }
 }
 
