@@ -123,22 +123,22 @@ registry_set_served(const struct registry_set *set)
     return served;
 }
 
-bool
-registry_guard_is_shrunk(const struct registry_guard *guard)
+static bool
+is_shrunk(const struct registry_guard *guard)
 {
     return guard->gone > REGISTRY_GUARD_DOMAINS &&
            guard->gone * 100 > guard->of * REGISTRY_GUARD_PERCENT;
 }
 
-static enum registry_guard_verdict
-judge(const struct registry_set *last, const struct registry_set *offer,
-      const struct registry_guard *guard)
+enum registry_guard_verdict
+registry_guard_compare(const char *database_id, uint64_t version, const struct registry_set *offer,
+                       const struct registry_guard *guard)
 {
-    if (strcmp(last->database_id, offer->database_id) != 0)
+    if (strcmp(database_id, offer->database_id) != 0)
         return REGISTRY_GUARD_OTHER_DATABASE;
-    if (offer->version < last->version)
+    if (offer->version < version)
         return REGISTRY_GUARD_LOWER_VERSION;
-    return registry_guard_is_shrunk(guard) ? REGISTRY_GUARD_SHRUNK : REGISTRY_GUARD_ACCEPT;
+    return is_shrunk(guard) ? REGISTRY_GUARD_SHRUNK : REGISTRY_GUARD_ACCEPT;
 }
 
 void
@@ -153,7 +153,7 @@ registry_guard_judge(const struct registry_set *last, struct registry_set *offer
     guard->of = registry_set_served(last);
     each_gone(last, &walk, count_gone);
     if (!is_accepted)
-        guard->verdict = judge(last, offer, guard);
+        guard->verdict = registry_guard_compare(last->database_id, last->version, offer, guard);
     if (guard->verdict != REGISTRY_GUARD_ACCEPT)
         return;
     each_gone(last, &walk, carry_over);

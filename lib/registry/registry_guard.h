@@ -54,8 +54,10 @@ struct registry_guard {
 void registry_guard_judge(const struct registry_set *last, struct registry_set *offer,
                           bool is_accepted, int64_t wall_ms, struct registry_guard *guard);
 
-/* More of them are gone than may go by themselves. */
-bool registry_guard_is_shrunk(const struct registry_guard *guard);
+/* Whether an offer may follow what had this id and version, with so many gone as `guard` says. */
+enum registry_guard_verdict registry_guard_compare(const char *database_id, uint64_t version,
+                                                   const struct registry_set *offer,
+                                                   const struct registry_guard *guard);
 
 /* "6 of 120 domains are gone without having been removed"; for logs and relayctl. */
 #define REGISTRY_GUARD_TEXT_SIZE 160

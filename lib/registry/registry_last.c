@@ -149,11 +149,7 @@ judge(const struct registry_last *last, const struct registry_set *offer,
 {
     if (last == NULL)
         return registry_set_served(offer) == 0 ? REGISTRY_GUARD_EMPTY : REGISTRY_GUARD_ACCEPT;
-    if (strcmp(last->database_id, offer->database_id) != 0)
-        return REGISTRY_GUARD_OTHER_DATABASE;
-    if (offer->version < last->version)
-        return REGISTRY_GUARD_LOWER_VERSION;
-    return registry_guard_is_shrunk(guard) ? REGISTRY_GUARD_SHRUNK : REGISTRY_GUARD_ACCEPT;
+    return registry_guard_compare(last->database_id, last->version, offer, guard);
 }
 
 void

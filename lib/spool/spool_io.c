@@ -101,3 +101,22 @@ const struct spool_io spool_io_disk = {
     .renameat = disk_renameat,
     .unlinkat = disk_unlinkat,
 };
+
+int
+spool_io_each_name(const struct spool_io *io, int dir_fd, void (*each)(void *ctx, const char *name),
+                   void *ctx)
+{
+    int fd = io->openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *entry;
+
+    if (dir == NULL) {
+        if (fd >= 0)
+            io->close(fd);
+        return ERR_IO;
+    }
+    while ((entry = readdir(dir)) != NULL)
+        each(ctx, entry->d_name);
+    closedir(dir);
+    return 0;
+}

@@ -12,6 +12,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+#include "base/err.h"
+
 struct spool_io {
     int (*openat)(int dir_fd, const char *name, int flags, mode_t mode);
     int (*close)(int fd);
@@ -28,5 +30,9 @@ struct spool_io {
 };
 
 extern const struct spool_io spool_io_disk;
+
+/* Calls each(name) for every name in the folder; 0 or ERR_IO. */
+MUST_USE int spool_io_each_name(const struct spool_io *io, int dir_fd,
+                                void (*each)(void *ctx, const char *name), void *ctx);
 
 #endif

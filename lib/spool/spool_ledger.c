@@ -40,25 +40,6 @@ parse_name(const char *name, uint32_t *number)
     return true;
 }
 
-int
-spool_each_name(const struct spool_io *io, int dir_fd, void (*each)(void *ctx, const char *name),
-                void *ctx)
-{
-    int fd = io->openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *entry;
-
-    if (dir == NULL) {
-        if (fd >= 0)
-            io->close(fd);
-        return ERR_IO;
-    }
-    while ((entry = readdir(dir)) != NULL)
-        each(ctx, entry->d_name);
-    closedir(dir);
-    return 0;
-}
-
 /* --- Reading: a window over the file as it was when the reading began. */
 
 struct window {
@@ -230,10 +211,10 @@ newer_first(const void *a, const void *b)
 static int
 list_files(struct spool_ledger *l)
 {
-    int err = spool_each_name(l->io, l->dir_fd, on_name, l);
+    int err = spool_io_each_name(l->io, l->dir_fd, on_name, l);
 
     if (err == 0 && l->number_count == 0 && !l->owner)
-        err = spool_each_name(l->io, l->dir_fd, on_name, l);
+        err = spool_io_each_name(l->io, l->dir_fd, on_name, l);
     if (l->number_count == 0)
         return err;
     qsort(l->numbers, l->number_count, sizeof *l->numbers, newer_first);

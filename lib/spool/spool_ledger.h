@@ -82,8 +82,4 @@ void spool_ledger_job_run(struct spool_ledger_job *job);
 /* 0: durable. ERR_FULL, ERR_IO: what was queued stays queued. */
 MUST_USE int spool_ledger_job_end(struct spool_ledger *ledger, struct spool_ledger_job **job);
 
-/* Calls each(name) for every name in the folder. */
-MUST_USE int spool_each_name(const struct spool_io *io, int dir_fd,
-                             void (*each)(void *ctx, const char *name), void *ctx);
-
 #endif

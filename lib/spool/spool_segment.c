@@ -384,25 +384,14 @@ spool_segment_seal(const struct spool_io *io, int dir_fd, struct spool_segment_i
 /* --- The epoch. */
 
 /* The highest epoch that a segment's name shows: the file alone is not trusted to be there. */
-static int
-highest_epoch_of_names(const struct spool_io *io, int dir_fd, uint32_t *epoch)
+static void
+on_epoch_name(void *epoch, const char *name)
 {
-    int fd = io->openat(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    uint32_t *highest = epoch;
     struct spool_segment_id id;
-    struct dirent *entry;
 
-    *epoch = 0;
-    if (dir == NULL) {
-        if (fd >= 0)
-            io->close(fd);
-        return ERR_IO;
-    }
-    while ((entry = readdir(dir)) != NULL)
-        if (spool_segment_parse_name(entry->d_name, &id) == ERR_OK && id.epoch > *epoch)
-            *epoch = id.epoch;
-    closedir(dir);
-    return ERR_OK;
+    if (spool_segment_parse_name(name, &id) == ERR_OK && id.epoch > *highest)
+        *highest = id.epoch;
 }
 
 static int
@@ -451,11 +440,11 @@ write_epoch(const struct spool_io *io, int dir_fd, uint32_t epoch)
 int
 spool_epoch_next(const struct spool_io *io, int dir_fd, uint32_t *epoch)
 {
-    uint32_t written, seen;
+    uint32_t written, seen = 0;
     int rc = read_epoch(io, dir_fd, &written);
 
     if (rc == ERR_OK)
-        rc = highest_epoch_of_names(io, dir_fd, &seen);
+        rc = spool_io_each_name(io, dir_fd, on_epoch_name, &seen);
     if (rc < 0)
         return rc;
     *epoch = (written > seen ? written : seen) + 1;

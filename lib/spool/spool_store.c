@@ -313,7 +313,7 @@ spool_store_refresh(struct spool_store *s, void (*on_new)(void *ctx, struct spoo
 
     s->pass++;
     s->free_seen = 0;
-    err = spool_each_name(s->io, s->dir_fd, on_name, s);
+    err = spool_io_each_name(s->io, s->dir_fd, on_name, s);
     if (err != 0)
         return err;
     drop_vanished(s);

@@ -67,7 +67,7 @@ static void
 end_fixture(struct fixture *f)
 {
     spool_ledger_close(&f->ledger);
-    cr_assert_eq(spool_each_name(&spool_io_disk, f->dir_fd, on_remove, &f->dir_fd), 0);
+    cr_assert_eq(spool_io_each_name(&spool_io_disk, f->dir_fd, on_remove, &f->dir_fd), 0);
     close(f->dir_fd);
     rmdir(f->dir);
 }

@@ -845,7 +845,7 @@ on_ledger_name(void *ctx, const char *name)
 static void
 lose_ledger(struct spool_case *c)
 {
-    cr_assert_eq(spool_each_name(&spool_io_disk, c->dir_fd, on_ledger_name, c), 0);
+    cr_assert_eq(spool_io_each_name(&spool_io_disk, c->dir_fd, on_ledger_name, c), 0);
 }
 
 static void
