@@ -333,6 +333,11 @@ schema_status(struct call *call)
     if (status != COMMAND_DONE)
         return status;
     result = database_try(call, DB_SCHEMA_QUERY, 0, NULL);
+    if (version > 0 && PQntuples(result) == 0) {
+        status = database_explain(call, result);
+        PQclear(result);
+        return status;
+    }
     p = printer_new(&call->printing, PRINTER_ONE, columns, ARRAY_SIZE(columns));
     printer_word(p, state_word(version));
     printer_number(p, version);
