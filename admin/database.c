@@ -6,9 +6,11 @@
  */
 #include "admin/database.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "db/db_schema.h"
 
 /* What a class or state of SQLSTATE means for the operator. */
@@ -35,22 +37,36 @@ database_failed_with(const PGresult *result, const char *sqlstate)
     return state && strncmp(state, sqlstate, strlen(sqlstate)) == 0;
 }
 
-/* libpq's messages end with a line end and may have several lines. */
+static size_t
+without_end(const char *text, size_t n)
+{
+    while (n > 0 && strchr(" .?;", text[n - 1]))
+        n--;
+    return n;
+}
+
+/* libpq's messages end with a line end and may have several lines: they become one, with a
+ * semicolon between.  A line behind a tab is its advice ("Is the server running ...?"): we have our
+ * own. */
 static void
 one_line(const char *message, char *dst, size_t dst_size)
 {
     size_t n = 0;
 
-    for (; *message && n + 1 < dst_size; message++) {
-        char c = (unsigned char)*message < ' ' ? ' ' : *message;
+    for (; n + 2 < dst_size; message++) {
+        char c;
 
-        if (c == ' ' && (n == 0 || dst[n - 1] == ' '))
-            continue;
-        dst[n++] = c;
+        while (message[0] == '\n' && message[1] == '\t')
+            message += 2 + strcspn(message + 2, "\n");
+        if (*message == '\0')
+            break;
+        if (*message == '\n' && (n = without_end(dst, n)) > 0)
+            dst[n++] = ';';
+        c = (unsigned char)*message < ' ' ? ' ' : *message;
+        if (c != ' ' || (n > 0 && dst[n - 1] != ' '))
+            dst[n++] = c;
     }
-    while (n > 0 && (dst[n - 1] == ' ' || dst[n - 1] == '.' || dst[n - 1] == '?'))
-        n--;
-    dst[n] = '\0';
+    dst[without_end(dst, n)] = '\0';
 }
 
 const char *
@@ -212,7 +228,15 @@ explain_refusal(const char *text, const char *sqlstate, struct buf *why)
     return COMMAND_FAILED;
 }
 
-/* libpq keeps no SQLSTATE of a connection that failed; a second attempt has it in its message. */
+/* libpq puts what a server says behind its severity and two spaces. */
+static bool
+has_server_spoken(const PGconn *pg)
+{
+    return strstr(PQerrorMessage(pg), ":  ") != NULL;
+}
+
+/* libpq keeps no SQLSTATE of a connection that failed; a second attempt has it in its message.  Who
+ * has not answered is not waited for once more. */
 static enum command_status
 explain_no_connection(struct call *call, struct buf *why)
 {
@@ -221,15 +245,17 @@ explain_no_connection(struct call *call, struct buf *why)
     one_line(PQerrorMessage(call->pg), text, sizeof text);
     if (PQconnectionNeedsPassword(call->pg))
         return explain_refusal(text, "28P01", why);
-    (void)PQsetErrorVerbosity(call->pg, PQERRORS_VERBOSE);
-    PQreset(call->pg);
-    if (PQstatus(call->pg) == CONNECTION_OK) {
-        (void)PQsetErrorVerbosity(call->pg, PQERRORS_DEFAULT);
-        return COMMAND_DONE;
+    if (has_server_spoken(call->pg)) {
+        (void)PQsetErrorVerbosity(call->pg, PQERRORS_VERBOSE);
+        PQreset(call->pg);
+        if (PQstatus(call->pg) == CONNECTION_OK) {
+            (void)PQsetErrorVerbosity(call->pg, PQERRORS_DEFAULT);
+            return COMMAND_DONE;
+        }
+        find_sqlstate(PQerrorMessage(call->pg), sqlstate);
+        if (sqlstate[0] && explain_refusal(text, sqlstate, why) == COMMAND_FAILED)
+            return COMMAND_FAILED;
     }
-    find_sqlstate(PQerrorMessage(call->pg), sqlstate);
-    if (sqlstate[0] && explain_refusal(text, sqlstate, why) == COMMAND_FAILED)
-        return COMMAND_FAILED;
     buf_printf(why,
                "the database is away: %s. Mail goes on without it; try again later, or check the "
                "setting \"database\" in %s",
@@ -237,17 +263,50 @@ explain_no_connection(struct call *call, struct buf *why)
     return COMMAND_LATER;
 }
 
+/* False: not all of it came in time.  *is_done: it is an answer. */
+static bool
+read_first_answer(PGconn *pg, bool *is_done)
+{
+    int64_t until_ms = clock_monotonic_ms() + DATABASE_FIRST_ANSWER_MS;
+    PGresult *result;
+
+    *is_done = false;
+    do {
+        while (PQisBusy(pg)) {
+            struct pollfd socket = {.fd = PQsocket(pg), .events = POLLIN};
+            int64_t left_ms = until_ms - clock_monotonic_ms();
+
+            if (left_ms <= 0)
+                return false;
+            if (poll(&socket, 1, (int)left_ms) > 0 && PQconsumeInput(pg) != 1)
+                break; /* the result says why */
+        }
+        result = PQgetResult(pg);
+        *is_done = *is_done || PQresultStatus(result) == PGRES_TUPLES_OK;
+        PQclear(result);
+    } while (result != NULL);
+    return true;
+}
+
+/* The first question.  A pooler lets everybody in, and has them wait when the server behind it is
+ * away. */
 static enum command_status
 settle(struct call *call, struct buf *why)
 {
-    PGresult *result = database_try(call,
-                                    "SELECT set_config('lock_timeout', '10s', false), "
-                                    "set_config('search_path', 'pg_catalog', false)",
-                                    0, NULL);
-    bool is_done = PQresultStatus(result) == PGRES_TUPLES_OK;
+    int rc = PQsendQuery(call->pg, "SELECT set_config('lock_timeout', '10s', false), "
+                                   "set_config('search_path', 'pg_catalog', false)");
+    bool is_done = false;
     char text[512];
 
-    PQclear(result);
+    if (rc == 1 && !read_first_answer(call->pg, &is_done)) {
+        buf_printf(why,
+                   "the database is away: it lets us in and does not answer within %d seconds. "
+                   "Mail goes on without it; try again later, or look at the server or pooler that "
+                   "the setting \"database\" in %s names",
+                   DATABASE_FIRST_ANSWER_MS / 1000, call->config_path);
+        database_disconnect(call);
+        return COMMAND_LATER;
+    }
     if (is_done)
         return COMMAND_DONE;
     one_line(PQerrorMessage(call->pg), text, sizeof text);
@@ -258,10 +317,17 @@ settle(struct call *call, struct buf *why)
 enum command_status
 database_try_connect(struct call *call, struct buf *why)
 {
-    /* Later ones win, so an operator's own connect_timeout in the string does. */
-    const char *const keywords[] = {"connect_timeout", "application_name", "dbname", NULL};
-    const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "relayctl", call->config->database,
-                                  NULL};
+    /* Later ones win, so an operator's own in the string do.  The keepalives end the wait for a
+     * host that is gone from the network; a server that works on an answer is waited for. */
+    const char *const keywords[] = {"connect_timeout",
+                                    "keepalives_idle",
+                                    "keepalives_interval",
+                                    "keepalives_count",
+                                    "application_name",
+                                    "dbname",
+                                    NULL};
+    const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "10", "5", "3", "relayctl",
+                                  call->config->database,     NULL};
     enum command_status status = COMMAND_DONE;
 
     if (check_conninfo(call, why) != COMMAND_DONE)
@@ -343,11 +409,22 @@ database_begin_function(struct call *call)
     return begin(call, "SELECT set_config('postern.reason', $1, true)");
 }
 
+/* A lost answer to COMMIT leaves open whether it was done. */
+static enum command_status
+commit(struct call *call)
+{
+    enum command_status status = database_run(call, "COMMIT", 0, NULL);
+
+    if (status == COMMAND_LATER && PQstatus(call->pg) == CONNECTION_BAD)
+        call_complain("whether the change was kept is not known: look before you repeat it");
+    return status;
+}
+
 enum command_status
 database_end(struct call *call, enum command_status status)
 {
     if (status == COMMAND_DONE && !call->dry_run)
-        return database_run(call, "COMMIT", 0, NULL);
+        return commit(call);
     PQclear(PQexec(call->pg, "ROLLBACK"));
     return status;
 }

@@ -10,6 +10,7 @@
 #include "admin/call.h"
 
 #define DATABASE_CONNECT_TIMEOUT_S "5"
+#define DATABASE_FIRST_ANSWER_MS 5000
 #define DATABASE_PARAMS_MAX 24
 
 /* Connects call->pg. Anything but COMMAND_DONE has been explained. */

@@ -3,12 +3,15 @@
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
+import threading
 from pathlib import Path
 
 import psycopg2
 
-from world import IS_ROOT, Process, make_folder, memory_folder, own, remove_folder, unprivileged_user, wait_until
+from world import ADDRESS, IS_ROOT, Process, make_folder, memory_folder, own, remove_folder, unprivileged_user, wait_until
 
 
 def _bindir():
@@ -164,3 +167,67 @@ class Database:
         if cls.cluster:
             cls.cluster.close()
             cls.cluster = None
+
+
+class Between:
+    """Stands before a server on a TCP port and passes everything on, until `cut` answers of the server have passed: then it
+    hangs up, or with `is_silent` says nothing more."""
+
+    def __init__(self, server):
+        self.server = server
+        self.listener = socket.create_server((ADDRESS, 0))
+        self.let(None)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def let(self, cut, is_silent=False):
+        """From now on, whoever connects."""
+        self.cut, self.is_silent, self.answers = cut, is_silent, 0
+
+    @property
+    def has_cut(self):
+        return self.cut is not None and self.answers > self.cut
+
+    def conninfo(self, database="postern"):
+        return (f"host={ADDRESS} port={self.listener.getsockname()[1]} dbname={database} user=postern sslmode=disable "
+                "gssencmode=disable")
+
+    def close(self):
+        self.listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        with client, socket.socket(socket.AF_UNIX) as server:
+            server.connect(str(self.server.socket / ".s.PGSQL.5432"))
+            asker = threading.Thread(target=self._ask, args=(client, server), daemon=True)
+            asker.start()
+            try:
+                self._answer(client, server.makefile("rb"))
+            except OSError:
+                pass
+            if self.has_cut and not self.is_silent:
+                client.shutdown(socket.SHUT_RDWR)
+            asker.join()
+
+    def _answer(self, client, file):
+        while head := file.read(5):
+            message = head + file.read(struct.unpack(">I", head[1:])[0] - 4)
+            self.answers += head[:1] == b"Z"  # ready for the next question
+            if self.has_cut:
+                return
+            client.sendall(message)
+
+    @staticmethod
+    def _ask(client, server):
+        try:
+            while data := client.recv(65536):
+                server.sendall(data)
+            server.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every verb of relayctl, by one table (verb_table.py): that it succeeds, that it says so when nothing matches, that a mistake is
 answered with the word that is wrong and the remedy, and what it does while the database is away."""
+import itertools
 import re
 import shlex
+import socket
+import time
 
 import pytest
 
-from harness import Client
+from harness import Client, wait_until
+from postgres import Between
 from verb_table import VERBS
 from verbs import AWAY, commands_of_relayctl, prepared, relayctl  # noqa: F401
+from world import ADDRESS, SOURCE, free_port
 
 COMMANDS = commands_of_relayctl()
+SCHEMA = len(list((SOURCE / "sql").glob("[0-9]*.sql")))
 each_verb = pytest.mark.parametrize("name", VERBS)
 
 
@@ -173,3 +179,114 @@ def test_a_dry_run_changes_nothing(prepared, name):
         done = prepared.run(line + " --dry-run", where)
         assert re.search(r"dry run|[Tt]ried +yes|TRIED\n.* yes$|The database has schema", done.out, re.MULTILINE), done.out
         assert as_it_is(prepared, id) == before
+
+
+# --- A database that is away, or will not have us, in the ways that users meet.
+
+@pytest.fixture(scope="module")
+def between(prepared):
+    stands = Between(prepared.postgres)
+    yield stands
+    stands.close()
+
+
+@pytest.fixture(scope="module")
+def servers(prepared, between):
+    """What the setting "database" may say, by name."""
+    server, socket_folder = prepared.postgres, prepared.folder / "killed"  # its socket is still there
+    hba = server.data / "pg_hba.conf"
+    hba.write_text("local all locked scram-sha-256\n" + hba.read_text())
+    for statement in ("CREATE ROLE locked LOGIN PASSWORD 'right'", "CREATE ROLE full_up LOGIN CONNECTION LIMIT 0", "CREATE ROLE paul LOGIN",
+                      "SELECT pg_reload_conf()"):
+        server.sql(statement, database="postgres")
+    for name, version in (("older", SCHEMA - 1), ("newer", SCHEMA + 1), ("shut", SCHEMA)):
+        prepared.copy("registry", name)
+        server.sql(f"UPDATE postern.registry_state SET schema_version = {version}", database=name)
+    server.sql("ALTER DATABASE shut ALLOW_CONNECTIONS false", database="postgres")
+    socket_folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(socket_folder / ".s.PGSQL.5432"))
+    mute = socket.create_server((ADDRESS, 0))
+    ours = server.conninfo()
+    yield {"killed": f"host={socket_folder} dbname=postern", "wrong port": f"host={ADDRESS} port={free_port()} dbname=postern",
+           "full": ours.replace("user=postern", "user=full_up"), "shut": "shut", "mute": f"host={ADDRESS} port={mute.getsockname()[1]} dbname=x",
+           "wrong role": ours.replace("user=postern", "user=nobody-known"), "wrong password": ours.replace("user=postern", "user=locked password=x"),
+           "no password": ours.replace("user=postern", "user=locked"), "no database": server.conninfo("nope"), "no schema": "empty",
+           "older": "older", "newer": "newer", "no rights": ours.replace("user=postern", "user=paul"), "pooler": between.conninfo()}
+    mute.close()
+
+
+# The status of a command that needs it, what is said, and what `status` calls it.
+WAYS = {
+    "killed": (75, "the database is away: connection to server on socket", "try again later", "unreachable"),
+    "wrong port": (75, "Connection refused. Mail goes on without it", "check the setting \"database\" in ", "unreachable"),
+    "full": (75, "the database is away", "too many connections", "unreachable"),
+    "shut": (75, "the database is away", "not currently accepting connections", "unreachable"),
+    "mute": (75, "the database is away", "timeout expired", "unreachable"),
+    "pooler": (75, "the database is away: it lets us in and does not answer within 5 seconds", "server or pooler", "unreachable"),
+    "wrong role": (1, 'role "nobody-known" does not exist', "createuser", "unreachable"),
+    "wrong password": (1, 'password authentication failed for user "locked"', "check user and password", "unreachable"),
+    "no password": (1, "no password supplied", "check user and password", "unreachable"),
+    "no database": (1, 'database "nope" does not exist', "createdb", "unreachable"),
+    "no schema": (1, "no Postern schema", "relayctl db init", "wrong schema"),
+    "older": (1, f"the database has schema {SCHEMA - 1}", "relayctl db migrate", "wrong schema"),
+    "newer": (1, f"the database has schema {SCHEMA + 1}", "install the Postern release", "wrong schema"),
+    "no rights": (1, "permission denied", "grant the user", "wrong schema"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_to_be_without_a_database_is_told(prepared, between, servers, way):
+    """And mail is found and looked after without it: within the time that one connection may take."""
+    status, what, remedy, called = WAYS[way]
+    where = prepared.config(servers[way])
+
+    def run(line, code):
+        between.let(1, is_silent=True)
+        began = time.monotonic()
+        done = prepared.run(line, where, code)
+        assert time.monotonic() - began < 9
+        return done
+
+    complains(run("customer show acme", status), what, remedy)
+    if way not in ("mute", "pooler"):  # five seconds each
+        complains(run("customer set acme --retention-days 9", status), what, remedy)
+        assert prepared.names["waiting"] in run("spool list", 0).out
+        seen = run("status --json", 1).rows[0]["database"]
+        assert seen["state"] == called and what in seen["detail"] and remedy in seen["detail"]
+    found = run("trace --from passed@sender.example", 0)
+    assert prepared.names["passed"] in found.out and what in found.err and "from the event log of this node" in found.err
+
+
+@pytest.mark.parametrize("name", ["customer set", "customer list", "domain remove", "recipient import", "backend add", "filter set", "block remove",
+                                  "db status", "audit", "report"])
+def test_a_server_that_goes_away_in_the_middle(prepared, between, name):
+    """However far it had come: exit 75, and of a change all or nothing is there."""
+    verb = VERBS[name]
+    database = f"cut{name.replace(' ', '').replace('-', '')}"
+    prepared.copy("registry", database)
+    where, counts = prepared.config(between.conninfo(database)), "SELECT count(*), max(version) FROM postern.audit"
+    before = prepared.postgres.sql(counts, database=database)
+    for cut in itertools.count(2):
+        between.let(cut)
+        done = prepared.start(verb.good, where)
+        after = prepared.postgres.sql(counts, database=database)
+        if done.code == 0:
+            break
+        assert done.code == 75 and "the connection to the database was lost" in done.err and "try again later" in done.err, (cut, done.err)
+        assert all(line.startswith("relayctl: ") for line in done.err.splitlines()) and done.out == ""
+        assert after == before or "whether the change was kept is not known" in done.err, (cut, done.err)
+        if after != before:
+            break
+    assert cut > 3 and cut < 20
+    prepared.postgres.drop_database(database)
+
+
+def test_a_server_that_has_stopped(prepared):
+    """The last of all tests here: it is the one that all have used."""
+    prepared.postgres.stop()
+    complains(prepared.run("customer list", code=75), "the database is away", "try again later")
+    assert "of this node (1) alone" in prepared.run("trace --from passed@sender.example").err
+    prepared.run(f"spool retry {prepared.spool_one()}")
+    prepared.postgres.start()
+    wait_until(lambda: prepared.start("customer list").code == 0, 10, "it is back")
