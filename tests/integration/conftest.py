@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Fixtures of the integration tests. A test that fails leaves its folders, and shows the ends of their logs."""
+import atexit
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 import harness  # noqa: E402
+import left_behind  # noqa: E402
 import postgres  # noqa: E402
 import world  # noqa: E402
 
@@ -15,6 +20,51 @@ import world  # noqa: E402
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes")
     world.become_subreaper()
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker:  # below the folders of the session
+        for place in _places():
+            (place / worker).mkdir()
+        _use(*(place / worker for place in _places()))
+    else:
+        memory = world.memory_folder()
+        _use(tempfile.mkdtemp(prefix="tests-"), *([tempfile.mkdtemp(prefix="tests-", dir=memory)] if memory else []))
+
+
+_done = []  # what can go
+
+
+@atexit.register  # now: pytest's own, for its temporary folder in there, come before
+def _remove_places():
+    for place in _done:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _places():
+    return [Path(os.environ[name]) for name in ("TMPDIR", "POSTERN_TEST_MEMORY") if name in os.environ]
+
+
+def _use(disk, memory=None):
+    """From now on files are made in these."""
+    os.environ["TMPDIR"] = tempfile.tempdir = str(disk)
+    if memory:
+        os.environ["POSTERN_TEST_MEMORY"] = str(memory)
+    for place in _places():
+        place.chmod(0o755)
+
+
+def _left_behind():
+    """What is there and should not be, but for what a failed test has kept; each is told once."""
+    cluster = postgres.Database.cluster
+    spare = [p.name for p in world._kept] + [p.name for place in _places() for p in place.glob("pytest-of-*")]
+    pids = []
+    if cluster:
+        spare += [cluster.folder.name]
+        pids = cluster.process.tree()
+    if postgres.Postgres.template:
+        spare += [postgres.Postgres.template.name]
+    left = [line for place in _places() for line in left_behind.look(str(place), pids, spare)]
+    world._kept.extend(Path(line) for line in left)
+    return left
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -38,9 +88,34 @@ def _cluster(request):
     harness.Node.shares_postgres = False
 
 
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item, nextitem):
+    outcome = yield
+    outcome.get_result()
+    if nextitem is None or nextitem.path != item.path:  # the fixtures of the module have ended too
+        left = _left_behind()
+        assert not left, "this module leaves behind:\n" + "\n".join(left)
+
+
 @pytest.hookimpl(trylast=True)  # behind the ends of modules' nodes
-def pytest_sessionfinish():
+def pytest_sessionfinish(session):
     postgres.Database.end()
+    if postgres.Postgres.template:
+        world.remove_folder(postgres.Postgres.template)
+        postgres.Postgres.template = None
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        for place in _places():
+            if not any(place.iterdir()):
+                place.rmdir()
+        return
+    left = _left_behind()
+    if session.testsfailed:
+        print("\nleft, and kept, since tests have failed:", *left, sep="\n")
+    elif left:
+        print("\nleft behind:", *left, sep="\n")
+        session.exitstatus = 1
+    else:
+        _done.extend(_places())
 
 
 @pytest.fixture

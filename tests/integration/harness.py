@@ -226,9 +226,9 @@ class Node:
         if self in Node.live:
             Node.live.remove(self)
         trouble = []
-        for part in [self.relayd, self.spoolmgr] + ([self.postgres] if self.owns_postgres else []):
+        for end in [self.relayd.stop, self.spoolmgr.stop] + ([self.postgres.close] if self.owns_postgres else []):
             try:
-                part.stop()
+                end()
             except AssertionError as e:
                 trouble.append(str(e))
         trouble += [f"{r.name}:\n{r.read_text(errors='replace')}" for r in sorted(self.reports.iterdir())]

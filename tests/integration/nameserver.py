@@ -6,7 +6,7 @@ import struct
 import threading
 import time
 
-from world import ADDRESS, IS_ROOT, Process, free_port, make_folder, own, unprivileged_user, wait_until
+from world import ADDRESS, IS_ROOT, Process, free_port, make_folder, own, remove_folder, unprivileged_user, wait_until
 
 ZONE = "names.test"
 NSD = "/usr/sbin/nsd"
@@ -58,7 +58,9 @@ class Nameserver:
     def stop(self):
         self.process.stop()
 
-    close = stop
+    def close(self):
+        self.stop()
+        remove_folder(self.folder)
 
     def _serial(self):
         """The zone's, by an SOA query."""

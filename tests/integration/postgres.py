@@ -58,6 +58,7 @@ class Postgres:
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.socket}'\n"
                        "unix_socket_permissions = 0777\nmax_connections = 200\nshared_buffers = 32MB\n"
+                       "dynamic_shared_memory_type = mmap\n"  # in the folder: what is killed leaves nothing elsewhere
                        "autovacuum = off\njit = off\nwal_level = minimal\nmax_wal_senders = 0\nmax_wal_size = 64MB\n"
                        # SIGKILL loses nothing that was written; only a crash of the machine would
                        "fsync = off\nfull_page_writes = off\n"
@@ -150,7 +151,7 @@ class Database:
         self.cluster.sql(f'CREATE DATABASE "{self.name}" TEMPLATE "{self.TEMPLATE}" STRATEGY FILE_COPY', database="postgres")
         self.sql("UPDATE postern.registry_state SET database_id = DEFAULT")
 
-    def stop(self):
+    def close(self):
         self.cluster.drop_database(self.name)
 
     def conninfo(self, database=None):

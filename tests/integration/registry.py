@@ -32,6 +32,12 @@ class Relayctl:
         self.config_file = self.folder / "postern.conf"
         self.configure()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        remove_folder(self.folder)
+
     def configure(self, **settings):
         conninfo = f"host={self.postgres.socket} dbname={self.database} user={self.user}"
         write_config(self.config_file, {"database": conninfo, **{n: str(p) for n, p in self.dirs.items()}, **settings})
@@ -69,10 +75,9 @@ names = iter(f"t{i}" for i in range(1000))
 def fresh(postgres, template="template1"):
     name = next(names)
     postgres.sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY", database="postgres")
-    ctl = Relayctl(postgres, name)
-    yield ctl
+    with Relayctl(postgres, name) as ctl:
+        yield ctl
     postgres.drop_database(name)
-    remove_folder(ctl.folder)
 
 
 @pytest.fixture
@@ -84,7 +89,8 @@ def empty(postgres):
 @pytest.fixture(scope="module")
 def template(postgres):
     postgres.create_database("made")
-    Relayctl(postgres, "made")("db", "init")
+    with Relayctl(postgres, "made") as ctl:
+        ctl("db", "init")
     return "made"
 
 

@@ -11,7 +11,7 @@ import pytest
 from harness import ADDRESS, DROP, LOADGEN, QUICK, Backend, Client, Node, below_our_received, make_message, program, wait_until
 from postfix import Postfix
 from tls import make_certificate, openssl
-from world import make_folder
+from world import make_folder, remove_folder
 
 LONG = 60
 
@@ -47,7 +47,9 @@ def server_context(path, key, version=None):
 
 @pytest.fixture(scope="module")
 def authority():
-    return Authority(make_folder("postern-ca-"))
+    folder = make_folder("postern-ca-")
+    yield Authority(folder)
+    remove_folder(folder)
 
 
 @pytest.fixture

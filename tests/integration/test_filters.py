@@ -71,7 +71,7 @@ def world():
         node.start_database()
         node.relayd.start()
         yield World(node, dns)
-    dns.stop()
+    dns.close()
 
 
 # --- Filters.

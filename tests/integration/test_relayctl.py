@@ -43,9 +43,9 @@ def test_init_is_needed_then_done_once(empty):
 
 def test_each_database_has_its_own_id(ctl, postgres):
     postgres.create_database("other")
-    other = Relayctl(postgres, "other")
-    other("db", "init")
-    assert other.one("db", "status")["database_id"] != ctl.one("db", "status")["database_id"]
+    with Relayctl(postgres, "other") as other:
+        other("db", "init")
+        assert other.one("db", "status")["database_id"] != ctl.one("db", "status")["database_id"]
     postgres.drop_database("other")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import QUICK, SPOOLMGR, Node, wait_until
+from harness import QUICK, SPOOLMGR, Node, process_gone, wait_until
 from world import release_build
 
 OWN_POSTGRES = True
@@ -48,6 +48,12 @@ class PastNode(Node):
         self.env.update(self.clock.env)
         self.spoolmgr.__init__(self)
         self.start()
+
+    def close(self, keep=False):
+        super().close(keep)
+        for path in Path("/dev/shm").glob("*faketime_s*_*"):  # the library's own, of processes that did not end by themselves
+            if process_gone(int(path.name.rpartition("_")[2])):
+                path.unlink(missing_ok=True)
 
     def attempts(self):
         return [m["attempts"] for m in self.spool()]

@@ -75,14 +75,14 @@ def greets(port):
 
 # --- Folders.
 
-_folders = []
+_folders, _kept = [], []
 
 
 def memory_folder():
     """Where files that need not be on a disk are quickest, if it has room; else None, the usual place."""
-    path = Path("/dev/shm")
+    path = Path(os.environ.get("POSTERN_TEST_MEMORY", "/dev/shm"))
     try:
-        return path if path.is_mount() and shutil.disk_usage(path).free > 2 ** 31 else None
+        return path if Path("/dev/shm").is_mount() and shutil.disk_usage(path).free > 2 ** 31 else None
     except OSError:
         return None
 
@@ -98,6 +98,7 @@ def make_folder(prefix="postern-test-", under=None):
 def keep_folder(path):
     if path in _folders:
         _folders.remove(path)
+        _kept.append(path)
 
 
 def remove_folder(path):
