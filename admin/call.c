@@ -34,6 +34,8 @@ call_set_place(const char *fmt, ...)
     va_end(args);
 }
 
+static void complain(const char *fmt, va_list args) PRINTF_LIKE(1, 0);
+
 static void
 complain(const char *fmt, va_list args)
 {
