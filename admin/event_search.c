@@ -455,9 +455,19 @@ add_texts(struct where *w, const struct event_search *s)
         where_add(w, "customer = #", s->customer);
 }
 
+static bool
+is_ordered(const struct event_search *s)
+{
+    bool is_domain = s->sender && s->sender[0] == '@';
+
+    return !is_domain && !s->recipient && !s->message_id && s->ref_count == 0 &&
+           s->domain[0] == '\0' && s->client.family == 0;
+}
+
 void
 event_where_init(struct event_where *w, const struct event_search *s)
 {
+    w->is_ordered = is_ordered(s);
     where_init(&w->where);
     buf_init(&w->clients, 0);
     add_texts(&w->where, s);

@@ -50,8 +50,10 @@ bool event_search_matches(const struct event_search *search, const json_t *event
 /* False: the line cannot match; cheap. */
 bool event_search_may_match(const struct event_search *search, const char *line);
 
-/* " WHERE ..." and its parameters; event_where_fini. */
+/* " WHERE ..." and its parameters; event_where_fini.  `is_ordered`: an index gives it in the order
+ * of time. */
 struct event_where {
+    bool is_ordered;
     struct where where;
     struct buf clients;
     char client[INET_ENDPOINT_SIZE], suffix[INET_DOMAIN_SIZE + 2];
