@@ -17,6 +17,8 @@
 
 #define EVENTS_LATE_MS INT64_C(600000) /* events that wait so long need somebody */
 
+#define LOST "the connection to the database was lost; try again later"
+
 /* --- The database. */
 
 static void
@@ -33,6 +35,8 @@ look_at_schema(struct status *s, struct status_part *part)
         status_fact(part, "schema_version", json_integer(database_number(result, 0, 2)));
         status_fact(part, "registry_version", json_integer(database_number(result, 0, 1)));
         status_fact(part, "database_id", json_string(PQgetvalue(result, 0, 0)));
+    } else if (schema == DB_SCHEMA_UNKNOWN && PQstatus(s->call->pg) == CONNECTION_BAD) {
+        status_problem(part, "unreachable", "%s", LOST);
     } else {
         status_problem(part, "wrong schema", "%s", sentence);
     }
@@ -192,6 +196,9 @@ look_at_events(struct status *s, bool has_database)
             params);
         if (PQresultStatus(result) == PGRES_TUPLES_OK)
             judge_events(s, part, &files, result);
+        else
+            status_problem(part, "unknown", "; what PostgreSQL has of it cannot be read: %s",
+                           PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) ?: LOST);
         PQclear(result);
     } else
         buf_add_text(&part->detail, "; copied when PostgreSQL is back");

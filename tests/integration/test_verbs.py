@@ -282,6 +282,14 @@ def test_a_server_that_goes_away_in_the_middle(prepared, between, name):
     prepared.postgres.drop_database(database)
 
 
+@pytest.mark.parametrize("cut, part, state", [(0, "database", "unreachable"), (1, "database", "unreachable"), (2, "database", "unreachable"),
+                                              (3, "events", "unknown")])
+def test_the_status_knows_how_far_it_came(prepared, between, cut, part, state):
+    between.let(cut)
+    seen = prepared.run("status --json", prepared.config(between.conninfo()), 1).rows[0][part]
+    assert seen["state"] == state and ("was lost" in seen["detail"] or "is away" in seen["detail"])
+
+
 def test_a_server_that_has_stopped(prepared):
     """The last of all tests here: it is the one that all have used."""
     prepared.postgres.stop()
