@@ -237,14 +237,8 @@ def test_mail_that_waits_must_be_decided_on(acme):
 
 
 NONSENSE = [
-    ("custmer list", 2, "did you mean customer?"), ("customer lst", 2, "did you mean list?"),
-    ("customer", 2, "Its verbs are"), ("customer add", 2, "needs NAME"),
-    ("customer add x --contct a@b.example", 2, "did you mean --contact?"),
-    ("customer add Acme", 2, "capital letters"), ("customer add -- -x", 2, "customer's name"),
-    ("customer add x --contact nobody", 2, "--contact"), ("customer add x --retention-days 0", 2, "from 1 to 365"),
-    ("customer add x --max-message-size 20", 2, "with its unit"), ("customer add x --retention-days many", 2, "not a number"),
-    ("customer add acme", 1, "exists already"), ("customer show akme", 3, "did you mean acme?"),
-    ("customer set acme", 2, "nothing to set"), ("customer set acme --until +2d", 2, "nothing to set"),
+    ("customer add -- -x", 2, "customer's name"), ("customer add x --retention-days 0", 2, "from 1 to 365"),
+    ("customer add x --retention-days many", 2, "not a number"), ("customer set acme --until +2d", 2, "nothing to set"),
     ("customer set acme --retention-days 9 --until tomorrow", 2, "2026-12-01"),
     ("customer set acme --retention-days 9 --until 2001-01-01", 2, "not in the future"),
     ("customer set acme --retention-days 9 --until 2999-01-01", 2, "too far away"),
@@ -256,7 +250,6 @@ NONSENSE = [
     ("customer set acme --bare-lf none", 2, "use refuse or normalise"),
     ("customer set acme --connections-scope everyone", 2, "use customer or client"),
     ("customer set acme --connections-scope custmer", 2, "did you mean customer?"),
-    ("customer set acme --max-conections-per-hour 9", 2, "did you mean --max-connections-per-hour?"),
     ("customer set acme --max-connections-per-hour 0", 2, "from 1 to 10000000, or none"),
     ("customer set acme --max-connections-per-hour 10000001", 2, "out of range"),
     ("customer set acme --max-recipients-per-message 100001", 2, "from 1 to 100000, or none"),
@@ -264,26 +257,19 @@ NONSENSE = [
     ("customer set acme --max-message-size 3GiB", 2, "out of range"),
     ("customer set acme --max-message-size 1000B", 2, "from 1KiB to 2047MiB, or none"),
     ("customer set acme --retention-days 366", 2, "from 1 to 365, or none"),
-    ("customer set akme --retention-days 9", 3, "did you mean acme?"), ("customer list --usage", 2, "did you mean --use?"), ("domain add acme.example --customer acme", 1, "for customer acme"),
-    ("domain add b.example", 2, "--customer NAME"), ("domain add b.example --customer nope", 3, "no customer"),
     ("domain add a@b.example --customer acme", 2, "behind the @"), ("domain add foo --customer acme", 2, "two labels"),
-    ("domain add 1.2.3.4 --customer acme", 2, "ends in a number"),
-    ("domain add a..b --customer acme", 2, "empty label"), ("domain add *.b.example --customer acme", 2, "leading dot"),
-    ("domain set acme.example --when-down rejct", 2, "did you mean reject?"),
-    ("domain set b.example --when-down defer", 3, "no domain"), ("domain show b.example", 3, "no domain"),
+    ("domain add 1.2.3.4 --customer acme", 2, "ends in a number"), ("domain add a..b --customer acme", 2, "empty label"),
+    ("domain add *.b.example --customer acme", 2, "leading dot"),
     ("backend add mail..example --customer acme", 2, "neither an address nor a name"),
-    ("backend add mail.acme.example:0 --customer acme", 2, "port"), ("backend add 192.0.2.9 --mx --customer acme", 2, "MX records"),
-    ("backend set acme/1 --mx", 2, "--address NAME"), ("backend set acme/1 --weight 0", 2, "out of range"),
-    ("backend set acme/1 --source-address 192.0.2.1:26", 2, "without a port"), ("backend set acme/1 --source-address 224.0.0.1", 2, "multicast"),
+    ("backend add mail.acme.example:0 --customer acme", 2, "port"),
+    ("backend add 192.0.2.9 --mx --customer acme", 2, "MX records"), ("backend set acme/1 --mx", 2, "--address NAME"),
+    ("backend set acme/1 --source-address 192.0.2.1:26", 2, "without a port"),
+    ("backend set acme/1 --source-address 224.0.0.1", 2, "multicast"),
     ("backend set acme/1 --tls-name foo", 2, "two labels"), ("backend set acme/1 --xforward perhaps", 2, "yes or no"),
-    ("backend add 192.0.2.9 --customer acme --domain b.example", 3, "no domain b.example"),
-    ("backend add 192.0.2.10 --customer acme", 1, "already"), ("backend add 192.0.2.1:0 --customer acme", 2, "port"),
-    ("backend add 192.0.2.1:65536 --customer acme", 2, "port"), ("backend add 0.0.0.0 --customer acme", 2, "unspecified"),
-    ("backend add 224.0.0.1 --customer acme", 2, "multicast"), ("backend add [::1 --customer acme", 2, "not an address"),
-    ("backend set acme --priority 1", 2, "CUSTOMER/NUMBER"), ("backend set acme/9 --priority 1", 3, "no backend acme/9"),
-    ("backend set acme/1 --priority -1", 2, "not a number"), ("backend set acme/1 --tls verfy", 2, "did you mean verify?"),
-    ("spool list --state wating", 2, "did you mean waiting"), ("spool list --older 2", 2, "time span"),
-    ("spool show hello", 2, "not an id"), ("node accept-registry --reason x", 3, "nothing to accept"),
+    ("backend add 192.0.2.10 --customer acme", 1, "already"), ("backend add 192.0.2.1:65536 --customer acme", 2, "port"),
+    ("backend add 0.0.0.0 --customer acme", 2, "unspecified"), ("backend add 224.0.0.1 --customer acme", 2, "multicast"),
+    ("backend add [::1 --customer acme", 2, "not an address"), ("backend set acme/1 --priority -1", 2, "not a number"),
+    ("spool list --older 2", 2, "time span"),
 ]
 
 
@@ -627,13 +613,7 @@ def test_events_have_a_partition_a_day(ctl):
 # --- Without a database.
 
 
-def test_a_database_that_is_away_is_said_so(acme):
-    acme.configure(database="host=/nowhere dbname=x connect_timeout=1")
-    for line in ("customer list", "db status", "db init", "backend hold acme/1 --reason x"):
-        assert "away" in acme(*line.split(), code=75).err
-    for wrong in ("dbname=nope user=postern", f"dbname={acme.database} user=nobody-known"):
-        acme.configure(database=f"host={acme.postgres.socket} {wrong}")
-        assert "does not let us in" in acme("customer", "list", code=1).err
+def test_a_setting_that_is_wrong_or_missing_is_said_so(acme):
     acme.configure(database="host=/nowhere nonsense=1")
     assert '"database" is wrong' in acme("customer", "list", code=1).err
     acme.configure(database=None)
@@ -879,9 +859,3 @@ def test_nodes_are_listed_by_what_they_leave_in_postgresql(ctl):
     lines = [line.split() for line in text.splitlines()]
     assert lines[0] == ["NODE", "STATE", "KEEPER", "SEEN", "INDEXED", "EVENTS", "WAITING", "SIZE", "OLDEST"]
     assert "5 min ago" in text and "3 h ago" in text and "1 KiB" in text
-
-
-def test_nodes_are_not_listed_without_the_database(ctl):
-    ctl.configure(database=f"host={ctl.folder}/nowhere dbname=x")
-    assert "nowhere" in ctl("node", "list", code=75).err
-    assert '"x"' in ctl("node", "list", "x", code=2).err

@@ -206,8 +206,6 @@ def test_the_audits_selectors(as_user):
     assert "is no time" in olaf("audit", "--since", "soon", code=2).err
     assert "is no number" in olaf("audit", "--limit", "0", code=2).err
     assert "capital letters" in olaf("audit", "--customer", "ACME", code=2).err
-    olaf.configure(database="host=/nowhere dbname=none")
-    olaf("audit", code=75)
 
 
 def test_an_order_to_a_spool_is_in_the_audit(as_user):
