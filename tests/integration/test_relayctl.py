@@ -281,7 +281,7 @@ def test_nonsense_is_answered_well(acme, line, code, words):
     assert acme.version() == before
 
 
-@pytest.mark.parametrize("line", ["customer add b", "customer set acme --retention-days 9", "customer suspend acme",
+@pytest.mark.parametrize("line", ["customer add b", "customer set acme --retention-days 9", "customer suspend acme --reason x",
                                   "customer set acme --retention-days 9 --until +2d",
                                   "domain add b.example --customer acme", "domain set acme.example --when-down defer",
                                   "domain remove acme.example --reason x", "backend add 192.0.2.9 --customer acme",

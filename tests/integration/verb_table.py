@@ -62,7 +62,8 @@ VERBS = {
         "customer list", "acme", nothing=(("customer list", 0, "there are no customers yet; for example: relayctl customer add"),), bad=(("customer list acme", *WORD),)),
     "customer suspend": registry(
         "customer suspend acme --reason x", "suspended customer acme",
-        nothing=(("customer suspend akme", *NO_ACME),), bad=(("customer suspend ACME", *CAPITALS),)),
+        nothing=(("customer suspend akme --reason x", *NO_ACME),),
+        bad=(("customer suspend acme", *REASON), ("customer suspend ACME --reason x", *CAPITALS))),
     "customer resume": registry(
         "customer resume late", "resumed customer late",
         nothing=(("customer resume akme", *NO_ACME),), bad=(("customer resume ACME", *CAPITALS),)),
