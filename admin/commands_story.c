@@ -116,7 +116,8 @@ const struct command commands_audit[] = {
                 "every reading of\n"
                 "content. The name is that of the database's session, never an argument; nobody "
                 "but the\n"
-                "schema's owner can change a row. Orders and readings are --what spool.",
+                "schema's owner can change a row. Orders and readings are --what spool, drained "
+                "nodes --what node.",
     },
     {0},
 };
