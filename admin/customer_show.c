@@ -42,7 +42,7 @@ static const char from_sql[] =
     " FROM postern.customers c "
     "LEFT JOIN (SELECT customer_id AS id, count(*) FROM postern.domains GROUP BY 1) d USING (id) "
     "LEFT JOIN (SELECT customer_id AS id, count(*) FROM postern.backends GROUP BY 1) b USING (id) "
-    "WHERE $1::integer IS NULL OR c.id = $1::integer ORDER BY c.name";
+    "WHERE $1::integer IS NULL OR c.id = $1::integer ORDER BY c.name COLLATE \"C\"";
 
 /* Customers with their limits, and the changes that end by themselves. */
 struct view {

@@ -42,18 +42,21 @@ shown_length(const unsigned char *p, size_t n)
 unsigned
 shown_add(struct buf *dst, const char *text, size_t n)
 {
-    const unsigned char *p = (const unsigned char *)text, *end = p + n;
+    const unsigned char *p = (const unsigned char *)text, *end = p + n, *run = p;
     unsigned width = 0;
 
     while (p < end) {
         size_t length = shown_length(p, (size_t)(end - p));
 
-        if (length > 0)
-            buf_add(dst, p, length);
-        else
-            buf_printf(dst, "\\x%02x", *p);
         width += length ? 1 : 4;
-        p += length ? length : 1;
+        if (length > 0) {
+            p += length;
+            continue;
+        }
+        buf_add(dst, run, (size_t)(p - run));
+        buf_printf(dst, "\\x%02x", *p++);
+        run = p;
     }
+    buf_add(dst, run, (size_t)(p - run));
     return width;
 }

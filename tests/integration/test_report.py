@@ -266,6 +266,11 @@ def test_P2_what_becomes_of_kept_mail_is_counted(gate):
     assert re.search(r"^delivered later +3$", text, re.M) and re.search(r"^waiting now +1$", text, re.M) and "expired" not in text, text
     ends = gate.relayctl_json("trace", "--id", refs["one"])
     assert sorted((e["event"], e["verdict"], len(e["rcpt"])) for e in ends) == [("ended", "delivered", 2), ("message", "spooled", 2)]
+    gate.spoolmgr.stop()
+    gate.relayctl("spool", "remove", refs["waits"], "--reason", "spam, and no keeper runs", "--yes")
+    gate.spoolmgr.start()
+    expected.update(kept_removed=2, kept_waiting=0)
+    wait_until(lambda: (gate.wait_until_copied(), {k: gate.row("--customer", "fates")[k] for k in KEPT})[1] == expected, 30, "the next keeper says it")
     backend.close()
 
 
