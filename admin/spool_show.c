@@ -15,6 +15,7 @@
 #include "admin/spool_index.h"
 #include "admin/spool_orders.h"
 #include "admin/spool_reader.h"
+#include "admin/spool_remedy.h"
 #include "admin/spool_serve.h"
 
 struct shown {
@@ -126,16 +127,13 @@ print_envelope(struct printer *p, const struct spool_envelope *e)
 }
 
 static void
-print_remedy(struct printer *p, const struct spool_message *m, const struct registry *registry)
+print_remedy(struct printer *p, const struct call *call, const struct spool_message *m,
+             const struct registry *registry)
 {
-    char id[REF_SIZE];
     struct buf remedy;
 
     buf_init(&remedy, 0);
-    routing_remedy(registry, m, &remedy);
-    if (m->held && m->open_count > 0)
-        buf_printf(&remedy, "%sto let it go: relayctl spool release %s",
-                   buf_size(&remedy) ? "; " : "", ref_text(m->ref, id));
+    spool_remedy(call, registry, m, &remedy);
     printer_text(p, buf_size(&remedy) ? buf_text(&remedy) : NULL);
     buf_fini(&remedy);
 }
@@ -349,7 +347,7 @@ print_message(const struct call *call, const struct shown *s, const struct regis
     printer_usual(p, strcmp(spool_reader_last_reply(m) ? spool_reader_last_reply(m) : "",
                             s->envelope->reason) == 0);
     printer_text(p, m->held ? spool_message_hold_reason(m) : NULL);
-    print_remedy(p, m, registry);
+    print_remedy(p, call, m, registry);
     print_facts(p, m, s->envelope);
     printer_text(p, spool_segment_name(spool_message_segment(m), segment));
     printer_number(p, m->open_count);

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "admin/commands.h"
@@ -311,6 +312,26 @@ print_backends(const struct status *s)
 }
 
 static void
+print_problems(const struct status *s)
+{
+    const char *gap = ": ";
+    struct buf text;
+
+    buf_init(&text, 0);
+    buf_printf(&text, "%u of %u need%s an operator", s->problems, s->part_count,
+               s->problems == 1 ? "s" : "");
+    for (unsigned i = 0; i < s->part_count; i++) {
+        if (!s->parts[i].needs_operator)
+            continue;
+        buf_printf(&text, "%s%s", gap, s->parts[i].name);
+        gap = ", ";
+    }
+    fputc('\n', s->call->printing.out);
+    paragraph_wrap(s->call->printing.out, 0, buf_text(&text));
+    buf_fini(&text);
+}
+
+static void
 print_text(struct status *s, const struct before *before)
 {
     print_head(s);
@@ -319,8 +340,7 @@ print_text(struct status *s, const struct before *before)
     print_customers(s);
     print_backends(s);
     if (s->problems)
-        fprintf(s->call->printing.out, "\n%u of %u need%s an operator.\n", s->problems,
-                s->part_count, s->problems == 1 ? "s" : "");
+        print_problems(s);
 }
 
 /* --- The look. */
@@ -372,16 +392,66 @@ show(struct call *call, struct before *before)
     return problems;
 }
 
+/* How many lines the terminal has; 0: not known. */
+static unsigned
+height_of(FILE *out)
+{
+    struct winsize size = {0};
+
+    return ioctl(fileno(out), TIOCGWINSZ, &size) == 0 ? size.ws_row : 0;
+}
+
+/* Over what stands there, so that nothing flickers, and no more than there is room for: what comes
+ * first must not leave the screen. */
+static void
+repaint(FILE *out, const char *text, unsigned height)
+{
+    unsigned lines = 0;
+
+    fputs("\033[H", out);
+    for (const char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        bool is_last = ++lines == height || end[1] == '\0';
+
+        if (is_last && end[1] != '\0')
+            fputs("...\033[K", out);
+        else
+            fprintf(out, "%.*s\033[K%s", (int)(end - line), line, is_last ? "" : "\n");
+        if (is_last)
+            break;
+    }
+    fputs("\033[J", out);
+    fflush(out);
+}
+
+static void
+show_on_screen(struct call *call, struct before *before)
+{
+    FILE *terminal = call->printing.out;
+    char *text = NULL;
+    size_t size;
+
+    call->printing.out = open_memstream(&text, &size);
+    CHECK(call->printing.out != NULL);
+    show(call, before);
+    fclose(call->printing.out);
+    call->printing.out = terminal;
+    repaint(terminal, text, height_of(terminal));
+    free(text);
+}
+
 /* Until it is interrupted, or nobody reads any more. */
 static enum command_status
 watch(struct call *call, struct before *before)
 {
     bool is_screen = isatty(fileno(call->printing.out)) && !call->printing.json;
 
+    if (is_screen)
+        fputs("\033[2J", call->printing.out);
     for (;;) {
         if (is_screen)
-            fputs("\033[H\033[2J", call->printing.out);
-        show(call, before);
+            show_on_screen(call, before);
+        else
+            show(call, before);
         if (ferror(call->printing.out))
             return COMMAND_FAILED;
         sleep(WATCH_S);

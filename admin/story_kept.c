@@ -11,6 +11,7 @@
 #include "admin/paragraph.h"
 #include "admin/selection.h"
 #include "admin/spool_reader.h"
+#include "admin/spool_remedy.h"
 #include "admin/story_event.h"
 #include "base/clock.h"
 
@@ -67,12 +68,13 @@ recipients_of(struct spool_store *store, const struct spool_message *m)
 }
 
 static void
-set_remedy(json_t *kept, const struct spool_message *m, const struct registry *registry)
+set_remedy(json_t *kept, const struct call *call, const struct spool_message *m,
+           const struct registry *registry)
 {
     struct buf remedy;
 
     buf_init(&remedy, 0);
-    routing_remedy(registry, m, &remedy);
+    spool_remedy(call, registry, m, &remedy);
     set_text(kept, "remedy", buf_size(&remedy) ? buf_text(&remedy) : NULL);
     buf_fini(&remedy);
 }
@@ -90,7 +92,7 @@ from_spool(const struct call *call, struct spool_store *store, const struct spoo
     json_object_set_new(kept, "attempts", json_integer(spool_reader_tries(m)));
     set_text(kept, "last_reply", spool_reader_last_reply(m));
     set_text(kept, "hold_reason", m->held ? spool_message_hold_reason(m) : NULL);
-    set_remedy(kept, m, registry);
+    set_remedy(kept, call, m, registry);
     json_object_set_new(kept, "recipients", recipients_of(store, m));
     registry_close(&registry);
     return kept;
@@ -219,8 +221,7 @@ static const struct {
                 "over."},
     {"running", "It waits in the spool, and is being tried now."},
     {"offered", "It is being delivered now."},
-    {"held", "It is held in the spool: it is not tried until an operator releases it (relayctl "
-             "spool release)."},
+    {"held", "It is held in the spool: it is not tried until an operator releases it."},
     {"no-route", "It waits in the spool and is not tried, since there is no way for it."},
     {"prepared", "It is being received still."},
     {"listening", "It is at the customer's server, whose answer is awaited."},

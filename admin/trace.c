@@ -191,6 +191,8 @@ say_covered(struct event_source *source, const struct event_search *search, size
         call_complain("no event matches in %s", buf_text(&text));
     else
         call_complain("from %s", buf_text(&text));
+    if (count > 0 && source->call->printing.width > 0)
+        call_complain("the story of one: relayctl explain ID");
     if (count == search->limit)
         call_complain(
             "these are the newest %zu; for more: --limit, or --until with the time of the "

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What people see: relayctl in a world with everything that is long or odd, on terminals of several widths and in a pipe. Nothing wraps by
 surprise, nothing to copy is cut, no column is empty, and a pipe has no colour."""
+import os
 import re
 import socket
 
@@ -193,6 +194,23 @@ def test_addresses_and_references_are_whole_at_any_width(world):
         text = world.screen("spool list", columns)
         for word in (LONG, f"buchhaltung.abteilung@{IDN}", f"station.innere-medizin@{HOSPITAL}", world.refs["HELD"]):
             assert word in text, f"{word} at {columns}\n{text}"
+
+
+def test_what_waits_for_a_server_says_since_when_and_what_to_type(world):
+    for line in ("explain WAITING", "spool show WAITING"):
+        flat = " ".join(world.screen(line, 80).split())
+        assert re.search(r"its server hospital-holy-spirit/1 is down since 20\d\d-.* `relayctl backend test hospital-holy-spirit/1`", flat), flat
+
+
+def test_watch_leaves_the_head_on_the_screen(world):
+    screen = Screen(world.node, "status", "--watch", columns=60, NO_COLOR="1", TZ="UTC", SSL_CERT_FILE="/dev/null")
+    text = b""
+    while b"\033[J" not in text:
+        text += os.read(screen.master, 65536)
+    screen.process.terminate()
+    screen.process.wait(20)
+    shown = text.decode().replace("\r\n", "\n").replace("\033[2J", "").replace("\033[H", "").replace("\033[K", "").replace("\033[J", "")
+    assert len(shown.split("\n")) == 24 and shown.startswith("relay.example, node 1") and shown.endswith("\n..."), shown
 
 
 def test_colour_says_what_is_well(world):
