@@ -270,7 +270,7 @@ print_rows(const struct call *call, const PGresult *r)
         {"operation", "HAS", PRINTER_LEFT},
         {"what", "OF", PRINTER_LEFT},
         {"name", "NAME", PRINTER_LEFT},
-        {"changes", "", PRINTER_WRAP | PRINTER_BELOW},
+        {"changes", "CHANGES", PRINTER_WRAP | PRINTER_BELOW},
         {"reason", "REASON", PRINTER_WRAP | PRINTER_BELOW},
     };
     struct printer *p = NULL;

@@ -438,6 +438,7 @@ print_list(const struct call *call, const PGresult *result)
         printer_text(p, database_text(result, row, 10));
         printer_number(p, database_number(result, row, 3));
         printer_number(p, database_number(result, row, 4));
+        printer_usual(p, database_number(result, row, 4) == 10);
         printer_number(p, database_number(result, row, 12));
         printer_usual(p, database_number(result, row, 12) == 1);
         print_connections(p, result, row);

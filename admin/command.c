@@ -286,6 +286,16 @@ take_word(struct command_line *line, int argc, char *const *argv, int *i, struct
     return take_option(line, name, equals ? equals + 1 : NULL, argc, argv, i, problem);
 }
 
+/* What was perhaps meant is an address, a domain or a customer. */
+static void
+suggest_selector(const struct command *c, const char *word, struct buf *problem)
+{
+    const char *name = strchr(word, '@') ? "rcpt" : strchr(word, '.') ? "domain" : "customer";
+
+    if (command_find_option(c, slice_of(name)) != NULL)
+        buf_printf(problem, "; did you mean --%s %s?", name, word);
+}
+
 static int
 check_operands(const struct command *const *commands, const struct command_line *line,
                struct buf *problem)
@@ -303,9 +313,10 @@ check_operands(const struct command *const *commands, const struct command_line 
         complain_verb(command_verbs(commands, c->noun), line->operands[0], problem);
         return ERR_SYNTAX;
     }
-    buf_printf(problem, "\"%s\" is one word too many; the form is: relayctl %s%s%s [OPTIONS] %s",
+    buf_printf(problem, "\"%s\" is one word too many; the form is: relayctl %s%s%s [OPTIONS]%s%s",
                line->operands[c->max_operands], c->noun, c->verb ? " " : "", c->verb ? c->verb : "",
-               c->operands ? c->operands : "");
+               c->operands ? " " : "", c->operands ? c->operands : "");
+    suggest_selector(c, line->operands[c->max_operands], problem);
     return ERR_SYNTAX;
 }
 

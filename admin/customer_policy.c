@@ -186,7 +186,7 @@ customer_policy_summary(const char *text, char dst[32])
 {
     unsigned on = (unsigned)__builtin_popcount(policy_checks_of(policy_of(text)));
 
-    snprintf(dst, 32, on ? "%u of %u (below)" : "none of %u (below)", on ? on : POLICY_CHECK_COUNT,
+    snprintf(dst, 32, on ? "%u of %u (below)" : "none of %u", on ? on : POLICY_CHECK_COUNT,
              POLICY_CHECK_COUNT);
 }
 

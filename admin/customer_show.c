@@ -202,8 +202,10 @@ print_tables(const struct call *call, const struct view *view)
 {
     if (call->printing.json || PQntuples(view->rows) == 0)
         return;
-    fputc('\n', call->printing.out);
-    customer_policy_table(call, limit_of(view, 0, CUSTOMER_LIMIT_POLICY).value);
+    if (strcmp(limit_of(view, 0, CUSTOMER_LIMIT_POLICY).value, "off") != 0) {
+        fputc('\n', call->printing.out);
+        customer_policy_table(call, limit_of(view, 0, CUSTOMER_LIMIT_POLICY).value);
+    }
     if (PQntuples(view->filters) > 0) {
         fputc('\n', call->printing.out);
         (void)filter_table(call, view->filters);

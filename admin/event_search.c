@@ -57,6 +57,22 @@ read_address(const char *text)
 }
 
 static char *
+in_ascii(const char *text)
+{
+    char bare[FIELD_TEXT_SIZE], *ascii, *read;
+    size_t n = text ? strlen(text) : 0;
+    bool is_bracketed = n >= 2 && text[0] == '<' && text[n - 1] == '>';
+
+    if (n == 0 || n >= sizeof bare)
+        return NULL;
+    snprintf(bare, sizeof bare, "%.*s", (int)(n - 2 * is_bracketed), text + is_bracketed);
+    ascii = field_address_ascii(bare);
+    read = ascii ? read_address(ascii) : NULL;
+    free(ascii);
+    return read;
+}
+
+static char *
 read_message_id(const char *text)
 {
     struct buf id;
@@ -138,6 +154,8 @@ event_search_read(const struct call *call, struct event_search *s)
         .customer = call_value(call, "customer"),
         .no_connections = call_value(call, "ip") == NULL,
     };
+    s->sender_ascii = in_ascii(call_value(call, "from"));
+    s->recipient_ascii = in_ascii(call_value(call, "rcpt"));
     status = read_limit(call, s);
     if (status == COMMAND_DONE)
         status = read_client(call_value(call, "ip"), s);
@@ -189,6 +207,8 @@ event_search_fini(struct event_search *s)
 {
     free(s->sender);
     free(s->recipient);
+    free(s->sender_ascii);
+    free(s->recipient_ascii);
     free(s->message_id);
     free(s->refs);
     *s = (struct event_search){0};
@@ -257,8 +277,10 @@ ends_with(const char *text, const char *end)
 
 /* `wanted` with a leading @ is a whole domain. */
 static bool
-address_matches(const char *wanted, const char *address)
+address_matches(const char *wanted, const char *ascii, const char *address)
 {
+    if (ascii && address_matches(ascii, NULL, address))
+        return true;
     return wanted[0] == '@' ? ends_with(address, wanted) : same_text(address, wanted);
 }
 
@@ -273,7 +295,7 @@ domain_matches(const char *wanted, const char *address)
 static bool
 recipient_matches(const struct event_search *s, const char *address)
 {
-    return (s->recipient == NULL || address_matches(s->recipient, address)) &&
+    return (s->recipient == NULL || address_matches(s->recipient, s->recipient_ascii, address)) &&
            (s->domain[0] == '\0' || domain_matches(s->domain, address));
 }
 
@@ -349,7 +371,7 @@ event_search_matches(const struct event_search *s, const json_t *event)
         (s->message_id && strcmp(text_of(event, "message_id"), s->message_id) != 0))
         return false;
     if (s->sender && (json_object_get(event, "from") == NULL ||
-                      !address_matches(s->sender, text_of(event, "from"))))
+                      !address_matches(s->sender, s->sender_ascii, text_of(event, "from"))))
         return false;
     return is_within(s, text_of(event, "at")) && any_ref(s, event) && any_recipient(s, event) &&
            client_matches(s, event);
@@ -434,18 +456,26 @@ add_domain(struct event_where *w, const char *domain)
 }
 
 static void
-add_texts(struct where *w, const struct event_search *s)
+add_texts(struct event_where *e, const struct event_search *s)
 {
+    struct where *w = &e->where;
+
     if (s->kind)
         where_add(w, "kind = #", s->kind);
     if (s->no_connections)
         where_add(w, "kind <> #", CONNECTION);
-    if (s->sender)
+    if (s->sender_ascii && s->sender[0] != '@')
+        where_add(w, "reverse(sender) IN (SELECT reverse(a) FROM unnest(#::text[]) a)",
+                  field_address_array(&e->senders, s->sender, s->sender_ascii));
+    else if (s->sender)
         where_add(w,
                   s->sender[0] == '@' ? "reverse(sender) ^@ reverse(#)"
                                       : "reverse(sender) = reverse(#)",
                   s->sender);
-    if (s->recipient)
+    if (s->recipient_ascii)
+        where_add(w, "recipient_keys && #::text[]",
+                  field_address_array(&e->recipients, s->recipient, s->recipient_ascii));
+    else if (s->recipient)
         where_add(w, "recipient_keys @> ARRAY[#]", s->recipient);
     if (s->message_id)
         where_add(w, "message_id = #", s->message_id);
@@ -458,9 +488,9 @@ add_texts(struct where *w, const struct event_search *s)
 static bool
 is_ordered(const struct event_search *s)
 {
-    bool is_domain = s->sender && s->sender[0] == '@';
+    bool is_one_sender = !s->sender_ascii && !(s->sender && s->sender[0] == '@');
 
-    return !is_domain && !s->recipient && !s->message_id && s->ref_count == 0 &&
+    return is_one_sender && !s->recipient && !s->message_id && s->ref_count == 0 &&
            s->domain[0] == '\0' && s->client.family == 0;
 }
 
@@ -470,7 +500,9 @@ event_where_init(struct event_where *w, const struct event_search *s)
     w->is_ordered = is_ordered(s);
     where_init(&w->where);
     buf_init(&w->clients, 0);
-    add_texts(&w->where, s);
+    buf_init(&w->senders, 0);
+    buf_init(&w->recipients, 0);
+    add_texts(w, s);
     if (s->ref_count)
         where_add_refs(&w->where, s->refs, s->ref_count);
     if (s->domain[0])
@@ -488,4 +520,6 @@ event_where_fini(struct event_where *w)
 {
     where_fini(&w->where);
     buf_fini(&w->clients);
+    buf_fini(&w->senders);
+    buf_fini(&w->recipients);
 }

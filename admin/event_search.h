@@ -22,7 +22,8 @@ struct event_search {
     /* In lower case, octets beyond ASCII as the log writes them; "@example.net": the whole domain.
      * The sender "" is the null reverse-path. */
     char *sender, *recipient;
-    char *message_id; /* with its angle brackets */
+    char *sender_ascii, *recipient_ascii; /* the same with A-labels; NULL: it has no others */
+    char *message_id;                     /* with its angle brackets */
     const char *verdict, *customer;
     char domain[FIELD_DOMAIN_SIZE]; /* of a recipient; ".x": subdomains */
     struct inet_network client;     /* family 0: any */
@@ -55,7 +56,7 @@ bool event_search_may_match(const struct event_search *search, const char *line)
 struct event_where {
     bool is_ordered;
     struct where where;
-    struct buf clients;
+    struct buf clients, senders, recipients;
     char client[INET_ENDPOINT_SIZE], suffix[INET_DOMAIN_SIZE + 2];
 };
 void event_where_init(struct event_where *where, const struct event_search *search);

@@ -66,7 +66,9 @@ read_operands(const struct call *call, struct event_search *asked)
         return COMMAND_NOTHING;
     }
     return call_usage("there is no reference in that; it stands at the end of our replies and in "
-                      "Received lines, and looks like P001-4KX3T-0B7Q2CF");
+                      "Received lines, and looks like P001-4KX3T-0B7Q2CF; without one: "
+                      "`relayctl trace --rcpt ADDRESS --from ADDRESS` finds it, and `relayctl help "
+                      "CODE` says what a reply means");
 }
 
 /* --- Finding. */

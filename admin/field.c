@@ -192,6 +192,40 @@ field_domain_option(const struct call *call, char dst[FIELD_DOMAIN_SIZE])
     return text ? field_domain_name(text, dst) : COMMAND_DONE;
 }
 
+char *
+field_address_ascii(const char *address)
+{
+    const char *at = strrchr(address, '@'), *why;
+    char domain[INET_DOMAIN_SIZE];
+    bool is_other = false;
+    struct buf b;
+    char *copy;
+
+    for (const char *p = at; p && *p; p++)
+        is_other = is_other || (unsigned char)*p >= 0x80;
+    if (!is_other || inet_domain_normalize(slice_of(at + 1), domain, &why) != ERR_OK)
+        return NULL;
+    buf_init(&b, 0);
+    buf_printf(&b, "%.*s@%s", (int)(at - address), address, domain);
+    copy = mem_strdup(buf_text(&b));
+    buf_fini(&b);
+    return copy;
+}
+
+const char *
+field_address_array(struct buf *text, const char *address, const char *ascii)
+{
+    const char *const words[] = {address, ascii ? ascii : address};
+
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+        buf_add_text(text, i ? "\",\"" : "{\"");
+        for (const char *p = words[i]; *p; p++)
+            buf_printf(text, *p == '"' || *p == '\\' ? "\\%c" : "%c", *p);
+    }
+    buf_add_text(text, "\"}");
+    return buf_text(text);
+}
+
 /* An address that no mail server can have. */
 static const char *
 not_a_host(const struct inet_endpoint *e)

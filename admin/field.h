@@ -72,6 +72,10 @@ enum command_status field_customer_name(const char *text, char dst[FIELD_NAME_SI
 #define FIELD_DOMAIN_SIZE (INET_DOMAIN_SIZE + 1)
 enum command_status field_domain_name(const char *text, char dst[FIELD_DOMAIN_SIZE]);
 /* The same from the selector --domain; "" where it is not given. */
+/* The address with its domain in A-labels, as most mail has it; NULL: it has no others.  free(). */
+char *field_address_ascii(const char *address);
+/* Both as an array of PostgreSQL's, in `text`; `ascii` may be NULL. */
+const char *field_address_array(struct buf *text, const char *address, const char *ascii);
 enum command_status field_domain_option(const struct call *call, char dst[FIELD_DOMAIN_SIZE]);
 /* "192.0.2.10:25", "[2001:db8::1]:25", "mail.acme.example:25", port 25 if none is given.  A name is
  * in `host`, and the endpoint has its port alone; else `host` is "". */

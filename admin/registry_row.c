@@ -20,6 +20,9 @@ complain_missing(struct call *call, const char *name)
         return status;
     for (int i = 0; i < PQntuples(result); i++)
         command_guess_offer(&guess, name, PQgetvalue(result, i, 0));
+    for (int i = 0; i < PQntuples(result) && guess.best == NULL; i++)
+        if (strstr(PQgetvalue(result, i, 0), name)) /* "mueller" of "stadtwerke-mueller" */
+            guess.best = PQgetvalue(result, i, 0);
     if (guess.best)
         call_complain("there is no customer \"%s\"; did you mean %s?", name, guess.best);
     else

@@ -157,6 +157,9 @@ start(struct call *call, int argc, char **argv)
     struct buf problem;
     int rc;
 
+    width = terminal_width(is_terminal || call->reads_for);
+    paragraph_set_width(width);
+    call_wrap_complaints(width > 0 && isatty(STDERR_FILENO));
     buf_init(&problem, 0);
     rc = command_parse(commands, argc, argv, &call->line, &noun, &problem);
     if (rc < 0)
@@ -168,9 +171,6 @@ start(struct call *call, int argc, char **argv)
         printf("relayctl %s\n", PACKAGE_VERSION);
         return COMMAND_DONE;
     }
-    width = terminal_width(is_terminal || call->reads_for);
-    paragraph_set_width(width);
-    call_wrap_complaints(width > 0 && isatty(STDERR_FILENO));
     if (call->reads_for == NULL) /* whoever asked has one */
         pager_start(&call->line);
     if (call->line.help && call->line.operand_count > 0)

@@ -83,7 +83,12 @@ read_id(struct selection *s, const char *text)
 
     if (ref_find(slice_of(text), &ref) < 0)
         return call_usage("\"%.100s\" is not an id; ids look like P001-4KX3T-0B7Q2CF and stand in "
-                          "replies, Received lines and `relayctl spool list`",
+                          "replies, Received lines and `relayctl spool list`; did you mean --%s "
+                          "%.100s?",
+                          text,
+                          strchr(text, '@')   ? "rcpt"
+                          : strchr(text, '.') ? "domain"
+                                              : "customer",
                           text);
     add_ref(s, ref);
     return COMMAND_DONE;
@@ -180,6 +185,8 @@ selection_read(const struct call *call, struct selection *s)
         .from = call_value(call, "from"),
         .state = call_value(call, "state"),
     };
+    s->rcpt_ascii = s->rcpt ? field_address_ascii(s->rcpt) : NULL;
+    s->from_ascii = s->from ? field_address_ascii(s->from) : NULL;
     if (s->from && strcmp(s->from, "<>") == 0)
         s->from = "";
     status = read_state(s);
@@ -222,7 +229,10 @@ selection_fini(struct selection *s)
     registry_close(&s->registry);
     free(s->refs);
     free(s->sorted);
+    free(s->rcpt_ascii);
+    free(s->from_ascii);
     s->refs = s->sorted = NULL;
+    s->rcpt_ascii = s->from_ascii = NULL;
 }
 
 /* --- Matching. */
@@ -231,6 +241,12 @@ static bool
 same_text(const char *a, const char *b)
 {
     return slice_equal_nocase(slice_of(a), slice_of(b));
+}
+
+static bool
+is_address(const char *wanted, const char *ascii, const char *address)
+{
+    return same_text(wanted, address) || (ascii && same_text(ascii, address));
 }
 
 static bool
@@ -250,7 +266,7 @@ any_recipient(const struct selection *s, const struct spool_message *m,
     if (s->rcpt == NULL && s->domain[0] == '\0')
         return true;
     for (unsigned i = 0; i < m->recipient_count; i++) {
-        if ((s->rcpt == NULL || same_text(s->rcpt, e->recipients[i].address)) &&
+        if ((s->rcpt == NULL || is_address(s->rcpt, s->rcpt_ascii, e->recipients[i].address)) &&
             (s->domain[0] == '\0' || domain_matches(s->domain, spool_message_domain(m, i))))
             return true;
     }
@@ -269,7 +285,8 @@ addresses_match(const struct selection *s, struct spool_store *store, const stru
         return any_recipient(s, m, NULL);
     arena_init(&arena, SPOOL_ENVELOPE_ARENA_BYTES);
     matches = spool_store_envelope(store, m, &arena, &e) == ERR_OK &&
-              (s->from == NULL || same_text(s->from, e.reverse_path)) && any_recipient(s, m, &e);
+              (s->from == NULL || is_address(s->from, s->from_ascii, e.reverse_path)) &&
+              any_recipient(s, m, &e);
     arena_clear(&arena);
     return matches;
 }

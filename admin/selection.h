@@ -12,6 +12,7 @@
 
 struct selection {
     const char *customer, *rcpt, *from, *state; /* NULL: any; from "" is the null sender */
+    char *rcpt_ascii, *from_ascii;              /* with A-labels; NULL: it has no others */
     const char *backend;                        /* NULL: any; CUSTOMER/N */
     uint32_t backend_customer_id, backend_number;
     char domain[FIELD_DOMAIN_SIZE];                /* "": any; ".x" takes its subdomains */

@@ -15,6 +15,7 @@
 struct spool_where {
     struct where where;
     char node[16], before[CLOCK_RFC3339_SIZE], after[CLOCK_RFC3339_SIZE];
+    struct buf from, rcpt;
 };
 
 /* The keeper says "running" where the log says "offered" or not yet. */
@@ -44,16 +45,21 @@ add_all(struct spool_where *w, const struct selection *s, unsigned node)
     struct where *where = &w->where;
 
     where_init(where);
+    buf_init(&w->from, 0);
+    buf_init(&w->rcpt, 0);
     snprintf(w->node, sizeof w->node, "%u", node);
     if (node)
         where_add(where, "node = #::integer", w->node);
     if (s->customer)
         where_add(where, "customer = #", s->customer);
     if (s->from)
-        where_add(where, "lower(reverse_path) = lower(#)", s->from);
+        where_add(where, "lower(reverse_path) IN (SELECT lower(a) FROM unnest(#::text[]) a)",
+                  field_address_array(&w->from, s->from, s->from_ascii));
     if (s->rcpt)
-        where_add(where, "EXISTS (SELECT FROM unnest(recipients) r WHERE lower(r) = lower(#))",
-                  s->rcpt);
+        where_add(where,
+                  "EXISTS (SELECT FROM unnest(recipients) r JOIN unnest(#::text[]) a "
+                  "ON lower(r) = lower(a))",
+                  field_address_array(&w->rcpt, s->rcpt, s->rcpt_ascii));
     if (s->domain[0])
         add_domain(where, s->domain);
     if (s->received_before_ms)
@@ -140,6 +146,14 @@ spool_index_or_store(const struct call *call, const struct selection *selection,
 
 /* --- Rows. */
 
+static void
+spool_where_fini(struct spool_where *w)
+{
+    buf_fini(&w->from);
+    buf_fini(&w->rcpt);
+    where_fini(&w->where);
+}
+
 static enum command_status
 run(struct call *call, const char *sql, const struct where *w, PGresult **result)
 {
@@ -166,7 +180,7 @@ begin(struct call *call, const struct selection *s, const char *columns)
     status = run(call, buf_text(&sql), &w.where, &result);
     PQclear(result);
     buf_fini(&sql);
-    where_fini(&w.where);
+    spool_where_fini(&w);
     return status;
 }
 
@@ -276,7 +290,7 @@ spool_index_count(struct call *call, const struct selection *s, bool by_domain,
     PQclear(result);
     buf_fini(&sql);
     buf_fini(&rows);
-    where_fini(&w.where);
+    spool_where_fini(&w);
     return status;
 }
 

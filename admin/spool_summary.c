@@ -189,7 +189,7 @@ print_summary(struct summary *s, const struct by *by)
         {"ages", "AGES", PRINTER_BELOW},
         {"oldest_received_at", "OLDEST", PRINTER_LEFT},
         {"next_attempt_at", "NEXT TRY", PRINTER_LEFT},
-        {"first_expires_at", "FIRST ENDS", PRINTER_LEFT},
+        {"first_expires_at", "ENDS", PRINTER_LEFT},
     };
     struct printer *p = printer_new(&s->call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
 

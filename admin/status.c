@@ -216,7 +216,7 @@ print_customers(struct status *s)
     static const struct printer_column columns[] = {
         {"customer", "SPOOL OF", PRINTER_LEFT},        {"messages", "MESSAGES", PRINTER_RIGHT},
         {"size_bytes", "SIZE", PRINTER_RIGHT},         {"oldest", "OLDEST", PRINTER_LEFT},
-        {"next_attempt_at", "NEXT TRY", PRINTER_LEFT}, {"ends", "FIRST ENDS", PRINTER_LEFT},
+        {"next_attempt_at", "NEXT TRY", PRINTER_LEFT}, {"ends", "ENDS", PRINTER_LEFT},
     };
     size_t count = s->customers.count, shown = count < CUSTOMERS_SHOWN ? count : CUSTOMERS_SHOWN;
     struct printer *p;

@@ -94,6 +94,16 @@ add_what(const json_t *event, struct buf *text)
         buf_printf(text, "%s", event_words_text(event, "why"));
 }
 
+/* That of the reply: one verdict may be 4xx or 5xx. */
+static void
+print_code(struct printer *p, const json_t *event)
+{
+    char code[4];
+
+    snprintf(code, sizeof code, "%s", event_words_text(event, "reply"));
+    printer_text(p, code);
+}
+
 static void
 print_event(struct printer *p, const json_t *event)
 {
@@ -104,6 +114,7 @@ print_event(struct printer *p, const json_t *event)
     add_what(event, &what);
     printer_text(p, event_words_time(event, when));
     printer_text(p, event_words_text(event, "ref"));
+    print_code(p, event);
     printer_word(p, word_of(event));
     printer_text(p, event_words_text(event, "client"));
     printer_text(p, buf_text(&what));
@@ -114,11 +125,9 @@ static void
 print_table(const struct call *call, const json_t *events)
 {
     static const struct printer_column columns[] = {
-        {"at", "WHEN", PRINTER_LEFT},
-        {"ref", "ID", PRINTER_LEFT},
-        {"verdict", "VERDICT", PRINTER_LEFT},
-        {"client", "CLIENT", PRINTER_LEFT},
-        {"what", "", PRINTER_WRAP | PRINTER_BELOW},
+        {"at", "WHEN", PRINTER_LEFT},       {"ref", "ID", PRINTER_LEFT},
+        {"code", "CODE", PRINTER_LEFT},     {"verdict", "VERDICT", PRINTER_LEFT},
+        {"client", "CLIENT", PRINTER_LEFT}, {"what", "", PRINTER_WRAP | PRINTER_BELOW},
     };
     struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
     json_t *event;

@@ -403,7 +403,7 @@ def test_trace_shows_connections_of_a_client_only(traced):
 def test_trace_by_id_for_people(traced):
     done = traced.relayctl("trace", "--id", f"text with [{traced.refused_ref}] in it")
     assert traced.refused_ref in done.stdout and "<traced@good.example> to nobody@off.example" in done.stdout
-    assert re.search(r"^WHEN +ID +VERDICT +CLIENT$", done.stdout, re.M)
+    assert re.search(r"^WHEN +ID +CODE +VERDICT +CLIENT$", done.stdout, re.M)
 
 
 @pytest.mark.parametrize("args,word", [(("--verdict", "spf-fial"), "spf-fail"), (("--ip", "300.1.1.1"), "no address"),

@@ -169,8 +169,8 @@ def test_the_audit_says_who_changed_what_when_and_why(as_user):
     assert row["changes"] == {"retention_days": {"old": 5, "new": 9}, "language": {"old": "en", "new": "de"}}
     assert row["version"] == olaf.version() and row["order"] is None
     text = olaf("audit", "--by", "olaf").out
-    assert text.splitlines()[0].split() == ["WHEN", "WHO", "HAS", "OF", "NAME", "REASON"]
-    assert "changed customers acme" in " ".join(text.split()) and "retention_days: 5, now 9" in text and "ticket 4711" in text
+    assert text.splitlines()[0].split() == ["WHEN", "WHO", "HAS", "OF", "NAME", "CHANGES", "REASON"]
+    assert re.search(r"changed +customers +acme ", text) and "retention_days: 5, now 9" in text and "ticket 4711" in text
 
 
 def test_the_audit_names_every_kind_of_thing(as_user):

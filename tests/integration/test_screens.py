@@ -38,10 +38,16 @@ SCREENS = ["status", "spool list", "spool list --state held", "spool show HELD",
 WIDTHS = (60, 80, 120, 200)
 
 
+def six_port():
+    """::1 is everybody's, so that the kernel chooses."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        return server.getsockname()[1]
+
+
 class Play:
     def __init__(self):
         self.dns = Nameserver(*ZONE, zone=".").start()
-        self.servers = {name: Backend(address="::1") if name == "six" else Backend() for name in CUSTOMERS}
+        self.servers = {name: Backend(port=six_port(), address="::1") if name == "six" else Backend() for name in CUSTOMERS}
         for server in self.servers.values():
             server.start()
         self.servers["acme"].script["rcpt"] = self.of_acme
@@ -103,6 +109,8 @@ class Play:
         self.node.relayctl("backend", "remove", "lost/1", "--spool", "keep", "--reason", "the contract has ended", "--yes")
         self.node.relayctl("customer", "suspend", "six", "--reason", "the invoice of August is not paid", "--yes")
         self.node.wait_until_replicated()
+        for ref in refs.values():
+            wait_until(lambda: self.node.postgres.sql("SELECT 1 FROM postern.events WHERE ref = %s", ref), 20, f"{ref} is copied")
         return refs
 
     def words(self, line):
@@ -125,7 +133,7 @@ class Play:
 @pytest.fixture(scope="module")
 def world():
     try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        six_port()
     except OSError:
         pytest.skip("there is no IPv6 here")
     play = Play()
@@ -200,6 +208,29 @@ def test_what_waits_for_a_server_says_since_when_and_what_to_type(world):
     for line in ("explain WAITING", "spool show WAITING"):
         flat = " ".join(world.screen(line, 80).split())
         assert re.search(r"its server hospital-holy-spirit/1 is down since 20\d\d-.* `relayctl backend test hospital-holy-spirit/1`", flat), flat
+
+
+def test_addresses_are_found_as_people_write_them(world):
+    for line in ("trace --rcpt buchhaltung.abteilung@m\u00fcller-s\u00f6hne.example", "spool list --rcpt buchhaltung.abteilung@m\u00fcller-s\u00f6hne.example",
+                 "trace --rcpt <Buchhaltung.Abteilung@M\u00dcLLER-s\u00f6hne.example> --since 1h"):
+        assert world.refs["HELD"] in world.screen(line, 80), line
+
+
+@pytest.mark.parametrize("line,words,code", [
+    ("recipient list acme.example", "did you mean --domain acme.example?", 2), ("trace info@acme.example", "did you mean --rcpt info@acme.example?", 2),
+    ("spool list acme", "did you mean --customer acme?", 2), ("customer show mueller", "did you mean stadtwerke-mueller-und-soehne?", 3),
+    ("explain 550 5.7.25 refused", "`relayctl trace --rcpt ADDRESS --from ADDRESS`", 2)])
+def test_a_near_miss_says_what_to_type(world, line, words, code):
+    done = world.node.relayctl(*line.split(), check=False)
+    assert done.returncode == code and words in done.stderr, done.stderr
+    screen = Screen(world.node, *line.split(), columns=60, PAGER="cat", SSL_CERT_FILE="/dev/null")
+    assert all(len(row) <= 60 or is_to_copy(row, 60) for row in screen.read().splitlines())
+
+
+def test_trace_tells_what_is_put_off_from_what_is_refused(world):
+    text = world.screen("trace --since 1h", 200)
+    assert re.search(r" 450 +refused .*<sam@sender.example> to full@acme.example", text), text
+    assert re.search(r" 550 +refused .*<sam@sender.example> to nobody@acme.example", text), text
 
 
 def test_watch_leaves_the_head_on_the_screen(world):
