@@ -45,4 +45,7 @@ def send(port, subject):
 if __name__ == "__main__":
     if len(sys.argv) != 4 or sys.argv[1] not in ("backend", "send"):
         sys.exit(__doc__)
-    (backend if sys.argv[1] == "backend" else send)(*sys.argv[2:])
+    try:
+        (backend if sys.argv[1] == "backend" else send)(*sys.argv[2:])
+    except (OSError, smtplib.SMTPException) as e:
+        sys.exit(f"127.0.0.1:{sys.argv[2]}: {e} (deploy/quickstart status says what runs)")
