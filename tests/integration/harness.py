@@ -148,7 +148,7 @@ class SmallDisk:
 def node_on_small_disk(world_of, size):
     """A node, not started, whose spool is on a small disk."""
     node = Node(settings={"workers": 1}, start=False)
-    world_of(SmallDisk(node.dirs["spool-dir"], size, node.user))
+    node.disk = SmallDisk(node.dirs["spool-dir"], size, node.user)
     return world_of(node)
 
 
@@ -184,6 +184,7 @@ class Node:
         self.settings.update(settings or {})
         self.write_config()
         self.relayd, self.spoolmgr = Relayd(self), Spoolmgr(self)
+        self.disk = None  # of its spool, if that is one of its own
         self.events_read, self.events_at = [], {}
         Node.live.append(self)
         if start:
@@ -226,7 +227,8 @@ class Node:
         if self in Node.live:
             Node.live.remove(self)
         trouble = []
-        for end in [self.relayd.stop, self.spoolmgr.stop] + ([self.postgres.close] if self.owns_postgres else []):
+        for end in ([self.relayd.stop, self.spoolmgr.stop] + ([self.postgres.close] if self.owns_postgres else [])
+                    + ([self.disk.close] if self.disk else [])):
             try:
                 end()
             except AssertionError as e:

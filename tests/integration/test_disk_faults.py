@@ -91,10 +91,7 @@ class FaultyNode(Node):
     def close(self, keep=False):
         self.live.stop()
         self.away.stop()
-        try:
-            super().close(keep)
-        finally:
-            self.disk.close()
+        super().close(keep)
 
 
 @pytest.fixture(scope="module")
