@@ -22,6 +22,17 @@ MUST_USE int registry_value_found(struct cdb *cdb, int found, struct slice *valu
 MUST_USE int registry_find_value(const struct registry *registry, const char *key, size_t key_size,
                                  struct slice *value);
 
+/* --- registry_value.c: the records' values; ERR_CORRUPT. */
+MUST_USE int registry_decode_domain(struct slice value, uint32_t format, const char *name,
+                                    struct registry_domain *domain);
+MUST_USE int registry_decode_customer(struct slice value, const struct registry *registry,
+                                      uint32_t id, int64_t wall_ms,
+                                      struct registry_customer *customer);
+/* `key`: as far as the record's key says it. */
+MUST_USE int registry_decode_backend(struct slice value, uint32_t format,
+                                     const struct registry_backend *key,
+                                     struct registry_backend *backend);
+
 /* A key as it stands in a file of that format, for cdb: dst has room for key_size. */
 #define REGISTRY_KEY_MOST (REGISTRY_KEY_SIZE + REGISTRY_RULE_VALUE_SIZE)
 void registry_key_stored(uint32_t format, const char *key, size_t key_size, char *dst);
