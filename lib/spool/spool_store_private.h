@@ -118,12 +118,21 @@ struct spool_store {
     void *on_new_ctx;
 };
 
+/* --- spool_store_segment.c */
 int spool_segment_compare(struct spool_segment_id a, struct spool_segment_id b);
-uint64_t spool_segment_damage(const struct spool_store_segment *segment);
 bool spool_store_has_segment(const struct spool_store *s, struct spool_segment_id id);
 struct spool_store_segment *spool_store_segment_find(const struct spool_store *s,
                                                      struct spool_segment_id id);
 void spool_store_segment_remove(struct spool_store *s, struct spool_store_segment *segment);
+void spool_store_segment_free(struct spool_store *s, struct spool_store_segment *segment);
+/* Below 0: errno says. */
+int spool_store_segment_open(const struct spool_store *s, struct spool_segment_id id);
+/* An alarm of the owner's. */
+void spool_store_segment_log(const struct spool_store *s, struct spool_store_segment *segment,
+                             const char *event, const char *why);
+
+/* --- spool_store.c */
+uint64_t spool_segment_damage(const struct spool_store_segment *segment);
 /* A descriptor of the message's segment, the store's own; below 0: errno says. */
 int spool_store_read_fd(struct spool_store *s, const struct spool_message *m);
 void spool_store_close_read_fd(struct spool_store *s);
