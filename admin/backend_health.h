@@ -11,11 +11,11 @@
 
 /* The cells that backend_health_print adds to a row of a backend. */
 #define BACKEND_HEALTH_COUNT 4
-#define BACKEND_HEALTH_COLUMNS(health, since, reason, next)                  \
-    {"health", health, PRINTER_LEFT}, {"health_since", since, PRINTER_LEFT}, \
-        {"health_reason", reason, PRINTER_PROSE | PRINTER_BELOW},            \
-    {                                                                        \
-        "next_probe_at", next, PRINTER_BELOW                                 \
+#define BACKEND_HEALTH_COLUMNS(health, since, reason, next)                     \
+    {"health", health, PRINTER_LEFT}, {"health_since_at", since, PRINTER_LEFT}, \
+        {"health_reason", reason, PRINTER_PROSE | PRINTER_BELOW},               \
+    {                                                                           \
+        "next_probe_at", next, PRINTER_BELOW                                    \
     }
 
 /* NULL: the relay has not been here since the host's start, or the table may not be read. */

@@ -59,12 +59,11 @@ static void
 add_finding(struct test *t, enum conformance_id id, const char *detail)
 {
     const struct finding_row *row = &conformance_rows[id];
-    json_t *finding =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "address", t->address, "check", row->check,
-                  "finding", row->word, "verdict", finding_verdict_word(row->verdict), "text",
-                  row->text, "remedy", row->remedy);
+    json_t *finding = json_pack(
+        "{s:o, s:s, s:s, s:s, s:s, s:o, s:o}", "address", finding_json(t->address), "check",
+        row->check, "finding", row->word, "verdict", finding_verdict_word(row->verdict), "text",
+        row->text, "remedy", finding_json(row->remedy), "detail", finding_json(detail));
 
-    json_object_set_new(finding, "detail", printer_json_text(detail));
     json_array_append_new(t->findings, finding);
     t->counts[row->verdict]++;
     t->any_failed |= row->verdict == FINDING_FAIL;
@@ -149,8 +148,9 @@ test_address(struct test *t, const struct destination *d)
     };
 
     inet_endpoint_text(&d->endpoint, t->address);
-    json_array_append_new(t->addresses, json_pack("{s:s, s:s, s:s}", "address", t->address, "host",
-                                                  d->host, "tls", tls_policy_text(question.tls)));
+    json_array_append_new(t->addresses,
+                          json_pack("{s:s, s:o, s:s}", "address", t->address, "host",
+                                    finding_json(d->host), "tls", tls_policy_text(question.tls)));
     if (!t->call->printing.json)
         fprintf(t->call->printing.out, "%s at %s%s%s%s\n", b->name, t->address,
                 d->host[0] ? " (" : "", d->host, d->host[0] ? ")" : "");

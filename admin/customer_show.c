@@ -112,8 +112,8 @@ temporary_json(const struct customer_limit_value *v)
 {
     char until[CLOCK_RFC3339_SIZE];
 
-    return json_pack("{s:s, s:o, s:s, s:o}", "limit", v->limit->column, "value",
-                     customer_limit_json(v->limit, v->value), "until",
+    return json_pack("{s:s, s:o, s:s, s:o}", "field", v->limit->column, "value",
+                     customer_limit_json(v->limit, v->value), "until_at",
                      clock_rfc3339(v->until_ms, until), "then",
                      customer_limit_json(v->limit, v->lasting));
 }

@@ -173,7 +173,7 @@ print_subject(struct checking *checking, struct subject *s)
     snprintf(about, sizeof about, "customer %s, mode %s", s->customer, mode);
     survey_screen_print(
         &checking->screen, s->survey, about,
-        json_pack("{s:s, s:s, s:s}", "domain", s->name, "customer", s->customer, "mode", mode));
+        json_pack("{s:s, s:s, s:s}", "name", s->name, "customer", s->customer, "mode", mode));
     checking->silent +=
         survey_count(s->survey) > 0 && survey_item(s->survey, 0)->id == SURVEY_MX_UNKNOWN;
     survey_free(&s->survey);
@@ -284,7 +284,7 @@ check_sender(struct call *call)
         return status;
     inet_address_text(&sender.address, text);
     survey_screen_run(&screen, text, survey_sender_judge, &sender, "as a sender",
-                      json_pack("{s:s, s:s?, s:s?}", "sender", text, "helo", sender.helo, "domain",
+                      json_pack("{s:s, s:s?, s:s?}", "address", text, "helo", sender.helo, "domain",
                                 sender.domain));
     status = survey_screen_status(&screen);
     survey_screen_fini(&screen);

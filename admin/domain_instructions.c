@@ -320,7 +320,7 @@ print_json(struct instructions *in)
     for (unsigned i = 0; i < in->addresses.count; i++)
         json_array_append_new(addresses,
                               json_string(inet_address_text(&in->addresses.items[i], text)));
-    object = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "domain", in->name, "customer",
+    object = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "name", in->name, "customer",
                        database_text(in->row, 0, CUSTOMER), "mode", database_text(in->row, 0, MODE),
                        "language", notice_language_word(languages[in->language]), "mx",
                        mx_as_json(in), "addresses", addresses, "ownership_txt",

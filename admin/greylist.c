@@ -118,7 +118,7 @@ greylist_list(struct call *call)
     static const struct printer_column columns[] = {
         {"state", "STATE", PRINTER_LEFT},       {"origin", "NETWORK OR DOMAIN", PRINTER_LEFT},
         {"customer", "CUSTOMER", PRINTER_LEFT}, {"contacts", "CONTACTS", PRINTER_RIGHT},
-        {"since", "SINCE", PRINTER_LEFT},       {"seen_at", "LAST SEEN", PRINTER_LEFT},
+        {"since_at", "SINCE", PRINTER_LEFT},    {"seen_at", "LAST SEEN", PRINTER_LEFT},
     };
     struct listing l = {.customer = call_value(call, "customer")};
     struct relay_memory_which which = {.domain = ""};

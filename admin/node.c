@@ -74,6 +74,31 @@ replica_word(int rc)
     return rc == ERR_OK ? "ok" : rc == ERR_NOT_FOUND ? "missing" : "damaged";
 }
 
+/* Of a replica that can not be read nothing is known. */
+static void
+print_count(struct printer *p, int rc, uint64_t count)
+{
+    if (rc == ERR_OK)
+        printer_number(p, (int64_t)count);
+    else
+        printer_none(p, "-");
+}
+
+static void
+print_offer(struct printer *p, const struct node_offer *offer)
+{
+    uint64_t version;
+
+    printer_text(p, offer->is_there ? offer->database_id : NULL);
+    if (offer->is_there && parse_u64(slice_of(offer->version), &version) == ERR_OK)
+        printer_number(p, (int64_t)version);
+    else
+        printer_none(p, "-");
+    printer_text(p, offer->is_there && offer->why[0] ? offer->why : NULL);
+}
+
+#define OFFER_COLUMNS 3
+
 enum command_status
 node_show(struct call *call)
 {
@@ -81,13 +106,13 @@ node_show(struct call *call)
         {"node", "Node", PRINTER_LEFT},
         {"replica", "Replica", PRINTER_LEFT},
         {"database_id", "Of database", PRINTER_LEFT},
-        {"version", "Version", PRINTER_LEFT},
+        {"registry_version", "Version", PRINTER_LEFT},
         {"domains", "Domains", PRINTER_LEFT},
         {"written_at", "Written", PRINTER_LEFT},
         {"spool", "Spool", PRINTER_LEFT},
         {"refused_database_id", "Refused database", PRINTER_LEFT},
-        {"refused_version", "Refused version", PRINTER_LEFT},
-        {"refused_because", "Refused because", PRINTER_LEFT},
+        {"refused_registry_version", "Refused version", PRINTER_LEFT},
+        {"refused_reason", "Refused because", PRINTER_LEFT},
     };
     struct registry_version none = {.version = 0};
     struct registry *registry = NULL;
@@ -99,21 +124,19 @@ node_show(struct call *call)
         registry_open_path(call_path(path, call->config->state_dir, NODE_REPLICA_FILE), &registry);
     int why = errno;
     const struct registry_version *v = rc == ERR_OK ? registry_get_version(registry) : &none;
+    bool with_offer = node_offer_read(call, &offer) || call->printing.json;
     struct printer *p = printer_new(&call->printing, PRINTER_ONE, columns,
-                                    ARRAY_SIZE(columns) - (node_offer_read(call, &offer) ? 0 : 3));
+                                    ARRAY_SIZE(columns) - (with_offer ? 0 : OFFER_COLUMNS));
 
     printer_number(p, call->config->node);
     printer_word(p, replica_word(rc));
     printer_text(p, v->database_id[0] ? v->database_id : NULL);
-    printer_number(p, (int64_t)v->version);
-    printer_number(p, (int64_t)v->domain_count);
+    print_count(p, rc, v->version);
+    print_count(p, rc, v->domain_count);
     printer_time(p, v->written_at_ms);
     printer_word(p, spool_word(spool_rc, &identity));
-    if (offer.is_there) {
-        printer_text(p, offer.database_id);
-        printer_text(p, offer.version);
-        printer_text(p, offer.why);
-    }
+    if (with_offer)
+        print_offer(p, &offer);
     printer_finish(&p);
     registry_close(&registry);
     if (rc == ERR_IO)

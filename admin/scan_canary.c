@@ -196,14 +196,14 @@ print_json(const struct canary *c)
     for (unsigned i = 0; i < STEP_COUNT && c->steps[i].reply.code; i++) {
         smtp_reply_text(&c->steps[i].reply, answer, sizeof answer);
         json_array_append_new(steps, json_pack("{s:s, s:I, s:o}", "step", step_words[i], "ms",
-                                               (json_int_t)c->steps[i].ms, "answer",
+                                               (json_int_t)c->steps[i].ms, "reply",
                                                printer_json_text(answer)));
     }
     all =
         json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:o, s:I, s:I, s:o}", "canary", c->id, "outcome",
-                  outcome_rows[c->outcome].word, "recipient", c->rcpt, "sender", c->sender,
-                  "listener", inet_endpoint_text(&c->settings.endpoint, listener), "ref",
-                  reference_of(c, reference), "answer", printer_json_text(c->answer), "ready_ms",
+                  outcome_rows[c->outcome].word, "recipient", c->rcpt, "from", c->sender,
+                  "listener", inet_endpoint_text(&c->settings.endpoint, listener), "id",
+                  reference_of(c, reference), "reply", printer_json_text(c->answer), "ready_ms",
                   (json_int_t)c->ready_ms, "took_ms", (json_int_t)c->took_ms, "steps", steps);
     text = json_dumps(all, JSON_COMPACT | JSON_PRESERVE_ORDER);
     CHECK(text != NULL);

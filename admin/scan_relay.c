@@ -102,10 +102,10 @@ on_finding(void *ctx, const struct conformance_finding *found)
         return;
     s->servers++;
     s->open += row->verdict == FINDING_FAIL;
-    finding = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "address", "", "check", row->check,
+    finding = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "address", "", "check", row->check,
                         "finding", row->word, "verdict", finding_verdict_word(row->verdict), "text",
-                        row->text, "remedy", row->remedy);
-    json_object_set_new(finding, "detail", printer_json_text(found->detail));
+                        row->text, "remedy", finding_json(row->remedy), "detail",
+                        finding_json(found->detail));
     record(s, p, finding);
     print(s, p, row, found->detail, finding);
     fflush(s->call->printing.out);

@@ -469,13 +469,14 @@ sender_rule_json(const PGresult *rows)
     json_t *all = json_array();
 
     for (int row = 0; row < PQntuples(rows); row++)
-        CHECK(json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s?, s:o, s:s}", "action",
-                                                   PQgetvalue(rows, row, ROW_ACTION), "kind",
-                                                   PQgetvalue(rows, row, ROW_KIND), "value",
-                                                   PQgetvalue(rows, row, ROW_VALUE), "reason",
-                                                   database_text(rows, row, ROW_REASON), "until",
-                                                   json_time(database_number(rows, row, ROW_UNTIL)),
-                                                   "who", PQgetvalue(rows, row, ROW_WHO))) == 0);
+        CHECK(
+            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s?, s:o, s:s}", "action",
+                                                 PQgetvalue(rows, row, ROW_ACTION), "kind",
+                                                 PQgetvalue(rows, row, ROW_KIND), "what",
+                                                 PQgetvalue(rows, row, ROW_VALUE), "reason",
+                                                 database_text(rows, row, ROW_REASON), "expires_at",
+                                                 json_time(database_number(rows, row, ROW_UNTIL)),
+                                                 "who", PQgetvalue(rows, row, ROW_WHO))) == 0);
     return all;
 }
 
@@ -495,10 +496,10 @@ sender_rule_summary(const PGresult *rows, char dst[64])
 static const struct printer_column list_columns[] = {
     {"action", "LIST", PRINTER_LEFT},
     {"kind", "OF", PRINTER_LEFT},
-    {"value", "WHAT", PRINTER_LEFT},
+    {"what", "WHAT", PRINTER_LEFT},
     {"customer", "CUSTOMER", PRINTER_LEFT},
     {"reason", "REASON", PRINTER_WRAP | PRINTER_BELOW},
-    {"until", "UNTIL", PRINTER_LEFT},
+    {"expires_at", "UNTIL", PRINTER_LEFT},
     {"who", "WHO", PRINTER_LEFT},
     {"created_at", "SINCE", PRINTER_LEFT},
 };

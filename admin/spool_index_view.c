@@ -49,16 +49,32 @@ sender(const PGresult *r, int row)
     return text && text[0] ? text : "<>";
 }
 
-static void
-print_recipients(struct printer *p, const PGresult *r, int row)
+/* As spool_reader_recipients_json: the index does not know what has become of each. */
+static json_t *
+recipients_as_json(const json_t *addresses)
 {
+    json_t *all = json_array(), *address;
+    size_t i;
+
+    json_array_foreach(addresses, i, address) json_array_append_new(
+        all, json_pack("{s:O, s:n, s:n, s:n}", "address", address, "state", "ended_at", "reply"));
+    return all;
+}
+
+static void
+print_recipients(const struct view *v, const PGresult *r, int row, bool in_full)
+{
+    struct printer *p = v->printer;
     json_t *list = json_loads(PQgetvalue(r, row, CELL_RECIPIENTS), 0, NULL);
     size_t count = json_array_size(list);
     const char **words = mem_alloc((count + 1) * sizeof *words);
 
     for (size_t i = 0; i < count; i++)
         words[i] = json_string_value(json_array_get(list, i));
-    printer_words(p, words, count);
+    if (in_full && v->call->printing.json)
+        printer_value(p, recipients_as_json(list), "");
+    else
+        printer_words(p, words, count);
     free(words);
     json_decref(list);
 }
@@ -114,7 +130,7 @@ list_row(void *ctx, const PGresult *r, int row)
     printer_word(p, database_text(r, row, CELL_STATE));
     printer_text(p, database_text(r, row, CELL_CUSTOMER));
     printer_text(p, sender(r, row));
-    print_recipients(p, r, row);
+    print_recipients(v, r, row, false);
     printer_number(p, database_number(r, row, CELL_OPEN));
     printer_size(p, (uint64_t)database_number(r, row, CELL_SIZE));
     printer_since(p, database_number(r, row, CELL_RECEIVED));
@@ -177,7 +193,7 @@ show_row(void *ctx, const PGresult *r, int row)
     printer_word(p, database_text(r, row, CELL_STATE));
     printer_text(p, database_text(r, row, CELL_CUSTOMER));
     printer_text(p, sender(r, row));
-    print_recipients(p, r, row);
+    print_recipients(v, r, row, true);
     printer_number(p, database_number(r, row, CELL_OPEN));
     printer_size(p, (uint64_t)database_number(r, row, CELL_SIZE));
     printer_time(p, database_number(r, row, CELL_RECEIVED));

@@ -117,7 +117,7 @@ print_json(const struct spool_orders *o)
     static const struct printer_column columns[] = {
         {"action", "", PRINTER_LEFT},  {"messages", "", PRINTER_LEFT},
         {"ids", "", PRINTER_LEFT},     {"already", "", PRINTER_LEFT},
-        {"others", "", PRINTER_LEFT},  {"operator", "", PRINTER_LEFT},
+        {"others", "", PRINTER_LEFT},  {"who", "", PRINTER_LEFT},
         {"nodes", "", PRINTER_LEFT},   {"way", "", PRINTER_LEFT},
         {"dry_run", "", PRINTER_LEFT},
     };

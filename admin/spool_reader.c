@@ -6,6 +6,7 @@
 #include "admin/spool_reader.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,6 +118,36 @@ spool_reader_recipients(const struct spool_envelope *e)
     for (unsigned i = 0; i < e->recipient_count; i++)
         words[i] = e->recipients[i].address;
     return words;
+}
+
+const char *
+spool_reader_recipient_word(const struct spool_message *m, unsigned i)
+{
+    if (!spool_message_is_open(m, i))
+        return spool_end_word(spool_message_end(m, i));
+    if (m->prepared)
+        return spool_message_side(m, i) == SPOOL_LIVE ? "live" : "open";
+    return spool_message_awaits(m, i) ? "listening" : "open";
+}
+
+struct json_t *
+spool_reader_recipients_json(const struct spool_message *m, const struct spool_envelope *e)
+{
+    json_t *all = json_array();
+
+    for (unsigned i = 0; i < m->recipient_count; i++) {
+        int64_t ended_at_ms = spool_message_ended_at_ms(m, i);
+        const char *reply = spool_message_reply(m, i);
+        char at[CLOCK_RFC3339_SIZE];
+
+        json_array_append_new(
+            all, json_pack("{s:o, s:s, s:o, s:o}", "address",
+                           printer_json_text(e->recipients[i].address), "state",
+                           spool_reader_recipient_word(m, i), "ended_at",
+                           ended_at_ms ? json_string(clock_rfc3339(ended_at_ms, at)) : json_null(),
+                           "reply", reply[0] ? printer_json_text(reply) : json_null()));
+    }
+    return all;
 }
 
 void

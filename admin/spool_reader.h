@@ -32,6 +32,11 @@ bool spool_reader_open_envelope(struct spool_store *store, const struct spool_me
 void spool_reader_close_envelope(struct spool_reader_envelope *opened);
 /* Each open or ended recipient's address; free() the array. */
 const char **spool_reader_recipients(const struct spool_envelope *envelope);
+/* "open", "delivered", ... */
+const char *spool_reader_recipient_word(const struct spool_message *message, unsigned recipient);
+/* A list of objects, of each recipient what has become of it. */
+struct json_t *spool_reader_recipients_json(const struct spool_message *message,
+                                            const struct spool_envelope *envelope);
 const char *
 spool_reader_sender(const struct spool_envelope *envelope); /* "<>" is the null sender */
 /* A try that ended the last recipient counts as well, though the log has no attempt of it. */

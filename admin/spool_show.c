@@ -42,7 +42,7 @@ static const struct printer_column show_columns[] = {
     {"last_attempt_at", "Last try", PRINTER_LEFT},
     {"next_attempt_at", "Next try", PRINTER_LEFT},
     {"last_reply", "Last reply", PRINTER_LEFT},
-    {"hold_reason", "Held because", PRINTER_LEFT},
+    {"held_reason", "Held because", PRINTER_LEFT},
     {"remedy", "What helps", PRINTER_LEFT},
     {"redirected_to", "Redirected to", PRINTER_LEFT},
     {"sender_verified", "Sender verified", PRINTER_LEFT},
@@ -61,37 +61,6 @@ static const struct printer_column show_columns[] = {
 };
 #define JSON_COLUMNS 4
 
-static const char *
-recipient_word(const struct spool_message *m, unsigned i)
-{
-    if (!spool_message_is_open(m, i))
-        return spool_end_word(spool_message_end(m, i));
-    if (m->prepared)
-        return spool_message_side(m, i) == SPOOL_LIVE ? "live" : "open";
-    return spool_message_awaits(m, i) ? "listening" : "open";
-}
-
-static json_t *
-recipients_as_json(const struct shown *s)
-{
-    const struct spool_message *m = s->message;
-    json_t *all = json_array();
-
-    for (unsigned i = 0; i < m->recipient_count; i++) {
-        int64_t ended_at_ms = spool_message_ended_at_ms(m, i);
-        const char *reply = spool_message_reply(m, i);
-        char at[CLOCK_RFC3339_SIZE];
-
-        json_array_append_new(
-            all, json_pack("{s:o, s:s, s:o, s:o}", "address",
-                           printer_json_text(s->envelope->recipients[i].address), "state",
-                           recipient_word(m, i), "ended_at",
-                           ended_at_ms ? json_string(clock_rfc3339(ended_at_ms, at)) : json_null(),
-                           "reply", reply[0] ? printer_json_text(reply) : json_null()));
-    }
-    return all;
-}
-
 static void
 print_recipients(const struct call *call, const struct shown *s)
 {
@@ -107,7 +76,7 @@ print_recipients(const struct call *call, const struct shown *s)
     fputc('\n', call->printing.out);
     for (unsigned i = 0; i < m->recipient_count; i++) {
         printer_text(p, s->envelope->recipients[i].address);
-        printer_word(p, recipient_word(m, i));
+        printer_word(p, spool_reader_recipient_word(m, i));
         printer_time(p, spool_message_ended_at_ms(m, i));
         printer_text(p, spool_message_reply(m, i));
     }
@@ -196,37 +165,40 @@ event_word(const struct spool_event *e)
     return "?";
 }
 
+/* `e`: NULL of what the ledger does not have. */
+static void
+add_entry(struct shown *s, int64_t at_ms, const char *word, const struct spool_event *e)
+{
+    bool is_note = e && e->kind == SPOOL_EVENT_NOTE, is_end = e && e->kind == SPOOL_EVENT_END;
+    json_t *object = json_object();
+
+    add_moment(object, at_ms);
+    json_object_set_new(object, "event", json_string(word));
+    json_object_set_new(object, "attempt",
+                        e && e->kind == SPOOL_EVENT_ATTEMPT ? json_integer(e->attempt)
+                                                            : json_null());
+    add_text(object, "recipient", is_end ? s->envelope->recipients[e->recipient].address : NULL);
+    add_text(object, "who", is_note ? e->note.who : NULL);
+    add_text(object, "text", e ? e->text : NULL);
+    add_text(object, "detail", is_note ? e->note.detail : NULL);
+    json_array_append_new(s->history, object);
+}
+
 static void
 add_event(void *ctx, const struct spool_event *e)
 {
-    struct shown *s = ctx;
-    bool is_note = e->kind == SPOOL_EVENT_NOTE;
-    json_t *object = json_object();
-
-    add_moment(object, e->at_ms);
-    json_object_set_new(object, "event", json_string(event_word(e)));
-    json_object_set_new(object, "attempt",
-                        e->kind == SPOOL_EVENT_ATTEMPT ? json_integer(e->attempt) : json_null());
-    add_text(object, "recipient",
-             e->kind == SPOOL_EVENT_END ? s->envelope->recipients[e->recipient].address : NULL);
-    add_text(object, "operator", is_note ? e->note.who : NULL);
-    add_text(object, "text", e->text);
-    add_text(object, "detail", is_note ? e->note.detail : NULL);
-    json_array_append_new(s->history, object);
+    add_entry(ctx, e->at_ms, event_word(e), e);
 }
 
 /* What the envelope says, and then what the ledger does. */
 static void
 read_history(struct shown *s, const struct spool_store *store)
 {
-    json_t *received = json_object();
     int rc;
 
     s->history = json_array();
-    add_moment(received, s->message->received_at_ms);
-    json_object_set_new(received, "event", json_string("received"));
-    add_text(received, "text", s->envelope->reason);
-    json_array_append_new(s->history, received);
+    add_entry(s, s->message->received_at_ms, "received", NULL);
+    add_text(json_array_get(s->history, 0), "text", s->envelope->reason);
     rc = spool_store_history(store, s->message, add_event, s);
     if (rc != ERR_OK)
         call_complain("the ledger can not be read: %s", err_text(rc));
@@ -254,7 +226,7 @@ print_event(struct printer *p, const json_t *event)
                text_of(event, "detail")[0] ? ": " : "", text_of(event, "text"));
     printer_text(p, event_words_at_ms(event) ? event_words_time(event, when) : NULL);
     printer_text(p, what);
-    printer_text(p, text_of(event, "operator"));
+    printer_text(p, text_of(event, "who"));
     printer_text(p, buf_text(&text));
     buf_fini(&text);
 }
@@ -265,7 +237,7 @@ print_history(const struct call *call, const struct shown *s)
     static const struct printer_column columns[] = {
         {"at", "WHEN", PRINTER_LEFT},
         {"event", "WHAT", PRINTER_LEFT},
-        {"operator", "BY", PRINTER_LEFT},
+        {"who", "BY", PRINTER_LEFT},
         {"text", "", PRINTER_WRAP},
     };
     struct printer *p = printer_new(&call->printing, PRINTER_LIST, columns, ARRAY_SIZE(columns));
@@ -318,7 +290,7 @@ print_json_columns(struct printer *p, const struct shown *s)
 {
     json_t *content = content_as_json(buf_slice(&s->content));
 
-    printer_value(p, recipients_as_json(s), "");
+    printer_value(p, spool_reader_recipients_json(s->message, s->envelope), "");
     printer_value(p, json_incref(s->history), "");
     printer_value(p, s->is_whole ? json_null() : json_incref(content), "");
     printer_value(p, s->is_whole ? json_incref(content) : json_null(), "");

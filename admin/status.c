@@ -30,27 +30,46 @@ struct before {
 
 /* --- JSON. */
 
+/* "acme, beta" */
+static json_t *
+names_as_json(const char *names)
+{
+    struct slice rest = slice_of(names);
+    json_t *list = json_array();
+
+    while (rest.n > 0) {
+        struct slice name = slice_trim(slice_split(&rest, ','));
+
+        json_array_append_new(list, json_stringn(name.p, name.n));
+    }
+    return list;
+}
+
+static json_t *
+backend_as_json(const struct status *s, const struct status_backend *backend)
+{
+    const struct shared_health *h = &backend->health;
+    bool stopped = shared_health_stops(h->state);
+    char address[INET_ENDPOINT_SIZE];
+
+    return json_pack("{s:s, s:i, s:o, s:s, s:o, s:I, s:o, s:s?, s:I, s:I, s:I, s:I}", "address",
+                     inet_address_text(&h->endpoint, address), "port", (int)h->endpoint.port,
+                     "customers", names_as_json(backend->customers), "state",
+                     shared_health_shown(h, s->now_ms), "since_at", status_time(h->since_ms),
+                     "failures", (json_int_t)h->failures, "next_probe_at",
+                     status_time(stopped ? h->next_probe_at_ms : 0), "reason",
+                     stopped ? shared_reason_text(h->reason) : NULL, "verdicts",
+                     (json_int_t)h->verdicts, "accepted", (json_int_t)h->accepted, "refused_known",
+                     (json_int_t)h->refused, "good_probes", (json_int_t)h->good_probes);
+}
+
 static json_t *
 backends_as_json(const struct status *s)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < s->backend_count; i++) {
-        const struct shared_health *h = &s->backends[i].health;
-        bool stopped = shared_health_stops(h->state);
-        char endpoint[INET_ENDPOINT_SIZE];
-
-        json_array_append_new(
-            list,
-            json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:s?, s:I, s:I, s:I, s:I}", "backend",
-                      inet_endpoint_text(&h->endpoint, endpoint), "customers",
-                      s->backends[i].customers, "state", shared_health_shown(h, s->now_ms), "since",
-                      status_time(h->since_ms), "failures", (json_int_t)h->failures,
-                      "next_probe_at", status_time(stopped ? h->next_probe_at_ms : 0), "reason",
-                      stopped ? shared_reason_text(h->reason) : NULL, "verdicts",
-                      (json_int_t)h->verdicts, "accepted", (json_int_t)h->accepted, "refused_known",
-                      (json_int_t)h->refused, "good_probes", (json_int_t)h->good_probes));
-    }
+    for (size_t i = 0; i < s->backend_count; i++)
+        json_array_append_new(list, backend_as_json(s, &s->backends[i]));
     return list;
 }
 

@@ -89,7 +89,7 @@ describe_replica(const struct status *s, struct status_part *part, const struct 
                (unsigned long long)v->version, (unsigned long long)v->domain_count,
                v->domain_count == 1 ? "" : "s",
                printer_relative(v->written_at_ms, s->now_ms, relative));
-    status_fact(part, "version", json_integer((json_int_t)v->version));
+    status_fact(part, "registry_version", json_integer((json_int_t)v->version));
     status_fact(part, "domains", json_integer((json_int_t)v->domain_count));
     status_fact(part, "written_at", status_time(v->written_at_ms));
     status_fact(part, "database_id", json_string(v->database_id));

@@ -45,7 +45,7 @@ look_at_drain(const struct look *look, struct status_part *part)
     int64_t since_ms = shared_table_left_service_at_ms(look->table);
     char relative[PRINTER_RELATIVE_SIZE], when[CLOCK_LOCAL_SIZE];
 
-    status_fact(part, "draining_since", status_time(since_ms));
+    status_fact(part, "draining_since_at", status_time(since_ms));
     if (since_ms == 0)
         return;
     part->state = "draining";
@@ -207,7 +207,7 @@ look_at_scanner(const struct look *look, struct status_part *part, unsigned i, j
                                           is_failing                   ? "failing"
                                           : state == SHARED_SCANNER_UP ? "up"
                                                                        : "not asked yet",
-                                          "since", status_time(is_failing ? state : 0)));
+                                          "since_at", status_time(is_failing ? state : 0)));
     if (is_failing)
         status_problem(part, "failing",
                        "%s%s fails since %s, and mail %s: start it, or look into its log", gap,
@@ -254,8 +254,8 @@ on_customer(void *ctx, const struct registry_customer *c)
         buf_printf(detail, "%s%s %u of %u connections an hour", buf_size(detail) ? ", " : "",
                    c->name, used, limit);
     json_array_append_new(look->near, json_pack("{s:s, s:s, s:i, s:i}", "customer", c->name,
-                                                "limit", "max-connections-per-hour", "used",
-                                                (int)used, "of", (int)limit));
+                                                "field", "max_connections_per_hour", "limit",
+                                                (int)limit, "used", (int)used));
 }
 
 static void

@@ -347,7 +347,7 @@ add_entry(struct buf *b, const json_t *event, const char *before)
 
     if (entry)
         buf_printf(b, "%s%s, by %s", before, story_event_time(event_words_at_ms(entry), when),
-                   event_words_text(entry, "by"));
+                   event_words_text(entry, "who"));
 }
 
 /* "block WHAT: why" as people say it. */

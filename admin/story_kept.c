@@ -49,20 +49,10 @@ static json_t *
 recipients_of(struct spool_store *store, const struct spool_message *m)
 {
     struct spool_reader_envelope opened;
-    json_t *all = json_array();
+    json_t *all = spool_reader_open_envelope(store, m, &opened)
+                      ? spool_reader_recipients_json(m, &opened.envelope)
+                      : json_array();
 
-    if (spool_reader_open_envelope(store, m, &opened))
-        for (unsigned i = 0; i < m->recipient_count; i++) {
-            json_t *one = json_object();
-
-            set_text(one, "address", opened.envelope.recipients[i].address);
-            set_text(one, "state",
-                     spool_message_is_open(m, i) ? "waiting"
-                                                 : spool_end_word(spool_message_end(m, i)));
-            set_time(one, "at", spool_message_ended_at_ms(m, i));
-            set_text(one, "reply", spool_message_reply(m, i));
-            json_array_append_new(all, one);
-        }
     spool_reader_close_envelope(&opened);
     return all;
 }
@@ -85,13 +75,13 @@ from_spool(const struct call *call, struct spool_store *store, const struct spoo
     struct registry *registry = routing_open(call);
     json_t *kept = json_object();
 
-    set_text(kept, "from", "spool");
+    set_text(kept, "source", "spool");
     set_text(kept, "state", selection_state_word(m, registry));
     set_time(kept, "expires_at", m->expires_at_ms);
     set_time(kept, "next_attempt_at", m->open_count ? spool_message_next_attempt_at_ms(m) : 0);
     json_object_set_new(kept, "attempts", json_integer(spool_reader_tries(m)));
     set_text(kept, "last_reply", spool_reader_last_reply(m));
-    set_text(kept, "hold_reason", m->held ? spool_message_hold_reason(m) : NULL);
+    set_text(kept, "held_reason", m->held ? spool_message_hold_reason(m) : NULL);
     set_remedy(kept, call, m, registry);
     json_object_set_new(kept, "recipients", recipients_of(store, m));
     registry_close(&registry);
@@ -117,7 +107,7 @@ from_index(const PGresult *result)
 {
     json_t *kept = json_object();
 
-    set_text(kept, "from", "index");
+    set_text(kept, "source", "index");
     set_text(kept, "state", database_text(result, 0, 0));
     set_time(kept, "expires_at", database_number(result, 0, 1));
     set_time(kept, "next_attempt_at", database_number(result, 0, 2));
@@ -141,7 +131,7 @@ find_in_index(struct call *call, struct ref ref)
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1)
         kept = from_index(result);
     else if (PQresultStatus(result) == PGRES_TUPLES_OK)
-        kept = json_pack("{s:s, s:s}", "from", "index", "state", "gone");
+        kept = json_pack("{s:s, s:s}", "source", "index", "state", "gone");
     PQclear(result);
     return kept;
 }
@@ -181,7 +171,7 @@ find(struct call *call, struct story_spool *spool, struct ref ref)
     if (m)
         return from_spool(call, spool->store, m);
     if (is_ours && spool->store)
-        return json_pack("{s:s, s:s}", "from", "spool", "state", "gone");
+        return json_pack("{s:s, s:s}", "source", "spool", "state", "gone");
     kept = find_in_index(call, ref);
     if (kept == NULL) {
         kept = json_pack("{s:s}", "state", "unknown");
@@ -237,6 +227,8 @@ static const struct {
 static const struct {
     const char *state, *text;
 } ends[] = {
+    {"open", "waiting"},
+    {"live", "waiting"},
     {"delivered", "delivered"},
     {"refused", "refused by the customer's server; its sender was not told, since it was not "
                 "verified"},
@@ -270,7 +262,7 @@ time_of(const json_t *object, const char *key)
 static void
 print_recipient(FILE *out, const json_t *recipient)
 {
-    int64_t at_ms = time_of(recipient, "at");
+    int64_t at_ms = time_of(recipient, "ended_at");
     char when[STORY_EVENT_TIME_SIZE];
     const char *reply = event_words_text(recipient, "reply");
 
@@ -314,8 +306,8 @@ story_kept_print(const struct call *call, const json_t *kept)
     if (strcmp(state, "unknown") == 0)
         paragraph_printf(call->printing.out, "Now", "What became of it is not known here: %s.",
                          event_words_text(kept, "why"));
-    if (event_words_text(kept, "hold_reason")[0])
-        paragraph_print(call->printing.out, "Held because", event_words_text(kept, "hold_reason"));
+    if (event_words_text(kept, "held_reason")[0])
+        paragraph_print(call->printing.out, "Held because", event_words_text(kept, "held_reason"));
     if (story_kept_is_known(kept) && !has_ended)
         print_waiting(call, kept);
     json_array_foreach(json_object_get(kept, "recipients"), i, recipient)

@@ -143,7 +143,7 @@ set_entry(json_t *event, const PGresult *result)
     if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1)
         json_object_set_new(event, "entry",
                             json_pack("{s:s, s:o, s:o}", "at",
-                                      clock_rfc3339(database_number(result, 0, 0), at), "by",
+                                      clock_rfc3339(database_number(result, 0, 0), at), "who",
                                       printer_json_text(PQgetvalue(result, 0, 1)), "reason",
                                       printer_json_text(PQgetvalue(result, 0, 2))));
 }

@@ -157,10 +157,9 @@ print_json(const struct survey_screen *screen, const struct survey *survey, json
         const struct finding_row *row = &survey_rows[finding->id];
 
         json_array_append_new(
-            list,
-            json_pack("{s:s, s:s, s:s, s:s, s:o}", "check", row->check, "finding", row->word,
-                      "verdict", finding_verdict_word(row->verdict), "text", finding->text,
-                      "remedy", finding->remedy[0] ? json_string(finding->remedy) : json_null()));
+            list, json_pack("{s:s, s:s, s:s, s:s, s:o}", "check", row->check, "finding", row->word,
+                            "verdict", finding_verdict_word(row->verdict), "text", finding->text,
+                            "remedy", finding_json(finding->remedy)));
     }
     json_object_set_new(facts, "verdict", json_string(finding_verdict_word(worst(survey))));
     json_object_set_new(facts, "findings", list);

@@ -256,7 +256,7 @@ def check(node, *args, code=None):
 
 def look(node, domain, code=None):
     rows, status = check(node, domain, code=code)
-    assert len(rows) == 1 and rows[0]["domain"] == domain
+    assert len(rows) == 1 and rows[0]["name"] == domain
     failed = any(f["verdict"] == "fail" for f in rows[0]["findings"])
     assert status == (1 if failed else 0)
     return rows[0]
@@ -456,7 +456,7 @@ def test_a_customers_own_server_as_receivers_see_it(node, address, more, found):
     rows, code = check(node, "--sender", address, *more)
     row = rows[0]
     assert [f["finding"] for f in row["findings"]] == found
-    assert row["sender"] == address and code == any(f["verdict"] == "fail" for f in row["findings"])
+    assert row["address"] == address and code == any(f["verdict"] == "fail" for f in row["findings"])
     if "listed" in found:
         assert "sends spam, see https://list.test/" in json.dumps(row)
 
@@ -569,7 +569,7 @@ def test_node_check_with_nothing_there(node, dns):
 
 def test_each_finding_has_a_sentence_and_a_remedy_unless_it_passes(node):
     rows, code = check(node, "--customer", "acme")
-    assert code == 1 and [r["domain"] for r in rows] == sorted(f"{n}.test" for n in MX if not n.startswith("greylist-"))
+    assert code == 1 and [r["name"] for r in rows] == sorted(f"{n}.test" for n in MX if not n.startswith("greylist-"))
     for row in rows:
         assert row["customer"] == "acme" and row["mode"] in ("mx", "fallback")
         for f in row["findings"]:

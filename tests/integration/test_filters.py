@@ -288,7 +288,7 @@ def test_a_policy_is_shown_as_checks_and_what_differs(world):
     assert shown["checks"]["spf"] == {"action": "mark", "profile": "reject"}
     assert shown["checks"]["helo"] == {"action": "forged", "profile": "forged"}
     assert shown["filters"][0]["label"] == "wall" and shown["filters"][0]["networks"] == [FILTER]
-    assert shown["rules"][0]["value"] == "partner.example" and shown["filters_only"] is False
+    assert shown["rules"][0]["what"] == "partner.example" and shown["filters_only"] is False
     assert {"standard,spf=mark"} == {row["policy"] for row in world.json("customer", "list") if row["name"] == acme}
     text = world.ctl("customer", "show", acme).stdout
     (spf,) = [line for line in text.splitlines() if line.startswith("spf ")]
@@ -338,8 +338,8 @@ def test_operators_block_networks_for_every_customer(world):
     world.comes_to_see(acme, {"node-wide": "block 203.0.113.128/25: attacks us"}, "203.0.113.129")
     world.comes_to_see(acme, {"node-wide": "allow 203.0.113.200: "}, "203.0.113.200")
     (row,) = world.json("block", "list", "--node-wide")
-    assert (row["value"], row["customer"], row["reason"], row["kind"]) == ("203.0.113.128/25", None, "attacks us", "network")
-    assert row["who"] == world.node.postgres.sql("SELECT session_user")[0][0] and row["until"]
+    assert (row["what"], row["customer"], row["reason"], row["kind"]) == ("203.0.113.128/25", None, "attacks us", "network")
+    assert row["who"] == world.node.postgres.sql("SELECT session_user")[0][0] and row["expires_at"]
     assert "every one" in world.ctl("block", "list").stdout
     world.ctl("block", "remove", "203.0.113.128/25", "--node-wide", "--reason", "over")
     wait_until(lambda: "node-wide" not in world.sees(acme, "203.0.113.129"), 5)
@@ -350,7 +350,7 @@ def test_what_is_added_again_has_its_new_reason_and_end(world):
     world.ctl("block", "add", "again.example", "--customer", acme, "--reason", "first", "--until", "+1d")
     world.ctl("block", "add", "again.example", "--customer", acme, "--reason", "second")
     (row,) = world.json("block", "list", "--customer", acme)
-    assert (row["reason"], row["until"]) == ("second", None)
+    assert (row["reason"], row["expires_at"]) == ("second", None)
     done = world.ctl("allow", "add", "again.example", "--customer", acme)
     assert "an allow goes before a block" in done.stderr
 

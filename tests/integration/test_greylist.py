@@ -55,7 +55,7 @@ def test_who_waits_and_who_is_known_is_listed(grey):
     make_known(grey, "127.88.2.1")
     wait_until(lambda: listed(grey, "127.88.2.0/24") == [("known", "127.88.2.0/24", None, None)], 10, "it is listed as known")
     row, = grey.relayctl_json("greylist", "list", "127.88.2.1")
-    assert row["since"] <= row["seen_at"]
+    assert row["since_at"] <= row["seen_at"]
     assert {row[1] for row in listed(grey, "127.88.0.0/16")} == {"127.88.1.0/24", "127.88.2.0/24"}
     assert all(row[2] == "acme" for row in listed(grey, "--customer", "acme"))
     assert status(grey, "list", "--customer", "nobody")[0] == 3
@@ -95,7 +95,7 @@ def test_a_larger_network_and_all_are_forgotten(grey):
 
 
 def blocked(node, *args):
-    return [(row["value"], row["customer"], row["reason"], row["who"]) for row in node.relayctl_json("block", "list", *args)]
+    return [(row["what"], row["customer"], row["reason"], row["who"]) for row in node.relayctl_json("block", "list", *args)]
 
 
 def ban(node, customer, *addresses):
@@ -117,7 +117,7 @@ def test_bans_of_the_relay_are_listed_and_ended_by_an_operator(grey):
     all_bans = [(what, "acme", "backscatter", "relayd") for what in ("192.0.2.1", "192.0.2.2", "2001:db8:0:1::/64")]
     wait_until(lambda: blocked(grey)[1:] == all_bans, 20, "the bans are known")
     assert blocked(grey, "--customer", "acme") == [("192.0.2.200", "acme", "ticket 1", blocked(grey)[0][3])] + all_bans
-    assert [row["until"] > row["created_at"] for row in grey.relayctl_json("block", "list")[1:]] == [True] * 3
+    assert [row["expires_at"] > row["created_at"] for row in grey.relayctl_json("block", "list")[1:]] == [True] * 3
     remove = ["block", "remove", "--customer", "acme", "--reason", "ticket 2", "192.0.2.1"]
     grey.relayctl(*remove, "--dry-run")
     assert blocked(grey)[1:] == all_bans, "only tried"

@@ -60,7 +60,7 @@ def teach(node, recipients):
 
 def health(node, backend):
     done = node.relayctl("status", "--json", check=False)
-    found = [b for b in json.loads(done.stdout)["backends"] if b["backend"] == backend.endpoint]
+    found = [b for b in json.loads(done.stdout)["backends"] if f"{b['address']}:{b['port']}" == backend.endpoint]
     return found[0] if found else {"state": "unknown"}
 
 
@@ -261,7 +261,7 @@ def test_without_a_relay_relayctl_talks_itself(node, backend):
 def test_health_is_shown_with_the_backends(node, backend):
     teach(node, users(1))
     shown = node.relayctl_json("backend", "show", "acme/1")[0]
-    assert shown["health"] == "up" and shown["health_since"] and shown["health_reason"] is None
+    assert shown["health"] == "up" and shown["health_since_at"] and shown["health_reason"] is None
     go_down(node, backend)
     listed = node.relayctl_json("backend", "list", "--customer", "acme")[0]
     assert listed["health"] in ("down", "probing") and listed["health_reason"] == "connection refused or impossible"

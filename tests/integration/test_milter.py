@@ -441,7 +441,7 @@ def test_P5_a_scanner_that_is_away_and_comes_back(lonely):
         wait_until(lambda: node.send().code == 550, 20, pause=0.5)
         assert node.relayd.log_lines("milter-back")
         assert node.relayctl_json("status", check=False)[0]["scanners"]["milters"] == \
-            [{"name": "scanner", "address": m.address, "state": "up", "since": None}]
+            [{"name": "scanner", "address": m.address, "state": "up", "since_at": None}]
 
 
 def test_P8_a_dead_scanner_costs_nobody_its_timeout(lonely):

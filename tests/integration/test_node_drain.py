@@ -61,7 +61,7 @@ def test_new_clients_hear_it_from_every_worker_and_idle_ones_go(node, backend):
         assert (reply.code, reply.text[:5]) == (421, "4.3.2")
         c.close()
     told = wait_until(lambda: clients(node)["connections"] == 0 and clients(node), 5)
-    assert told["state"] == "draining" and told["draining_since"] and told["needs_operator"] is False
+    assert told["state"] == "draining" and told["draining_since_at"] and told["needs_operator"] is False
     text = node.relayctl("status").stdout
     assert "node drain --end" in " ".join(text.split())
     assert node.relayctl("status", "--nagios", check=False).stdout.startswith("POSTERN WARNING - clients draining")
@@ -69,7 +69,7 @@ def test_new_clients_hear_it_from_every_worker_and_idle_ones_go(node, backend):
     assert 'reason="new kernel"' in line and " uid=" in line
     drain(node, "--end", reason=None)
     assert node.send(make_message()).code == 250
-    assert clients(node)["state"] == "ok" and clients(node)["draining_since"] is None
+    assert clients(node)["state"] == "ok" and clients(node)["draining_since_at"] is None
 
 
 def test_P2_what_waits_is_delivered_by_a_node_that_drains(node, backend):

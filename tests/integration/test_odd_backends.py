@@ -271,7 +271,7 @@ def all_complaints(zoo, replies):
     said = {reference_in(reply.text) for reply in replies.values() if not isinstance(reply, Exception)}
     wait_until(lambda: said <= {e.get("ref") for e in node.events()}, 10, "each has its event")
     events = node.events()
-    health = {b["backend"]: b["state"] for b in node.relayctl_json("status", check=False)[0]["backends"]}
+    health = {f"{b['address']}:{b['port']}": b["state"] for b in node.relayctl_json("status", check=False)[0]["backends"]}
     for name, case in zoo.cases.items():
         reply = replies[name]
         for complaint in complaints_about_reply(case, reply):

@@ -57,7 +57,7 @@ def set_when_down(node, word):
     """And waits until the node's replica has it."""
     node.relayctl("domain", "set", "acme.example", "--when-down", word)
     version = node.postgres.sql("SELECT version FROM postern.replica_state")[0][0]
-    wait_until(lambda: node.relayctl_json("node", "show")[0]["version"] >= version, 20, "the replica is written")
+    wait_until(lambda: node.relayctl_json("node", "show")[0]["registry_version"] >= version, 20, "the replica is written")
 
 
 def changed(node, check, what):

@@ -323,8 +323,8 @@ def test_P9_each_limit_is_set_shown_and_temporary(acme, option, column, given, s
     shown = acme.one("customer", "show", "acme")
     assert shown[column] == stored
     change, = shown["temporary"]
-    assert (change["limit"], change["value"], change["then"]) == (column, stored, default)
-    assert change["until"].endswith("Z")
+    assert (change["field"], change["value"], change["then"]) == (column, stored, default)
+    assert change["until_at"].endswith("Z")
     assert f"{given} until " in acme("customer", "show", "acme").out
     write_replica(acme)
     word = {"connections_scope": "client", "bare_lf": "normalise"}.get(column, str(stored))
@@ -375,7 +375,7 @@ def test_a_temporary_limit_is_said_with_its_end(acme):
 def test_the_zone_of_a_date_is_the_services(acme):
     acme.configure(timezone="Asia/Tokyo")
     acme("customer", "set", "acme", "--retention-days", "9", "--until", "2099-12-01")
-    assert acme.one("customer", "show", "acme")["temporary"][0]["until"] == "2099-11-30T15:00:00.000Z"
+    assert acme.one("customer", "show", "acme")["temporary"][0]["until_at"] == "2099-11-30T15:00:00.000Z"
 
 
 def test_a_size_above_the_nodes_own_is_a_warning_with_a_remedy(acme):
@@ -828,7 +828,7 @@ def test_a_replica_that_is_not_there_yet_is_no_trouble(acme):
 def test_a_refused_registry_is_shown_and_accepted(ctl):
     (ctl.dirs["state-dir"] / "registry-offered").write_text("database_id abc\nversion 17\nwhy 40 of 50 domains are gone\n")
     shown = ctl.one("node", "show", code=1)
-    assert shown["refused_version"] == "17" and "40 of 50" in shown["refused_because"]
+    assert shown["refused_registry_version"] == 17 and "40 of 50" in shown["refused_reason"]
     marker = ctl.dirs["state-dir"] / "accept-registry"
     ctl("node", "accept-registry", code=2)
     ctl("node", "accept-registry", "--reason", "right", "--dry-run")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from harness import SOURCE, Backend, Client, Node, make_message, wait_until
+from harness import Backend, Client, Node, make_message, wait_until
 
 OWN_POSTGRES = True  # it is stopped and started
 KEPT = ["kept_delivered", "kept_expired", "kept_refused", "kept_returned", "kept_removed", "kept_waiting"]
@@ -338,12 +338,6 @@ def test_nothing_to_report(gate):
 def test_bad_input(gate, args, word):
     done = gate.relayctl("report", *args, check=False)
     assert done.returncode == 2 and word in done.stderr and done.stdout == "", done
-
-
-def test_every_field_is_in_the_manual(gate):
-    manual = (SOURCE / "admin" / "relayctl.8").read_text()
-    for field in FIELDS:
-        assert re.search(rf"\b{field}\b", manual), field
 
 
 def test_P5_a_peak_that_the_database_refuses_holds_up_nothing_else(gate):

@@ -114,7 +114,7 @@ def show(node, ref):
 
 
 def notes(node, ref):
-    return [(e["event"], e["operator"], e["text"]) for e in show(node, ref)["history"] if e.get("operator")]
+    return [(e["event"], e["who"], e["text"]) for e in show(node, ref)["history"] if e.get("who")]
 
 
 def audited(node, ref):
@@ -144,7 +144,7 @@ def test_P2_each_act_is_done_and_audited_under_the_operators_role(node):
             ("extend", ["--until", "2199-01-01", "--reason", "new server"], "extended"),
             ("redirect", ["--to", "acme/1", "--reason", "by hand"], "redirected"), ("remove", ["--reason", "a worm"], "removed")]:
         done = olaf.json(act, ref, *args)
-        assert (done["action"], done["ids"], done["operator"], done["way"], done["nodes"]) == (event, [ref], "olaf", "database", [1])
+        assert (done["action"], done["ids"], done["who"], done["way"], done["nodes"]) == (event, [ref], "olaf", "database", [1])
     done = olaf.json("return", back, "--reason", "gone away")
     assert done["ids"] == [back] and show(node, back)["recipients"][0]["state"] == "returned"
     said = [("held", "olaf", "ticket 7"), ("released", "olaf", "over"), ("retried", "olaf", None), ("extended", "olaf", "new server"),
@@ -193,7 +193,7 @@ def test_support_staff_have_messages_tried_and_nothing_else(node):
     ref = spooled(node)
     susi = Desk(node, "susi")
     tried = susi.json("retry", ref)
-    assert tried["ids"] == [ref] and tried["operator"] == "susi" and tried["way"] == "database"
+    assert tried["ids"] == [ref] and tried["who"] == "susi" and tried["way"] == "database"
     assert ("susi", "update", None, "retry") in audited(node, ref)
     for verb in ("hold", "release", "extend", "redirect", "return", "remove"):
         more = {"extend": ["--until", "+9d"], "redirect": ["--to", "none"]}.get(verb, [])
@@ -232,7 +232,7 @@ def test_an_id_says_whose_it_is(node):
     assert set(done["ids"]) == {here, there} and set(done["nodes"]) == {1, 2}
     away = Desk(node, "nina", elsewhere=True)
     done = away.json("release", here, there)
-    assert set(done["ids"]) == {here, there} and done["operator"] == "nina"
+    assert set(done["ids"]) == {here, there} and done["who"] == "nina"
     wait_until(lambda: node.postgres.sql("SELECT 1 FROM postern.spool_index WHERE ref = %s", there), 10, "the index has it")
     assert away.json("hold", "--node", "2", "--from", node.sender, "--reason", "by the index")["ids"] == [there]
     assert show(node, here)["state"] == "waiting" and show(node.second, there)["state"] == "held"
@@ -444,7 +444,7 @@ def test_P5_without_the_database_the_control_socket_takes_it(node):
     olaf, (ref, other) = Desk(node, "olaf"), spooled(node, 2)
     database(node, "false")
     done = olaf.json("hold", ref, "--reason", "no database")
-    assert (done["ids"], done["operator"], done["way"]) == ([ref], ME, "control socket")
+    assert (done["ids"], done["who"], done["way"]) == ([ref], ME, "control socket")
     away = Desk(node, "olaf", elsewhere=True)
     assert "node 1" in away("spool", "hold", other, "--reason", "x", code=75).stderr
     database(node, "true")
@@ -456,7 +456,7 @@ def test_without_the_keeper_relayctl_does_it_where_the_spool_is(node):
     olaf, (ref, other) = Desk(node, "olaf"), spooled(node, 2)
     node.spoolmgr.stop()
     done = olaf.json("hold", ref, "--reason", "no keeper")
-    assert (done["ids"], done["operator"], done["way"]) == ([ref], ME, "relayctl")
+    assert (done["ids"], done["who"], done["way"]) == ([ref], ME, "relayctl")
     assert commands(node, ref) == [] and audited(node, ref) == [("olaf", "update", "no keeper", "hold")]
     said = Desk(node, "olaf", elsewhere=True)("spool", "hold", other, "--reason", "x", code=75).stderr
     assert "node 1" in said and "spoolmgr" in said, said
@@ -540,7 +540,7 @@ def test_P2_a_keeper_that_dies_between_doing_and_answering(node, act):
     out, said = relayctl.communicate(timeout=60)
     assert relayctl.returncode == 0, (out, said)
     done = json.loads(out)
-    assert set(done["ids"]) == set(refs) and done["already"] == 0 and done["others"] == [] and done["operator"] == "olaf"
+    assert set(done["ids"]) == set(refs) and done["already"] == 0 and done["others"] == [] and done["who"] == "olaf"
     for ref in refs:
         assert [n[1:] for n in notes(node, ref)] == [("olaf", "once")]
         assert audited(node, ref) == [("olaf", "delete" if act == "remove" else "update", "once", act)]
@@ -602,7 +602,7 @@ def test_two_operators_at_once(node):
     assert all(set(o["ids"]) == set(refs) and not o["others"] for o in outcomes), outcomes
     for ref in refs:
         assert len(notes(node, ref)) == 4 == len(audited(node, ref))
-        assert show(node, ref)["hold_reason"] == notes(node, ref)[-1][2], "the last one holds"
+        assert show(node, ref)["held_reason"] == notes(node, ref)[-1][2], "the last one holds"
     assert sorted(a[0] for a in audited(node, refs[0])) == ["nina"] * 2 + ["olaf"] * 2
 
 

@@ -85,7 +85,7 @@ def show(node, ref):
 
 
 def notes(node, ref):
-    return [(e["event"], e["operator"], e["text"]) for e in show(node, ref)["history"] if e.get("operator")]
+    return [(e["event"], e["who"], e["text"]) for e in show(node, ref)["history"] if e.get("who")]
 
 
 def come_back(node, name="acme"):
@@ -114,11 +114,11 @@ def test_P2_a_held_message_stays_until_it_is_released(node):
     held, free = spooled(node, count=2)
     before = show(node, held)
     done = verb(node, "hold", held, "--reason", "ticket 4711").json
-    assert (done["action"], done["messages"], done["ids"], done["already"], done["others"], done["operator"]) == ("held", 1, [held], 0, [], BY)
+    assert (done["action"], done["messages"], done["ids"], done["already"], done["others"], done["who"]) == ("held", 1, [held], 0, [], BY)
     listed, = node.spool("--state", "held", "--from", node.sender)
     assert listed["id"] == held and listed["expires_at"] == before["expires_at"], "its clock goes on, and lists show both"
     after = show(node, held)
-    assert (after["state"], after["hold_reason"], after["expires_at"]) == ("held", "ticket 4711", before["expires_at"])
+    assert (after["state"], after["held_reason"], after["expires_at"]) == ("held", "ticket 4711", before["expires_at"])
     assert after["remedy"] == f"to let it go: relayctl spool release {held}"
     assert notes(node, held) == [("held", BY, "ticket 4711")]
     assert any(held in line and "ticket 4711" in line and f"operator={BY}" in line for line in node.spoolmgr.log_lines("held"))
@@ -163,7 +163,7 @@ def test_P2_what_was_held_for_want_of_an_answer_goes_on(node):
         verb(node, "retry", ref)
         wait_until(lambda: show(node, ref)["attempts"] == n and show(node, ref)["state"] != "offered", 20, f"attempt {n} is recorded")
     shown = show(node, ref)
-    assert (shown["state"], shown["hold_reason"]) == ("held", "takes it and does not answer")
+    assert (shown["state"], shown["held_reason"]) == ("held", "takes it and does not answer")
     assert [e["event"] for e in shown["history"]].count("attempt") == 3
     backend.script.clear()
     before = len(backend.taken)
@@ -373,7 +373,7 @@ def test_ids_from_standard_input_and_all(node):
     assert done["messages"] == 1 and [o["id"] for o in done["others"]] == [absent] and done["others"][0]["result"] == "missing"
     verb(node, "release", "-", input="", code=3)
     dry = verb(node, "hold", "--all", "--reason", "dry", "--dry-run").json
-    assert dry["dry_run"] is True and dry["messages"] >= 2 and dry["operator"] is None
+    assert dry["dry_run"] is True and dry["messages"] >= 2 and dry["who"] is None
     assert open_of(node, "--state", "held") == [first]
     done = verb(node, "hold", "--all", "--reason", "everything").json
     assert done["messages"] >= 2 and set(open_of(node, "--state", "held")) == {first, second}
