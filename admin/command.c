@@ -11,7 +11,7 @@
 
 const struct command_option command_common_options[] = {
     {"config", "FILE", "the configuration file; also -c FILE"},
-    {"json", NULL, "print JSON: a line an object for lists, one object for one thing"},
+    {"json", NULL, "print JSON: postern-json(7) has the fields of every command"},
     {"help", NULL, "print this help; also -h"},
     {0},
 };

@@ -54,6 +54,7 @@ sections
 cat <<END
 .Sh SEE ALSO
 .Xr postern.conf 5 ,
+.Xr postern-json 7 ,
 .Xr postern-replies 7 ,
 .Xr relayctl 8
 END

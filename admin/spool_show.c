@@ -89,7 +89,7 @@ print_envelope(struct printer *p, const struct spool_envelope *e)
     char client[INET_ENDPOINT_SIZE];
 
     printer_time(p, e->received_at_ms);
-    printer_text(p, inet_address_text(&e->client, client));
+    printer_text(p, e->client.family ? inet_address_text(&e->client, client) : NULL);
     printer_text(p, e->client_name[0] ? e->client_name : NULL);
     printer_text(p, e->helo);
     printer_text(p, e->reason);

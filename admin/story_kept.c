@@ -152,12 +152,12 @@ from_events(const json_t *ends)
 
             json_object_set(one, "address", address);
             set_text(one, "state", event_words_text(event, "verdict"));
-            json_object_set(one, "at", json_object_get(event, "at"));
+            json_object_set(one, "ended_at", json_object_get(event, "at"));
             set_text(one, "reply", event_words_text(event, "reply"));
             json_array_append_new(recipients, one);
         }
     }
-    return json_pack("{s:s, s:s, s:o}", "from", "events", "state", "ended", "recipients",
+    return json_pack("{s:s, s:s, s:o}", "source", "events", "state", "ended", "recipients",
                      recipients);
 }
 

@@ -20,6 +20,7 @@ from peers import (DROP, SILENT, Backend, Client, Delay, Raw, Reply, SinkBackend
                    read_saved, reference_in, send_message, split_top_field)
 from postfix import Postfix
 from postgres import Database, Postgres
+from schema import check_printed, the_schema
 from world import (ADDRESS, IS_ROOT, LOADGEN, QUICK, RELAYCTL, RELAYD, SOURCE, SPOOLMGR, Process, build_dir, children_of,
                    free_port, keep_folder, leaks_once, make_folder, own, process_gone, program, remove_folder, unprivileged_user,
                    wait_until)
@@ -259,6 +260,7 @@ class Node:
         done = self.run(RELAYCTL, *args, **kwargs)
         if check and done.returncode:
             raise AssertionError(f"relayctl {' '.join(map(str, args))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        check_printed(args, done.stdout)
         return done
 
     def relayctl_json(self, *args, **kwargs):
@@ -335,6 +337,7 @@ class Node:
             for line in lines.splitlines():
                 event = json.loads(line)
                 assert event["at"] and event["event"], line
+                the_schema().check_event(event)
                 self.events_read.append(event)
         return [e for e in self.events_read if kind in (None, e["event"])]
 

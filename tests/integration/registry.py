@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import RELAYCTL, SOURCE, Postgres, make_folder, program, remove_folder, write_config
+from schema import check_printed
 from world import leaks_once
 
 
@@ -48,6 +49,7 @@ class Relayctl:
                                    env=leaks_once({**os.environ, "POSTERN_SQL_DIR": str(SOURCE / "sql"), "TZ": "UTC", **(env or {})},
                                                   RELAYCTL, args)))
         assert done.code == code, f"{args}: exit {done.code}\n{done.out}{done.err}"
+        check_printed(args, done.out)
         return done
 
     def one(self, *args, **kwargs):

@@ -429,7 +429,8 @@ def test_trace_goes_from_day_to_day_newest_first(gate):
     hours = [0, 3, 20, 26, 24 * 12, 24 * 12 + 1, -24 * 15]
     for n, age in enumerate(hours):
         line = json.dumps({"at": f"{now - timedelta(hours=age):%Y-%m-%dT%H:%M:%S.000Z}", "event": "message", "ref": f"P001-4KX3T-000000{n}",
-                           "client": "192.0.2.7", "from": "days@sender.example", "rcpt": ["a@days.example"], "verdict": "delivered"}) + "\n"
+                           "client": "192.0.2.7", "from": "days@sender.example", "rcpt": ["a@days.example"], "size": 1, "ms": 1,
+                           "verdict": "delivered"}) + "\n"
         gate.postgres.sql("SELECT postern.events_copy(9, %s, 0, %s, %s)", f"day-{n}", len(line), line)
 
     def found(*args):
@@ -446,8 +447,9 @@ def test_trace_finds_all_subdomains(gate):
     """By an index for parents of two to seven labels; what has more is found too."""
     long = "k.j.i.h.g.f.e.d.c.deep.example"
     for n, rcpt in enumerate(("a@deep.example", "A@Sub.Deep.example", "a@x.sub.deep.example", f"a@{long}", ["b@other.example", "a@sub.deep.example"])):
-        line = json.dumps({"at": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.000Z}", "event": "message" if isinstance(rcpt, list) else "recipient-refused",
-                           "ref": f"P001-4KX3T-100000{n}", "client": "192.0.2.7", "from": "deep@sender.example", "rcpt": rcpt, "verdict": "dnsbl"}) + "\n"
+        kind = {"event": "message", "size": 1, "ms": 1} if isinstance(rcpt, list) else {"event": "recipient-refused"}
+        line = json.dumps({"at": f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%S.000Z}", **kind, "ref": f"P001-4KX3T-100000{n}",
+                           "client": "192.0.2.7", "from": "deep@sender.example", "rcpt": rcpt, "verdict": "dnsbl"}) + "\n"
         gate.postgres.sql("SELECT postern.events_copy(9, %s, 0, %s, %s)", f"deep-{n}", len(line), line)
 
     def found(domain):

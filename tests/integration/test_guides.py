@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import RELAYCTL, RELAYD, SOURCE, SPOOLMGR, Backend, Client, Node, make_message, reference_in, wait_until
+from harness import RELAYCTL, RELAYD, SOURCE, SPOOLMGR, Backend, Client, Node, build_dir, make_message, reference_in, wait_until
 from nameserver import Nameserver
 from test_sender_policy import reverse
 
@@ -257,5 +257,5 @@ def test_the_pages_are_sound(page):
     done = subprocess.run(["mandoc", "-Tlint", "-Wwarning", SOURCE / "admin" / page], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     for word, number in re.findall(r"^\.Xr (\S+) (\d)", (SOURCE / "admin" / page).read_text(), re.M):
-        found = [f for folder in ("admin", "relayd", "spoolmgr") for f in (SOURCE / folder).glob(f"{word}.{number}")]
-        assert found or word in ("postern.conf", "postern-conformance", "postern-replies"), f"{word}({number}) is nowhere"
+        found = [f for place in (SOURCE, build_dir()) for folder in ("admin", "relayd", "spoolmgr") for f in (place / folder).glob(f"{word}.{number}")]
+        assert found, f"{word}({number}) is nowhere"

@@ -293,7 +293,7 @@ def test_P5_staff_elsewhere_look_into_the_index(node):
         assert set(rows(susi("spool", "list", *selector, "--from", node.sender, "--json"))) == {there}, selector
     assert not susi("spool", "list", "--older", "1h", "--domain", ".acme.example", "--from", node.sender, code=3).stdout
     shown = json.loads(susi("spool", "show", there, "--json").stdout)
-    assert (shown["id"], shown["node"], shown["recipients"], shown["state"]) == (there, 2, ["user@acme.example"], "held")
+    assert (shown["id"], shown["node"], shown["recipients"][0]["address"], shown["state"]) == (there, 2, "user@acme.example", "held")
     for by in ("customer", "domain"):
         assert json.loads(susi("spool", "summary", "--by", by, "--node", "1", "--json", "--from", node.sender).stdout) \
             == node.relayctl_json("spool", "summary", "--by", by, "--from", node.sender)[0]
