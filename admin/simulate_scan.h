@@ -11,8 +11,9 @@
 
 #include "admin/call.h"
 
-/* `answer`: relayd's, with the verdict accept, "queued", the reply to a message that is kept, and the check milter, which is replaced by one for
- * each scanner, with "name"; verdict, reply and marks as they are then. */
+/* `answer`: relayd's, with the verdict accept, "queued", the reply to a message that is kept, and
+ * the check milter, which is replaced by one for each scanner, with "name"; verdict, reply and
+ * marks as they are then. */
 void simulate_scan(const struct call *call, struct slice content, json_t *answer);
 
 #endif

@@ -24,9 +24,10 @@ def moment(text):
 
 
 def line_of(at, customer="acme", customer_id=4711, reply="250 2.0.0 Delivered", **fields):
-    return json.dumps({"at": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z", "event": "message", "client": "192.0.2.77",
+    of_messages = {} if fields.get("event") == "ended" else {"client": "192.0.2.77", "ms": 5, "kept": 0}
+    return json.dumps({"at": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z", "event": "message", **of_messages,
                        "from": "a@sender.example", "rcpt": ["bob@acme.example"], "customer": customer, "customer_id": customer_id,
-                       "verdict": "delivered", "size": 1000, "kept": 0, "reply": reply, **fields}) + "\n"
+                       "domain": "acme.example", "verdict": "delivered", "size": 1000, "reply": reply, **fields}) + "\n"
 
 
 class Gate(Node):
@@ -294,7 +295,7 @@ def test_explain_and_trace_know_the_end_of_what_the_spool_has_forgotten(gate):
                    line_of(at + timedelta(hours=1), "forgot", 30, event="ended", ref=ref, reply="250 2.0.0 Ok", rcpt=["a@forgot.example"]),
                    line_of(at + timedelta(days=5), "forgot", 30, event="ended", ref=ref, verdict="expired", reply="421 4.3.2 away", rcpt=["b@forgot.example"]))
     kept = gate.relayctl_json("explain", ref)[0]["kept"]
-    assert (kept["from"], kept["state"], [(r["address"], r["state"]) for r in kept["recipients"]]) == \
+    assert (kept["source"], kept["state"], [(r["address"], r["state"]) for r in kept["recipients"]]) == \
         ("events", "ended", [("a@forgot.example", "delivered"), ("b@forgot.example", "expired")])
     text = " ".join(gate.relayctl("explain", ref).stdout.split())
     assert "<a@forgot.example>: delivered, at" in text and "<b@forgot.example>: its time was over" in text, text
