@@ -25,6 +25,9 @@
 #include "net/sandbox_private.h"
 
 #define CALL(name) SCMP_SYS(name)
+/* Of a condition: that argument has that value. */
+#define IS(number, value) \
+    ((struct scmp_arg_cmp){.arg = (number), .op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t)(value)})
 
 /* --- What every process does. */
 
@@ -184,25 +187,25 @@ add_conditions(struct filter *f)
     static const unsigned ioctls[] = {FIONREAD, SIOCOUTQ};
 
     for (size_t i = 0; i < ARRAY_SIZE(prctls); i++)
-        add_if(f, CALL(prctl), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)prctls[i]));
+        add_if(f, CALL(prctl), IS(0, prctls[i]));
     for (size_t i = 0; i < ARRAY_SIZE(fcntls); i++)
-        add_if(f, CALL(fcntl), SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)fcntls[i]));
+        add_if(f, CALL(fcntl), IS(1, fcntls[i]));
     for (size_t i = 0; i < ARRAY_SIZE(ioctls); i++)
-        add_if(f, CALL(ioctl), SCMP_A1(SCMP_CMP_EQ, ioctls[i]));
+        add_if(f, CALL(ioctl), IS(1, ioctls[i]));
     add_if(f, CALL(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     add_if(f, CALL(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     add_if(f, CALL(newfstatat), SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
-    add_if(f, CALL(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0)); /* asks only */
-    add_if(f, CALL(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+    add_if(f, CALL(prlimit64), IS(2, 0)); /* asks only */
+    add_if(f, CALL(tgkill), IS(0, getpid()));
 }
 
 static void
 add_sockets(struct filter *f, bool has_unix_peers)
 {
     if (has_unix_peers)
-        add_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
-    add_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET));
-    add_if(f, CALL(socket), SCMP_A0(SCMP_CMP_EQ, AF_INET6));
+        add_if(f, CALL(socket), IS(0, AF_UNIX));
+    add_if(f, CALL(socket), IS(0, AF_INET));
+    add_if(f, CALL(socket), IS(0, AF_INET6));
 }
 
 static void
