@@ -53,7 +53,7 @@ void buf_add(struct buf *b, const void *p, size_t n);
 void buf_add_text(struct buf *b, const char *text);
 void buf_add_slice(struct buf *b, struct slice s);
 void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_vprintf(struct buf *b, const char *fmt, va_list args);
+void buf_vprintf(struct buf *b, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 
 void buf_consume(struct buf *b, size_t n); /* from the front */
 void buf_clear(struct buf *b);             /* forgets the bytes, keeps the memory */
