@@ -27,7 +27,7 @@ def pytest_configure(config):
         _use(*(place / worker for place in _places()))
     else:
         memory = world.memory_folder()
-        _use(tempfile.mkdtemp(prefix="tests-"), *([tempfile.mkdtemp(prefix="tests-", dir=memory)] if memory else []))
+        _use(tempfile.mkdtemp(prefix="t-"), *([tempfile.mkdtemp(prefix="t-", dir=memory)] if memory else []))
 
 
 _done = []  # what can go
