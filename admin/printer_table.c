@@ -15,6 +15,7 @@
 #define GAP 2
 #define INDENT 4     /* of what stands below */
 #define PROSE_MIN 20 /* of a sentence that is cut it is worth to see so much */
+#define WRAP_MIN 40  /* of one that may stand below instead */
 
 enum place { IN_ROW, BELOW, NOWHERE };
 
@@ -67,9 +68,12 @@ missing(const struct table *t)
 static unsigned
 least(const struct table *t, unsigned c)
 {
-    unsigned title = (unsigned)strlen(t->columns[c].title),
-             min = title > PROSE_MIN ? title : PROSE_MIN;
+    const unsigned both = PRINTER_WRAP | PRINTER_BELOW;
+    unsigned title = (unsigned)strlen(t->columns[c].title);
+    unsigned min = (t->columns[c].layout & both) == both ? WRAP_MIN : PROSE_MIN;
 
+    if (title > min)
+        min = title;
     return min < t->shown[c].full ? min : t->shown[c].full;
 }
 

@@ -60,8 +60,9 @@ def test_a_screen_and_all_of_it_in_json(node):
         assert words in text, text
 
 
-def test_who_has_no_mail_left_is_not_listed(node):
-    node.add_customer("initech", "initech.example", f"127.0.0.1:{free_port()}")
+def test_who_has_no_mail_left_is_not_listed_nor_is_a_server_that_was_removed(node):
+    port = free_port()
+    node.add_customer("initech", "initech.example", f"127.0.0.1:{port}")
     with Client(node.port) as c:
         c.ehlo("mail.sender.example")
         assert c.send(make_message(), "info@sender.example", "user@initech.example").code == 250
@@ -69,7 +70,9 @@ def test_who_has_no_mail_left_is_not_listed(node):
     node.relayctl("spool", "remove", "--customer", "initech", "--reason", "a test", "--yes")
     told = status(node)
     assert [c["customer"] for c in told["customers"]] == ["globex"] and told["spool"]["messages"] == 1
+    assert [b["customers"] for b in told["backends"] if b["port"] == port] == [["initech"]]
     node.relayctl("backend", "remove", "initech/1", "--spool", "keep", "--reason", "a test", "--yes")
+    wait_until(lambda: not [b for b in status(node)["backends"] if b["port"] == port], 10, "nobody has the server any more")
 
 
 def test_P9_a_limit_that_is_near_its_end_is_named(node):
