@@ -317,16 +317,18 @@ settle(struct call *call, struct buf *why)
 enum command_status
 database_try_connect(struct call *call, struct buf *why)
 {
-    /* Later ones win, so an operator's own in the string do.  The keepalives end the wait for a
-     * host that is gone from the network; a server that works on an answer is waited for. */
+    /* Later ones win, so an operator's own in the string do.  Keepalives and tcp_user_timeout (ms)
+     * end the wait for a host that is gone from the network; a server that works on an answer is
+     * waited for. */
     const char *const keywords[] = {"connect_timeout",
                                     "keepalives_idle",
                                     "keepalives_interval",
                                     "keepalives_count",
+                                    "tcp_user_timeout",
                                     "application_name",
                                     "dbname",
                                     NULL};
-    const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "10", "5", "3", "relayctl",
+    const char *const values[] = {DATABASE_CONNECT_TIMEOUT_S, "10", "5", "3", "15000", "relayctl",
                                   call->config->database,     NULL};
     enum command_status status = COMMAND_DONE;
 

@@ -455,6 +455,26 @@ add_domain(struct event_where *w, const char *domain)
     }
 }
 
+/* PostgreSQL's own lower() has been applied to what is there. */
+static void
+add_sender(struct event_where *e, const struct event_search *s)
+{
+    bool is_domain = s->sender[0] == '@';
+
+    if (s->sender_ascii)
+        where_add(&e->where,
+                  is_domain ? "(reverse(sender) ^@ reverse((lower(#)::text[])[1]) OR "
+                              "reverse(sender) ^@ reverse((lower(#)::text[])[2]))"
+                            : "reverse(sender) IN (reverse((lower(#)::text[])[1]), "
+                              "reverse((lower(#)::text[])[2]))",
+                  field_address_array(&e->senders, s->sender, s->sender_ascii));
+    else
+        where_add(&e->where,
+                  is_domain ? "reverse(sender) ^@ reverse(lower(#))"
+                            : "reverse(sender) = reverse(lower(#))",
+                  s->sender);
+}
+
 static void
 add_texts(struct event_where *e, const struct event_search *s)
 {
@@ -464,19 +484,13 @@ add_texts(struct event_where *e, const struct event_search *s)
         where_add(w, "kind = #", s->kind);
     if (s->no_connections)
         where_add(w, "kind <> #", CONNECTION);
-    if (s->sender_ascii && s->sender[0] != '@')
-        where_add(w, "reverse(sender) IN (SELECT reverse(a) FROM unnest(#::text[]) a)",
-                  field_address_array(&e->senders, s->sender, s->sender_ascii));
-    else if (s->sender)
-        where_add(w,
-                  s->sender[0] == '@' ? "reverse(sender) ^@ reverse(#)"
-                                      : "reverse(sender) = reverse(#)",
-                  s->sender);
+    if (s->sender)
+        add_sender(e, s);
     if (s->recipient_ascii)
-        where_add(w, "recipient_keys && #::text[]",
+        where_add(w, "recipient_keys && lower(#)::text[]",
                   field_address_array(&e->recipients, s->recipient, s->recipient_ascii));
     else if (s->recipient)
-        where_add(w, "recipient_keys @> ARRAY[#]", s->recipient);
+        where_add(w, "recipient_keys @> ARRAY[lower(#)]", s->recipient);
     if (s->message_id)
         where_add(w, "message_id = #", s->message_id);
     if (s->verdict)

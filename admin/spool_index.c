@@ -184,6 +184,13 @@ begin(struct call *call, const struct selection *s, const char *columns)
     return status;
 }
 
+/* It has changed nothing. */
+static void
+end(struct call *call)
+{
+    PQclear(PQexec(call->pg, "ROLLBACK"));
+}
+
 enum command_status
 spool_index_each(struct call *call, const struct selection *s, const char *columns,
                  void (*each)(void *ctx, const PGresult *result, int row), void *ctx)
@@ -195,8 +202,10 @@ spool_index_each(struct call *call, const struct selection *s, const char *colum
         status = connect_it(call);
     if (status == COMMAND_DONE)
         status = begin(call, s, columns);
-    if (status != COMMAND_DONE)
+    if (status != COMMAND_DONE) {
+        end(call);
         return status;
+    }
     do {
         PGresult *result;
 
@@ -206,7 +215,8 @@ spool_index_each(struct call *call, const struct selection *s, const char *colum
             each(ctx, result, i);
         PQclear(result);
     } while (count > 0);
-    return database_end(call, status);
+    end(call);
+    return status;
 }
 
 /* --- Counts. */

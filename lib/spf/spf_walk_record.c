@@ -128,8 +128,12 @@ add_step(struct spf_walk *w, struct steps *steps, const struct spf_term *term)
 {
     unsigned row;
 
-    if (steps->is_ended || !is_wanted(w, steps->record, term))
+    if (steps->is_ended)
         return;
+    if (!is_wanted(w, steps->record, term)) {
+        steps->is_ended = term->kind == SPF_TERM_ALL; /* a redirect does not count beside it */
+        return;
+    }
     row = add_term(w, steps->record, term);
     if (row == 0)
         return;

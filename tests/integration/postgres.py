@@ -53,7 +53,7 @@ class Postgres:
             Postgres.template = make_folder("postern-pg-template-", memory_folder())
             own(Postgres.template, self.user)
             self._run(self.bin / "initdb", "-D", Postgres.template / "data", "-U", "postern", "-A", "trust", "-N", "-E", "UTF8",
-                      "--locale=C", "--wal-segsize=1")
+                      "--lc-collate=C", "--lc-ctype=C.UTF-8", "--wal-segsize=1")
         subprocess.run(["cp", "-a", "--reflink=auto", Postgres.template / "data", self.data], check=True)
         with open(self.data / "postgresql.conf", "a") as conf:
             conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.socket}'\n"

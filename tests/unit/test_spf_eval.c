@@ -198,6 +198,7 @@ Test(spf_eval, a_pass_is_sound_unless_it_is_owed_to_a_broad_term)
         {"v=spf1 include:all.test a -all", "192.0.2.1", SPF_PASS, true},
         {"v=spf1 redirect=all.test", "192.0.2.1", SPF_PASS, false},
         {"v=spf1 redirect=ip.test", "192.0.2.1", SPF_PASS, true},
+        {"v=spf1 +all redirect=ip.test", "192.0.2.1", SPF_PASS, false},
         {"v=spf1 redirect=ip.test", "2001:db8::1", SPF_PASS, true},
         {"v=spf1 a:%{p} -all", "192.0.2.1", SPF_PASS, false},
         {"v=spf1 include:%{d} -all", "192.0.2.1", SPF_PERMERROR, false},
