@@ -196,15 +196,23 @@ find_connection(struct explaining *e, struct story *story)
     json_decref(connections);
 }
 
+/* For some of its recipients or for all. */
+static bool
+was_kept(const struct story *story)
+{
+    const json_t *message = story_message(story);
+
+    return event_words_number(message, "kept") > 0 || story_event_has_verdict(message, "spooled") ||
+           json_array_size(story->ends) > 0;
+}
+
 /* Of a message that was kept; or, where no event is known, of any: the spool may know more. */
 static void
 find_kept(struct explaining *e, struct story *story)
 {
-    const json_t *message = story_message(story);
     bool has_events = json_array_size(story->events) > 0;
 
-    if (has_events &&
-        (message == NULL || strcmp(event_words_text(message, "verdict"), "spooled") != 0))
+    if (has_events && !was_kept(story))
         return;
     story->kept = story_kept_find(e->call, &e->spool, story->ref, story->ends);
     if (has_events || story_kept_is_known(story->kept))

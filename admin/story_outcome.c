@@ -92,12 +92,25 @@ add_delay(struct buf *b, const json_t *event)
     add_end(b, event, why_lost(event));
 }
 
+/* Delivered to some of its recipients, and kept for the others. */
+static bool
+is_mixed(const json_t *event)
+{
+    return story_event_has_verdict(event, "delivered") && event_words_number(event, "kept") > 0;
+}
+
 void
 story_outcome_add(struct buf *b, const json_t *event)
 {
     const char *text = outcome_of_word(event);
 
-    if (text)
+    if (is_mixed(event))
+        buf_printf(b,
+                   "Delivered to some recipients: the customer's own server has taken the message "
+                   "for them. Kept here for %lld, since that server could not take it for them at "
+                   "that time; what has become of that stands at the end.",
+                   (long long)event_words_number(event, "kept"));
+    else if (text)
         buf_add_text(b, text);
     else if (story_event_class(event) == '2')
         buf_add_text(b, "Taken.");

@@ -13,7 +13,7 @@ from test_sender_policy import DYNAMIC, GOOD, INTERNET, LIST, LISTED, MISMATCH, 
 
 OWN_POSTGRES = True  # it is stopped and started
 CUSTOMERS = {"off": "off", "acme": "strict,greylist=off", "grey": "off,greylist=defer", "soft": "off,spf-soft=reject",
-             "later": "off,spf=defer", "locked": "off", "sleeping": "off", "gone": "off", "listed": "off", "picky": "off", "dead": "off"}
+             "later": "off,spf=defer", "locked": "off", "sleeping": "off", "gone": "off", "listed": "off", "picky": "off", "dead": "off", "mixed": "off"}
 
 
 class Gate(Node):
@@ -65,6 +65,8 @@ def gate(dns, backend):
         node.relayctl("customer", "set", "picky", "--max-recipients-per-message", "1", "--max-message-size", "64KiB")
         node.relayctl("recipient", "add", "info@listed.example")
         node.relayctl("domain", "set", "listed.example", "--recipients", "complete")
+        node.relayctl("customer", "set", "mixed", "--live-4xx", "keep")
+        node.relayctl("recipient", "add", "user@mixed.example", "busy@mixed.example")
         node.relayctl("filter", "add", "203.0.113.7", "--customer", "locked", "--label", "wall", "--only")
         node.relayctl("block", "add", "spammer@good.example", "--customer", "off", "--reason", "ticket 4711")
         node.wait_until_replicated()
@@ -296,6 +298,23 @@ def test_P2_a_message_that_waits_and_what_became_of_it(gate):
     finally:
         late.stop()
     assert "<user@dead.example>: delivered" in story or "spoolmgr's log" in " ".join(story.split())
+
+
+def test_P2_a_message_that_was_delivered_to_some_and_is_kept_for_others(gate):
+    """The customer's server defers one recipient and takes the message for the other: the story goes on for the one that waits."""
+    reply = sends(gate, make_message(), ["user@mixed.example", "busy@mixed.example"])
+    ref = reference_in(reply.text)
+    event = gate.event(ref, "delivered")
+    assert (reply.code, event["kept"]) == (250, 1)
+    done = wait_until(lambda: [d for d in [gate.explain(ref)] if "It waits in the spool" in " ".join(d.stdout.split())], 10)[0]
+    flat = " ".join(done.stdout.split())
+    assert "Outcome Delivered to some recipients" in flat and "Kept here for 1," in flat and "<busy@mixed.example>: waiting" in flat, flat
+    (kept,) = [told["kept"] for told in gate.relayctl_json("explain", ref)]
+    assert kept["source"] == "spool" and kept["state"] in ("waiting", "running", "offered")
+    assert {r["address"]: r["state"] for r in kept["recipients"]} == {"user@mixed.example": "delivered", "busy@mixed.example": "open"}
+    gate.relayctl("spool", "remove", ref, "--reason", "a test", "--yes")
+    story = wait_until(lambda: [s for s in [" ".join(gate.explain(ref).stdout.split())] if "It waits no more" in s], 20)[0]
+    assert "Delivered to some recipients" in story and "<busy@mixed.example>: removed by an operator, at" in story, story
 
 
 def test_several_references_in_a_pasted_text_and_the_connection(gate):
