@@ -340,18 +340,22 @@ client_matches(const struct event_search *s, const json_t *event)
 }
 
 static bool
-any_ref(const struct event_search *s, const json_t *event)
+is_asked_about(const struct event_search *s, struct slice text)
 {
     struct ref ref;
 
-    if (s->ref_count == 0)
-        return true;
-    if (ref_parse(slice_of(text_of(event, "ref")), &ref) < 0)
+    if (ref_parse(text, &ref) < 0)
         return false;
     for (size_t i = 0; i < s->ref_count; i++)
         if (ref_equal(s->refs[i], ref))
             return true;
     return false;
+}
+
+static bool
+any_ref(const struct event_search *s, const json_t *event)
+{
+    return s->ref_count == 0 || is_asked_about(s, slice_of(text_of(event, "ref")));
 }
 
 static bool
@@ -387,17 +391,27 @@ is_plain(const char *text)
                '\0';
 }
 
+static bool
+has_ref_in(const struct event_search *s, const char *line)
+{
+    const char *end = line + strlen(line);
+
+    for (const char *p = line; (p = strchr(p, 'P')) != NULL && end - p >= REF_SIZE - 1; p++)
+        if (is_asked_about(s, (struct slice){p, REF_SIZE - 1}))
+            return true;
+    return false;
+}
+
 bool
 event_search_may_match(const struct event_search *s, const char *line)
 {
     const char *const words[] = {s->kind,    s->sender,   s->recipient, s->message_id,
                                  s->verdict, s->customer, s->domain};
-    char ref[REF_SIZE];
 
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         if (is_plain(words[i]) && strcasestr(line, words[i]) == NULL)
             return false;
-    return s->ref_count != 1 || strstr(line, ref_text(s->refs[0], ref)) != NULL;
+    return s->ref_count == 0 || has_ref_in(s, line);
 }
 
 /* --- SQL. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * PostgreSQL answers with an index; the files are read line by line, the newest first, and only
- * those of the hours that are asked about.  A reference's minute says which.
+ * those of the hours that are asked about.  A reference's minute says which is the first; there is
+ * no last, since what was kept ends days later.
  */
 #include "admin/event_source.h"
 
@@ -16,8 +17,6 @@
 
 #define HOUR_MS INT64_C(3600000)
 #define MINUTE_MS INT64_C(60000)
-/* A transaction begins in its reference's minute, and its last event comes not much later. */
-#define AFTER_REF_MS (3 * HOUR_MS)
 
 void
 event_source_open(struct call *call, struct event_source *source)
@@ -147,7 +146,7 @@ struct scan {
     size_t limit;               /* of all of them, with those that were there before */
 };
 
-/* Where references are asked for, their minutes bound the hours. */
+/* Where references are asked for, nothing is older than their minutes. */
 static void
 bound_by_refs(struct scan *scan)
 {
@@ -158,8 +157,6 @@ bound_by_refs(struct scan *scan)
 
         if (i == 0 || at_ms - MINUTE_MS < scan->since_ms)
             scan->since_ms = at_ms - MINUTE_MS;
-        if (i == 0 || at_ms + AFTER_REF_MS > scan->until_ms)
-            scan->until_ms = at_ms + AFTER_REF_MS;
     }
 }
 

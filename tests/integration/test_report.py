@@ -14,6 +14,7 @@ import pytest
 from harness import Backend, Client, Node, make_message, wait_until
 
 OWN_POSTGRES = True  # it is stopped and started
+AWAY = "its backends could not be reached [no notice: no outbound-route]"  # as spoolmgr says it of what has expired
 KEPT = ["kept_delivered", "kept_expired", "kept_refused", "kept_returned", "kept_removed", "kept_waiting"]
 FIELDS = ["period", "customer", "customer_id", "messages", "bytes", "recipients", "kept_messages", "kept_recipients", *KEPT, "refused", "refusals",
           "deferred", "deferrals", "outages", "outage_seconds", "peak_messages", "peak_bytes"]
@@ -28,6 +29,13 @@ def line_of(at, customer="acme", customer_id=4711, reply="250 2.0.0 Delivered", 
     return json.dumps({"at": at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z", "event": "message", **of_messages,
                        "from": "a@sender.example", "rcpt": ["bob@acme.example"], "customer": customer, "customer_id": customer_id,
                        "domain": "acme.example", "verdict": "delivered", "size": 1000, "reply": reply, **fields}) + "\n"
+
+
+def ref_of(at, number, node=1):
+    """The reference of a message that came then."""
+    def digits(value, count):
+        return "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[value >> 5 * i & 31] for i in reversed(range(count)))
+    return f"P{digits(node, 3)}-{digits(int((at - moment('2020-01-01')).total_seconds()) // 60, 5)}-{digits(number, 7)}"
 
 
 class Gate(Node):
@@ -279,7 +287,7 @@ def test_an_end_that_is_written_twice_counts_once(gate):
     """A keeper that was killed writes again what it may not have written."""
     def ended(second, **fields):
         at = moment(f"2026-06-20T10:00:{second:02d}")
-        return line_of(at, "again", 29, **{"event": "ended", "ref": "P001-4KX3T-0B7Q2CF", "verdict": "expired", "reply": "421 4.3.2 no", **fields})
+        return line_of(at, "again", 29, **{"event": "ended", "ref": "P001-4KX3T-0B7Q2CF", "verdict": "expired", "reply": AWAY, **fields})
 
     twice = ended(1, rcpt=["a@again.example", "b@again.example"])
     gate.write_log(twice, twice, ended(2), ended(1, verdict="delivered", reply="250 ok"))
@@ -293,7 +301,7 @@ def test_explain_and_trace_know_the_end_of_what_the_spool_has_forgotten(gate):
     ref, at = "P001-4KX3T-0B7Q2CH", moment("2026-06-21T10:00:00")
     gate.write_log(line_of(at, "forgot", 30, ref=ref, verdict="spooled", reply="250 2.0.0 queued", kept=2, rcpt=["a@forgot.example", "b@forgot.example"]),
                    line_of(at + timedelta(hours=1), "forgot", 30, event="ended", ref=ref, reply="250 2.0.0 Ok", rcpt=["a@forgot.example"]),
-                   line_of(at + timedelta(days=5), "forgot", 30, event="ended", ref=ref, verdict="expired", reply="421 4.3.2 away", rcpt=["b@forgot.example"]))
+                   line_of(at + timedelta(days=5), "forgot", 30, event="ended", ref=ref, verdict="expired", reply=AWAY, rcpt=["b@forgot.example"]))
     kept = gate.relayctl_json("explain", ref)[0]["kept"]
     assert (kept["source"], kept["state"], [(r["address"], r["state"]) for r in kept["recipients"]]) == \
         ("events", "ended", [("a@forgot.example", "delivered"), ("b@forgot.example", "expired")])
@@ -304,6 +312,35 @@ def test_explain_and_trace_know_the_end_of_what_the_spool_has_forgotten(gate):
         ["expired", "delivered later", "spooled"], lines
     found = gate.relayctl_json("trace", "--verdict", "expired", "--customer", "forgot")
     assert [e["event"] for e in found] == ["ended"]
+
+
+def kept_and_ends(at, name, number, ref, *ends, kept=2):
+    """Lines: a message that is kept for so many recipients, a@, b@ ..., and its ends: (hours later, verdict, reply, recipient)."""
+    yield line_of(at, name, number, ref=ref, verdict="spooled", reply="250 2.0.0 queued", kept=kept, rcpt=[f"{c}@{name}.example" for c in "abcd"[:kept]])
+    for hours, verdict, reply, rcpt in ends:
+        yield line_of(at + timedelta(hours=hours), name, number, event="ended", ref=ref, verdict=verdict, reply=reply, rcpt=[f"{rcpt}@{name}.example"])
+
+
+def states(kept):
+    return [(r["address"].partition("@")[0], r["state"]) for r in kept["recipients"]]
+
+
+def test_P5_ends_of_days_later_are_found_in_the_files(gate):
+    """The reference's minute says where its events begin, and not where they end."""
+    at = moment("2026-06-23T10:00:00")
+    ref, other = ref_of(at, 4), ref_of(at + timedelta(days=1), 5)
+    for lines in (kept_and_ends(at, "later", 35, ref, (1, "delivered", "250 2.0.0 Ok", "a"), (24 * 6, "expired", AWAY, "b")),
+                  kept_and_ends(at + timedelta(days=1), "later", 35, other, (24 * 30, "expired", AWAY, "a"), kept=1)):
+        gate.write_log(*lines)
+
+    def found(*args):
+        return [(e["ref"], e["verdict"]) for e in gate.relayctl_json("trace", "--local", *args)]
+
+    assert found("--id", ref) == [(ref, "expired"), (ref, "delivered"), (ref, "spooled")]
+    assert found("--id", f"{ref} {other}") == [(other, "expired"), (ref, "expired"), (other, "spooled"), (ref, "delivered"), (ref, "spooled")]
+    assert found("--id", ref, "--until", "2026-06-24") == [(ref, "delivered"), (ref, "spooled")]
+    (told,) = gate.relayctl_json("explain", "--local", ref)
+    assert (told["kept"]["state"], states(told["kept"])) == ("ended", [("a", "delivered"), ("b", "expired")])
 
 
 def test_outages_are_cut_at_midnight_and_those_of_several_nodes_are_one(gate):
