@@ -94,13 +94,15 @@ add_what(const json_t *event, struct buf *text)
         buf_printf(text, "%s", event_words_text(event, "why"));
 }
 
-/* That of the reply: one verdict may be 4xx or 5xx. */
+/* That of the reply: one verdict may be 4xx or 5xx.  What has ended need not have one of SMTP. */
 static void
 print_code(struct printer *p, const json_t *event)
 {
+    const char *reply = event_words_text(event, "reply");
+    bool has_code = strspn(reply, "0123456789") == 3;
     char code[4];
 
-    snprintf(code, sizeof code, "%s", event_words_text(event, "reply"));
+    snprintf(code, sizeof code, "%s", has_code ? reply : "");
     printer_text(p, code);
 }
 

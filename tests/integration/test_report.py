@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import zlib
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -341,6 +342,19 @@ def test_P5_ends_of_days_later_are_found_in_the_files(gate):
     assert found("--id", ref, "--until", "2026-06-24") == [(ref, "delivered"), (ref, "spooled")]
     (told,) = gate.relayctl_json("explain", "--local", ref)
     assert (told["kept"]["state"], states(told["kept"])) == ("ended", [("a", "delivered"), ("b", "expired")])
+
+
+@pytest.mark.parametrize("reply, code", [
+    ("250 2.0.0 Ok", "250"), ("550 5.1.1 nobody here [no notice: no outbound-route]", "550"), (AWAY, "-"),
+    ("there was no route to a backend [no notice: no outbound-route]", "-"), ("removed by olaf: a worm", "-"),
+    ("returned by olaf: too late [notice P001-4KX3T-0B7Q2CF]", "-"), ("ended before a restart [notice P001-4KX3T-0B7Q2CF]", "-"), ("55", "-")])
+def test_trace_shows_the_code_of_a_reply_and_of_nothing_else(gate, reply, code):
+    """The reply of an end need not be that of a server."""
+    at = moment("2026-06-25T10:00:00")
+    ref = ref_of(at, zlib.crc32(reply.encode()))
+    gate.write_log(*kept_and_ends(at, "codes", 37, ref, (1, "refused", reply, "a"), kept=1))
+    title, first, *_ = gate.relayctl("trace", "--id", ref).stdout.splitlines()
+    assert first[title.index("CODE"):title.index("VERDICT")].strip() == code, first
 
 
 def test_outages_are_cut_at_midnight_and_those_of_several_nodes_are_one(gate):
