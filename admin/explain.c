@@ -214,8 +214,9 @@ find_kept(struct explaining *e, struct story *story)
 
     if (has_events && !was_kept(story))
         return;
-    story->kept = story_kept_find(e->call, &e->spool, story->ref, story->ends);
-    if (has_events || story_kept_is_known(story->kept))
+    story->kept = story_kept_find(e->call, &e->spool, story->ref, story->ends,
+                                  event_words_number(story_message(story), "kept"));
+    if (has_events || json_array_size(story->ends) > 0 || story_kept_is_known(story->kept))
         return;
     json_decref(story->kept);
     story->kept = NULL;
@@ -267,7 +268,7 @@ explain_one(struct explaining *e, struct ref ref)
     } else if (status == COMMAND_DONE) {
         if (e->told++ > 0 && !e->call->printing.json)
             fputs("\n\n", e->call->printing.out);
-        if (json_array_size(story.events) == 0)
+        if (json_array_size(story.events) == 0 && json_array_size(story.ends) == 0)
             story.source = "spool";
         if (e->call->printing.json)
             story_print_json(e->call, &story);

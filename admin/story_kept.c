@@ -138,27 +138,55 @@ find_in_index(struct call *call, struct ref ref)
 
 /* --- Events. */
 
-static json_t *
-from_events(const json_t *ends)
+/* A line of the log may be there twice, with the moment of the end. */
+static bool
+is_told(const json_t *recipients, const json_t *address, const json_t *at)
 {
-    json_t *recipients = json_array(), *event, *address;
-    size_t i, j;
+    json_t *one;
+    size_t i;
+
+    json_array_foreach(recipients, i, one)
+    {
+        if (json_equal(json_object_get(one, "address"), address) &&
+            json_equal(json_object_get(one, "ended_at"), at))
+            return true;
+    }
+    return false;
+}
+
+static void
+add_ends_of(const json_t *event, json_t *recipients)
+{
+    json_t *before = json_copy(recipients), *at = json_object_get(event, "at"), *address;
+    size_t i;
+
+    json_array_foreach(json_object_get(event, "rcpt"), i, address)
+    {
+        json_t *one;
+
+        if (is_told(before, address, at))
+            continue;
+        one = json_object();
+        json_object_set(one, "address", address);
+        set_text(one, "state", event_words_text(event, "verdict"));
+        json_object_set(one, "ended_at", at);
+        set_text(one, "reply", event_words_text(event, "reply"));
+        json_array_append_new(recipients, one);
+    }
+    json_decref(before);
+}
+
+static json_t *
+recipients_of_ends(const json_t *ends)
+{
+    json_t *recipients = json_array(), *event;
+    size_t i;
 
     json_array_foreach(ends, i, event)
     {
-        json_array_foreach(json_object_get(event, "rcpt"), j, address)
-        {
-            json_t *one = json_object();
-
-            json_object_set(one, "address", address);
-            set_text(one, "state", event_words_text(event, "verdict"));
-            json_object_set(one, "ended_at", json_object_get(event, "at"));
-            set_text(one, "reply", event_words_text(event, "reply"));
-            json_array_append_new(recipients, one);
-        }
+        add_ends_of(event, recipients);
     }
-    return json_pack("{s:s, s:s, s:o}", "source", "events", "state", "ended", "recipients",
-                     recipients);
+    return recipients;
 }
 
 static json_t *
@@ -183,15 +211,30 @@ find(struct call *call, struct story_spool *spool, struct ref ref)
     return kept;
 }
 
+/* Who has ended; all of them, or others may wait still. */
+static json_t *
+with_ends(json_t *kept, const json_t *ends, int64_t kept_count)
+{
+    json_t *recipients = recipients_of_ends(ends);
+    bool is_gone = strcmp(event_words_text(kept, "state"), "gone") == 0;
+    bool are_all = kept_count > 0 && (int64_t)json_array_size(recipients) >= kept_count;
+
+    if (is_gone || are_all) {
+        json_decref(kept);
+        kept = json_pack("{s:s, s:s}", "source", "events", "state", "ended");
+    }
+    json_object_set_new(kept, "recipients", recipients);
+    return kept;
+}
+
 json_t *
-story_kept_find(struct call *call, struct story_spool *spool, struct ref ref, const json_t *ends)
+story_kept_find(struct call *call, struct story_spool *spool, struct ref ref, const json_t *ends,
+                int64_t kept_count)
 {
     json_t *kept = find(call, spool, ref);
+    bool has_all = json_array_size(json_object_get(kept, "recipients")) > 0; /* from the spool */
 
-    if (story_kept_is_known(kept) || json_array_size(ends) == 0)
-        return kept;
-    json_decref(kept);
-    return from_events(ends);
+    return has_all || json_array_size(ends) == 0 ? kept : with_ends(kept, ends, kept_count);
 }
 
 bool
@@ -304,7 +347,10 @@ story_kept_print(const struct call *call, const json_t *kept)
         if (strcmp(state, states[i].state) == 0)
             paragraph_print(call->printing.out, "Now", states[i].text);
     if (strcmp(state, "unknown") == 0)
-        paragraph_printf(call->printing.out, "Now", "What became of it is not known here: %s.",
+        paragraph_printf(call->printing.out, "Now", "%s is not known here: %s.",
+                         json_object_get(kept, "recipients")
+                             ? "Whether it waits still for others than these"
+                             : "What became of it",
                          event_words_text(kept, "why"));
     if (event_words_text(kept, "held_reason")[0])
         paragraph_print(call->printing.out, "Held because", event_words_text(kept, "held_reason"));

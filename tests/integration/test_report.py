@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """`relayctl report`: each customer's mail is counted exactly, by the service's days, and the sums outlive the events they come
 from: bills are made of them."""
+import contextlib
 import csv
 import io
 import json
@@ -322,8 +323,55 @@ def kept_and_ends(at, name, number, ref, *ends, kept=2):
         yield line_of(at + timedelta(hours=hours), name, number, event="ended", ref=ref, verdict=verdict, reply=reply, rcpt=[f"{rcpt}@{name}.example"])
 
 
+@contextlib.contextmanager
+def without_its_spool(gate):
+    """For relayctl alone; the daemons have read their configuration."""
+    before = gate.settings["spool-dir"]
+    gate.write_config(spool_dir=f"{before}-is-not-here")
+    try:
+        yield
+    finally:
+        gate.write_config(spool_dir=before)
+
+
 def states(kept):
     return [(r["address"].partition("@")[0], r["state"]) for r in kept["recipients"]]
+
+
+def test_P2_the_end_of_one_recipient_is_not_that_of_all(gate):
+    """Neither the spool nor its index can be asked: who is known to have ended is named, and the message has ended with the last
+    of them only. A line that is there twice is one recipient's."""
+    at = moment("2026-06-22T10:00:00")
+    ref, alone = ref_of(at, 1), ref_of(at, 2)
+    message, end, last = kept_and_ends(at, "half", 33, ref, (1, "delivered", "250 2.0.0 Ok", "a"), (2, "removed", "removed by olaf: a worm", "b"))
+    gate.write_log(message, end, end, *list(kept_and_ends(at, "half", 33, alone, (1, "expired", AWAY, "a")))[1:])
+    with without_its_spool(gate):
+        (told,) = gate.relayctl_json("explain", "--local", ref)
+        assert (told["kept"]["state"], states(told["kept"])) == ("unknown", [("a", "delivered")]) and told["kept"]["why"]
+        text = " ".join(gate.relayctl("explain", "--local", ref).stdout.split())
+        assert "no more" not in text and "Whether it waits still for others than these is not known here" in text and "<a@half.example>: delivered, at" in text, text
+        (told,) = gate.relayctl_json("explain", "--local", alone)
+        assert (told["source"], told["events"], told["kept"]["state"], states(told["kept"])) == ("files", [], "unknown", [("a", "expired")])
+        gate.write_log(last)
+        (told,) = gate.relayctl_json("explain", "--local", ref)
+        assert (told["kept"]["source"], told["kept"]["state"], states(told["kept"])) == ("events", "ended", [("a", "delivered"), ("b", "removed")])
+
+
+def test_P2_what_the_index_knows_and_the_ends_are_told_together(gate):
+    """Of another node's message: one recipient waits, one has ended."""
+    at = moment("2026-06-22T11:00:00")
+    ref = ref_of(at, 3, node=2)
+    for n, line in enumerate(kept_and_ends(at, "index", 34, ref, (1, "delivered", "250 2.0.0 Ok", "a"))):
+        gate.postgres.sql("SELECT postern.events_copy(2, %s, 0, %s, %s)", f"index-{n}", len(line), line)
+    gate.postgres.sql("INSERT INTO postern.spool_index (ref, node, customer_id, customer, recipients, open_recipients, state, expires_at, attempts)"
+                      " VALUES (%s, 2, 34, 'index', '{a@index.example,b@index.example}', 1, 'waiting', now() + interval '1 day', 3)", ref)
+    try:
+        (told,) = gate.relayctl_json("explain", ref)
+        text = " ".join(gate.relayctl("explain", ref).stdout.split())
+    finally:
+        gate.postgres.sql("DELETE FROM postern.spool_index WHERE ref = %s", ref)
+    assert (told["kept"]["source"], told["kept"]["state"], states(told["kept"])) == ("index", "waiting", [("a", "delivered")])
+    assert "It waits in the spool" in text and "tried 3 times" in text and "<a@index.example>: delivered, at" in text, text
 
 
 def test_P5_ends_of_days_later_are_found_in_the_files(gate):
