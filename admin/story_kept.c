@@ -138,40 +138,63 @@ find_in_index(struct call *call, struct ref ref)
 
 /* --- Events. */
 
+/* As it was sent. */
+static json_t *
+peer_text(const char *text)
+{
+    struct buf b;
+    json_t *sent;
+
+    buf_init(&b, 0);
+    event_words_peer(&b, text);
+    sent = printer_json_text(buf_text(&b));
+    buf_fini(&b);
+    return sent;
+}
+
 /* A line of the log may be there twice, with the moment of the end. */
 static bool
-is_told(const json_t *recipients, const json_t *address, const json_t *at)
+is_told(const json_t *recipients, const json_t *end)
 {
     json_t *one;
     size_t i;
 
     json_array_foreach(recipients, i, one)
     {
-        if (json_equal(json_object_get(one, "address"), address) &&
-            json_equal(json_object_get(one, "ended_at"), at))
+        if (json_equal(json_object_get(one, "address"), json_object_get(end, "address")) &&
+            json_equal(json_object_get(one, "ended_at"), json_object_get(end, "ended_at")))
             return true;
     }
     return false;
 }
 
+static json_t *
+end_of(const json_t *event, const char *address)
+{
+    const char *reply = event_words_text(event, "reply");
+    json_t *end = json_object();
+
+    json_object_set_new(end, "address", peer_text(address));
+    set_text(end, "state", event_words_text(event, "verdict"));
+    json_object_set(end, "ended_at", json_object_get(event, "at"));
+    json_object_set_new(end, "reply", reply[0] ? peer_text(reply) : json_null());
+    return end;
+}
+
 static void
 add_ends_of(const json_t *event, json_t *recipients)
 {
-    json_t *before = json_copy(recipients), *at = json_object_get(event, "at"), *address;
+    json_t *before = json_copy(recipients), *address;
     size_t i;
 
     json_array_foreach(json_object_get(event, "rcpt"), i, address)
     {
-        json_t *one;
+        const char *text = json_string_value(address);
+        json_t *end = end_of(event, text ? text : "");
 
-        if (is_told(before, address, at))
-            continue;
-        one = json_object();
-        json_object_set(one, "address", address);
-        set_text(one, "state", event_words_text(event, "verdict"));
-        json_object_set(one, "ended_at", at);
-        set_text(one, "reply", event_words_text(event, "reply"));
-        json_array_append_new(recipients, one);
+        if (!is_told(before, end))
+            json_array_append(recipients, end);
+        json_decref(end);
     }
     json_decref(before);
 }

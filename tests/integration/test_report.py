@@ -392,6 +392,20 @@ def test_P5_ends_of_days_later_are_found_in_the_files(gate):
     assert (told["kept"]["state"], states(told["kept"])) == ("ended", [("a", "delivered"), ("b", "expired")])
 
 
+def test_an_end_has_addresses_and_texts_as_they_were_sent(gate):
+    """The log has an octet beyond ASCII as the character of its number."""
+    def as_logged(text):
+        return text.encode().decode("latin-1")
+
+    at = moment("2026-06-24T10:00:00")
+    ref = ref_of(at, 6)
+    gate.write_log(*kept_and_ends(at, as_logged("käse"), 36, ref, (1, "removed", as_logged("removed by olaf: für Jürgen"), as_logged("ü")), kept=1))
+    (told,) = gate.relayctl_json("explain", ref)
+    (recipient,) = told["kept"]["recipients"]
+    assert (recipient["address"], recipient["reply"]) == ("ü@käse.example", "removed by olaf: für Jürgen")
+    assert "<ü@käse.example>: removed by an operator, at" in " ".join(gate.relayctl("explain", ref).stdout.split())
+
+
 @pytest.mark.parametrize("reply, code", [
     ("250 2.0.0 Ok", "250"), ("550 5.1.1 nobody here [no notice: no outbound-route]", "550"), (AWAY, "-"),
     ("there was no route to a backend [no notice: no outbound-route]", "-"), ("removed by olaf: a worm", "-"),
