@@ -7,6 +7,7 @@
 A process that is about to end by itself is given a few seconds.
 """
 import os
+import re
 import signal
 import sys
 import time
@@ -33,13 +34,18 @@ def ancestors():
     return found
 
 
+def names(command, folder):
+    """Whether the words of a command line name the folder or something in it: .../gw10 is not .../gw1."""
+    return re.search(re.escape(os.fsencode(folder)) + rb"(?:[\0/\s'\"]|\Z)", command) is not None
+
+
 def belongs(pid, folder):
     try:
         cwd = os.readlink(f"/proc/{pid}/cwd")
     except OSError:  # gone, or somebody else's
         return False
     name = os.fsencode(folder)
-    return (f"{cwd}/".startswith(f"{folder}/") or name in read(pid, "cmdline")
+    return (f"{cwd}/".startswith(f"{folder}/") or names(read(pid, "cmdline"), folder)
             or any(v == b"TMPDIR=" + name or v.startswith(b"TMPDIR=" + name + b"/") for v in read(pid, "environ").split(b"\0")))
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import left_behind
 import pytest
 
 from harness import DROP, LOADGEN, Backend, Client, Postfix, Postgres, SinkBackend, make_message, program, send_message, wait_until
@@ -28,6 +29,13 @@ def test_backend_does_as_it_is_told(backend):
         Client(backend.port)
     backend.start()
     assert send_message(backend.port).code == 250
+
+
+@pytest.mark.parametrize("command,is_named", [
+    (b"sink\0-D/tmp/c/gw1\0", True), (b"sink\0/tmp/c/gw10\0/tmp/c/gw1/log\0", True), (b"sh\0-c\0kill '/tmp/c/gw1'\0", True), (b"sh /tmp/c/gw1 x", True),
+    (b"/tmp/c/gw1", True), (b"sink\0/tmp/c/gw10/log\0", False), (b"sink\0/tmp/c/gw1.old\0", False), (b"", False)])
+def test_a_folder_is_named_whole(command, is_named):
+    assert left_behind.names(command, "/tmp/c/gw1") == is_named
 
 
 def test_sink_keeps_what_it_took_through_a_kill(world_of):
