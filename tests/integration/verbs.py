@@ -79,9 +79,9 @@ class Prepared:
         self.prepare_mail()
 
     def close(self):
-        self.node.close()
-        for part in (self.server, self.dns, self.postgres):
-            part.close()
+        with contextlib.ExitStack() as parts:  # each, whatever becomes of the others; the last one first
+            for part in (self.postgres, self.dns, self.server, self.node):
+                parts.callback(part.close)
 
     # --- Made once.
 
@@ -153,15 +153,19 @@ class Prepared:
         if verb.place == "refused":  # a node that has refused a registry
             folder = make_folder("postern-refused-")
             (folder / "registry-offered").write_text("database_id abc\nversion 17\nwhy 40 of 50 domains are gone\n")
-            yield self.config(database, state_dir=str(folder))
-            remove_folder(folder)
+            try:
+                yield self.config(database, state_dir=str(folder))
+            finally:
+                remove_folder(folder)
         elif verb.place == "node" or database:
             yield self.config(database) if database else self.node.config_file
         else:
             name = f"copy{next(self.number)}"
             self.copy(verb.place, name)
-            yield self.config(name)
-            self.postgres.drop_database(name)
+            try:
+                yield self.config(name)
+            finally:
+                self.postgres.drop_database(name)
 
     # --- At work.
 
