@@ -91,10 +91,12 @@ def _cluster(request):
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item, nextitem):
     outcome = yield
-    outcome.get_result()
-    if nextitem is None or nextitem.path != item.path:  # the fixtures of the module have ended too
-        left = _left_behind()
-        assert not left, "this module leaves behind:\n" + "\n".join(left)
+    try:
+        outcome.get_result()
+    finally:  # both troubles are shown, if there are two
+        if nextitem is None or nextitem.path != item.path:  # the fixtures of the module have ended too
+            left = _left_behind()
+            assert not left, "this module leaves behind:\n" + "\n".join(left)
 
 
 @pytest.hookimpl(trylast=True)  # behind the ends of modules' nodes
