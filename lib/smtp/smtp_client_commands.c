@@ -9,6 +9,8 @@
 void
 smtp_client_set_tls(struct smtp_client *client, enum smtp_client_tls tls)
 {
+    if (client->state == STATE_ENDED)
+        return;
     CHECK(client->state == STATE_GREETING && client->answered == 0);
     client->tls = tls;
 }
@@ -16,6 +18,8 @@ smtp_client_set_tls(struct smtp_client *client, enum smtp_client_tls tls)
 void
 smtp_client_set_credentials(struct smtp_client *client, const struct smtp_credentials *credentials)
 {
+    if (client->state == STATE_ENDED)
+        return;
     CHECK(client->state == STATE_GREETING && client->answered == 0);
     client->credentials = credentials;
 }

@@ -942,6 +942,42 @@ Test(smtp_client, a_handshake_that_fails_ends_in_its_phase)
     }
 }
 
+Test(smtp_client, after_its_end_every_call_is_permitted_and_does_nothing)
+{
+    static const fault faults[] = {lose, time_out};
+
+    for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+        struct slice rest = SLICE("content\r\n");
+        struct smtp_mail mail = {.path = path_of("x@y.example")};
+        struct smtp_rcpt rcpt = {.path = mail.path};
+        struct smtp_xforward xforward = {0};
+        struct app app;
+
+        begin(&app, &good[0]);
+        faults[i](&app);
+        cr_expect_str_eq(app.events, "end banner 0");
+        smtp_client_set_tls(app.client, SMTP_CLIENT_TLS_MUST);
+        smtp_client_set_credentials(app.client, &credentials);
+        smtp_client_tls_started(app.client);
+        smtp_client_xforward(app.client, &xforward);
+        smtp_client_mail(app.client, &mail);
+        smtp_client_rcpt(app.client, &rcpt);
+        smtp_client_data(app.client);
+        smtp_client_content(app.client, rest);
+        smtp_client_next_run(app.client, &rest);
+        smtp_client_dot(app.client);
+        smtp_client_reset(app.client);
+        smtp_client_quit(app.client);
+        smtp_client_lost(app.client);
+        smtp_client_timeout(app.client);
+        feed(&app, SLICE("220 here\r\n"));
+        cr_expect_eq(rest.n, 0);
+        cr_expect_eq(buf_size(&app.out), 0);
+        cr_expect_str_eq(app.events, "end banner 0");
+        finish(&app);
+    }
+}
+
 /* --- Many transactions, and the capabilities. */
 static void
 no_ready(void *ctx, const struct smtp_capabilities *caps)
