@@ -9,6 +9,7 @@ import pytest
 
 from harness import ADDRESS, RELAYCTL, Client, make_message, program, reference_in, wait_until
 from schema import Schema
+from terminal import read_line
 from test_backend_test import KNOWN
 from tls import make_certificate
 from verb_table import VERBS
@@ -210,7 +211,7 @@ def test_with_everything_in_the_registry(prepared, schema):
 
 
 def test_what_one_scan_has_found_and_the_next_has_not(prepared, schema):
-    prepared.run("scan --customer acme --kind domain --per-minute 6000", code=prepared.start("scan --customer acme --kind domain").code)
+    run_and_check(prepared, schema, "scan --customer acme --kind domain --per-minute 6000", codes=(0, 1))
     prepared.postgres.sql("UPDATE postern.scan_results SET finding = 'other', verdict = 'fail' WHERE is_current AND name = 'acme.example'")
     assert run_and_check(prepared, schema, "scan --changes --customer acme --kind domain --per-minute 6000", codes=(0, 1))[0]["before"] == "other"
 
@@ -245,10 +246,9 @@ def test_of_a_node_that_runs(prepared, schema):
 
 
 def watch_twice(prepared):
-    popen = subprocess.Popen([program(RELAYCTL), "-c", str(prepared.node.config_file), "status", "--watch", "--json"], stdout=subprocess.PIPE,
-                             text=True)
+    popen = subprocess.Popen([program(RELAYCTL), "-c", str(prepared.node.config_file), "status", "--watch", "--json"], stdout=subprocess.PIPE)
     try:
-        return [json.loads(popen.stdout.readline()) for _ in range(2)]
+        return [json.loads(read_line(popen)) for _ in range(2)]
     finally:
         popen.kill()
         popen.wait()

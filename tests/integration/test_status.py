@@ -9,6 +9,7 @@ import pytest
 
 from harness import RELAYCTL, Backend, Client, Node, free_port, make_message, wait_until
 from nameserver import Mischief, Nameserver
+from terminal import read_line
 from test_sender_policy import INTERNET
 from world import program
 
@@ -144,13 +145,13 @@ def test_nagios_hears_ok_of_a_node_that_is(node):
 
 
 def test_watch_looks_again_and_shows_rates(node):
-    popen = subprocess.Popen([program(RELAYCTL), "-c", str(node.config_file), "status", "--watch", "--json"], stdout=subprocess.PIPE, text=True)
+    popen = subprocess.Popen([program(RELAYCTL), "-c", str(node.config_file), "status", "--watch", "--json"], stdout=subprocess.PIPE)
     try:
-        assert "rates" not in json.loads(popen.stdout.readline())
+        assert "rates" not in json.loads(read_line(popen))
         with Client(node.port) as c:
             c.ehlo("mail.sender.example")
             assert c.send(make_message(), "info@sender.example", "user@acme.example").code == 250
-        assert json.loads(popen.stdout.readline())["rates"]["messages-delivered"] > 0
+        assert json.loads(read_line(popen))["rates"]["messages-delivered"] > 0
     finally:
         popen.terminate()
         popen.wait(10)
