@@ -18,15 +18,16 @@ words() {
     ' "$1" | sort -u
 }
 
-# A path of the tree, from its top or from the README's folder, perhaps without .c; words that are no path of it pass.
+# A path of the tree, from its top, from lib or from the README's folder, perhaps without .c; what has neither the ending of a source
+# nor begins with a folder is no path and passes.
 is_there() { # FOLDER PATH
     case $2 in
     /* | *...*) return 0 ;;
-    */*) [ -d "${2%%/*}" ] || [ -d "$1/${2%%/*}" ] || return 0 ;;
     *.[ch] | *.py | *.sh | *.sql | *.def | *.am) ;;
+    */*) [ -d "${2%%/*}" ] || [ -d "$1/${2%%/*}" ] || return 0 ;;
     *) return 0 ;;
     esac
-    for path in "$2" "$1/$2" "$2.c" "$1/$2.c" $(echo "$folders" | sed "s,\\( \\|\$\\),/$2\\1,g"); do
+    for path in "$2" "lib/$2" "$1/$2" "$2.c" "$1/$2.c" $(echo "$folders" | sed "s,\\( \\|\$\\),/$2\\1,g"); do
         for file in $path; do # with * and ?
             [ -e "$file" ] && return 0
         done
@@ -37,9 +38,12 @@ is_there() { # FOLDER PATH
 for folder in $folders; do
     readme=$folder/README.md
     [ -f "$readme" ] || continue
-    for word in $(set -f && words "$readme"); do
+    set -f # words with * are looked up in is_there
+    for word in $(words "$readme"); do
+        set +f
         is_there "$folder" "$word" || { echo "$readme: there is no $word" && bad=1; }
     done
+    set +f
     for file in "$folder"/*.c "$folder"/*.py; do
         name=${file##*/}
         case $name in
