@@ -40,14 +40,13 @@ def _remove_places():
 
 
 def _places():
-    return [Path(os.environ[name]) for name in ("TMPDIR", "POSTERN_TEST_MEMORY") if name in os.environ]
+    return [Path(os.environ[name]) for name in ("TMPDIR", "POSTERN_TEST_MEMORY") if os.environ.get(name)]
 
 
 def _use(disk, memory=None):
     """From now on files are made in these."""
     os.environ["TMPDIR"] = tempfile.tempdir = str(disk)
-    if memory:
-        os.environ["POSTERN_TEST_MEMORY"] = str(memory)
+    os.environ["POSTERN_TEST_MEMORY"] = str(memory or "")
     for place in _places():
         place.chmod(0o755)
 

@@ -79,8 +79,9 @@ _folders, _kept = [], []
 
 
 def memory_folder():
-    """Where files that need not be on a disk are quickest, if it has room; else None, the usual place."""
-    path = Path(os.environ.get("POSTERN_TEST_MEMORY", "/dev/shm"))
+    """Where files that need not be on a disk are quickest, if it has room; else None, the usual place. POSTERN_TEST_MEMORY names it;
+    empty: there is none."""
+    path = Path(os.environ.get("POSTERN_TEST_MEMORY", "/dev/shm") or "/nowhere")
     try:
         return path if Path("/dev/shm").is_mount() and shutil.disk_usage(path).free > 2 ** 31 else None
     except OSError:
