@@ -103,7 +103,8 @@ const struct command commands_customer[] = {
         .summary = "Stop taking a customer's mail",
         .example = "relayctl customer suspend acme --reason \"ticket 4711\"",
         .more =
-            "Senders are told to come back (450), or refused with --refuse. Waiting mail stays.",
+            "--reason is required. Senders are told to come back (450), or refused with --refuse. "
+            "Waiting mail stays.",
     },
     {
         .noun = "customer",

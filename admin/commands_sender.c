@@ -83,6 +83,7 @@ const struct command commands_filter[] = {
         .run = filter_remove,
         .summary = "Remove a filter, or one of its networks",
         .example = "relayctl filter remove acme/barracuda --reason \"contract ended\"",
+        .more = "--reason is required.",
     },
     {0},
 };
