@@ -199,20 +199,25 @@ registry_diff_find(struct call *call, const struct registry_scope *scope,
 }
 
 enum command_status
-registry_diff_removed(struct call *call, struct buf *text)
+registry_diff_removed(struct call *call, struct registry_removed *removed)
 {
     PGresult *result;
     enum command_status status = database_query(
         call,
         "SELECT string_agg(n || ' ' || word || CASE n WHEN 1 THEN '' ELSE 's' END, ', ' ORDER BY "
-        "rank) FROM (SELECT rank, count(*) AS n, CASE kind WHEN 'change' THEN 'temporary change' "
-        "ELSE kind END AS word FROM " LINES " WHERE action = 'removed' GROUP BY rank, kind) r",
+        "rank), encode(sha256(convert_to(string_agg(keys, E'\\n' ORDER BY rank), 'UTF8')), 'hex') "
+        "FROM (SELECT rank, count(*) AS n, CASE kind WHEN 'change' THEN 'temporary change' ELSE "
+        "kind END AS word, string_agg(kind || ' ' || key, E'\\n' ORDER BY key COLLATE \"C\") AS "
+        "keys "
+        "FROM " LINES " WHERE action = 'removed' GROUP BY rank, kind) r",
         0, NULL, &result);
 
-    if (status == COMMAND_DONE)
-        buf_add_text(text, database_text(result, 0, 0) ?: "");
+    if (status != COMMAND_DONE)
+        return status;
+    snprintf(removed->counted, sizeof removed->counted, "%s", PQgetvalue(result, 0, 0));
+    snprintf(removed->digest, sizeof removed->digest, "%s", PQgetvalue(result, 0, 1));
     PQclear(result);
-    return status;
+    return COMMAND_DONE;
 }
 
 /* --- What cannot be. Each: line, kind, key, what is wrong. */

@@ -21,6 +21,11 @@ struct registry_counts {
     long long added, changed, removed, same;
 };
 
+struct registry_removed {
+    char counted[256]; /* "2 domains, 1 backend"; "": nothing */
+    char digest[65];   /* of their kinds and keys */
+};
+
 /* The lines, as a table of the transaction: line, rank, kind, key, parts, doc, action. */
 #define REGISTRY_DIFF_LINES "pg_temp.import_lines"
 /* Of a line i: its customer's name. */
@@ -35,8 +40,8 @@ enum command_status registry_diff_load(struct call *call, struct buf *staged);
 /* Compares; `counts` is what is to be done. */
 enum command_status registry_diff_find(struct call *call, const struct registry_scope *scope,
                                        struct registry_counts *counts);
-/* What is to be removed: "2 domains, 1 backend"; "": nothing. */
-enum command_status registry_diff_removed(struct call *call, struct buf *text);
+/* What is to be removed. */
+enum command_status registry_diff_removed(struct call *call, struct registry_removed *removed);
 /* What cannot be, line by line: COMMAND_USAGE. */
 enum command_status registry_diff_check(struct call *call);
 /* A table, or a line of JSON for each. */

@@ -21,7 +21,8 @@ struct reading {
     struct registry_scope scope;
     unsigned long line, wrong, ended;
     bool has_header, has_end, was_asked;
-    struct buf staged, removed; /* removed: what a person has agreed to */
+    struct buf staged;
+    struct registry_removed removed; /* what a person has agreed to */
 };
 
 static bool
@@ -242,36 +243,29 @@ ask(struct reading *r)
     enum command_status status = look(r);
     struct buf question;
 
-    if (status != COMMAND_DONE || buf_size(&r->removed) == 0)
+    if (status != COMMAND_DONE || r->removed.counted[0] == '\0')
         return status;
     buf_init(&question, 0);
-    buf_printf(&question, "Remove %s, of which the file has no line%s?", buf_text(&r->removed),
-               strstr(buf_text(&r->removed), "domain") ? ", and refuse the mail of such domains"
-                                                       : "");
+    buf_printf(&question, "Remove %s, of which the file has no line%s?", r->removed.counted,
+               strstr(r->removed.counted, "domain") ? ", and refuse the mail of such domains" : "");
     status = call_confirm(r->call, buf_text(&question));
     buf_fini(&question);
     return status;
 }
 
-/* Nothing goes that nobody was asked about. */
+/* Nothing goes that nobody was asked about: as many are not the same. */
 static enum command_status
 check_asked(struct reading *r)
 {
-    enum command_status status;
-    struct buf now;
+    struct registry_removed now;
+    enum command_status status = r->was_asked ? registry_diff_removed(r->call, &now) : COMMAND_DONE;
 
-    if (!r->was_asked)
-        return COMMAND_DONE;
-    buf_init(&now, 0);
-    status = registry_diff_removed(r->call, &now);
-    if (status == COMMAND_DONE && strcmp(buf_text(&now), buf_text(&r->removed)) != 0) {
-        call_complain("the registry has changed meanwhile, and other things would be removed: %s; "
-                      "nothing is changed, try again",
-                      buf_size(&now) ? buf_text(&now) : "none");
-        status = COMMAND_FAILED;
-    }
-    buf_fini(&now);
-    return status;
+    if (!r->was_asked || status != COMMAND_DONE || strcmp(now.digest, r->removed.digest) == 0)
+        return status;
+    call_complain("the registry has changed meanwhile, and other things would be removed: %s; "
+                  "nothing is changed, try again",
+                  now.counted[0] ? now.counted : "none");
+    return COMMAND_FAILED;
 }
 
 /* Without a difference it is rolled back, so that no node reads its registry anew for nothing. */
@@ -314,7 +308,6 @@ registry_import(struct call *call)
     enum command_status status = r.scope.prunes ? call_need_reason(call) : COMMAND_DONE;
 
     buf_init(&r.staged, 0);
-    buf_init(&r.removed, 0);
     if (status == COMMAND_DONE)
         status = read_file(&r, call->line.operands[0]);
     r.was_asked = r.scope.prunes && call_asks(call);
@@ -323,6 +316,5 @@ registry_import(struct call *call)
     if (status == COMMAND_DONE)
         status = change(&r);
     buf_fini(&r.staged);
-    buf_fini(&r.removed);
     return status;
 }

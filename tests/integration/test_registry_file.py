@@ -391,6 +391,14 @@ def test_the_question_before_a_prune_says_how_many_of_what(full):
     assert code == 1 and "nothing is changed" in said and export(full, "--recipients") == text
     asked, code, said = answered(full, b"yes\n", *args, meanwhile=lambda: full("recipient", "add", "b@x.beta.example"))
     assert code == 1 and "2 recipients" in said and "meanwhile" in said
+
+    def as_many_others():
+        full.sql("DELETE FROM postern.recipients WHERE local_part = 'b' RETURNING 1")
+        full("recipient", "add", "c@x.beta.example")
+
+    asked, code, said = answered(full, b"yes\n", *args, meanwhile=as_many_others)
+    assert "2 recipients" in asked and code == 1 and "meanwhile" in said, "as many, and not the same"
+    assert [r["address"] for r in full("recipient", "list", "--customer", "beta", "--json").rows] == ["a@*.beta.example", "c@*.beta.example"]
     asked, code, said = answered(full, b"yes\n", *args)
     assert code == 0 and "2 recipients" in asked and "6 removed" in said, said
     assert answered(full, b"", *args)[0] == "", "nothing is to be removed, so nothing is asked"
