@@ -108,6 +108,16 @@ database_explain(struct call *call, const PGresult *result)
     return COMMAND_FAILED;
 }
 
+void
+database_say_why(const struct call *call, const PGresult *result, struct buf *why)
+{
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    char text[512];
+
+    one_line(message && message[0] ? message : PQerrorMessage(call->pg), text, sizeof text);
+    buf_add_text(why, text[0] ? text : "the database has not said why");
+}
+
 PGresult *
 database_try(struct call *call, const char *sql, int param_count, const char *const *params)
 {

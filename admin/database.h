@@ -31,6 +31,8 @@ enum command_status database_run(struct call *call, const char *sql, int param_c
 /* As database_query, but the caller explains failures: *result is never NULL. */
 PGresult *database_try(struct call *call, const char *sql, int param_count,
                        const char *const *params);
+/* What a failed result says, in one line that is never empty.  NULL: there is none. */
+void database_say_why(const struct call *call, const PGresult *result, struct buf *why);
 /* Explains a failed result; the status to exit with. */
 enum command_status database_explain(struct call *call, const PGresult *result);
 /* Which role may run the command: for a sentence. */

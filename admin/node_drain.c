@@ -38,8 +38,7 @@ write_down(struct call *call, bool is_end, const char *node)
         result = database_try(call, "SELECT postern.audit_node_order($1, $2, $3)",
                               ARRAY_SIZE(params), params);
         if (PQresultStatus(result) != PGRES_TUPLES_OK)
-            buf_add_text(&why, PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY)
-                                   ?: PQresultErrorMessage(result));
+            database_say_why(call, result, &why);
     }
     PQclear(result);
     if (buf_size(&why) > 0)

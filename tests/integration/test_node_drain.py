@@ -106,13 +106,17 @@ def test_it_is_in_the_audit_once_and_said_where_it_cannot_be(node):
                                    ("node", "drain", {"act": "drain", "node": 1}, "new kernel")]
     assert "ordered node drain-end" in " ".join(node.relayctl("audit", "--what", "node").stdout.split())
     assert node.postgres.sql("SELECT DISTINCT who = session_user FROM postern.audit WHERE table_name = 'node'") == [(True,)]
+    node.postgres.sql("CREATE OR REPLACE FUNCTION postern.audit_node_order(of_node integer, act text, reason text) RETURNS void"
+                      " LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING MESSAGE = ''; END $$")
+    assert "relayd's log" in drain(node).stderr, "an error without a word is said, too"
+    drain(node, "--end", reason=None)
     node.postgres.stop()
     done = drain(node, "--json")
     assert clients(node)["state"] == "draining"
     assert "audit" in done.stderr and "relayd's log" in done.stderr
     warning, = json.loads(done.stdout)["warnings"]
     assert "audit" in warning and "database is away" in warning
-    assert len(node.relayd.log_lines("draining")) == 2
+    assert len(node.relayd.log_lines("draining")) == 3
 
 
 def test_what_is_asked_wrongly_or_in_vain(node):
