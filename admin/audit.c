@@ -28,6 +28,7 @@ const char *const audit_tables[] = {"customers",
                                     "recipients",
                                     "removed_domains",
                                     "spool",
+                                    "spool_logs",
                                     "scan",
                                     "node",
                                     NULL};

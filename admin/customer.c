@@ -303,7 +303,7 @@ check_empty(struct call *call, const char *name, const char *id)
     call_complain("customer %s still has %lld domain%s and %lld backend%s; remove them first with "
                   "`relayctl domain remove` and `relayctl backend remove` (`relayctl domain list "
                   "--customer %s` shows them), or suspend the customer with `relayctl customer "
-                  "suspend %s`",
+                  "suspend %s --reason TEXT`",
                   name, domains, domains == 1 ? "" : "s", backends, backends == 1 ? "" : "s", name,
                   name);
     return COMMAND_FAILED;
