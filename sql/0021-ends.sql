@@ -1,14 +1,34 @@
 -- SPDX-License-Identifier: BSD-2-Clause
 --
--- What becomes of mail that was kept, in the sums of reports; and what is ordered of a node itself, in the audit.
+-- What becomes of mail that was kept, in the sums of reports; what is ordered of a node itself, in the audit; and reasons
+-- for what was stopped without one.
 
 -- A node taken out of service or back into it (relayctl node drain).  The relay does it, whether or not there is a
--- database; who may ask it is its control socket's to say, so whoever could says so here, under his own name.
+-- database; who may ask it is its control socket's to say, so whoever could says so here, under his own name, and can
+-- say nothing else.
 CREATE FUNCTION postern.audit_node_order(of_node integer, act text, reason text) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (of_node > 0 AND act IN ('drain', 'drain-end')) IS NOT TRUE THEN
+        RAISE EXCEPTION 'a node is ordered to drain or drain-end, and has a number; not node %: %', of_node, act
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     INSERT INTO postern.audit (table_name, operation, new_row, reason)
-    VALUES ('node', 'update', jsonb_build_object('node', of_node, 'act', act), nullif(audit_node_order.reason, ''))
-$$;
+    VALUES ('node', 'update', jsonb_build_object('node', of_node, 'act', act), nullif(audit_node_order.reason, ''));
+END $$;
+
+-- A suspension or hold of before it needed a reason has one now: an import of an export wants it.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM postern.customers WHERE state <> 'active' AND coalesce(state_reason, '') = '')
+       OR EXISTS (SELECT FROM postern.backends WHERE held AND coalesce(held_reason, '') = '') THEN
+        PERFORM set_config('postern.reason', 'migration 0021: no reason was asked for', true);
+        UPDATE postern.customers SET state_reason = 'not recorded'
+        WHERE state <> 'active' AND coalesce(state_reason, '') = '';
+        UPDATE postern.backends SET held_reason = 'not recorded' WHERE held AND coalesce(held_reason, '') = '';
+        PERFORM set_config('postern.reason', '', true);
+    END IF;
+END $$;
 
 -- What has become of mail that was kept is an event of its node's log, "ended", with the recipients that have ended
 -- alike.  A keeper that was killed may have written the last of them, or not, so the next one writes them again: this

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 
 from harness import RELAYCTL, SOURCE, build_dir, program
-from registry import Done, Relayctl, acme, ctl, empty, postgres, template  # noqa: F401
+from registry import Done, Relayctl, acme, ctl, empty, fresh, postgres, template  # noqa: F401
 
 MAKE_SPOOL = "tests/integration/make_spool"
 CONTROL_PROBE = "tests/integration/control_probe"
@@ -82,6 +82,33 @@ def test_an_older_schema_is_migrated(empty):
     assert [d["name"] for d in empty("domain", "list", "--json").rows] == ["acme.example"], "an address is no domain"
     assert empty.sql("SELECT old_row->>'name', reason FROM postern.audit WHERE operation = 'delete'") == \
         [("1.2.3.4", "migration 0005: the name ends in a number")]
+
+
+def test_what_was_stopped_before_it_needed_a_reason_can_be_exported_and_imported(empty, postgres, template):
+    """Until 0021 a suspension took none, and an import wants one."""
+    old = empty.folder / "old-sql"
+    old.mkdir()
+    for path in sorted((SOURCE / "sql").glob("[0-9]*.sql"))[:20]:
+        shutil.copy(path, old)
+    with empty.postgres.connect(empty.database) as connection, connection.cursor() as cursor:
+        for n, path in enumerate(sorted(old.iterdir()), 1):
+            cursor.execute(path.read_text())
+            cursor.execute("INSERT INTO postern.migrations (number, name) VALUES (%s, 'old')", (n,))
+            cursor.execute("UPDATE postern.registry_state SET schema_version = %s", (n,))
+        cursor.execute("INSERT INTO postern.customers (name, state, state_reason) VALUES ('acme', 'suspended', NULL), ('beta', 'refused', ''),"
+                       " ('gamma', 'suspended', 'unpaid'), ('delta', 'active', NULL)")
+        cursor.execute("INSERT INTO postern.backends (customer_id, number, address, held, held_reason) VALUES (1, 1, '192.0.2.1', true, NULL),"
+                       " (1, 2, '192.0.2.2', true, 'moves'), (1, 3, '192.0.2.3', false, NULL)")
+        cursor.execute("DELETE FROM postern.audit")
+    empty("db", "migrate")
+    assert empty.sql("SELECT state_reason FROM postern.customers ORDER BY id") == [("not recorded",), ("not recorded",), ("unpaid",), (None,)]
+    assert empty.sql("SELECT held_reason FROM postern.backends ORDER BY number") == [("not recorded",), ("moves",), (None,)]
+    assert empty.sql("SELECT count(*), min(reason) FROM postern.audit") == [(3, "migration 0021: no reason was asked for")]
+    text = empty("export").out
+    elsewhere = fresh(postgres, template)
+    other = next(elsewhere)
+    assert "7 added" in other("import", "-", "--reason", "moved", input=text).out and other("export").out == text
+    next(elsewhere, None)
 
 
 def test_a_foreign_schema_is_left_alone(empty):
@@ -835,6 +862,13 @@ def test_a_refused_registry_is_shown_and_accepted(ctl):
     assert not marker.exists()
     assert "40 of 50" in ctl("node", "accept-registry", "--reason", "right").out
     assert marker.read_text() == "database_id abc\nversion 17\n"
+
+
+def test_an_accepted_spool_is_found_in_the_audit(ctl):
+    ctl.sql("INSERT INTO postern.spool_logs (node, log, ledger, octets, refused_at) VALUES (5, repeat('0', 32), 1, 1, now())")
+    ctl("node", "accept-spool", "--node", "5", "--reason", "the disk was lost")
+    row = ctl.one("audit", "--what", "spool_logs")
+    assert (row["what"], row["reason"], row["changes"]["node"]) == ("spool_logs", "the disk was lost", {"old": None, "new": 5})
 
 
 # --- node list

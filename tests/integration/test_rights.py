@@ -153,6 +153,10 @@ def test_whoever_drains_a_node_signs_with_his_own_name(as_user):
     for name in ("vera", NOBODY):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             olaf.sql(f"SET SESSION AUTHORIZATION {name}; {order}")
+    for values in ("1, 'remove', 'r'", "1, NULL, 'r'", "0, 'drain', 'r'", "NULL, 'drain-end', 'r'"):
+        with pytest.raises(psycopg2.errors.InvalidParameterValue, match="a node is ordered"):
+            olaf.sql(f"SET SESSION AUTHORIZATION susi; SELECT postern.audit_node_order({values})")
+    assert len(olaf("audit", "--what", "node", "--json").rows) == 2
 
 
 # --- relayctl audit
