@@ -12,6 +12,7 @@
 #include "admin/database.h"
 #include "admin/event_search.h"
 #include "admin/field.h"
+#include "admin/missing.h"
 #include "base/clock.h"
 #include "base/parse.h"
 
@@ -385,5 +386,6 @@ audit(struct call *call)
     if (count > 0 || !s.is_selecting)
         return COMMAND_DONE;
     call_complain("no row of the audit matches");
+    missing_say_customer(call, call_value(call, "customer"));
     return COMMAND_NOTHING;
 }

@@ -7,6 +7,7 @@
 
 #include "admin/commands.h"
 #include "admin/contact.h"
+#include "admin/missing.h"
 #include "admin/ownership.h"
 #include "admin/registry_form.h"
 #include "admin/registry_row.h"
@@ -127,16 +128,6 @@ domain_add(struct call *call)
     return status;
 }
 
-static enum command_status
-complain_missing(const char *name)
-{
-    call_complain(
-        "there is no domain \"%s\"; `relayctl domain list` shows all, `relayctl domain add "
-        "%s --customer NAME` makes it",
-        name, name);
-    return COMMAND_NOTHING;
-}
-
 /* --recipients, which is no column: a list of none cannot be complete. */
 static enum command_status
 set_recipients(struct call *call, const char *name)
@@ -184,13 +175,13 @@ domain_set(struct call *call)
     if (status == COMMAND_DONE && values.count > 0)
         status = registry_row_update(call, "domains", "name = $1", 1, keys, &values, &changed);
     if (status == COMMAND_DONE && !changed)
-        status = complain_missing(name);
+        status = missing_complain(call, MISSING_DOMAIN, name);
     if (status == COMMAND_DONE)
         status = set_recipients(call, name);
     if (status == COMMAND_DONE)
         status = ownership_set(call, name, &changed, token);
     if (status == COMMAND_DONE && !changed)
-        status = complain_missing(name);
+        status = missing_complain(call, MISSING_DOMAIN, name);
     if (status == COMMAND_DONE && customer_id[0])
         status = contact_warn(call, customer_id);
     status = database_end(call, status);
@@ -275,7 +266,7 @@ domain_show(struct call *call)
     status = printer_row_count(p) ? COMMAND_DONE : COMMAND_NOTHING;
     printer_finish(&p);
     PQclear(result);
-    return status == COMMAND_DONE ? status : complain_missing(name);
+    return status == COMMAND_DONE ? status : missing_complain(call, MISSING_DOMAIN, name);
 }
 
 static const struct printer_column list_columns[] = {
@@ -355,7 +346,7 @@ bury(struct call *call, const char *name)
         return status;
     there = PQntuples(result) > 0;
     PQclear(result);
-    return there ? COMMAND_DONE : complain_missing(name);
+    return there ? COMMAND_DONE : missing_complain(call, MISSING_DOMAIN, name);
 }
 
 enum command_status

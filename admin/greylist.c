@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "admin/commands.h"
+#include "admin/missing.h"
 #include "admin/relay_memory.h"
 
 /* As the greylist sees them. */
@@ -139,6 +140,7 @@ greylist_list(struct call *call)
     if (status != COMMAND_DONE || count > 0 || (!l.customer && call->line.operand_count == 0))
         return status;
     call_complain("nobody of these has come, or it was forgotten");
+    missing_say_customer(call, l.customer);
     return COMMAND_NOTHING;
 }
 

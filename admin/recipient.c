@@ -11,6 +11,7 @@
 
 #include "admin/commands.h"
 #include "admin/database.h"
+#include "admin/missing.h"
 #include "admin/recipient_file.h"
 #include "admin/registry_row.h"
 #include "net/control.h"
@@ -38,10 +39,9 @@ find_owner(struct call *call, const char *name, struct owner *owner)
 
     if (status != COMMAND_DONE)
         return status;
-    if (PQntuples(r) == 0) {
-        call_complain("%s is no registered domain; `relayctl domain list` shows them", name);
-        status = COMMAND_NOTHING;
-    } else {
+    if (PQntuples(r) == 0)
+        status = missing_complain(call, MISSING_DOMAIN, name);
+    else {
         snprintf(owner->domain, sizeof owner->domain, "%s", PQgetvalue(r, 0, 0));
         snprintf(owner->customer_id, sizeof owner->customer_id, "%s", PQgetvalue(r, 0, 1));
         owner->is_complete = database_bool(r, 0, 2);
@@ -222,6 +222,21 @@ recipient_import(struct call *call)
 
 /* --- Looking. */
 
+/* That it is registered. */
+static enum command_status
+check_domain(struct call *call, const char *name)
+{
+    const char *params[] = {name};
+    PGresult *result;
+    enum command_status status =
+        database_query(call, "SELECT FROM postern.domains WHERE name = $1", 1, params, &result);
+    bool is_there = status == COMMAND_DONE && PQntuples(result) > 0;
+
+    PQclear(result);
+    return status != COMMAND_DONE || is_there ? status
+                                              : missing_complain(call, MISSING_DOMAIN, name);
+}
+
 enum command_status
 recipient_list(struct call *call)
 {
@@ -266,6 +281,8 @@ recipient_list(struct call *call)
     PQclear(r);
     if (count > 0)
         return COMMAND_DONE;
+    if (text && (status = check_domain(call, domain)) != COMMAND_DONE)
+        return status;
     call_complain("no registered recipient matches; `relayctl recipient import` registers them");
     return customer || text ? COMMAND_NOTHING : COMMAND_DONE;
 }

@@ -8,30 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static enum command_status
-complain_missing(struct call *call, const char *name)
-{
-    struct command_guess guess = {0};
-    PGresult *result;
-    enum command_status status =
-        database_query(call, "SELECT name FROM postern.customers", 0, NULL, &result);
-
-    if (status != COMMAND_DONE)
-        return status;
-    for (int i = 0; i < PQntuples(result); i++)
-        command_guess_offer(&guess, name, PQgetvalue(result, i, 0));
-    for (int i = 0; i < PQntuples(result) && guess.best == NULL; i++)
-        if (strstr(PQgetvalue(result, i, 0), name)) /* "mueller" of "stadtwerke-mueller" */
-            guess.best = PQgetvalue(result, i, 0);
-    if (guess.best)
-        call_complain("there is no customer \"%s\"; did you mean %s?", name, guess.best);
-    else
-        call_complain("there is no customer \"%s\"; `relayctl customer list` shows all, "
-                      "`relayctl customer add %s` makes it",
-                      name, name);
-    PQclear(result);
-    return COMMAND_NOTHING;
-}
+#include "admin/missing.h"
 
 enum command_status
 registry_row_customer(struct call *call, const char *name, char id[16])
@@ -46,7 +23,7 @@ registry_row_customer(struct call *call, const char *name, char id[16])
     if (PQntuples(result) == 1)
         snprintf(id, 16, "%s", PQgetvalue(result, 0, 0));
     else
-        status = complain_missing(call, name);
+        status = missing_complain(call, MISSING_CUSTOMER, name);
     PQclear(result);
     return status;
 }

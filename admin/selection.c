@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admin/missing.h"
 #include "base/parse.h"
 
 static const char *const state_words[] = {"waiting",  "no-route",  "held",    "offered",
@@ -324,4 +325,11 @@ selection_next(const struct selection *s, struct spool_store *store, struct spoo
         m = spool_store_next(store, m);
     while (m != NULL && !selection_matches(s, store, m));
     return m;
+}
+
+void
+selection_complain(const struct call *call, const struct selection *s)
+{
+    call_complain(s->is_empty ? "the spool is empty" : "no message matches");
+    missing_say_customer(call, s->customer);
 }

@@ -39,6 +39,9 @@ bool selection_matches(const struct selection *selection, struct spool_store *st
 struct spool_message *selection_next(const struct selection *selection, struct spool_store *store,
                                      struct spool_message *cursor);
 
+/* That nothing of it was found. */
+void selection_complain(const struct call *call, const struct selection *selection);
+
 /* waiting, no-route, held, offered, prepared, listening, damaged or ended. */
 const char *selection_state_word(const struct spool_message *message,
                                  const struct registry *registry);

@@ -62,7 +62,7 @@ list_store(const struct call *call, const struct selection *selection, struct sp
     count = printer_row_count(p);
     printer_finish(&p);
     if (count == 0)
-        call_complain(selection->is_empty ? "the spool is empty" : "no message matches");
+        selection_complain(call, selection);
     return count || selection->is_empty ? COMMAND_DONE : COMMAND_NOTHING;
 }
 

@@ -159,7 +159,7 @@ run(struct export *e, const struct selection *selection)
     missing = spool_orders_complain(&e->orders);
     if (e->orders.picked_count == 0) {
         if (missing == 0)
-            call_complain(selection->is_empty ? "the spool is empty" : "no message matches");
+            selection_complain(e->orders.call, selection);
         return missing == 0 && selection->is_empty ? COMMAND_DONE : COMMAND_NOTHING;
     }
     status = check_output(e);

@@ -157,7 +157,7 @@ spool_index_list(struct call *call, const struct selection *selection)
     if (!spool_index_say(call, selection) && v.count == 0)
         return COMMAND_NOTHING;
     if (v.count == 0)
-        call_complain(selection->is_empty ? "the spool is empty" : "no message matches");
+        selection_complain(call, selection);
     return v.count || selection->is_empty ? COMMAND_DONE : COMMAND_NOTHING;
 }
 

@@ -494,7 +494,7 @@ run(struct spool_orders *o, const struct selection *selection)
         if (count_all(o) > 0)
             status = spool_orders_give(o, store);
         else if (json_array_size(o->others) == 0)
-            call_complain(selection->is_empty ? "the spool is empty" : "no message matches");
+            selection_complain(o->call, selection);
     }
     if (status == COMMAND_DONE)
         status = report(o);

@@ -257,7 +257,7 @@ spool_summary(struct call *call)
     if (status == COMMAND_DONE) {
         print_summary(s, by);
         if (s->tally.count == 0)
-            call_complain(s->selection.is_empty ? "the spool is empty" : "no message matches");
+            selection_complain(call, &s->selection);
         status = s->tally.count || s->selection.is_empty ? COMMAND_DONE : COMMAND_NOTHING;
     }
     spool_tally_fini(&s->tally);

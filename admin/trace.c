@@ -10,6 +10,7 @@
 #include "admin/commands.h"
 #include "admin/event_source.h"
 #include "admin/event_words.h"
+#include "admin/missing.h"
 #include "base/clock.h"
 #include "smtp/smtp_reply.h"
 
@@ -198,9 +199,10 @@ say_covered(struct event_source *source, const struct event_search *search, size
 
     buf_init(&text, 0);
     event_source_covered(source, &text);
-    if (count == 0)
+    if (count == 0) {
         call_complain("no event matches in %s", buf_text(&text));
-    else
+        missing_say_customer(source->call, search->customer);
+    } else
         call_complain("from %s", buf_text(&text));
     if (count > 0 && source->call->printing.width > 0)
         call_complain("the story of one: relayctl explain ID");

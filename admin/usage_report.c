@@ -14,6 +14,7 @@
 #include "admin/commands.h"
 #include "admin/database.h"
 #include "admin/field.h"
+#include "admin/missing.h"
 #include "admin/until.h"
 #include "base/clock.h"
 #include "base/parse.h"
@@ -416,6 +417,7 @@ say_nothing(const struct call *call, const struct asked *asked)
     call_complain("nothing was counted of customer %s from %s to %s; relayctl customer list has "
                   "the names, and --since goes further back",
                   call_value(call, "customer"), from, to);
+    missing_say_customer(call, call_value(call, "customer"));
     return COMMAND_NOTHING;
 }
 

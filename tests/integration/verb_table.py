@@ -41,7 +41,7 @@ def order(line, says, *bad, **rest):
     verb, space, options = line.partition(" ")
     more = space + options
     return Verb(f"spool {verb} {{spare}}{more}", says, away=says, away_says="the order does not go through PostgreSQL",
-                nothing=((f"spool {verb} --from nobody@sender.example{more}", 3, "no message matches"),),
+                nothing=((f"spool {verb} --from nobody@sender.example{more}", 3, "no message matches"), (f"spool {verb} --customer akme{more}", *NO_ACME)),
                 bad=((f"spool {verb}{more}", "--all", "selector"), (f"spool {verb} hello{more}", '"hello"', LIKE_ID), *bad), **rest)
 
 
@@ -71,7 +71,7 @@ VERBS = {
         "customer remove late --reason x", "removed customer late",
         nothing=(("customer remove akme --reason x", *NO_ACME),),
         bad=(("customer remove late", *REASON), ("customer remove late --reason x --spool bounce", '"bounce"', "keep or return")),
-        refused=(("customer remove acme --reason x", "relayctl domain remove"),)),
+        refused=(("customer remove acme --reason x", "`relayctl customer suspend acme --reason TEXT`"),)),
     "domain add": registry(
         "domain add new.example --customer acme", "added domain new.example",
         nothing=(("domain add new.example --customer akme", *NO_ACME),),
@@ -83,7 +83,7 @@ VERBS = {
         nothing=(("domain set akme.example --when-down defer", 3, "akme.example"),),
         bad=(("domain set acme.example", "nothing to set", "for example"), ("domain set acme.example --when-down rejct", "rejct", "did you mean reject?"))),
     "domain show": Verb(
-        "domain show acme.example", "acme.example", nothing=(("domain show akme.example", 3, "akme.example"),),
+        "domain show acme.example", "acme.example", nothing=(("domain show akme.example", 3, "did you mean acme.example?"),),
         bad=(("domain show info@acme.example", "info@acme.example", "behind the @"),)),
     "domain list": Verb(
         "domain list", "acme.example", nothing=(("domain list", 0, "no domain matches; for example: relayctl domain add"), ("domain list --customer late", 3, "no domain matches"),
@@ -114,7 +114,7 @@ VERBS = {
         refused=(("recipient import /nowhere/file --domain acme.example", "/nowhere/file"),)),
     "recipient list": Verb(
         "recipient list", "info@acme.example", nothing=(("recipient list", 0, "no registered recipient"), ("recipient list --customer beta", 3, "no registered recipient"),
-                                                        ("recipient list --customer akme", *NO_ACME)),
+                                                        ("recipient list --customer akme", *NO_ACME), ("recipient list --domain akme.example", 3, "did you mean acme.example?")),
         bad=(("recipient list --domain a..b", "a..b", "empty label"),)),
     "recipient forget": registry(
         "recipient forget former@acme.example", "Removed     1",
@@ -156,7 +156,8 @@ VERBS = {
     "db migrate": registry("db migrate", "The database has schema", bad=(("db migrate now", *WORD),)),
     "db status": Verb("db status", "fits", bad=(("db status now", *WORD),)),
     "greylist list": Verb(
-        "greylist list", "waiting", away="waiting", nothing=(("greylist list 192.0.2.77", 3, "nobody of these"), ("greylist list --customer late", 3, "nobody of these")),
+        "greylist list", "waiting", away="waiting", nothing=(("greylist list 192.0.2.77", 3, "nobody of these"), ("greylist list --customer late", 3, "nobody of these"),
+                                                         ("greylist list --customer akme", *NO_ACME)),
         bad=(("greylist list a..b", "a..b", ""), ("greylist list 192.0.2.1 192.0.2.2", *WORD))),
     "greylist forget": Verb(
         "greylist forget {grey}", "127.88.", away="127.88.", nothing=(("greylist forget 192.0.2.77", 3, "192.0.2.77"),),
@@ -207,13 +208,13 @@ VERBS = {
     "spool list": Verb(
         "spool list", "{waiting}", away="{waiting}",
         nothing=(("spool list --from nobody@sender.example", 3, "no message matches"), ("spool list --customer late", 3, "no message matches"),
-                 ("spool list P001-3F006-0000000", 3, "no message matches")),
+                 ("spool list P001-3F006-0000000", 3, "no message matches"), ("spool list --customer akme", *NO_ACME)),
         bad=(("spool list --state wating", '"wating"', "did you mean waiting"), ("spool list --older 2", '"2"', "2h"), ("spool list hello", '"hello"', LIKE_ID))),
     "spool show": Verb(
         "spool show {waiting}", "waiting@sender.example", away="waiting@sender.example", nothing=(("spool show P001-3F006-0000000", 3, "P001-3F006-0000000 is not in the spool"),),
         bad=(("spool show hello", '"hello"', LIKE_ID), ("spool show {waiting} --body", "--body", "--reason TEXT"))),
     "spool summary": Verb(
-        "spool summary", "beta", away="beta", nothing=(("spool summary --from nobody@sender.example", 3, "no message matches"),),
+        "spool summary", "beta", away="beta", nothing=(("spool summary --from nobody@sender.example", 3, "no message matches"), ("spool summary --customer akme", *NO_ACME)),
         bad=(("spool summary --by custmer", '"custmer"', "customer, domain or backend"), ("spool summary beta", *WORD))),
     "spool retry": order("retry", "retried 1 message"),
     "spool hold": order("hold --reason x", "held ", ("spool hold {waiting}", *REASON)),
@@ -260,13 +261,13 @@ VERBS = {
         bad=(("scan --kind server", '"server"', "backend or domain"), ("scan --per-minute 0", "--per-minute", "1 to"), ("scan acme", 'scan has no verb "acme"', "open-relay, canary"))),
     "trace": Verb(
         "trace --from passed@sender.example", "{passed}", away="{passed}", away_says="from the event log of this node",
-        nothing=(("trace --from nobody@sender.example", 3, "PostgreSQL"),),
+        nothing=(("trace --from nobody@sender.example", 3, "PostgreSQL"), ("trace --customer akme", *NO_ACME), ("trace --customer akme --local", *NO_ACME)),
         bad=(("trace --since soon", '"soon"', "2h"), ("trace --limit 0", "--limit", "1"), ("trace --ip nowhere", '"nowhere"', "--ip"))),
     "explain": Verb(
         "explain {passed}", "Delivered", away="Delivered", away_says="the database is away",
         nothing=(("explain P001-3F006-0000000", 3, "looked at"),), bad=(("explain hello", "no reference", LIKE_ID),)),
     "audit": Verb(
-        "audit", "postern", nothing=(("audit --by nobody", 3, "matches"),),
+        "audit", "postern", nothing=(("audit --by nobody", 3, "matches"), ("audit --customer akme", *NO_ACME)),
         bad=(("audit --what domain", '"domain"', "did you mean domains?"), ("audit --since soon", '"soon"', "2h"), ("audit --limit 0", '"0"', "--limit"))),
     "export": Verb(
         "export", '"name" : "acme"', nothing=(("export", 0, ""), ("export --customer akme", *NO_ACME)),
@@ -276,7 +277,7 @@ VERBS = {
         bad=(("import {recipients_file}", "line 1: ", "JSON"), ("import {registry_file} --prune", *REASON)),
         refused=(("import /nowhere/file", "/nowhere/file"),)),
     "report": Verb(
-        "report", "acme", nothing=(("report", 0, "nothing was counted"), ("report --customer akme", 3, "akme")),
+        "report", "acme", nothing=(("report", 0, "nothing was counted"), ("report --customer akme", *NO_ACME)),
         bad=(("report --by week", '"week"', "day or month"), ("report --since soon", '"soon"', "2026-12-01"), ("report acme", *WORD))),
     "completion": Verb("completion bash", "complete -F", away="complete -F", bad=(("completion tcsh", '"tcsh"', "bash, zsh or fish"), ("completion bash zsh", '"zsh"', "one word too many"))),
     "status": Verb("status", "relay.example, node 1", away="relay.example, node 1", away_status=1, bad=(("status now", *WORD),)),
