@@ -90,6 +90,31 @@ complain(const char *what, const char *name)
     exit(1);
 }
 
+/* In the members of this object, with those of others that it has as its own. */
+static unsigned
+count_fields(const struct json_row *object, const char *name)
+{
+    unsigned count = 0;
+
+    for (const struct json_row *row = object + 1; json_row_is_member(row); row++)
+        if (row->is == JSON_ROW_WITH)
+            count += count_fields(json_table_find(row->name), name);
+        else
+            count += strcmp(row->name, name) == 0;
+    return count;
+}
+
+/* Of `object`, those that stand in `part`, which is a part of it. */
+static void
+check_members(const struct json_row *object, const struct json_row *part)
+{
+    for (const struct json_row *row = part + 1; json_row_is_member(row); row++)
+        if (row->is == JSON_ROW_WITH)
+            check_members(object, json_table_find(row->name));
+        else if (count_fields(object, row->name) > 1)
+            complain("stands twice in an object", row->name);
+}
+
 static void
 check_row(const struct json_row *row)
 {
@@ -103,10 +128,6 @@ check_row(const struct json_row *row)
     if (row->is == JSON_ROW_FIELD && (row->kind == JSON_KIND_WORD) != (row->detail[0] != '\0') &&
         row->kind != JSON_KIND_OBJECT)
         complain("has words and is none, or is one and has none", row->name);
-    for (const struct json_row *next = row + 1;
-         row->is == JSON_ROW_FIELD && json_row_is_member(next); next++)
-        if (next->is == JSON_ROW_FIELD && strcmp(next->name, row->name) == 0)
-            complain("stands twice in an object", row->name);
 }
 
 void
@@ -114,4 +135,7 @@ json_table_check(void)
 {
     for (const struct json_row *row = json_table; row->is != JSON_ROW_END; row++)
         check_row(row);
+    for (const struct json_row *row = json_table; row->is != JSON_ROW_END; row++)
+        if (row->is == JSON_ROW_OBJECT || row->is == JSON_ROW_VARIANT)
+            check_members(row, row);
 }

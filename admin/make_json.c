@@ -76,9 +76,12 @@ static const char events_head[] =
     ".Nm postern-events\n"
     ".Nd the event log of Postern, the mail gate\n"
     ".Sh DESCRIPTION\n"
-    "Every message, every refused recipient and every connection is an event.\n"
-    ".Xr relayd 8\n"
-    "writes them into\n"
+    "Every message, every refused recipient and every connection is an event, and so is the end\n"
+    "of mail that was kept, for each recipient.\n"
+    ".Xr relayd 8 ,\n"
+    "and of the ends\n"
+    ".Xr spoolmgr 8 ,\n"
+    "write them into\n"
     ".Pa log-dir/events-YYYYMMDDTHH.jsonl\n"
     "(UTC; _01, _02, ... behind the hour where a file has grown large), an object of JSON a line,\n"
     "in printable ASCII alone: octets of peers outside of it are \\eu00NN each.\n"
@@ -103,7 +106,8 @@ static const char events_tail[] = ".Sh SEE ALSO\n"
                                   ".Xr postern-json 7 ,\n"
                                   ".Xr postern-replies 7 ,\n"
                                   ".Xr relayctl 8 ,\n"
-                                  ".Xr relayd 8\n";
+                                  ".Xr relayd 8 ,\n"
+                                  ".Xr spoolmgr 8\n";
 
 /* --- What a field is. */
 
@@ -142,14 +146,22 @@ print_kind(const struct json_row *field)
 static void
 print_words(const char *words, bool is_list)
 {
+    struct buf word;
+
+    buf_init(&word, 0);
     buf_printf(&page, is_list ? "Each is one of\n" : "One of\n");
     while (*words) {
         size_t n = strcspn(words, "|");
         bool is_last = words[n] == '\0';
 
-        buf_printf(&page, ".Li \"%.*s\" %s\n", (int)n, words, is_last ? "." : ",");
+        buf_clear(&word);
+        buf_add(&word, words, n);
+        buf_add_text(&page, ".Li \"");
+        mdoc_add(&page, buf_text(&word));
+        buf_printf(&page, "\" %s\n", is_last ? "." : ",");
         words += n + !is_last;
     }
+    buf_fini(&word);
 }
 
 static void print_members(const struct json_row *object);
