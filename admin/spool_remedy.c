@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Its route (admin/routing.h), whether it is held, and how its server is, as this node sees it.
+ * Its route (admin/routing.h), whether it is held, and how its servers are, as this node sees them.
  */
 #include "admin/spool_remedy.h"
 
@@ -11,19 +11,25 @@ struct look {
     const struct shared_table *table; /* NULL: the relay has not been here */
     struct registry_backend backend;  /* the first that is not asked */
     struct shared_health health;
-    bool is_found;
+    bool is_found, is_other_up;
 };
 
 static void
 look_at(void *ctx, const struct registry_backend *backend)
 {
     struct look *look = ctx;
+    struct shared_health health;
 
-    if (look->is_found || look->table == NULL || backend->endpoint.family == 0 ||
-        shared_health_get(look->table, &backend->endpoint, &look->health) != ERR_OK)
-        return;
-    look->is_found = shared_health_stops(look->health.state);
-    look->backend = *backend;
+    if (backend->held || backend->endpoint.family == 0 ||
+        shared_health_get(look->table, &backend->endpoint, &health) != ERR_OK)
+        return; /* it is not to be asked, or nothing is known of it */
+    if (!shared_health_stops(health.state)) {
+        look->is_other_up = true;
+    } else if (!look->is_found) {
+        look->is_found = true;
+        look->backend = *backend;
+        look->health = health;
+    }
 }
 
 static void
@@ -59,10 +65,11 @@ spool_remedy(const struct call *call, const struct registry *registry,
     if (m->held && m->open_count > 0)
         buf_printf(remedy, "%sto let it go: relayctl spool release %s",
                    buf_size(remedy) ? "; " : "", ref_text(m->ref, id));
-    if (buf_size(remedy) == 0 && m->open_count > 0 &&
+    if (buf_size(remedy) == 0 && table && m->open_count > 0 &&
+        (m->flags & SPOOL_FLAG_OWN) == 0 && /* that has a way out of its own */
         spool_message_next_attempt_at_ms(m) <= call->printing.now_ms)
         routing_each_backend(registry, m, look_at, &look);
-    if (look.is_found)
+    if (look.is_found && !look.is_other_up)
         add_server(call, registry, &look, remedy);
     shared_table_detach(&table);
 }
