@@ -6,36 +6,10 @@
 #include <string.h>
 
 #include "admin/command.h"
+#include "admin/paragraph.h"
 
 #define HELP_COLUMNS 80
 #define HELP_OPTION_COLUMN 37 /* where the text of an option begins */
-
-/* Prose from `column` on, where the line stands; further lines begin at `indent`.  A line end in it
- * is a space. */
-static void
-add_prose(struct buf *out, size_t column, size_t indent, const char *text)
-{
-    bool is_first = true;
-
-    while (text[strspn(text, " \n")]) {
-        size_t n;
-
-        text += strspn(text, " \n");
-        n = strcspn(text, " \n");
-        if (!is_first && column + 1 + n > HELP_COLUMNS) {
-            buf_printf(out, "\n%*s", (int)indent, "");
-            column = indent;
-        } else if (!is_first) {
-            buf_add_text(out, " ");
-            column++;
-        }
-        buf_add(out, text, n);
-        column += n;
-        text += n;
-        is_first = false;
-    }
-    buf_add_text(out, "\n");
-}
 
 static void
 on_print_option(void *ctx, const struct command_option *option)
@@ -50,7 +24,7 @@ on_print_option(void *ctx, const struct command_option *option)
         buf_printf(out, "%*s", (int)(HELP_OPTION_COLUMN - column), "");
         column = HELP_OPTION_COLUMN;
     }
-    add_prose(out, column, HELP_OPTION_COLUMN, option->text);
+    paragraph_add(out, (unsigned)column, HELP_OPTION_COLUMN, HELP_COLUMNS, option->text);
 }
 
 static void
@@ -61,7 +35,7 @@ help_command(const struct command *c, struct buf *out)
     buf_printf(out, "relayctl %s%s%s [OPTIONS]%s%s\n\n%s.\n", c->noun, space, verb,
                c->operands ? " " : "", c->operands ? c->operands : "", c->summary);
     if (c->more)
-        add_prose(out, 0, 0, c->more);
+        paragraph_add(out, 0, 0, HELP_COLUMNS, c->more);
     buf_add_text(out, "\nOptions:\n");
     command_each_option(c, on_print_option, out);
     buf_printf(out, "\nExample:\n  %s\n", c->example);
@@ -75,7 +49,7 @@ help_list(const struct command *verbs, struct buf *out)
 
         snprintf(name, sizeof name, "%s%s%s", c->noun, c->verb ? " " : "", c->verb ? c->verb : "");
         buf_printf(out, "  %-24s ", name);
-        add_prose(out, 27, 27, c->summary);
+        paragraph_add(out, 27, 27, HELP_COLUMNS, c->summary);
     }
 }
 

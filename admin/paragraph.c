@@ -53,7 +53,17 @@ paragraph_wrap(FILE *out, unsigned indent, const char *text)
 void
 paragraph_wrap_at(FILE *out, unsigned indent, unsigned wide, const char *text)
 {
-    unsigned column = indent;
+    struct buf lines;
+
+    buf_init(&lines, 0);
+    paragraph_add(&lines, indent, indent, wide, text);
+    fputs(buf_text(&lines), out);
+    buf_fini(&lines);
+}
+
+void
+paragraph_add(struct buf *out, unsigned column, unsigned indent, unsigned wide, const char *text)
+{
     const char *gap = "";
     struct buf word;
 
@@ -65,17 +75,17 @@ paragraph_wrap_at(FILE *out, unsigned indent, unsigned wide, const char *text)
         buf_clear(&word);
         width = shown_add(&word, text, n);
         if (gap[0] && column + 1 + width > wide) {
-            fprintf(out, "\n%*s", (int)indent, "");
+            buf_printf(out, "\n%*s", (int)indent, "");
             column = indent;
             gap = "";
         }
-        fprintf(out, "%s%s", gap, buf_text(&word));
+        buf_printf(out, "%s%s", gap, buf_text(&word));
         column += (unsigned)strlen(gap) + width;
         gap = " ";
         text += n;
     }
     buf_fini(&word);
-    fputc('\n', out);
+    buf_add_text(out, "\n");
 }
 
 void

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 #define PARAGRAPH_COLUMNS 80
@@ -23,6 +24,10 @@ void paragraph_print(FILE *out, const char *label, const char *text);
 void paragraph_wrap(FILE *out, unsigned column, const char *text);
 /* As paragraph_wrap, in lines of this width. */
 void paragraph_wrap_at(FILE *out, unsigned column, unsigned width, const char *text);
+/* As paragraph_wrap_at, but that the line stands at `column`, and further ones begin at `indent`.
+ */
+void paragraph_add(struct buf *out, unsigned column, unsigned indent, unsigned width,
+                   const char *text);
 /* As paragraph_print with a sentence that is made up; at most 4 KB of it. */
 void paragraph_printf(FILE *out, const char *label, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
