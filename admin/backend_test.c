@@ -13,6 +13,7 @@
 #include "admin/backend_target.h"
 #include "admin/commands.h"
 #include "admin/finding.h"
+#include "admin/paragraph.h"
 #include "conformance/conformance_run.h"
 #include "dns/dns.h"
 #include "net/conn.h"
@@ -21,6 +22,7 @@
 #define ANSWER_MS 15000 /* longer, and it is as good as silent */
 #define TOTAL_MS 60000
 #define TOKEN_LENGTH 20
+#define SUM_SIZE 256 /* a name, and four numbers with their words */
 
 struct test {
     struct call *call;
@@ -59,10 +61,11 @@ static void
 add_finding(struct test *t, enum conformance_id id, const char *detail)
 {
     const struct finding_row *row = &conformance_rows[id];
-    json_t *finding = json_pack(
-        "{s:o, s:s, s:s, s:s, s:s, s:o, s:o}", "address", finding_json(t->address), "check",
-        row->check, "finding", row->word, "verdict", finding_verdict_word(row->verdict), "text",
-        row->text, "remedy", finding_json(row->remedy), "detail", finding_json(detail));
+    json_t *finding = json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:o}", "address",
+                                printer_json_text_or_null(t->address), "check", row->check,
+                                "finding", row->word, "verdict", finding_verdict_word(row->verdict),
+                                "text", row->text, "remedy", printer_json_text_or_null(row->remedy),
+                                "detail", printer_json_text_or_null(detail));
 
     json_array_append_new(t->findings, finding);
     t->counts[row->verdict]++;
@@ -148,9 +151,9 @@ test_address(struct test *t, const struct destination *d)
     };
 
     inet_endpoint_text(&d->endpoint, t->address);
-    json_array_append_new(t->addresses,
-                          json_pack("{s:s, s:o, s:s}", "address", t->address, "host",
-                                    finding_json(d->host), "tls", tls_policy_text(question.tls)));
+    json_array_append_new(t->addresses, json_pack("{s:s, s:o, s:s}", "address", t->address, "host",
+                                                  printer_json_text_or_null(d->host), "tls",
+                                                  tls_policy_text(question.tls)));
     if (!t->call->printing.json)
         fprintf(t->call->printing.out, "%s at %s%s%s%s\n", b->name, t->address,
                 d->host[0] ? " (" : "", d->host, d->host[0] ? ")" : "");
@@ -221,9 +224,12 @@ print_sum(const struct test *t, const struct backend_targets *targets)
     char *text;
 
     if (!t->call->printing.json) {
-        fprintf(out, "%s: %u failed, %u warned of, %u passed, %u unknown\n", t->target->name,
-                t->counts[FINDING_FAIL], t->counts[FINDING_WARN], t->counts[FINDING_PASS],
-                t->counts[FINDING_UNKNOWN]);
+        char sum[SUM_SIZE];
+
+        snprintf(sum, sizeof sum, "%s: %u failed, %u warned of, %u passed, %u unknown",
+                 t->target->name, t->counts[FINDING_FAIL], t->counts[FINDING_WARN],
+                 t->counts[FINDING_PASS], t->counts[FINDING_UNKNOWN]);
+        paragraph_wrap(out, 0, sum);
         return;
     }
     json = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O}", "name", t->target->name, "customer",

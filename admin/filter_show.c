@@ -9,7 +9,6 @@
 #include "admin/commands.h"
 #include "admin/filter.h"
 #include "admin/registry_row.h"
-#include "base/clock.h"
 
 enum row_column {
     ROW_CUSTOMER,
@@ -77,14 +76,6 @@ json_words(const char *text)
     return words;
 }
 
-static json_t *
-json_time(int64_t wall_ms)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    return wall_ms ? json_string(clock_rfc3339(wall_ms, text)) : json_null();
-}
-
 /* What the row leads to. */
 static json_t *
 json_networks(const PGresult *rows, int row)
@@ -104,7 +95,7 @@ json_row(const PGresult *rows, int row)
                      database_text(rows, row, ROW_INCLUDE), "exempt",
                      json_words(database_text(rows, row, ROW_EXEMPT)), "origin",
                      PQgetvalue(rows, row, ROW_ORIGIN), "networks", json_networks(rows, row),
-                     "resolved_at", json_time(database_number(rows, row, ROW_RESOLVED_AT)),
+                     "resolved_at", printer_json_time(database_number(rows, row, ROW_RESOLVED_AT)),
                      "resolve_error", database_text(rows, row, ROW_ERROR));
 }
 

@@ -4,7 +4,6 @@
  */
 #include "admin/finding.h"
 
-#include <jansson.h>
 #include <string.h>
 
 #include "admin/paragraph.h"
@@ -38,10 +37,4 @@ finding_print(const struct printer_settings *settings, const struct finding *fin
     print_part(out, "", finding->before);
     if (strcmp(finding->verdict, "pass") != 0)
         print_part(out, "Remedy: ", finding->remedy);
-}
-
-struct json_t *
-finding_json(const char *text)
-{
-    return text[0] ? printer_json_text(text) : json_null();
 }

@@ -17,7 +17,4 @@ struct finding {
 /* Some lines of at most 80 columns; a remedy only where something is not as it should be. */
 void finding_print(const struct printer_settings *settings, const struct finding *finding);
 
-/* A text of a finding as JSON: null for "". */
-struct json_t *finding_json(const char *text);
-
 #endif

@@ -214,6 +214,20 @@ printer_json_text(const char *text)
     return value;
 }
 
+json_t *
+printer_json_text_or_null(const char *text)
+{
+    return text && text[0] ? printer_json_text(text) : json_null();
+}
+
+json_t *
+printer_json_time(int64_t wall_ms)
+{
+    char text[CLOCK_RFC3339_SIZE];
+
+    return wall_ms ? json_string(clock_rfc3339(wall_ms, text)) : json_null();
+}
+
 void
 printer_none(struct printer *p, const char *text_for_people)
 {

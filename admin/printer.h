@@ -78,6 +78,8 @@ void printer_words(struct printer *printer, const char *const *words, size_t cou
 struct json_t;
 /* Text as JSON; octets that are no UTF-8 are escaped. */
 struct json_t *printer_json_text(const char *text);
+struct json_t *printer_json_text_or_null(const char *text); /* NULL or "": null */
+struct json_t *printer_json_time(int64_t wall_ms);          /* 0: null */
 void printer_value(struct printer *printer, struct json_t *value, const char *text_for_people);
 
 unsigned printer_row_count(const struct printer *printer);

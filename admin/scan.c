@@ -59,12 +59,12 @@ print_json(const struct scan *s, const char *name, const PGresult *r, int row)
 {
     json_t *json = json_pack(
         "{s:s, s:s, s:o, s:s, s:s, s:s, s:s?, s:s?, s:s, s:o, s:o}", "kind", s->subject->kind,
-        "name", name, "address", finding_json(PQgetvalue(r, row, ADDRESS)), "check",
+        "name", name, "address", printer_json_text_or_null(PQgetvalue(r, row, ADDRESS)), "check",
         PQgetvalue(r, row, CHECK_NAME), "finding", PQgetvalue(r, row, FINDING), "verdict",
         PQgetvalue(r, row, VERDICT), "before", database_text(r, row, BEFORE), "before_verdict",
         database_text(r, row, BEFORE_VERDICT), "text", PQgetvalue(r, row, TEXT), "remedy",
-        finding_json(PQgetvalue(r, row, REMEDY)), "detail",
-        finding_json(PQgetvalue(r, row, DETAIL)));
+        printer_json_text_or_null(PQgetvalue(r, row, REMEDY)), "detail",
+        printer_json_text_or_null(PQgetvalue(r, row, DETAIL)));
     char *text;
 
     text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);

@@ -104,8 +104,8 @@ on_finding(void *ctx, const struct conformance_finding *found)
     s->open += row->verdict == FINDING_FAIL;
     finding = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "address", "", "check", row->check,
                         "finding", row->word, "verdict", finding_verdict_word(row->verdict), "text",
-                        row->text, "remedy", finding_json(row->remedy), "detail",
-                        finding_json(found->detail));
+                        row->text, "remedy", printer_json_text_or_null(row->remedy), "detail",
+                        printer_json_text_or_null(found->detail));
     record(s, p, finding);
     print(s, p, row, found->detail, finding);
     fflush(s->call->printing.out);

@@ -455,28 +455,20 @@ sender_rule_query(struct call *call, const char *customer_id, const char *action
         3, params, rows);
 }
 
-static json_t *
-json_time(int64_t wall_ms)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    return wall_ms ? json_string(clock_rfc3339(wall_ms, text)) : json_null();
-}
-
 struct json_t *
 sender_rule_json(const PGresult *rows)
 {
     json_t *all = json_array();
 
     for (int row = 0; row < PQntuples(rows); row++)
-        CHECK(
-            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s?, s:o, s:s}", "action",
-                                                 PQgetvalue(rows, row, ROW_ACTION), "kind",
-                                                 PQgetvalue(rows, row, ROW_KIND), "what",
-                                                 PQgetvalue(rows, row, ROW_VALUE), "reason",
-                                                 database_text(rows, row, ROW_REASON), "expires_at",
-                                                 json_time(database_number(rows, row, ROW_UNTIL)),
-                                                 "who", PQgetvalue(rows, row, ROW_WHO))) == 0);
+        CHECK(json_array_append_new(
+                  all, json_pack("{s:s, s:s, s:s, s:s?, s:o, s:s}", "action",
+                                 PQgetvalue(rows, row, ROW_ACTION), "kind",
+                                 PQgetvalue(rows, row, ROW_KIND), "what",
+                                 PQgetvalue(rows, row, ROW_VALUE), "reason",
+                                 database_text(rows, row, ROW_REASON), "expires_at",
+                                 printer_json_time(database_number(rows, row, ROW_UNTIL)), "who",
+                                 PQgetvalue(rows, row, ROW_WHO))) == 0);
     return all;
 }
 

@@ -61,7 +61,8 @@ recipients_as_json(const json_t *addresses)
     return all;
 }
 
-static void
+/* Returns how many they are. */
+static size_t
 print_recipients(const struct view *v, const PGresult *r, int row, bool in_full)
 {
     struct printer *p = v->printer;
@@ -77,31 +78,35 @@ print_recipients(const struct view *v, const PGresult *r, int row, bool in_full)
         printer_words(p, words, count);
     free(words);
     json_decref(list);
+    return count;
 }
 
-/* As spool_reader_print_next says it of the log. */
-static const struct {
-    const char *state, *text;
-} nexts[] = {
-    {"held", "-"},
-    {"listening", "when its outcome is known"},
-    {"no-route", "when it has a route"},
-};
+/* As spool_reader_print_next, but that the index does not know of a server that is held. */
+static enum spool_wait
+wait_of(const char *state, int64_t next_at_ms, int64_t now_ms)
+{
+    static const struct {
+        const char *state;
+        enum spool_wait wait;
+    } waits[] = {
+        {"held", SPOOL_WAIT_NOTHING},
+        {"listening", SPOOL_WAIT_OUTCOME},
+        {"no-route", SPOOL_WAIT_ROUTE},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(waits); i++)
+        if (strcmp(state, waits[i].state) == 0)
+            return waits[i].wait;
+    return next_at_ms <= now_ms ? SPOOL_WAIT_SERVER : SPOOL_WAIT_TIME;
+}
 
 static void
 print_next(const struct view *v, const PGresult *r, int row)
 {
-    int64_t next_at_ms = database_number(r, row, CELL_NEXT);
+    int64_t next_at_ms = database_number(r, row, CELL_NEXT), now_ms = v->call->printing.now_ms;
 
-    for (size_t i = 0; i < ARRAY_SIZE(nexts); i++)
-        if (strcmp(PQgetvalue(r, row, CELL_STATE), nexts[i].state) == 0) {
-            printer_none(v->printer, nexts[i].text);
-            return;
-        }
-    if (next_at_ms <= v->call->printing.now_ms)
-        printer_none(v->printer, "when its server is up");
-    else
-        printer_since(v->printer, next_at_ms);
+    spool_reader_print_wait(v->printer, wait_of(PQgetvalue(r, row, CELL_STATE), next_at_ms, now_ms),
+                            next_at_ms);
 }
 
 static void
@@ -125,16 +130,21 @@ list_row(void *ctx, const PGresult *r, int row)
 {
     struct view *v = ctx;
     struct printer *p = v->printer;
+    int64_t open = database_number(r, row, CELL_OPEN),
+            tries = database_number(r, row, CELL_ATTEMPTS);
+    size_t recipients;
 
     printer_text(p, database_text(r, row, CELL_REF));
     printer_word(p, database_text(r, row, CELL_STATE));
     printer_text(p, database_text(r, row, CELL_CUSTOMER));
     printer_text(p, sender(r, row));
-    print_recipients(v, r, row, false);
-    printer_number(p, database_number(r, row, CELL_OPEN));
+    recipients = print_recipients(v, r, row, false);
+    printer_number(p, open);
+    printer_usual(p, (uint64_t)open == recipients);
     printer_size(p, (uint64_t)database_number(r, row, CELL_SIZE));
     printer_since(p, database_number(r, row, CELL_RECEIVED));
-    printer_number(p, database_number(r, row, CELL_ATTEMPTS));
+    printer_number(p, tries);
+    printer_usual(p, tries == 0);
     print_next(v, r, row);
     printer_date(p, database_number(r, row, CELL_EXPIRES));
     print_reply(p, r, row);
@@ -193,7 +203,7 @@ show_row(void *ctx, const PGresult *r, int row)
     printer_word(p, database_text(r, row, CELL_STATE));
     printer_text(p, database_text(r, row, CELL_CUSTOMER));
     printer_text(p, sender(r, row));
-    print_recipients(v, r, row, true);
+    (void)print_recipients(v, r, row, true);
     printer_number(p, database_number(r, row, CELL_OPEN));
     printer_size(p, (uint64_t)database_number(r, row, CELL_SIZE));
     printer_time(p, database_number(r, row, CELL_RECEIVED));

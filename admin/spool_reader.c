@@ -136,38 +136,52 @@ spool_reader_recipients_json(const struct spool_message *m, const struct spool_e
     json_t *all = json_array();
 
     for (unsigned i = 0; i < m->recipient_count; i++) {
-        int64_t ended_at_ms = spool_message_ended_at_ms(m, i);
-        const char *reply = spool_message_reply(m, i);
-        char at[CLOCK_RFC3339_SIZE];
-
-        json_array_append_new(
-            all, json_pack("{s:o, s:s, s:o, s:o}", "address",
-                           printer_json_text(e->recipients[i].address), "state",
-                           spool_reader_recipient_word(m, i), "ended_at",
-                           ended_at_ms ? json_string(clock_rfc3339(ended_at_ms, at)) : json_null(),
-                           "reply", reply[0] ? printer_json_text(reply) : json_null()));
+        json_array_append_new(all,
+                              json_pack("{s:o, s:s, s:o, s:o}", "address",
+                                        printer_json_text(e->recipients[i].address), "state",
+                                        spool_reader_recipient_word(m, i), "ended_at",
+                                        printer_json_time(spool_message_ended_at_ms(m, i)), "reply",
+                                        printer_json_text_or_null(spool_message_reply(m, i))));
     }
     return all;
+}
+
+void
+spool_reader_print_wait(struct printer *p, enum spool_wait wait, int64_t next_at_ms)
+{
+    static const char *const words[] = {
+        [SPOOL_WAIT_NOTHING] = "-",         [SPOOL_WAIT_OUTCOME] = "when known",
+        [SPOOL_WAIT_ROUTE] = "when routed", [SPOOL_WAIT_RELEASE] = "when released",
+        [SPOOL_WAIT_SERVER] = "when up",
+    };
+
+    if (wait == SPOOL_WAIT_TIME)
+        printer_since(p, next_at_ms);
+    else
+        printer_none(p, words[wait]);
+}
+
+static enum spool_wait
+wait_of(const struct spool_message *m, const struct registry *registry, int64_t now_ms)
+{
+    enum routing_state routing = routing_of(registry, m);
+
+    if (m->open_count == 0 || m->held)
+        return SPOOL_WAIT_NOTHING;
+    if (spool_message_awaits_all(m))
+        return SPOOL_WAIT_OUTCOME;
+    if (routing_is_missing(routing))
+        return SPOOL_WAIT_ROUTE;
+    if (routing == ROUTING_HELD)
+        return SPOOL_WAIT_RELEASE;
+    return spool_message_next_attempt_at_ms(m) <= now_ms ? SPOOL_WAIT_SERVER : SPOOL_WAIT_TIME;
 }
 
 void
 spool_reader_print_next(struct printer *p, const struct spool_message *m,
                         const struct registry *registry, int64_t now_ms)
 {
-    enum routing_state routing = routing_of(registry, m);
-
-    if (m->open_count == 0 || m->held)
-        printer_none(p, "-");
-    else if (spool_message_awaits_all(m))
-        printer_none(p, "when known");
-    else if (routing_is_missing(routing))
-        printer_none(p, "when routed");
-    else if (routing == ROUTING_HELD)
-        printer_none(p, "when released");
-    else if (spool_message_next_attempt_at_ms(m) <= now_ms)
-        printer_none(p, "when up");
-    else
-        printer_since(p, spool_message_next_attempt_at_ms(m));
+    spool_reader_print_wait(p, wait_of(m, registry, now_ms), spool_message_next_attempt_at_ms(m));
 }
 
 const char *

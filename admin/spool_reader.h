@@ -43,6 +43,17 @@ spool_reader_sender(const struct spool_envelope *envelope); /* "<>" is the null 
 unsigned spool_reader_tries(const struct spool_message *message);
 int64_t spool_reader_last_try(const struct spool_message *message);       /* 0: none */
 const char *spool_reader_last_reply(const struct spool_message *message); /* NULL: none */
+/* What the next try waits for. */
+enum spool_wait {
+    SPOOL_WAIT_NOTHING, /* there is none, or it is held */
+    SPOOL_WAIT_OUTCOME,
+    SPOOL_WAIT_ROUTE,
+    SPOOL_WAIT_RELEASE, /* of its server */
+    SPOOL_WAIT_SERVER,
+    SPOOL_WAIT_TIME,
+};
+/* A cell; `next_at_ms` is that of SPOOL_WAIT_TIME. */
+void spool_reader_print_wait(struct printer *printer, enum spool_wait wait, int64_t next_at_ms);
 void spool_reader_print_next(struct printer *printer, const struct spool_message *message,
                              const struct registry *registry, int64_t now_ms);
 

@@ -134,17 +134,9 @@ print_facts(struct printer *p, const struct spool_message *m, const struct spool
 /* --- History. */
 
 static void
-add_moment(json_t *object, int64_t at_ms)
-{
-    char at[CLOCK_RFC3339_SIZE];
-
-    json_object_set_new(object, "at", at_ms ? json_string(clock_rfc3339(at_ms, at)) : json_null());
-}
-
-static void
 add_text(json_t *object, const char *name, const char *text)
 {
-    json_object_set_new(object, name, text && text[0] ? printer_json_text(text) : json_null());
+    json_object_set_new(object, name, printer_json_text_or_null(text));
 }
 
 static const char *
@@ -172,7 +164,7 @@ add_entry(struct shown *s, int64_t at_ms, const char *word, const struct spool_e
     bool is_note = e && e->kind == SPOOL_EVENT_NOTE, is_end = e && e->kind == SPOOL_EVENT_END;
     json_t *object = json_object();
 
-    add_moment(object, at_ms);
+    json_object_set_new(object, "at", printer_json_time(at_ms));
     json_object_set_new(object, "event", json_string(word));
     json_object_set_new(object, "attempt",
                         e && e->kind == SPOOL_EVENT_ATTEMPT ? json_integer(e->attempt)

@@ -168,10 +168,7 @@ print_row(struct printer *p, const struct spool_tally_row *row)
     print_trouble(p, t->damaged);
     print_ages(p, t);
     printer_since(p, t->oldest_at_ms);
-    if (t->due)
-        printer_none(p, "when up");
-    else
-        printer_since(p, t->next_at_ms);
+    spool_reader_print_wait(p, t->due ? SPOOL_WAIT_SERVER : SPOOL_WAIT_TIME, t->next_at_ms);
     printer_since(p, t->expires_at_ms);
 }
 

@@ -55,9 +55,9 @@ backend_as_json(const struct status *s, const struct status_backend *backend)
     return json_pack("{s:s, s:i, s:o, s:s, s:o, s:I, s:o, s:s?, s:I, s:I, s:I, s:I}", "address",
                      inet_address_text(&h->endpoint, address), "port", (int)h->endpoint.port,
                      "customers", names_as_json(backend->customers), "state",
-                     shared_health_shown(h, s->now_ms), "since_at", status_time(h->since_ms),
+                     shared_health_shown(h, s->now_ms), "since_at", printer_json_time(h->since_ms),
                      "failures", (json_int_t)h->failures, "next_probe_at",
-                     status_time(stopped ? h->next_probe_at_ms : 0), "reason",
+                     printer_json_time(stopped ? h->next_probe_at_ms : 0), "reason",
                      stopped ? shared_reason_text(h->reason) : NULL, "verdicts",
                      (json_int_t)h->verdicts, "accepted", (json_int_t)h->accepted, "refused_known",
                      (json_int_t)h->refused, "good_probes", (json_int_t)h->good_probes);
@@ -82,12 +82,12 @@ customers_as_json(const struct status *s)
         const struct spool_tally_row *row = s->customers.rows[i];
         const struct spool_totals *t = &row->totals;
 
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "customer",
-                                              row->key, "messages", (json_int_t)t->messages,
-                                              "size_bytes", (json_int_t)t->size_bytes,
-                                              "oldest_received_at", status_time(t->oldest_at_ms),
-                                              "next_attempt_at", status_time(t->next_at_ms),
-                                              "first_expires_at", status_time(t->expires_at_ms)));
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "customer", row->key, "messages",
+                            (json_int_t)t->messages, "size_bytes", (json_int_t)t->size_bytes,
+                            "oldest_received_at", printer_json_time(t->oldest_at_ms),
+                            "next_attempt_at", printer_json_time(t->due ? 0 : t->next_at_ms),
+                            "first_expires_at", printer_json_time(t->expires_at_ms)));
     }
     return list;
 }
@@ -129,7 +129,7 @@ print_json(struct status *s, const struct before *before)
     const struct config *config = s->call->config;
     json_t *all =
         json_pack("{s:s, s:i, s:o, s:b}", "hostname", config->hostname, "node", (int)config->node,
-                  "at", status_time(s->now_ms), "ok", s->problems == 0);
+                  "at", printer_json_time(s->now_ms), "ok", s->problems == 0);
     char *text;
 
     for (unsigned i = 0; i < s->part_count; i++) {
@@ -252,10 +252,7 @@ print_customers(struct status *s)
         printer_number(p, (int64_t)t->messages);
         printer_size(p, t->size_bytes);
         printer_since(p, t->oldest_at_ms);
-        if (t->due)
-            printer_none(p, "when up");
-        else
-            printer_since(p, t->next_at_ms);
+        spool_reader_print_wait(p, t->due ? SPOOL_WAIT_SERVER : SPOOL_WAIT_TIME, t->next_at_ms);
         printer_since(p, t->expires_at_ms);
     }
     printer_finish(&p);

@@ -91,7 +91,7 @@ describe_replica(const struct status *s, struct status_part *part, const struct 
                printer_relative(v->written_at_ms, s->now_ms, relative));
     status_fact(part, "registry_version", json_integer((json_int_t)v->version));
     status_fact(part, "domains", json_integer((json_int_t)v->domain_count));
-    status_fact(part, "written_at", status_time(v->written_at_ms));
+    status_fact(part, "written_at", printer_json_time(v->written_at_ms));
     status_fact(part, "database_id", json_string(v->database_id));
     if (node_offer_read(s->call, &offer))
         status_problem(part, "refused",

@@ -146,12 +146,26 @@ look_at_resolver(struct status *s)
 
 /* --- Certificates. */
 
-/* `warnings` says it all of those that it names. */
+/* Its own line of `warnings` says it all: "tls-certificate PATH: ...". */
+static bool
+is_warned_of(const char *warnings, const char *path)
+{
+    static const char word[] = "tls-certificate ";
+    size_t n = strlen(path);
+
+    for (const char *at = warnings; (at = strstr(at, word)) != NULL;) {
+        at += sizeof word - 1;
+        if (strncmp(at, path, n) == 0 && at[n] == ':')
+            return true;
+    }
+    return false;
+}
+
 static void
 describe_certificate(struct status_part *part, json_t *list, const struct tls_certificate *c,
                      const char *warnings, int64_t now_ms)
 {
-    bool is_told = strstr(warnings, tls_certificate_path(c)) == NULL;
+    bool is_told = !is_warned_of(warnings, tls_certificate_path(c));
     json_t *names = json_array();
     char relative[PRINTER_RELATIVE_SIZE];
 
@@ -171,7 +185,7 @@ describe_certificate(struct status_part *part, json_t *list, const struct tls_ce
     json_array_append_new(list, json_pack("{s:o, s:s, s:o, s:o}", "file",
                                           printer_json_text(tls_certificate_path(c)), "kind",
                                           tls_certificate_kind(c), "names", names, "ends_at",
-                                          status_time(tls_certificate_end_ms(c))));
+                                          printer_json_time(tls_certificate_end_ms(c))));
 }
 
 static void

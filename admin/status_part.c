@@ -5,8 +5,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "base/clock.h"
-
 struct status_part *
 status_add(struct status *s, const char *name)
 {
@@ -43,12 +41,4 @@ void
 status_fact(struct status_part *part, const char *name, json_t *value)
 {
     CHECK(json_object_set_new(part->facts, name, value) == 0);
-}
-
-json_t *
-status_time(int64_t wall_ms)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    return wall_ms ? json_string(clock_rfc3339(wall_ms, text)) : json_null();
 }

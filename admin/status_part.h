@@ -22,7 +22,8 @@ struct status_part {
 
 struct status_backend { /* one that is not up, or has been looked at for JSON */
     struct shared_health health;
-    char customers[REGISTRY_NAME_SIZE * 3]; /* whose it is; "": by a name, or nobody's any more */
+    /* Whose it is, the first three, ", " between; "": by a name, or nobody's any more. */
+    char customers[(REGISTRY_NAME_SIZE + 2) * 3];
 };
 
 #define STATUS_PARTS_MAX 15
@@ -50,7 +51,6 @@ void status_problem(struct status_part *part, const char *state, const char *fmt
 /* By errno: nothing is known of the part, so nothing is said about it. */
 void status_unreadable(struct status_part *part, const char *path);
 void status_fact(struct status_part *part, const char *name, json_t *value); /* taken over */
-json_t *status_time(int64_t wall_ms);                                        /* 0: null */
 
 /* --- The looks, in the order in which they are shown. */
 void status_look_daemons(struct status *status);

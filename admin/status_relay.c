@@ -45,7 +45,7 @@ look_at_drain(const struct look *look, struct status_part *part)
     int64_t since_ms = shared_table_left_service_at_ms(look->table);
     char relative[PRINTER_RELATIVE_SIZE], when[CLOCK_LOCAL_SIZE];
 
-    status_fact(part, "draining_since_at", status_time(since_ms));
+    status_fact(part, "draining_since_at", printer_json_time(since_ms));
     if (since_ms == 0)
         return;
     part->state = "draining";
@@ -214,7 +214,7 @@ look_at_scanner(const struct look *look, struct status_part *part, unsigned i, j
                                           is_failing                   ? "failing"
                                           : state == SHARED_SCANNER_UP ? "up"
                                                                        : "not asked yet",
-                                          "since_at", status_time(is_failing ? state : 0)));
+                                          "since_at", printer_json_time(is_failing ? state : 0)));
     if (is_failing)
         status_problem(part, "failing",
                        "%s%s fails since %s, and mail %s: start it, or look into its log", gap,

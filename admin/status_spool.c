@@ -50,9 +50,9 @@ add_facts(const struct look *look)
     status_fact(part, "due", json_integer((json_int_t)t->due));
     status_fact(part, "no_route", json_integer((json_int_t)t->no_route));
     status_fact(part, "held", json_integer((json_int_t)t->held));
-    status_fact(part, "oldest_received_at", status_time(t->oldest_at_ms));
-    status_fact(part, "next_attempt_at", status_time(t->next_at_ms));
-    status_fact(part, "first_expires_at", status_time(t->expires_at_ms));
+    status_fact(part, "oldest_received_at", printer_json_time(t->oldest_at_ms));
+    status_fact(part, "next_attempt_at", printer_json_time(t->next_at_ms));
+    status_fact(part, "first_expires_at", printer_json_time(t->expires_at_ms));
     status_fact(part, "segments", json_integer((json_int_t)look->stats.segments));
     status_fact(part, "damaged_records", json_integer((json_int_t)look->stats.damaged_records));
 }
@@ -108,7 +108,7 @@ judge(const struct look *look)
     else if (t->no_route)
         status_problem(look->part, "no-route", ": see `relayctl spool list --state no-route`");
     if (t->expires_at_ms && t->expires_at_ms < now_ms + EXPIRES_SOON_MS)
-        status_problem(look->part, "expiring",
+        status_problem(look->part, look->part->needs_operator ? look->part->state : "expiring",
                        "; the first message ends %s: see `relayctl spool list`",
                        printer_relative(t->expires_at_ms, now_ms, relative));
 }

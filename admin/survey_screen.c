@@ -159,7 +159,7 @@ print_json(const struct survey_screen *screen, const struct survey *survey, json
         json_array_append_new(
             list, json_pack("{s:s, s:s, s:s, s:s, s:o}", "check", row->check, "finding", row->word,
                             "verdict", finding_verdict_word(row->verdict), "text", finding->text,
-                            "remedy", finding_json(finding->remedy)));
+                            "remedy", printer_json_text_or_null(finding->remedy)));
     }
     json_object_set_new(facts, "verdict", json_string(finding_verdict_word(worst(survey))));
     json_object_set_new(facts, "findings", list);
