@@ -76,6 +76,33 @@ def test_who_has_no_mail_left_is_not_listed_nor_is_a_server_that_was_removed(nod
     wait_until(lambda: not [b for b in status(node)["backends"] if b["port"] == port], 10, "nobody has the server any more")
 
 
+def test_the_next_try_is_no_moment_while_mail_waits_for_the_server(node):
+    def send():
+        with Client(node.port) as c:
+            c.ehlo("mail.sender.example")
+            assert c.send(make_message(), "info@sender.example", "user@hooli.example").code == 250
+
+    def hooli():
+        return next(c for c in status(node)["customers"] if c["customer"] == "hooli")
+
+    server = Backend()
+    node.add_customer("hooli", "hooli.example", server.endpoint)
+    try:
+        send()
+        assert hooli()["next_attempt_at"] is None
+        server.script["rcpt"] = "450 4.2.0 later"
+        server.start()
+        wait_until(lambda: hooli()["next_attempt_at"], 20, "it waits for its own sake")
+        server.stop()
+        send()
+        assert hooli()["messages"] == 2 and hooli()["next_attempt_at"] is None
+    finally:
+        server.stop()
+        node.relayctl("spool", "remove", "--customer", "hooli", "--reason", "a test", "--yes")
+        node.relayctl("backend", "remove", "hooli/1", "--spool", "keep", "--reason", "a test", "--yes")
+        wait_until(lambda: not [b for b in status(node)["backends"] if b["port"] == server.port], 10, "nobody has the server any more")
+
+
 def test_P9_a_limit_that_is_near_its_end_is_named(node):
     node.postgres.sql("UPDATE postern.customers SET max_connections_per_hour = 1 WHERE name = 'acme'")
     node.wait_until_replicated()
