@@ -2,6 +2,7 @@
 """P2, P5: five full calendar days, over both changes of summer time, with PostgreSQL away; and clocks that jump.
 
 The relay starts at the moment of the arrival; the keeper's clock is moved through a file while it runs."""
+import json
 import os
 import time
 from datetime import datetime, timezone
@@ -125,6 +126,20 @@ def test_P2_a_clock_at_2031_and_back_expires_nothing(world_of, backend):
     backend.script.clear()
     wait_until(lambda: not node.spool(), 20, "it is delivered, and does not wait until 2031")
     assert [m.rcpts for m in backend.taken if m.rcpts] == [["user@acme.example"]] and not node.spoolmgr.log_lines("expired")
+
+
+def test_status_does_not_hide_what_is_wrong_behind_what_ends_soon(world_of, backend):
+    node = world_of(PastNode())
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    backend.stop()
+    assert node.send().code == 250
+    wait_until(node.spool, 10, "it is in the list")
+    node.relayctl("backend", "remove", "acme/1", "--spool", "keep", "--reason", "a test", "--yes")
+    node.wait_until_replicated()
+    node.spoolmgr.stop()
+    node.clock.to(datetime.fromisoformat(node.spool()[0]["expires_at"].replace("Z", "+00:00")).timestamp() - 3600)
+    told = json.loads(node.relayctl("status", "--json", check=False).stdout)["spool"]
+    assert told["state"] == "no-route" and "the first message ends in" in told["detail"], told
 
 
 def test_P2_a_clock_that_was_wrong_when_the_keeper_came_is_noticed(world_of, backend):
