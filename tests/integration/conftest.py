@@ -2,6 +2,7 @@
 """Fixtures of the integration tests. A test that fails leaves its folders, and shows the ends of their logs."""
 import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 import harness  # noqa: E402
 import left_behind  # noqa: E402
 import postgres  # noqa: E402
+import schema  # noqa: E402
 import world  # noqa: E402
 
 
@@ -85,6 +87,24 @@ def _cluster(request):
     harness.Node.shares_postgres = not getattr(request.module, "OWN_POSTGRES", False)
     yield
     harness.Node.shares_postgres = False
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _documented(request):
+    """The fields of JSON that test_json.py leaves to this file were there, if all of the file has run."""
+    schema.the_schema().seen.clear()
+    yield
+    pattern = schema.ELSEWHERE.get(request.path.name)
+    items = [item for item in request.session.items if item.path == request.path]
+    names = {name for name in vars(request.module) if name.startswith("test_")}
+    if pattern and names == {item.originalname for item in items} and all(_has_passed(item) for item in items):
+        never = [field for field in schema.the_schema().never_seen() if re.fullmatch(pattern, field)]
+        assert not never, "\n".join(never)
+
+
+def _has_passed(item):
+    report = getattr(item, "report_call", None)
+    return report is not None and report.passed
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from harness import Backend, Client, Node, reference_in, wait_until
+from schema import the_schema
 
 
 def hour_of(moment):
@@ -204,7 +205,8 @@ def test_files_go_by_age_and_a_gap_is_said(gate):
         wait_until(lambda: not path.exists(), 20, "the old file goes")
         cursor.execute("ROLLBACK")
     assert "bytes=" in gate.says("event-gap", before)[0]
-    wait_until(lambda: gate.copied("kind = 'gap' AND detail ->> 'file' = %s", path.name), 20, "the gap is an event")
+    gap = wait_until(lambda: gate.copied("kind = 'gap' AND detail ->> 'file' = %s", path.name, columns="detail"), 20, "the gap is an event")
+    the_schema().check_event(gap[0][0])
 
 
 def test_files_are_bounded_in_bytes_the_oldest_go_first(gate):

@@ -37,8 +37,7 @@ class Relay:
         return self.node.port
 
     def events(self, kind="connection"):
-        lines = [line for path in sorted(self.node.dirs["log-dir"].glob("events-*.jsonl")) for line in path.read_text().splitlines()]
-        return [e for e in map(json.loads, lines) if e["event"] == kind]
+        return self.node.events(kind)
 
     def event_of(self, client_port, kind="connection"):
         """The connection event of the client that had this port."""
