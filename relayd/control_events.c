@@ -42,6 +42,7 @@
 #define BOUND_EVERY_MS 5000
 #define HOUR_MS 3600000LL
 #define DAY_MS (24 * HOUR_MS)
+#define ENDS_MS (366 * DAY_MS)    /* as long as a customer's mail may be kept */
 #define SETTLED_MS (10 * 60000LL) /* after its hour nobody writes to a file any more */
 
 struct copied {
@@ -273,7 +274,8 @@ on_copied(void *ctx, const PGresult *result)
     rest(e, 0);
 }
 
-/* Usage is counted by the service's days; lines of a file are of its hour, or nearly so. */
+/* Usage is counted by the service's days.  Lines of a file are of its hour, or nearly so, but for
+ * ends that came while no keeper ran: they are written by the next one. */
 static void
 send_batch(struct control_events *e, const struct event_file *file, uint64_t offset,
            const char *lines)
@@ -285,7 +287,7 @@ send_batch(struct control_events *e, const struct event_file *file, uint64_t off
     snprintf(node, sizeof node, "%u", e->config->node);
     snprintf(begins, sizeof begins, "%" PRIu64, offset);
     snprintf(ends, sizeof ends, "%" PRIu64, e->batch_ends);
-    db_days_init(&days, file->hour_ms - DAY_MS, file->hour_ms + DAY_MS);
+    db_days_init(&days, file->hour_ms - ENDS_MS, file->hour_ms + DAY_MS);
     params[5] = buf_text(&days.days);
     params[6] = buf_text(&days.starts);
     e->is_asking = true;

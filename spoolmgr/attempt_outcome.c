@@ -125,14 +125,12 @@ judge_endpoint(struct keeper *k, struct attempt *a, const struct courier_done *d
 /* --- The message. */
 
 static void
-end_recipients(struct keeper *k, struct attempt *a, enum smtp_class class, enum spool_end end)
+end_delivered(struct keeper *k, struct attempt *a, int64_t now_ms)
 {
-    int64_t now_ms = clock_wall_ms();
-
     for (unsigned i = 0; i < a->result_count; i++) {
-        if (a->results[i].class == class)
-            spool_store_ended(k->store, a->mail->message, a->results[i].recipient, end, now_ms,
-                              a->results[i].text);
+        if (a->results[i].class == SMTP_CLASS_OK)
+            spool_store_ended(k->store, a->mail->message, a->results[i].recipient,
+                              SPOOL_END_DELIVERED, now_ms, a->results[i].text);
     }
 }
 
@@ -217,13 +215,13 @@ warn_unreadable(const struct spool_message *m)
 /* Records what is left open behind this attempt; returns when it is asked for again. */
 static int64_t
 record_open(struct keeper *k, struct attempt *a, const struct courier_done *done,
-            const struct tally *tally)
+            const struct tally *tally, int64_t now_ms)
 {
     struct spool_message *m = a->mail->message;
     int64_t next_at_ms = next_attempt(k, a, done, tally);
     bool unknown = tally->by_class[SMTP_CLASS_UNKNOWN] > 0;
 
-    spool_store_attempt(k->store, m, clock_wall_ms(), next_at_ms < 0 ? 0 : next_at_ms, unknown,
+    spool_store_attempt(k->store, m, now_ms, next_at_ms < 0 ? 0 : next_at_ms, unknown,
                         tally->reply);
     if (unknown)
         attempt_possible_duplicate(k, m, "the backend did not answer the end of the message");
@@ -270,17 +268,17 @@ attempt_done(struct keeper *k, struct attempt *a, const struct courier_done *don
     struct ending *ending;
     struct tally tally;
     struct loss loss;
-    int64_t next_at_ms = 0;
+    int64_t next_at_ms = 0, now_ms = clock_wall_ms(); /* one moment: ended.c compares them */
 
     CRASH_POINT("keeper-heard-deliverer");
     if (!a->endpoint->is_own)
         keeper_health_hear(k, a);
     tally = tally_of(a, done);
     judge_endpoint(k, a, done, &tally);
-    end_recipients(k, a, SMTP_CLASS_OK, SPOOL_END_DELIVERED);
+    end_delivered(k, a, now_ms);
     loss = loss_of(k, a, done);
     if (m->open_count > loss.count - loss.expired) /* what is refused has no next attempt */
-        next_at_ms = record_open(k, a, done, &tally);
+        next_at_ms = record_open(k, a, done, &tally, now_ms);
     ending = ending_begin(k, m, loss.ends, loss.count, notice);
     log_outcome(k, a, &tally, loss.expired, next_at_ms, ending, notice);
     free(loss.ends);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * What has become of mail that was kept, as events in the node's event log beside those of its
- * reception: an event for the recipients of a message that end alike at once.  So trace finds it
- * when the spool has forgotten it, and reports count it where they count all else.
+ * reception, one for each recipient.  So trace finds it when the spool has forgotten it, and
+ * reports count it where they count all else.
  *
  * A line is written when the end is durable (report.c), by a thread, and not before: an end that is
  * lost comes again.  What a keeper that was killed had not written, the next one does, going by
  * when that one kept the clock last (expiry.c).  So a line may be there twice, with the moment of
- * the end, by which PostgreSQL knows it (postern.events_add).
+ * the end and the recipient, by which PostgreSQL knows it (postern.events_add).
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,104 +29,58 @@ struct ended {
     struct event_log *log;
     char file[EVENT_FILES_NAME]; /* that is written to; "" none */
     int64_t file_at_ms;          /* when it was looked for, monotonic */
-    bool is_deferred;
-    /* What has ended in this turn, alike; count 0: nothing. */
-    const struct spool_message *message;
-    enum spool_end end;
-    int64_t at_ms;
-    unsigned *recipients;
-    unsigned count, room;
+    /* Of the last message, since its recipients often end one behind the other. */
+    struct ref ref;
+    struct spool_envelope envelope;
+    struct arena arena;
 };
 
 /* --- The event. */
 
-static void
-add_recipients(struct buf *json, const struct ended *e, const struct spool_envelope *envelope)
-{
-    buf_add_text(json, ",\"rcpt\":[");
-    for (unsigned i = 0; i < e->count; i++) {
-        unsigned recipient = e->recipients[i];
-
-        buf_add_text(json, i > 0 ? ",\"" : "\"");
-        if (recipient < envelope->recipient_count)
-            event_escape(json, slice_of(envelope->recipients[recipient].address));
-        buf_add_text(json, "\"");
-    }
-    buf_add_text(json, "]");
-}
-
 /* An envelope that cannot be read costs the addresses alone. */
-static void
-build(const struct ended *e, struct buf *json)
+static const struct spool_envelope *
+envelope_of(struct ended *e, const struct spool_message *m)
 {
-    const struct spool_message *m = e->message;
-    struct spool_envelope envelope;
-    struct arena arena;
-    char ref[REF_SIZE];
-
-    if (keeper_envelope(e->keeper, m, &arena, &envelope) != 0)
-        envelope = (struct spool_envelope){.reverse_path = ""};
-    event_begin(json, "ended", e->at_ms);
-    event_text(json, "ref", slice_of(ref_text(m->ref, ref)));
-    event_text(json, "from", slice_of(envelope.reverse_path));
-    add_recipients(json, e, &envelope);
-    event_text(json, "customer", slice_of(m->customer));
-    event_number(json, "customer_id", m->customer_id);
-    event_text(json, "domain", slice_of(spool_message_domain(m, e->recipients[0])));
-    event_number(json, "size", (int64_t)m->body_bytes);
-    event_text(json, "verdict", slice_of(spool_end_word(e->end)));
-    event_text(json, "reply", slice_of(spool_message_reply(m, e->recipients[0])));
-    event_end(json);
-    arena_clear(&arena);
+    if (ref_equal(e->ref, m->ref))
+        return &e->envelope;
+    arena_clear(&e->arena);
+    e->ref = m->ref;
+    if (keeper_envelope(e->keeper, m, &e->arena, &e->envelope) != 0)
+        e->envelope = (struct spool_envelope){.reverse_path = ""};
+    return &e->envelope;
 }
 
 static void
-finish(struct ended *e)
+add_recipient(struct buf *json, const struct spool_envelope *envelope, unsigned recipient)
 {
+    buf_add_text(json, ",\"rcpt\":[\"");
+    if (recipient < envelope->recipient_count)
+        event_escape(json, slice_of(envelope->recipients[recipient].address));
+    buf_add_text(json, "\"]");
+    event_number(json, "place", recipient + 1);
+}
+
+static void
+say(struct ended *e, const struct spool_message *m, unsigned recipient)
+{
+    const struct spool_envelope *envelope = envelope_of(e, m);
+    char ref[REF_SIZE];
     struct buf json;
 
-    if (e->count == 0)
-        return;
     buf_init(&json, 0);
-    build(e, &json);
-    e->count = 0;
+    event_begin(&json, "ended", spool_message_ended_at_ms(m, recipient));
+    event_text(&json, "ref", slice_of(ref_text(m->ref, ref)));
+    event_text(&json, "from", slice_of(envelope->reverse_path));
+    add_recipient(&json, envelope, recipient);
+    event_text(&json, "customer", slice_of(m->customer));
+    event_number(&json, "customer_id", m->customer_id);
+    event_text(&json, "domain", slice_of(spool_message_domain(m, recipient)));
+    event_number(&json, "size", (int64_t)m->body_bytes);
+    event_text(&json, "verdict", slice_of(spool_end_word(spool_message_end(m, recipient))));
+    event_text(&json, "reply", slice_of(spool_message_reply(m, recipient)));
+    event_end(&json);
     report_add_event(e->keeper, buf_slice(&json));
     buf_fini(&json);
-}
-
-void
-ended_finish(struct keeper *k)
-{
-    finish(k->ended);
-}
-
-static void
-on_turn_over(void *ctx)
-{
-    struct keeper *k = ctx;
-
-    if (k->ended == NULL)
-        return;
-    k->ended->is_deferred = false;
-    finish(k->ended);
-}
-
-static void
-add(struct ended *e, const struct spool_message *m, unsigned recipient)
-{
-    enum spool_end end = spool_message_end(m, recipient);
-    int64_t at_ms = spool_message_ended_at_ms(m, recipient);
-
-    if (e->count > 0 && (e->message != m || e->end != end || e->at_ms != at_ms))
-        finish(e);
-    if (e->count == e->room) {
-        e->room = e->room > 0 ? 2 * e->room : 64;
-        e->recipients = mem_realloc(e->recipients, e->room * sizeof *e->recipients);
-    }
-    e->message = m;
-    e->end = end;
-    e->at_ms = at_ms;
-    e->recipients[e->count++] = recipient;
 }
 
 /* A prepared record ends for those that were not kept: the customer's server had them at once. */
@@ -135,36 +89,60 @@ ended_note(void *ctx, const struct spool_message *m, unsigned recipient)
 {
     struct keeper *k = ctx;
 
-    if (m->prepared || (m->flags & SPOOL_FLAG_OWN) || k->ended == NULL)
-        return;
-    add(k->ended, m, recipient);
-    if (k->ended->is_deferred)
-        return;
-    k->ended->is_deferred = true;
-    loop_defer(k->loop, on_turn_over, k);
+    if (!m->prepared && !(m->flags & SPOOL_FLAG_OWN) && k->ended != NULL)
+        say(k->ended, m, recipient);
 }
 
-/* As above, by what is left of it. */
+/* When it was tried last; an attempt that leaves nothing open is in its ends alone. */
+static int64_t
+last_try_ms(const struct spool_message *m)
+{
+    int64_t last_ms = spool_message_last_attempt_at_ms(m);
+
+    for (unsigned i = 0; i < m->recipient_count; i++)
+        if (spool_message_side(m, i) == SPOOL_OURS &&
+            spool_message_end(m, i) == SPOOL_END_DELIVERED &&
+            spool_message_ended_at_ms(m, i) > last_ms)
+            last_ms = spool_message_ended_at_ms(m, i);
+    return last_ms;
+}
+
+/* As above, by what is left of it: a live recipient that was delivered before any attempt was
+ * delivered at the dot. */
 static bool
 was_kept(const struct spool_message *m, unsigned recipient)
 {
-    return spool_message_side(m, recipient) == SPOOL_OURS || m->unknown ||
-           spool_message_attempts(m) > 0;
+    int64_t tried_ms;
+
+    if (spool_message_side(m, recipient) == SPOOL_OURS || m->unknown ||
+        spool_message_end(m, recipient) != SPOOL_END_DELIVERED)
+        return true;
+    tried_ms = last_try_ms(m);
+    return tried_ms > 0 && spool_message_ended_at_ms(m, recipient) >= tried_ms;
+}
+
+static bool
+is_to_be_said(const struct keeper *k, const struct spool_message *m, unsigned recipient)
+{
+    enum spool_end end = spool_message_end(m, recipient);
+
+    return end != SPOOL_END_NONE && end != SPOOL_END_CANCELLED &&
+           spool_message_ended_at_ms(m, recipient) >= k->kept_until_ms - BEFORE_MS &&
+           was_kept(m, recipient);
 }
 
 void
-ended_before(struct keeper *k, const struct spool_message *m)
+ended_before(struct keeper *k)
 {
-    struct ended *e = k->ended;
+    struct spool_message *m = NULL;
 
-    if (k->kept_until_ms == 0 || (m->flags & SPOOL_FLAG_OWN) || m->open_count == m->recipient_count)
-        return;
-    for (unsigned end = SPOOL_END_DELIVERED; end < SPOOL_END_CANCELLED; end++)
+    while (k->kept_until_ms != 0 && (m = spool_store_next(k->store, m)) != NULL) {
+        if ((m->flags & SPOOL_FLAG_OWN) || m->open_count == m->recipient_count)
+            continue;
         for (unsigned i = 0; i < m->recipient_count; i++)
-            if (spool_message_end(m, i) == end && was_kept(m, i) &&
-                spool_message_ended_at_ms(m, i) >= k->kept_until_ms - BEFORE_MS)
-                add(e, m, i);
-    finish(e);
+            if (is_to_be_said(k, m, i))
+                say(k->ended, m, i);
+    }
 }
 
 /* --- The file: that of the relay, or the hour's first where no relay runs. */
@@ -213,9 +191,10 @@ ended_write(struct keeper *k, struct slice json)
 }
 
 void
-ended_look(struct keeper *k)
+ended_flush(struct keeper *k)
 {
-    event_log_flush(k->ended->log);
+    if (k->ended != NULL)
+        event_log_flush(k->ended->log);
 }
 
 /* --- Life. */
@@ -227,6 +206,7 @@ ended_new(struct keeper *k)
 
     e->keeper = k;
     e->log = event_log_new();
+    arena_init(&e->arena, SPOOL_ENVELOPE_ARENA_BYTES);
     return e;
 }
 
@@ -237,6 +217,6 @@ ended_free(struct ended **held)
 
     *held = NULL;
     event_log_free(&e->log);
-    free(e->recipients);
+    arena_clear(&e->arena);
     free(e);
 }

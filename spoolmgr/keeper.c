@@ -69,8 +69,8 @@ static void
 on_synced(void *ctx)
 {
     CRASH_POINT("keeper-synced");
+    report_synced(ctx); /* first: the others may have the committer clean */
     attempt_synced(ctx);
-    report_synced(ctx);
     orders_synced(ctx);
 }
 
@@ -145,12 +145,12 @@ take_all(struct keeper *k)
 {
     struct spool_message *m = NULL;
 
+    ended_before(k);
     ending_mend(k);
     kept_begin(k);
     while ((m = spool_store_next(k->store, m)) != NULL) {
         take_message(k, m);
         kept_found(k, m, false);
-        ended_before(k, m);
         if (m->open_count == 0)
             tell_ended_before(k, m);
     }
@@ -259,7 +259,7 @@ on_tick(void *ctx)
     loop_timer_start(&k->tick, TICK_MS);
     expiry_look(k);
     keeper_refresh(k);
-    ended_look(k);
+    ended_flush(k);
     if (++k->ticks % TICKS_A_SECOND == 0) {
         usage_look(k);
         tell_look(k); /* what has ended is remembered before it is cleaned away */
@@ -525,7 +525,6 @@ end(struct keeper *k)
     ending_end(k);
     tell_free(&k->tell);
     own_free(&k->own);
-    ended_finish(k);
     report_end(k);
     ended_free(&k->ended);
     mirror_free(&k->mirror);

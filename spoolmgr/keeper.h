@@ -307,11 +307,10 @@ struct ended *ended_new(struct keeper *k);
 void ended_free(struct ended **ended); /* behind report_end; writes what waits */
 /* spool_on_ended of the store; ctx is the keeper. */
 void ended_note(void *ctx, const struct spool_message *m, unsigned recipient);
-/* At the start, each message: what a keeper before us may not have written. */
-void ended_before(struct keeper *k, const struct spool_message *m);
-void ended_finish(struct keeper *k);                   /* at the end: what has ended in this turn */
+/* At the start, before anything ends: what a keeper before us may not have written. */
+void ended_before(struct keeper *k);
 void ended_write(struct keeper *k, struct slice json); /* it is durable */
-void ended_look(struct keeper *k);                     /* each tick */
+void ended_flush(struct keeper *k);                    /* to the file; also each tick */
 
 /* noroute.c */
 /* In the sweep, each message: says what has no route; true: it has ended something. */

@@ -82,6 +82,7 @@ report_synced(struct keeper *k)
 
     while (k->reports.first != NULL && k->reports.first->seq <= synced)
         say(k, &k->reports);
+    ended_flush(k); /* before the messages may be forgotten */
 }
 
 void

@@ -30,15 +30,17 @@ BEGIN
     END IF;
 END $$;
 
--- What has become of mail that was kept is an event of its node's log, "ended", with the recipients that have ended
--- alike.  A keeper that was killed may have written the last of them, or not, so the next one writes them again: this
--- one is known.
+-- What has become of mail that was kept is an event of its node's log, "ended", one for each recipient; "place" tells
+-- apart those of one address.  A keeper that was killed may have written the last of them, or not, so the next one
+-- writes them again: this one is known.  Whose a shortened one is cannot be told any more; it is then.
 CREATE FUNCTION postern.event_is_known(of_node integer, e jsonb) RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN EXISTS (SELECT FROM postern.events
                    WHERE ref = e ->> 'ref' AND at = (e ->> 'at')::timestamptz AND node = of_node AND kind = e ->> 'event'
-                     AND verdict = e ->> 'verdict');
+                     AND verdict = e ->> 'verdict'
+                     AND (detail ? 'shortened' OR (detail -> 'rcpt' = e -> 'rcpt'
+                                                   AND detail -> 'place' IS NOT DISTINCT FROM e -> 'place')));
 END $$;
 
 -- As before, and ends are counted: rows of event "ended" and class 0 in usage_daily, of the day of the end.
@@ -57,10 +59,14 @@ LANGUAGE sql AS $$
                                                    ELSE jsonb_build_array(e -> 'rcpt') END) address)
                    || CASE WHEN e ->> 'rcpt' LIKE '%@%.%.%' THEN postern.event_parent_keys(e -> 'rcpt') END END,
                e ->> 'message_id', e
-        FROM (SELECT line::jsonb AS e
-              FROM (SELECT line FROM string_to_table(lines, E'\n') line WHERE line <> '' AND line NOT LIKE '%"ended"%'
-                    UNION ALL
-                    SELECT DISTINCT line FROM string_to_table(lines, E'\n') line WHERE line LIKE '%"ended"%') l
+        FROM (SELECT line::jsonb AS e FROM string_to_table(lines, E'\n') line
+              WHERE line <> '' AND line NOT LIKE '%"ended"%'
+              UNION ALL
+              -- the word may be a peer's, in another event: those are all taken
+              SELECT DISTINCT ON (e ->> 'ref', e ->> 'at', e ->> 'verdict', e -> 'rcpt', e -> 'place',
+                                  CASE WHEN e ->> 'event' = 'ended' THEN 0 ELSE n END) e
+              FROM (SELECT line::jsonb AS e, n FROM string_to_table(lines, E'\n') WITH ORDINALITY l(line, n)
+                    WHERE line LIKE '%"ended"%' OFFSET 0) l
               OFFSET 0) events
         WHERE CASE WHEN e ->> 'event' = 'ended' THEN NOT postern.event_is_known(of_node, e) ELSE true END
         RETURNING at, kind, customer_id, customer, verdict, detail),

@@ -104,6 +104,21 @@ run(void *ctx)
     return NULL;
 }
 
+/* At the end: what has no file, or could not be written. */
+static void
+say_unwritten(const struct event_log *log)
+{
+    uint64_t lost = log->lost + log->dropped + count_lines(buf_slice(&log->gathered)) +
+                    count_lines(buf_slice(&log->waiting));
+
+    if (lost > 0)
+        log_line(LOG_LEVEL_ALARM, NULL, "events-dropped", "count=%llu error=\"%s\"",
+                 (unsigned long long)lost,
+                 log->fd < 0       ? "there is no file to write to"
+                 : log->lost_errno ? strerror(log->lost_errno)
+                                   : "the disk is too slow");
+}
+
 struct event_log *
 event_log_new(void)
 {
@@ -130,6 +145,7 @@ event_log_free(struct event_log **held)
     pthread_cond_signal(&log->filled);
     pthread_mutex_unlock(&log->mutex);
     pthread_join(log->thread, NULL);
+    say_unwritten(log);
     if (log->fd >= 0)
         close(log->fd);
     buf_fini(&log->gathered);

@@ -12,7 +12,7 @@
 struct event_log;
 
 struct event_log *event_log_new(void);
-void event_log_free(struct event_log **log); /* writes what waits */
+void event_log_free(struct event_log **log); /* writes what waits, or says how much is lost */
 /* The file that the lines go to from now on (append-only); taken over. */
 void event_log_use(struct event_log *log, int fd);
 /* Appends one line; `json` without its line end. */

@@ -5,6 +5,7 @@ of its own."""
 import email
 import email.policy
 import itertools
+import json
 import ssl
 
 import pytest
@@ -230,6 +231,22 @@ def test_P2_a_death_between_notice_and_outcome_makes_no_second_one(node):
     assert len(nothing_but(node, node.sender)) == 1
     assert not any("MAIL FROM" in line and node.sender in line and "last-" not in line
                    for _, _, line in node.backend.transcript[refused_before:]), "it is not tried again"
+
+    def written():
+        lines = (line for p in sorted(node.dirs["log-dir"].glob("events-*.jsonl")) for line in p.read_text().splitlines())
+        return sorted(e["rcpt"][0] for e in map(json.loads, lines) if e["event"] == "ended" and e["ref"] == ref)
+    both = ["rita@acme.example", "ron@acme.example"]
+    wait_until(lambda: written() == both, 10, "each end is written once")
+    node.spoolmgr.kill()
+    node.spoolmgr.start()
+    wait_until(lambda: written() == sorted(2 * both), 10, "the next keeper writes them again")
+
+    def is_copied():
+        done = dict(node.postgres.sql("SELECT file, offset_bytes FROM postern.events_copied"))
+        return all(p.stat().st_size == done.get(p.name, 0) for p in node.dirs["log-dir"].glob("events-*.jsonl"))
+    wait_until(is_copied, 30, "all is copied")
+    counted = node.postgres.sql("SELECT verdict, detail -> 'rcpt' ->> 0 FROM postern.events WHERE ref = %s AND kind = 'ended' ORDER BY 2", ref)
+    assert counted == [("refused", address) for address in both], "each counts once"
 
 
 def returned(node, *args, code=0):

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from harness import Backend, Client, Node, make_message, wait_until
+from scribe import Scribe
 
 OWN_POSTGRES = True  # it is stopped and started
 AWAY = "its backends could not be reached [no notice: no outbound-route]"  # as spoolmgr says it of what has expired
@@ -58,6 +59,19 @@ class Gate(Node):
             done = dict(self.postgres.sql("SELECT file, offset_bytes FROM postern.events_copied"))
             return all(p.stat().st_size == done.get(p.name, 0) for p in self.dirs["log-dir"].glob("events-*.jsonl"))
         wait_until(is_copied, timeout, "all is copied")
+
+    def ends(self, ref, address=None):
+        """What the files have of it, also what is there twice."""
+        lines = (line for p in sorted(self.dirs["log-dir"].glob("events-*.jsonl")) for line in p.read_text().splitlines() if ref in line)
+        return [e for e in map(json.loads, lines) if e["event"] == "ended" and address in (None, *e["rcpt"])]
+
+    def wait_until_known(self):
+        version = self.postgres.sql("SELECT version FROM postern.replica_state")[0][0]
+        wait_until(lambda: f" version={version} " in self.spoolmgr.log_lines("replica")[-1] + " ", 10, "the keeper knows of it")
+
+    def die(self):
+        self.spoolmgr.kill()
+        self.spoolmgr.start()
 
     def report(self, *args, by="day", **kwargs):
         return self.relayctl_json("report", "--by", by, *args, **kwargs)
@@ -262,21 +276,19 @@ def test_P2_what_becomes_of_kept_mail_is_counted(gate):
     backend.start()
     wait_until(lambda: len(backend.taken) == 2, 60, "they are delivered")
     wait_until(lambda: len(gate.spool("--customer", "fates")) == 1, 30, "one is left")
-    gate.spoolmgr.kill()
-    gate.spoolmgr.start()
+    wait_until(lambda: gate.ends(refs["one"], "one@fates.example"), 10, "its end is written")
+    gate.die()
+    wait_until(lambda: len(gate.ends(refs["one"], "one@fates.example")) == 2, 10, "and again by the next keeper")
     expected = dict(zip(KEPT, (3, 0, 0, 1, 1, 1)))
     wait_until(lambda: (gate.wait_until_copied(), {k: gate.row("--customer", "fates")[k] for k in KEPT})[1] == expected, 30, "the report has them")
     row = gate.row("--customer", "fates")
     assert row["kept_recipients"] == sum(row[k] for k in KEPT) == 6
     assert (row["refused"], row["messages"]) == (0, 5)
-    gate.spoolmgr.stop()
-    gate.spoolmgr.start()
-    gate.wait_until_copied()
-    assert {k: gate.row("--customer", "fates")[k] for k in KEPT} == expected
     text = gate.relayctl("report", "--customer", "fates").stdout
     assert re.search(r"^delivered later +3$", text, re.M) and re.search(r"^waiting now +1$", text, re.M) and "expired" not in text, text
-    ends = gate.relayctl_json("trace", "--id", refs["one"])
-    assert sorted((e["event"], e["verdict"], len(e["rcpt"])) for e in ends) == [("ended", "delivered", 2), ("message", "spooled", 2)]
+    rows = gate.postgres.sql("SELECT kind, verdict, detail ->> 'rcpt' FROM postern.events WHERE ref = %s ORDER BY 1, 3", refs["one"])
+    assert rows == [("ended", "delivered", '["one@fates.example"]'), ("ended", "delivered", '["two@fates.example"]'),
+                    ("message", "spooled", '["one@fates.example", "two@fates.example"]')]
     gate.spoolmgr.stop()
     gate.relayctl("spool", "remove", refs["waits"], "--reason", "spam, and no keeper runs", "--yes")
     gate.spoolmgr.start()
@@ -291,12 +303,97 @@ def test_an_end_that_is_written_twice_counts_once(gate):
         at = moment(f"2026-06-20T10:00:{second:02d}")
         return line_of(at, "again", 29, **{"event": "ended", "ref": "P001-4KX3T-0B7Q2CF", "verdict": "expired", "reply": AWAY, **fields})
 
-    twice = ended(1, rcpt=["a@again.example", "b@again.example"])
-    gate.write_log(twice, twice, ended(2), ended(1, verdict="delivered", reply="250 ok"))
-    gate.write_log(twice, ended(1, rcpt=["a@again.example"]), ended(2, ref="P001-4KX3T-0B7Q2CG"))
+    twice = [ended(1, rcpt=[f"{name}@again.example"], place=place) for place, name in enumerate(("a", "b", "b"), 1)]
+    gate.write_log(*twice, *twice, ended(2), ended(1, verdict="delivered", reply="250 ok"))
+    gate.write_log(*twice, ended(1, rcpt=["c@again.example"], place=4, reply="550 no"), ended(2, ref="P001-4KX3T-0B7Q2CG"))
     row = gate.row("--customer", "again", "--since", "2026-06", "--until", "2026-07")
-    assert (row["kept_expired"], row["kept_delivered"], row["messages"], row["refused"], row["deferred"]) == (4, 1, 0, 0, 0)
-    assert gate.postgres.sql("SELECT count(*) FROM postern.events WHERE customer = 'again'") == [(4,)]
+    assert (row["kept_expired"], row["kept_delivered"], row["messages"], row["refused"], row["deferred"]) == (6, 1, 0, 0, 0)
+    assert gate.postgres.sql("SELECT count(*) FROM postern.events WHERE customer = 'again'") == [(7,)]
+
+
+def test_an_end_counts_once_beside_a_damaged_line_and_when_it_is_shortened(gate):
+    def ended(place, **fields):
+        return line_of(moment("2026-06-20T11:00:00"), "beside", 33, event="ended", ref="P001-4KX3T-0B7Q2CJ", rcpt=[f"r{place}@beside.example"], place=place,
+                       **fields)
+
+    def copy(*lines):
+        offset, = (gate.postgres.sql("SELECT offset_bytes FROM postern.events_copied WHERE node = 8 AND file = 'beside'") or [(0,)])[0]
+        text = "".join(lines)
+        gate.postgres.sql("SELECT postern.events_copy(8, 'beside', %s, %s, %s)", offset, offset + len(text), text)
+
+    def counted():
+        return gate.postgres.sql("SELECT event, sum(recipients)::int FROM postern.usage_daily WHERE customer = 'beside' GROUP BY 1 ORDER BY 1")
+
+    copy(ended(1), ended(2), ended(3, size="rubbish"), ended(1), ended(2))
+    assert counted() == [("ended", 2)]
+    copy(ended(2), ended(1), "{\n", ended(4))
+    assert counted() == [("ended", 3)]
+    refused = line_of(moment("2026-06-20T11:00:00"), "beside", 33, "450 4.7.1 later", event="recipient-refused", rcpt="a@beside.example", helo="ended")
+    copy(refused, refused, ended(1))
+    assert counted() == [("ended", 3), ("recipient-refused", 2)], "a peer's word makes no end of it"
+    gate.postgres.sql("UPDATE postern.events SET detail = postern.event_short_detail(detail, 'salt') WHERE customer = 'beside'")
+    copy(ended(1), ended(4))
+    assert counted() == [("ended", 3), ("recipient-refused", 2)]
+
+
+def test_an_end_that_is_written_days_later_counts_on_its_own_day(gate):
+    """Removed while no keeper ran, half an hour behind Berlin's midnight."""
+    line = line_of(moment("2026-05-31T22:30:00"), "monday", 34, event="ended", ref="P001-4KX3T-0B7Q2CK", verdict="removed", reply="spam")
+    path = gate.dirs["log-dir"] / "events-20260604T07.jsonl"
+    path.write_text(line)
+    os.chmod(path, 0o644)
+    gate.wait_until_copied()
+    row = gate.row("--customer", "monday", "--since", "2026-05", "--until", "2026-07")
+    assert (row["period"], row["kept_removed"]) == ("2026-06-01", 1)
+
+
+@pytest.fixture(scope="module")
+def scribed(gate):
+    """Customer acme, and a scribe whose records are for rita (ours) and ron (live)."""
+    backend = Backend().start()
+    gate.add_customer(backend=backend.endpoint)
+    gate.scribe, gate.acme = Scribe(gate), backend
+    yield gate
+    gate.scribe.close()
+    backend.close()
+
+
+def test_P2_only_what_was_kept_is_written_again(scribed):
+    """A keeper is killed. Ron's mail was delivered at the dot, or waited and was removed before any attempt; what the next one
+    makes of it is what was."""
+    at_the_dot = scribed.scribe.record("prepared")
+    scribed.scribe.say(at_the_dot, "confirm")
+    wait_until(lambda: scribed.ends(at_the_dot), 20, "rita's is delivered")
+    together = scribed.scribe.record()
+    wait_until(lambda: len(scribed.ends(together)) == 2, 20, "both are delivered by the first attempt")
+    scribed.relayctl("backend", "hold", "acme/1", "--reason", "maintenance")
+    scribed.wait_until_known()
+    removed = scribed.scribe.record("prepared")
+    scribed.scribe.say(removed, "confirm-all")
+    wait_until(lambda: [m for m in scribed.spool("--customer", "acme") if m["id"] == removed and m["state"] == "waiting"], 20, "it waits")
+    scribed.relayctl("spool", "remove", removed, "--reason", "spam", "--yes")
+    wait_until(lambda: len(scribed.ends(removed)) == 2, 10, "both are removed")
+    scribed.die()
+    wait_until(lambda: len(scribed.ends(removed)) == 4, 10, "both again")
+    wait_until(lambda: len(scribed.ends(together)) == 4, 10, "both again")
+    assert [e["rcpt"] for e in scribed.ends(at_the_dot)] == [["rita@acme.example"]] * 2
+    scribed.relayctl("backend", "release", "acme/1")
+    scribed.wait_until_known()
+
+
+def test_explain_has_each_recipients_own_answer(scribed):
+    """Both are refused in one attempt, and the spool has forgotten the message."""
+    answers = {"rita": "550 5.1.1 unknown", "ron": "550 5.2.1 disabled"}
+    scribed.acme.script["rcpt"] = lambda _, line: next(answer for name, answer in answers.items() if name in line)
+    ref = scribed.scribe.record()
+    wait_until(lambda: len(scribed.ends(ref)) == 2, 20, "both are refused")
+    scribed.scribe.end()
+
+    def kept():
+        return scribed.relayctl_json("explain", ref)[0]["kept"]
+    wait_until(lambda: kept()["source"] == "events", 20, "the spool has forgotten it")
+    found = {r["address"]: (r["state"], r["reply"].split(" [")[0]) for r in kept()["recipients"]}
+    assert found == {f"{name}@acme.example": ("refused", answer) for name, answer in answers.items()}
 
 
 def test_explain_and_trace_know_the_end_of_what_the_spool_has_forgotten(gate):
