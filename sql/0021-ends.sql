@@ -32,16 +32,28 @@ END $$;
 
 -- What has become of mail that was kept is an event of its node's log, "ended", one for each recipient; "place" tells
 -- apart those of one address.  A keeper that was killed may have written the last of them, or not, so the next one
--- writes them again: this one is known.  Whose a shortened one is cannot be told any more; it is then.
-CREATE FUNCTION postern.event_is_known(of_node integer, e jsonb) RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN EXISTS (SELECT FROM postern.events
-                   WHERE ref = e ->> 'ref' AND at = (e ->> 'at')::timestamptz AND node = of_node AND kind = e ->> 'event'
-                     AND verdict = e ->> 'verdict'
-                     AND (detail ? 'shortened' OR (detail -> 'rcpt' = e -> 'rcpt'
-                                                   AND detail -> 'place' IS NOT DISTINCT FROM e -> 'place')));
-END $$;
+-- writes them again.  These are those among `lines` that are not known yet, each once, and events of other kinds in
+-- which a peer has said the word.  Whose a shortened one is cannot be told any more: its message's of that moment are
+-- known then.  One look for all of a message that ended at once, and one sort: it may have a thousand recipients.
+CREATE FUNCTION postern.events_new_ends(of_node integer, lines text) RETURNS SETOF jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    WITH said AS MATERIALIZED (
+        SELECT e ->> 'ref' AS ref, (e ->> 'at')::timestamptz AS at, e ->> 'verdict' AS verdict, e -> 'rcpt' AS rcpt,
+               e -> 'place' AS place, CASE WHEN e ->> 'event' = 'ended' THEN 0 ELSE n END AS other, e,
+               false AS is_known, false AS is_shortened
+        FROM (SELECT line::jsonb AS e, n FROM string_to_table(lines, E'\n') WITH ORDINALITY l(line, n)
+              WHERE line LIKE '%"ended"%' OFFSET 0) l),
+    known AS (
+        SELECT k.* FROM (SELECT DISTINCT ref, at FROM said WHERE other = 0) s CROSS JOIN LATERAL (
+            SELECT ref, at, verdict, detail -> 'rcpt', detail -> 'place', 0::bigint, NULL::jsonb, true, detail ? 'shortened'
+            FROM postern.events
+            WHERE events.ref = s.ref AND events.at = s.at AND node = of_node AND kind = 'ended' OFFSET 0) k)
+    SELECT e FROM (SELECT DISTINCT ON (ref, at, verdict, rcpt, place, other) e, is_known,
+                          bool_or(is_shortened) OVER (PARTITION BY ref, at, verdict, other) AS is_shortened
+                   FROM (SELECT * FROM said UNION ALL SELECT * FROM known) all_of_them
+                   ORDER BY ref, at, verdict, rcpt, place, other, is_known DESC) each_once
+    WHERE NOT is_known AND NOT is_shortened
+$$;
 
 -- As before, and ends are counted: rows of event "ended" and class 0 in usage_daily, of the day of the end.
 CREATE OR REPLACE FUNCTION postern.events_add(of_node integer, lines text, days date[], starts timestamptz[]) RETURNS void
@@ -61,14 +73,8 @@ LANGUAGE sql AS $$
                e ->> 'message_id', e
         FROM (SELECT line::jsonb AS e FROM string_to_table(lines, E'\n') line
               WHERE line <> '' AND line NOT LIKE '%"ended"%'
-              UNION ALL
-              -- the word may be a peer's, in another event: those are all taken
-              SELECT DISTINCT ON (e ->> 'ref', e ->> 'at', e ->> 'verdict', e -> 'rcpt', e -> 'place',
-                                  CASE WHEN e ->> 'event' = 'ended' THEN 0 ELSE n END) e
-              FROM (SELECT line::jsonb AS e, n FROM string_to_table(lines, E'\n') WITH ORDINALITY l(line, n)
-                    WHERE line LIKE '%"ended"%' OFFSET 0) l
+              UNION ALL SELECT e FROM postern.events_new_ends(of_node, lines) e
               OFFSET 0) events
-        WHERE CASE WHEN e ->> 'event' = 'ended' THEN NOT postern.event_is_known(of_node, e) ELSE true END
         RETURNING at, kind, customer_id, customer, verdict, detail),
     counted AS (
         SELECT coalesce(days[nullif(width_bucket(at, starts), 0)], (at AT TIME ZONE 'UTC')::date) AS day, customer_id, kind,
@@ -96,9 +102,9 @@ LANGUAGE sql AS $$
         kept_recipients = u.kept_recipients + excluded.kept_recipients
 $$;
 
-REVOKE ALL ON FUNCTION postern.audit_node_order(integer, text, text), postern.event_is_known(integer, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION postern.audit_node_order(integer, text, text), postern.events_new_ends(integer, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION postern.audit_node_order(integer, text, text)
     TO postern_operator, postern_support, postern_spool, postern_relay;
-GRANT EXECUTE ON FUNCTION postern.event_is_known(integer, jsonb) TO postern_relay;
+GRANT EXECUTE ON FUNCTION postern.events_new_ends(integer, text) TO postern_relay;
 -- How much waits is in reports, which auditors read; whose, from whom and to whom is not.
 GRANT SELECT (customer_id, customer, received_at, open_recipients) ON postern.spool_index TO postern_auditor;
