@@ -169,7 +169,7 @@ static const struct command_option domain_check_options[] = {
 };
 
 static const struct command_option domain_instructions_options[] = {
-    {"language", "en|de", "default: the customer's, where it is one of these, or else en"},
+    {"language", "en|de|nl|da", "default: the customer's"},
     {0},
 };
 

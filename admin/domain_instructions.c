@@ -16,7 +16,6 @@
 
 #define TTL_S 3600
 #define PREFERENCE_STEP 10
-#define LANGUAGES 2
 
 enum text_id {
 #define TEXT(id, ...) TEXT_##id,
@@ -24,19 +23,17 @@ enum text_id {
 #undef TEXT
 };
 
-static const char *const texts[][LANGUAGES] = {
+static const char *const texts[][NOTICE_LANGUAGES] = {
 #define TEXT(id, ...) [TEXT_##id] = {__VA_ARGS__},
 #include "admin/instructions.def"
 #undef TEXT
 };
 
-static const enum notice_language languages[LANGUAGES] = {NOTICE_EN, NOTICE_DE};
-
 struct instructions {
     struct call *call;
     char name[FIELD_DOMAIN_SIZE];
     PGresult *row;
-    unsigned language; /* in `languages` */
+    enum notice_language language;
     bool is_fallback;
     struct survey_addresses addresses;
     bool is_unsure; /* not all of them could be looked up */
@@ -72,13 +69,10 @@ read_language(struct instructions *in)
     const char *word = call_value(in->call, "language");
     const char *wanted = word ? word : database_text(in->row, 0, LANGUAGE);
 
-    for (unsigned i = 0; i < LANGUAGES; i++)
-        if (strcmp(wanted, notice_language_word(languages[i])) == 0) {
-            in->language = i;
-            return COMMAND_DONE;
-        }
-    in->language = 0; /* the customer's own may be one that there are no instructions in */
-    return word ? call_usage("--language: \"%s\" is not known; use en or de", word) : COMMAND_DONE;
+    in->language = notice_language_of(wanted);
+    if (strcmp(wanted, notice_language_word(in->language)) == 0)
+        return COMMAND_DONE;
+    return call_usage("--language: \"%s\" is not known; use en, de, nl or da", wanted);
 }
 
 static void
@@ -154,7 +148,7 @@ static void
 say(struct instructions *in, enum text_id id)
 {
     char size[NOTICE_WHEN_SIZE];
-    enum notice_language language = languages[in->language];
+    enum notice_language language = in->language;
     int64_t max_size = database_number(in->row, 0, MAX_SIZE);
     const struct config *config = in->call->config;
     uint64_t limit = max_size > 0 ? (uint64_t)max_size : config->max_message_size;
@@ -322,8 +316,8 @@ print_json(struct instructions *in)
                               json_string(inet_address_text(&in->addresses.items[i], text)));
     object = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s}", "name", in->name, "customer",
                        database_text(in->row, 0, CUSTOMER), "mode", database_text(in->row, 0, MODE),
-                       "language", notice_language_word(languages[in->language]), "mx",
-                       mx_as_json(in), "addresses", addresses, "ownership_txt",
+                       "language", notice_language_word(in->language), "mx", mx_as_json(in),
+                       "addresses", addresses, "ownership_txt",
                        token ? json_sprintf(SURVEY_OWNERSHIP_PREFIX "%s", token) : json_null(),
                        "text", buf_text(&in->text));
     line = json_dumps(object, JSON_COMPACT | JSON_PRESERVE_ORDER);

@@ -97,7 +97,7 @@ VERBS = {
     "domain instructions": Verb(
         "domain instructions acme.example", "IN  MX  10  relay.example.",
         nothing=(("domain instructions akme.example", 3, "akme.example"),),
-        bad=(("domain instructions acme.example --language nl", '"nl"', "en or de"),)),
+        bad=(("domain instructions acme.example --language fr", '"fr"', "en, de, nl or da"),)),
     "domain remove": registry(
         "domain remove acme.example --reason x", "removed domain acme.example",
         nothing=(("domain remove akme.example --reason x", 3, "akme.example"),),
