@@ -112,22 +112,18 @@ keep_those_of_the_port(const struct look *look, const struct inet_endpoint *endp
     return kept;
 }
 
-/* False: it has been removed, and nobody has it any more. */
-static bool
+static void
 name_owners(const struct look *look, struct status_backend *backend)
 {
     uint32_t ids[OWNERS_MAX];
     unsigned count = 0;
     size_t used = 0;
-    int rc;
 
-    if (look->registry == NULL)
-        return true;
-    rc = registry_find_backend_customers(look->registry, &backend->health.endpoint, ids, OWNERS_MAX,
-                                         &count);
-    if (rc < 0)
-        return rc != ERR_NOT_FOUND;
-    if (count < OWNERS_MAX)
+    if (look->registry == NULL ||
+        registry_find_backend_customers(look->registry, &backend->health.endpoint, ids, OWNERS_MAX,
+                                        &count) < 0)
+        return;
+    if (count > 1)
         count = keep_those_of_the_port(look, &backend->health.endpoint, ids, count);
     for (unsigned i = 0; i < count && i < OWNERS_SHOWN; i++) {
         struct registry_customer customer;
@@ -137,9 +133,8 @@ name_owners(const struct look *look, struct status_backend *backend)
         used += (size_t)snprintf(backend->customers + used, sizeof backend->customers - used,
                                  "%s%s", used ? ", " : "", customer.name);
         if (used >= sizeof backend->customers)
-            break;
+            return;
     }
-    return count > 0;
 }
 
 static void
@@ -152,12 +147,10 @@ on_backend(void *ctx, const struct shared_health *health)
     s->backends = mem_realloc(s->backends, (s->backend_count + 1) * sizeof *s->backends);
     backend = &s->backends[s->backend_count++];
     *backend = (struct status_backend){.health = *health};
-    if (health->state != SHARED_HEALTH_UP && !name_owners(look, backend)) {
-        s->backend_count--;
-        return;
-    }
     look->refusing += health->state == SHARED_HEALTH_REFUSING;
     look->down += health->state == SHARED_HEALTH_DOWN;
+    if (health->state != SHARED_HEALTH_UP)
+        name_owners(look, backend);
 }
 
 static void

@@ -152,19 +152,27 @@ peer_text(const char *text)
     return sent;
 }
 
-/* A line of the log may be there twice, with the moment of the end. */
 static bool
-is_told(const json_t *recipients, const json_t *end)
+is_same(const json_t *a, const json_t *b)
 {
-    json_t *one;
-    size_t i;
+    static const char *const key[] = {"at", "rcpt", "place", "verdict"};
 
-    json_array_foreach(recipients, i, one)
-    {
-        if (json_equal(json_object_get(one, "address"), json_object_get(end, "address")) &&
-            json_equal(json_object_get(one, "ended_at"), json_object_get(end, "ended_at")))
-            return true;
+    for (size_t i = 0; i < ARRAY_SIZE(key); i++) {
+        const json_t *of_a = json_object_get(a, key[i]), *of_b = json_object_get(b, key[i]);
+
+        if (of_a != of_b && !json_equal(of_a, of_b))
+            return false;
     }
+    return true;
+}
+
+/* A line of the log may be there twice (spoolmgr/ended.c). */
+static bool
+is_repeated(const json_t *ends, size_t which)
+{
+    for (size_t i = 0; i < which; i++)
+        if (is_same(json_array_get(ends, i), json_array_get(ends, which)))
+            return true;
     return false;
 }
 
@@ -184,19 +192,15 @@ end_of(const json_t *event, const char *address)
 static void
 add_ends_of(const json_t *event, json_t *recipients)
 {
-    json_t *before = json_copy(recipients), *address;
+    json_t *address;
     size_t i;
 
     json_array_foreach(json_object_get(event, "rcpt"), i, address)
     {
         const char *text = json_string_value(address);
-        json_t *end = end_of(event, text ? text : "");
 
-        if (!is_told(before, end))
-            json_array_append(recipients, end);
-        json_decref(end);
+        json_array_append_new(recipients, end_of(event, text ? text : ""));
     }
-    json_decref(before);
 }
 
 static json_t *
@@ -207,7 +211,8 @@ recipients_of_ends(const json_t *ends)
 
     json_array_foreach(ends, i, event)
     {
-        add_ends_of(event, recipients);
+        if (!is_repeated(ends, i))
+            add_ends_of(event, recipients);
     }
     return recipients;
 }
