@@ -19,7 +19,7 @@ from harness import (ADDRESS, IS_ROOT, Client, Node, below_our_received, make_fo
                      wait_until)
 from lenient import CARELESS, CR_LENIENT, LF_LENIENT, STRICT, LenientBackend
 from tls import TlsClient, make_certificate
-from world import unprivileged_user
+from world import TooLong, unprivileged_user
 
 LENIENCIES = {"acme": STRICT, "lf": LF_LENIENT, "cr": CR_LENIENT, "careless": CARELESS}
 ENDS = {"crlf": b"\r\n", "lf": b"\n", "cr": b"\r", "lfcr": b"\n\r", "crcrlf": b"\r\r\n", "crnullf": b"\r\0\n"}
@@ -362,9 +362,15 @@ def test_P7_exim_in_cut_through_makes_two_messages_of_one(world_of):
     """The danger is real: what the next tests hold off does pass this very Exim, to a strict server at that."""
     backend = world_of(LenientBackend(STRICT))
     exim = world_of(Exim(relay_to=backend.endpoint))
-    code = send_raw(exim.port, "a@origin.example", "user@acme.example", "cr.cr", smuggle(b"\r.\r", "user@acme.example", 1))
-    wait_until(lambda: len(backend.taken) == 2, 60, "the smuggled message has arrived")
-    assert code == 250 and [m.mail_from for m in backend.taken] == ["a@origin.example", "evil@origin.example"]
+    for number in range(1, 6):  # where Exim is slow, its cut-through gives up, and it queues the message as one
+        before = len(backend.taken)
+        code = send_raw(exim.port, "a@origin.example", "user@acme.example", "cr.cr", smuggle(b"\r.\r", "user@acme.example", number))
+        try:
+            wait_until(lambda: len(backend.taken) == before + 2, 15, "the smuggled message has arrived")
+            break
+        except TooLong:
+            continue
+    assert code == 250 and [m.mail_from for m in backend.taken[-2:]] == ["a@origin.example", "evil@origin.example"]
     assert " evil@" not in exim.log_text().replace("<evil@", " evil@"), "Exim has seen one message"
 
 
