@@ -166,17 +166,22 @@ def server_is_back(p):
     p.second.start()
 
 
+def live(check):
+    """Workers take the replica a moment after control has written it."""
+    return lambda p, said: wait_until(lambda: check(p), 5, "the change is live")
+
+
 OPERATOR = {
     "relayctl backend add 192.0.2.10:25": (None, 0, mail_is_delivered(lambda p: p.first)),
     "relayctl simulate --ip 198.51.100.7": (None, 0, lambda p, said: "spf" in said and "250" in said),
     "FIRST CUSTOMER: relayctl backend test acme/1 --rcpt info@acme.example": (None, 0, None),
     "relayctl domain set acme.example --recipients complete":
-        (None, 0, lambda p, _: p.send("nobody@acme.example").code == 550 and p.send("sales@acme.example").code == 250),
+        (None, 0, live(lambda p: p.send("nobody@acme.example").code == 550 and p.send("sales@acme.example").code == 250)),
     "relayctl domain check acme.example": (None, 0, lambda p, said: "We are the first MX" in said),
     "relayctl node check": (None, 1, lambda p, said: "has no name in DNS (PTR)" in said),
-    "relayctl filter set acme/cloud --filters-only yes": (None, 0, lambda p, _: p.send().code == 550),
+    "relayctl filter set acme/cloud --filters-only yes": (None, 0, live(lambda p: p.send().code == 550)),
     "relayctl filter set acme/cloud --filters-only no": (None, 0, mail_is_delivered(lambda p: p.first)),
-    "relayctl block add .spam.example": (None, 0, lambda p, _: p.send(sender="x@more.spam.example").code == 550),
+    "relayctl block add .spam.example": (None, 0, live(lambda p: p.send(sender="x@more.spam.example").code == 550)),
     "relayctl backend hold acme/1": (None, 0, mail_waits),
     "MAINTENANCE OF A CUSTOMER'S SERVER: relayctl backend release acme/1": (None, 0, nothing_waits),
     "relayctl backend set acme/1 --address 192.0.2.20:25": (None, 0, mail_is_delivered(lambda p: p.second)),

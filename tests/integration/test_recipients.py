@@ -260,9 +260,11 @@ def test_behind_five_unknown_recipients_memory_answers(acme, backend):
 # --- What a backend that is down is known to take.
 
 def test_capabilities_hold_while_the_backend_is_down(acme, backend):
+    acme.wait_until_probed()  # or that probe is what is dropped, and the backend down before it has said anything
     backend.script["ehlo"] = "250-backend.example\r\n250-SIZE 100000\r\n250 8BITMIME"
     backend.drop_connections()
-    assert acme.send(make_message()).code == 250
+    reply = acme.send(make_message())
+    assert reply.code == 250 and "queued" not in reply.text, reply
     go_down(acme, backend)
     with Client(acme.port) as client:
         client.ehlo()
