@@ -390,6 +390,16 @@ flush(struct body *body)
     body->first = body->last = NULL;
 }
 
+/* What it holds goes to the writer, and the last of it gives back the room that it does not need:
+ * a scanner or a backend may keep it waiting for long. */
+static void
+flush_last(struct body *body)
+{
+    flush(body);
+    if (body->state == BODY_ON_DISK)
+        spool_large_trim(body->large);
+}
+
 static void
 on_segment(void *ctx, int err)
 {
@@ -402,7 +412,10 @@ on_segment(void *ctx, int err)
         fail(body, BODY_NO_ROOM);
     else {
         body->state = BODY_ON_DISK;
-        flush(body);
+        if (body->is_whole)
+            flush_last(body);
+        else
+            flush(body);
     }
     if (body->state == BODY_ON_DISK && !body->is_whole) {
         refill(body);
@@ -688,7 +701,7 @@ body_end(struct body *body)
     leave_lists(body);
     take_spare(body, 0);
     if (body->state == BODY_ON_DISK)
-        flush(body);
+        flush_last(body);
 }
 
 size_t

@@ -143,6 +143,8 @@ void parent_ask_worker_ended(struct parent *p, pid_t pid);
 /* --- parent_segments.c */
 void parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes);
 void parent_done_segment(struct child *worker, struct spool_segment_id id);
+/* No more than the first size_bytes of it will be used. */
+void parent_trim_segment(struct child *worker, struct spool_segment_id id, uint64_t size_bytes);
 void parent_seal_orphans(struct parent *p); /* of earlier starts of this node */
 void parent_segments_worker_ended(struct child *worker);
 void parent_segments_message(struct parent *p, uint16_t type, struct decoder *d, int fd);

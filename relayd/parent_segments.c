@@ -5,7 +5,9 @@
  * one question open.  New segments that all share go first, since many wait for them; those of
  * single messages and seals take turns, or a stream of large messages would never be given its room
  * back.  What waits to be sealed counts as room that is free: while more is promised than spill-max
- * allows, seals go before the segments that it was promised to.
+ * allows, seals go before the segments that it was promised to.  So does what waits to be trimmed,
+ * the room that a single message turned out not to need; it goes with the seals, and before its
+ * own.
  *
  * An id is used once.  Whatever happens to a new segment (its worker died meanwhile, the process
  * died, the disk is full), its id is sealed in the end, which frees what holds no record.
@@ -22,12 +24,23 @@
 
 #define SEAL_TRIES 2 /* then it is for the next start, and for people */
 
+enum segment_work { WORK_MAKE, WORK_SEAL, WORK_TRIM };
+
+static const struct {
+    enum relayd_message asked, answered;
+} messages[] = {
+    [WORK_MAKE] = {RELAYD_MAKE_SEGMENT, RELAYD_MADE_SEGMENT},
+    [WORK_SEAL] = {RELAYD_SEAL_SEGMENT, RELAYD_SEALED_SEGMENT},
+    [WORK_TRIM] = {RELAYD_TRIM_SEGMENT, RELAYD_TRIMMED_SEGMENT},
+};
+
 struct segment_job {
     STAILQ_ENTRY(segment_job) link;
-    bool is_seal;
+    enum segment_work work;
     unsigned tries;
     struct spool_segment_id id;
-    uint64_t size_bytes;  /* of a sealed one: 0 if nothing is known of it */
+    uint64_t size_bytes;  /* of a new one; that a trimmed one keeps */
+    uint64_t frees_bytes; /* of spill-max, when it is done; in sealing_bytes until then */
     struct child *worker; /* of a new one, as below; NULL: gone */
     uint32_t ticket;
 };
@@ -88,13 +101,12 @@ send_job(struct parent *p, const struct segment_job *job)
     put_u16(&b, job->id.node);
     put_u32(&b, job->id.epoch);
     put_u32(&b, job->id.number);
-    if (!job->is_seal) {
+    if (job->work != WORK_SEAL)
         put_u64(&b, job->size_bytes);
+    if (job->work == WORK_MAKE)
         put_u32(&b, (uint32_t)job->worker->pid);
-    }
-    rc = channel_send(parent_segments_child(p)->channel,
-                      job->is_seal ? RELAYD_SEAL_SEGMENT : RELAYD_MAKE_SEGMENT, buf_slice(&b), NULL,
-                      0);
+    rc = channel_send(parent_segments_child(p)->channel, (uint16_t)messages[job->work].asked,
+                      buf_slice(&b), NULL, 0);
     buf_fini(&b);
     return rc;
 }
@@ -122,15 +134,40 @@ spill_of(uint64_t size_bytes)
     return size_bytes == SPOOL_SEGMENT_BYTES ? 0 : size_bytes;
 }
 
+static bool
+is_same_id(struct spool_segment_id a, struct spool_segment_id b)
+{
+    return a.epoch == b.epoch && a.number == b.number;
+}
+
+/* Trimming that has not begun is not worth it any more; what it would have freed. */
+static uint64_t
+drop_trim(struct parent *p, struct spool_segment_id id)
+{
+    struct segment_job *job;
+    uint64_t frees_bytes;
+
+    STAILQ_FOREACH(job, &p->seals, link)
+    if (job->work == WORK_TRIM && is_same_id(job->id, id))
+        break;
+    if (job == NULL)
+        return 0;
+    frees_bytes = job->frees_bytes;
+    STAILQ_REMOVE(&p->seals, job, segment_job, link);
+    free(job);
+    return frees_bytes;
+}
+
+/* `size_bytes` are what a trimmed one keeps. */
 static void
-seal(struct parent *p, struct spool_segment_id id, uint64_t size_bytes)
+give_back(struct parent *p, enum segment_work work, struct spool_segment_id id, uint64_t size_bytes,
+          uint64_t frees_bytes)
 {
     struct segment_job *job = mem_alloc(sizeof *job);
 
-    job->is_seal = true;
-    job->id = id;
-    job->size_bytes = size_bytes;
-    p->sealing_bytes += spill_of(size_bytes);
+    *job = (struct segment_job){.work = work, .id = id, .size_bytes = size_bytes};
+    job->frees_bytes = drop_trim(p, id) + frees_bytes;
+    p->sealing_bytes += frees_bytes;
     STAILQ_INSERT_TAIL(&p->seals, job, link);
     parent_segments_pump(p);
 }
@@ -212,19 +249,41 @@ parent_give_segment(struct child *worker, uint32_t ticket, uint64_t size_bytes)
     parent_segments_pump(p);
 }
 
+/* Where it hangs; there is NULL if it is not the worker's. */
+static struct given_segment **
+find_given(struct child *worker, struct spool_segment_id id)
+{
+    struct given_segment **at = &worker->segments;
+
+    while (*at != NULL && !is_same_id((*at)->id, id))
+        at = &(*at)->next;
+    return at;
+}
+
 void
 parent_done_segment(struct child *worker, struct spool_segment_id id)
 {
-    for (struct given_segment **at = &worker->segments; *at; at = &(*at)->next) {
-        struct given_segment *given = *at;
+    struct given_segment **at = find_given(worker, id), *given = *at;
 
-        if (given->id.epoch != id.epoch || given->id.number != id.number)
-            continue;
-        *at = given->next;
-        seal(worker->parent, id, given->size_bytes);
-        free(given);
+    if (given == NULL)
         return;
-    }
+    *at = given->next;
+    give_back(worker->parent, WORK_SEAL, id, 0, spill_of(given->size_bytes));
+    free(given);
+}
+
+void
+parent_trim_segment(struct child *worker, struct spool_segment_id id, uint64_t size_bytes)
+{
+    struct given_segment *given = *find_given(worker, id);
+    uint64_t frees_bytes;
+
+    if (given == NULL || spill_of(given->size_bytes) == 0 || spill_of(size_bytes) == 0 ||
+        size_bytes < SPOOL_SEGMENT_HEADER_BYTES || size_bytes >= given->size_bytes)
+        return;
+    frees_bytes = given->size_bytes - size_bytes;
+    given->size_bytes = size_bytes;
+    give_back(worker->parent, WORK_TRIM, id, size_bytes, frees_bytes);
 }
 
 static void
@@ -271,15 +330,16 @@ on_made(const struct segment_job *job, int err, struct slice key, int fd)
 
 /* What it had reserved is free, or has become the spool's. */
 static void
-on_sealed(struct parent *p, const struct segment_job *job, int err)
+on_given_back(struct parent *p, const struct segment_job *job, int err)
 {
     char name[SPOOL_SEGMENT_NAME_SIZE];
 
-    p->spilled_bytes -= spill_of(job->size_bytes);
-    p->sealing_bytes -= spill_of(job->size_bytes);
+    p->spilled_bytes -= job->frees_bytes;
+    p->sealing_bytes -= job->frees_bytes;
     if (err < 0 && err != ERR_NOT_FOUND)
-        log_line(LOG_LEVEL_ALARM, NULL, "segment-not-sealed", "segment=%s error=\"%s\"",
-                 spool_segment_name(job->id, name), err_text(err));
+        log_line(LOG_LEVEL_ALARM, NULL,
+                 job->work == WORK_TRIM ? "segment-not-trimmed" : "segment-not-sealed",
+                 "segment=%s error=\"%s\"", spool_segment_name(job->id, name), err_text(err));
 }
 
 void
@@ -288,11 +348,11 @@ parent_segments_message(struct parent *p, uint16_t type, struct decoder *d, int 
     struct segment_job *job = p->segment_job;
     int err = -(int)get_u32(d);
 
-    if (job == NULL || job->is_seal != (type == RELAYD_SEALED_SEGMENT))
+    if (job == NULL || messages[job->work].answered != type)
         return;
     p->segment_job = NULL;
-    if (job->is_seal)
-        on_sealed(p, job, err);
+    if (job->work != WORK_MAKE)
+        on_given_back(p, job, err);
     else
         on_made(job, err, get_bytes(d), fd);
     free(job);
@@ -309,12 +369,12 @@ parent_segments_process_ended(struct parent *p)
     p->segment_job = NULL;
     if (job == NULL)
         return;
-    if (job->is_seal && ++job->tries < SEAL_TRIES) {
+    if (job->work == WORK_SEAL && ++job->tries < SEAL_TRIES) {
         STAILQ_INSERT_TAIL(&p->seals, job, link);
         return;
     }
-    if (job->is_seal)
-        on_sealed(p, job, ERR_CLOSED);
+    if (job->work != WORK_MAKE)
+        on_given_back(p, job, ERR_CLOSED);
     else
         on_made(job, ERR_CLOSED, (struct slice){no_key, sizeof no_key}, -1);
     free(job);
@@ -333,7 +393,7 @@ parent_seal_orphans(struct parent *p)
     while ((entry = readdir(dir)) != NULL)
         if (spool_segment_parse_name(entry->d_name, &id) == ERR_OK && id.node == p->config->node &&
             id.epoch != p->epoch)
-            seal(p, id, 0); /* harmless for one that is sealed */
+            give_back(p, WORK_SEAL, id, 0, 0); /* harmless for one that is sealed */
     closedir(dir);
 }
 

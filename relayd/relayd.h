@@ -33,6 +33,7 @@ enum relayd_message {
     /* worker -> parent */
     RELAYD_WANT_SEGMENT, /* u32 ticket, u64 size */
     RELAYD_DONE_SEGMENT, /* u16 node, u32 epoch, u32 number, u8 has_records */
+    RELAYD_KEEP_SEGMENT, /* u16 node, u32 epoch, u32 number, u64 size: no more of it is used */
     RELAYD_ANSWER,       /* u32 id, bytes: the line that goes back */
     /* parent -> state, spf */
     RELAYD_ADD_WORKER, /* fd of a channel to a worker */
@@ -42,9 +43,11 @@ enum relayd_message {
     /* parent -> segments, one at a time; each is answered */
     RELAYD_MAKE_SEGMENT, /* u16 node, u32 epoch, u32 number, u64 size, u32 the worker's process */
     RELAYD_SEAL_SEGMENT, /* u16 node, u32 epoch, u32 number */
+    RELAYD_TRIM_SEGMENT, /* u16 node, u32 epoch, u32 number, u64 size */
     /* segments -> parent */
-    RELAYD_MADE_SEGMENT,   /* u32 -err, key[16] as bytes; fd */
-    RELAYD_SEALED_SEGMENT, /* u32 -err */
+    RELAYD_MADE_SEGMENT,    /* u32 -err, key[16] as bytes; fd */
+    RELAYD_SEALED_SEGMENT,  /* u32 -err */
+    RELAYD_TRIMMED_SEGMENT, /* u32 -err */
 };
 
 /* state-dir/replica.cdb */

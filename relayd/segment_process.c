@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The segments process: makes and seals the files of the spool log for the parent, one at a time,
- * and waits for the disk in its place, so that a reload, a death or a request is never late for a
- * sync.  It remembers nothing: killed at any moment, it leaves a file that the next sealing
+ * The segments process: makes, trims and seals the files of the spool log for the parent, one at a
+ * time, and waits for the disk in its place, so that a reload, a death or a request is never late
+ * for a sync.  It remembers nothing: killed at any moment, it leaves a file that the next sealing
  * understands.
  */
 #include <fcntl.h>
@@ -80,6 +80,17 @@ seal(struct segment_process *p, struct spool_segment_id id)
 }
 
 static void
+trim(struct segment_process *p, struct spool_segment_id id, uint64_t size_bytes)
+{
+    int rc = spool_segment_trim(&spool_io_disk, p->dir_fd, id, size_bytes);
+    struct buf b;
+
+    buf_init(&b, 0);
+    put_u32(&b, (uint32_t)-rc);
+    answer(p, RELAYD_TRIMMED_SEGMENT, &b, -1);
+}
+
+static void
 on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_t fd_count)
 {
     struct segment_process *p = ctx;
@@ -96,6 +107,8 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
         make(p, id, size_bytes, get_u32(&d));
     } else if (type == RELAYD_SEAL_SEGMENT)
         seal(p, id);
+    else if (type == RELAYD_TRIM_SEGMENT)
+        trim(p, id, get_u64(&d));
 }
 
 static void

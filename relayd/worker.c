@@ -208,14 +208,17 @@ on_parent_message(void *ctx, uint16_t type, struct slice payload, const int *fds
         return;
     case RELAYD_WANT_SEGMENT:
     case RELAYD_DONE_SEGMENT:
+    case RELAYD_KEEP_SEGMENT:
     case RELAYD_ADD_WORKER:
     case RELAYD_ANSWER:
     case RELAYD_REPLICA_WRITTEN:
     case RELAYD_DATABASE:
     case RELAYD_MAKE_SEGMENT:
     case RELAYD_SEAL_SEGMENT:
+    case RELAYD_TRIM_SEGMENT:
     case RELAYD_MADE_SEGMENT:
     case RELAYD_SEALED_SEGMENT:
+    case RELAYD_TRIMMED_SEGMENT:
         break;
     }
     CHECK(!"a message that is not for a worker");
@@ -253,19 +256,39 @@ on_want_segment(void *ctx, uint64_t size_bytes, uint32_t ticket)
 }
 
 static void
+put_segment_id(struct buf *b, struct spool_segment_id id)
+{
+    put_u16(b, id.node);
+    put_u32(b, id.epoch);
+    put_u32(b, id.number);
+}
+
+static void
 on_done_segment(void *ctx, struct spool_segment_id id, bool has_records)
 {
     struct worker *w = ctx;
     struct buf b;
 
     buf_init(&b, 0);
-    put_u16(&b, id.node);
-    put_u32(&b, id.epoch);
-    put_u32(&b, id.number);
+    put_segment_id(&b, id);
     put_u8(&b, has_records);
     /* Without a parent nothing is lost: the next one seals what it finds. */
     if (w->parent && channel_send(w->parent, RELAYD_DONE_SEGMENT, buf_slice(&b), NULL, 0) < 0)
         log_line(LOG_LEVEL_WARN, NULL, "segment-not-handed-back", "number=%u", id.number);
+    buf_fini(&b);
+}
+
+static void
+on_trim_segment(void *ctx, struct spool_segment_id id, uint64_t size_bytes)
+{
+    struct worker *w = ctx;
+    struct buf b;
+
+    buf_init(&b, 0);
+    put_segment_id(&b, id);
+    put_u64(&b, size_bytes);
+    if (w->parent) /* what is not said stays reserved until the message's end */
+        (void)!channel_send(w->parent, RELAYD_KEEP_SEGMENT, buf_slice(&b), NULL, 0);
     buf_fini(&b);
 }
 
@@ -279,6 +302,7 @@ on_spool_alarm(void *ctx, const char *event, const char *text)
 static const struct spool_writer_ops writer_ops = {
     .want_segment = on_want_segment,
     .done_segment = on_done_segment,
+    .trim_segment = on_trim_segment,
     .alarm = on_spool_alarm,
 };
 

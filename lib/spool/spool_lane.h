@@ -32,6 +32,8 @@
 /* So much is collected before the thread is woken. */
 #define SPOOL_LARGE_WRITE_BYTES (256u * 1024)
 #define SPOOL_LARGE_READ_BYTES (1024u * 1024)
+/* Less of a large message's room is not worth giving back before its end. */
+#define SPOOL_LARGE_TRIM_BYTES (1024u * 1024)
 /* Of a large record that the device is given at once. */
 #define SPOOL_LARGE_STEP_BYTES (512u * 1024)
 

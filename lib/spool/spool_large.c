@@ -346,17 +346,22 @@ spool_large_fail_unserved(struct spool_writer *writer, int64_t now_ms)
 
 /* --- The loop's side: requests. */
 
+static uint64_t
+room_for(uint64_t body_bytes, uint64_t envelope_bytes)
+{
+    uint64_t size_bytes = BODY_OFFSET + spool_align(body_bytes) + spool_align(envelope_bytes);
+
+    /* that size means a shared one */
+    return size_bytes == SPOOL_SEGMENT_BYTES ? size_bytes + SPOOL_ALIGN : size_bytes;
+}
+
 struct spool_large *
 spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes, uint64_t max_envelope_bytes,
                  spool_on_commit on_ready, void *ctx)
 {
     struct spool_large *large = mem_alloc(sizeof *large);
-    uint64_t size_bytes =
-        BODY_OFFSET + spool_align(max_body_bytes) + spool_align(max_envelope_bytes);
 
     CHECK(max_envelope_bytes <= SPOOL_ENVELOPE_MAX);
-    if (size_bytes == SPOOL_SEGMENT_BYTES) /* that size means a shared one */
-        size_bytes += SPOOL_ALIGN;
     large->writer = writer;
     large->max_body_bytes = max_body_bytes;
     large->max_envelope_bytes = max_envelope_bytes;
@@ -375,7 +380,8 @@ spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes, uint64_t 
     TAILQ_INSERT_TAIL(&writer->unserved_larges, large, unserved);
     pthread_cond_signal(&lane_of(large)->cond); /* it watches that moment */
     pthread_mutex_unlock(&writer->mutex);
-    writer->ops->want_segment(writer->ctx, size_bytes, large->ticket);
+    writer->ops->want_segment(writer->ctx, room_for(max_body_bytes, max_envelope_bytes),
+                              large->ticket);
     return large;
 }
 
@@ -487,6 +493,24 @@ spool_large_read(struct spool_large *large, uint64_t offset, size_t n, spool_on_
     large->read_ctx = ctx;
     to_lane(large);
     pthread_mutex_unlock(&large->writer->mutex);
+}
+
+void
+spool_large_trim(struct spool_large *large)
+{
+    struct spool_writer *writer = large->writer;
+    uint64_t size_bytes = room_for(large->appended_bytes, large->max_envelope_bytes);
+    bool trim;
+
+    pthread_mutex_lock(&writer->mutex);
+    large->max_body_bytes = large->appended_bytes;
+    trim = large->segment.open && large->failed == ERR_OK &&
+           size_bytes + SPOOL_LARGE_TRIM_BYTES <= large->segment.size_bytes;
+    if (trim)
+        large->segment.size_bytes = size_bytes;
+    pthread_mutex_unlock(&writer->mutex);
+    if (trim)
+        writer->ops->trim_segment(writer->ctx, large->segment.id, size_bytes);
 }
 
 void

@@ -212,6 +212,28 @@ spool_segment_create(const struct spool_io *io, int dir_fd, struct spool_segment
     return rc == ERR_AGAIN ? ERR_IO : rc;
 }
 
+/* A file system that cannot do that has, as a rule, reserved nothing either. */
+int
+spool_segment_trim(const struct spool_io *io, int dir_fd, struct spool_segment_id id,
+                   uint64_t size_bytes)
+{
+    char name[SPOOL_SEGMENT_NAME_SIZE];
+    int fd = io->openat(dir_fd, spool_segment_name(id, name), O_RDWR, 0), rc = ERR_OK;
+    struct stat st;
+
+    if (fd < 0)
+        return errno == ENOENT ? ERR_NOT_FOUND : ERR_IO;
+    if (fstat(fd, &st) < 0)
+        rc = ERR_IO;
+    else if ((uint64_t)st.st_size > size_bytes &&
+             io->fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)size_bytes,
+                           st.st_size - (off_t)size_bytes) < 0 &&
+             errno != EOPNOTSUPP)
+        rc = ERR_IO;
+    io->close(fd);
+    return rc;
+}
+
 /* --- The end of a segment's use. */
 
 static int

@@ -51,6 +51,11 @@ MUST_USE int spool_segment_create(const struct spool_io *io, int dir_fd, struct 
 /* Marks the end of a segment whose writer is done or dead: keeps what verifies beyond the committed
  * offset, writes the footer, syncs. A segment without any record is turned into a free one. */
 MUST_USE int spool_segment_seal(const struct spool_io *io, int dir_fd, struct spool_segment_id id);
+/* Gives back the room of one that is being written behind its first size_bytes, which are all that
+ * its writer uses; the file keeps its length.  Not for one that is sealed: its footer may lie
+ * there. */
+MUST_USE int spool_segment_trim(const struct spool_io *io, int dir_fd, struct spool_segment_id id,
+                                uint64_t size_bytes);
 /* When all of its messages have ended: rename to a free name (or unlink), sync the folder. */
 MUST_USE int spool_segment_recycle(const struct spool_io *io, int dir_fd,
                                    struct spool_segment_id id);

@@ -2,7 +2,7 @@
  *
  * The writer's loop side: hands commits to the lanes, asks the parent for segments (the first when
  * a commit needs it, then one ahead), and runs the callbacks of what is done.  No callback but
- * want_segment runs outside spool_writer_turn.
+ * want_segment and trim_segment runs outside spool_writer_turn.
  */
 #include "config.h"
 

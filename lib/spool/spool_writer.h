@@ -29,6 +29,9 @@ struct spool_writer_ops {
     /* This segment is full, failed or no longer needed: have it sealed (or freed, if nothing was
      * committed to it). */
     void (*done_segment)(void *ctx, struct spool_segment_id id, bool has_records);
+    /* No more than the first size_bytes of a large message's segment will be used: what was
+     * reserved behind them can go back. */
+    void (*trim_segment)(void *ctx, struct spool_segment_id id, uint64_t size_bytes);
     void (*alarm)(void *ctx, const char *event, const char *text);
 };
 
@@ -95,6 +98,9 @@ typedef void (*spool_on_read)(void *ctx, int err, struct slice piece);
 void spool_large_read(struct spool_large *large, uint64_t offset, size_t n, spool_on_read on_read,
                       void *ctx);
 uint64_t spool_large_size(const struct spool_large *large);
+/* The body is whole, nothing is appended any more: if much less came than was reserved, the rest
+ * goes back (trim_segment, called from inside).  The envelope's room stays. */
+void spool_large_trim(struct spool_large *large);
 /* Writes header and envelope, syncs, publishes: the body is there already. ERR_LIMIT: the envelope
  * is longer than was said. */
 void spool_large_commit(struct spool_large *large, const struct spool_envelope *envelope,

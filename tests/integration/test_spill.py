@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Content in passage: memory and spill-max are bounds, and nobody who uses them up keeps others from being served."""
 import json
+import os
 import re
 import selectors
+import signal
 import time
 
 import pytest
 
 from harness import (QUICK, Client, Node, SinkBackend, below_our_received, make_message, reference_in, wait_until)
+from milter import Milter
 
 MIB = 1024 * 1024
 STALLED = 700 if QUICK else 2000  # times 250 KB is more than the pools of two workers (64 MB each)
@@ -85,6 +88,19 @@ def large_files(node):
         except FileNotFoundError:  # just freed
             pass
     return [size for size in found if size != 64 * MIB]
+
+
+def allocated(node):
+    """The octets on disk of the segments of single messages."""
+    sum_of = 0
+    for path in node.dirs["spool-dir"].glob("0*.seg"):
+        try:
+            with open(path, "rb") as f:
+                if int.from_bytes(f.read(32)[24:32], BYTE_ORDER) != 64 * MIB:
+                    sum_of += os.fstat(f.fileno()).st_blocks * 512
+        except FileNotFoundError:  # just freed
+            pass
+    return sum_of
 
 
 def message_events(node, verdict):
@@ -180,6 +196,36 @@ def test_P6_P9_no_room_is_said_to_DATA_and_there_is_room_again(small, backend):
     for client in inside + [late]:
         client.close()
     wait_until(lambda: not large_files(small), 10, "all the room is given back")
+
+
+def test_P8_who_waits_for_a_scanner_keeps_no_more_room_than_it_needs(world_of, backend):
+    """A message without SIZE reserves a third of spill-max; when it is whole, the rest goes back, however long its scanner takes."""
+    milter = Milter(delay=120).start()
+    node = world_of(Node(settings={"spill-max": "64MiB", "client-concurrency": 0, "workers": 1, "final-reply-timeout": "240s",
+                                   "milters": [f"{milter.address} name=scanner timeout=120s"]}))
+    node.add_customer("acme", "acme.example", backend.endpoint)
+    node.relayctl("customer", "set", "acme", "--policy", "off,milter=reject")
+    unlimited(node, "acme")
+    content = message(3 * MIB)
+    crowd = []
+    for n in range(12):
+        client = world_of(Stalled(node.port))
+        assert client.data.code == 354
+        client.write(content + b".\r\n")
+        crowd.append(client)
+        wait_until(lambda: milter.at_work == n + 1, 20, f"message {n} waits for the scanner")
+        wait_until(lambda: allocated(node) <= (n + 1) * 4 * MIB, 10, "the disk has the room back")
+    assert not node.relayd.log_lines("spill-full")
+    assert allocated(node) >= 12 * 3 * MIB
+    for pid in node.relayd.workers():  # what the dead had is counted once
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not large_files(node), 20, "all the room is given back")
+    wait_until(lambda: node.serves("acme.example"), 20, "another worker is there")
+    inside = [world_of(Stalled(node.port, 20 * MIB)) for _ in range(3)]
+    assert [c.data.code for c in inside] == [354] * 3
+    late = world_of(Stalled(node.port, 20 * MIB))
+    assert late.data.code == 452, "and no more than there is"
+    milter.close()
 
 
 def test_P9_a_message_far_larger_than_announced_is_refused_and_a_little_larger_is_not(small, backend):

@@ -243,6 +243,16 @@ on_done_segment(void *ctx, struct spool_segment_id id, bool has_records)
 }
 
 static void
+on_trim_segment(void *ctx, struct spool_segment_id id, uint64_t size_bytes)
+{
+    struct spool_parent *parent = ctx;
+
+    parent->trimmed++;
+    parent->last_trimmed_bytes = size_bytes;
+    CHECK(spool_segment_trim(parent->io, parent->dir_fd, id, size_bytes) == ERR_OK);
+}
+
+static void
 on_alarm(void *ctx, const char *event, const char *text)
 {
     struct spool_parent *parent = ctx;
@@ -254,6 +264,7 @@ on_alarm(void *ctx, const char *event, const char *text)
 static const struct spool_writer_ops parent_ops = {
     .want_segment = on_want_segment,
     .done_segment = on_done_segment,
+    .trim_segment = on_trim_segment,
     .alarm = on_alarm,
 };
 

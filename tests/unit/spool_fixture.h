@@ -45,8 +45,8 @@ struct spool_parent {
     uint64_t segment_bytes; /* 0: as asked for */
     bool refuse, mute;      /* answers "none"; answers nothing */
     bool seal;              /* what is done with */
-    unsigned asked, done, done_empty, alarms;
-    uint64_t last_asked_bytes;
+    unsigned asked, done, done_empty, trimmed, alarms;
+    uint64_t last_asked_bytes, last_trimmed_bytes;
     uint32_t last_ticket;
     char last_alarm[200];
     struct spool_writer *writer;

@@ -77,6 +77,17 @@ on_done_segment(void *ctx, struct spool_segment_id id, bool has_records)
 }
 
 static void
+on_trim_segment(void *ctx, struct spool_segment_id id, uint64_t size_bytes)
+{
+    uint64_t *bytes = &parent.bytes[id.number % SENDERS_MAX];
+
+    (void)ctx;
+    cr_expect_lt(size_bytes, *bytes);
+    parent.reserved -= *bytes - size_bytes;
+    *bytes = size_bytes;
+}
+
+static void
 on_alarm(void *ctx, const char *event, const char *text)
 {
     (void)ctx;
@@ -85,7 +96,11 @@ on_alarm(void *ctx, const char *event, const char *text)
 }
 
 static const struct spool_writer_ops writer_ops = {
-    .want_segment = on_want_segment, .done_segment = on_done_segment, .alarm = on_alarm};
+    .want_segment = on_want_segment,
+    .done_segment = on_done_segment,
+    .trim_segment = on_trim_segment,
+    .alarm = on_alarm,
+};
 
 static void
 on_wake(void *ctx)
@@ -646,6 +661,32 @@ Test(body, P9_room_is_reserved_for_what_was_announced)
             expect_identical(s);
         end_senders();
     }
+    clean_up();
+}
+
+/* Or those who wait for a scanner or a backend keep twenty times what they need from others. */
+Test(body, P8_room_that_is_not_needed_goes_back_when_the_content_is_whole)
+{
+    const uint64_t around = 128 * KB; /* headers, envelope */
+
+    set_up(BODY_POOL_CHUNKS, 100);
+    add_sender(3 * MB, false);
+    cr_assert_geq(run_until(all_rest, 5000), 0);
+    cr_expect_geq(parent.reserved, 20 * MB, "more may come");
+    body_end(&senders[0].body);
+    cr_expect_leq(parent.reserved, 3 * MB + around, "%llu", (unsigned long long)parent.reserved);
+    cr_expect_geq(parent.reserved, 3 * MB);
+    parent.mute = true;
+    add_sender(MB + 1, true);
+    run_until(last_done, 100);
+    give(parent.muted.ticket, parent.muted.bytes);
+    cr_assert_geq(run_until(last_done, 1000), 0);
+    cr_expect_leq(parent.reserved, 4 * MB + 2 * around, "one whose segment came behind its end");
+    expect_identical(&senders[0]);
+    expect_identical(&senders[1]);
+    end_senders();
+    run_until(never, 50);
+    cr_expect_eq(parent.reserved, 0);
     clean_up();
 }
 

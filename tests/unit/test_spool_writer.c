@@ -470,6 +470,73 @@ Test(spool_writer, a_long_envelope_follows_the_body)
     end();
 }
 
+static off_t
+blocks_of(const char *name)
+{
+    struct stat st;
+
+    cr_assert_eq(fstatat(parent.dir_fd, name, &st, 0), 0);
+    return st.st_blocks * 512;
+}
+
+static void
+trim_and_commit(size_t n, size_t prepend_bytes)
+{
+    const char *name = "00001-0000000001-0000000000.seg";
+    char *body = spool_fixture_body(0, n), *prepend = spool_fixture_body(2, prepend_bytes);
+    struct spool_outcome committed = {.done = false};
+    struct spool_envelope e = spool_fixture_envelope(0);
+    struct spool_large *large;
+
+    begin();
+    large = open_large(20 * 1024 * 1024);
+    append_all(large, body, n);
+    cr_expect_geq(blocks_of(name), 20 * 1024 * 1024);
+    spool_large_trim(large);
+    cr_expect_eq(parent.trimmed, 1);
+    cr_expect_leq(blocks_of(name), (off_t)(n + SPOOL_ENVELOPE_MAX + 64 * 1024));
+    cr_expect_geq(parent.last_trimmed_bytes, n + SPOOL_ENVELOPE_MAX);
+    cr_expect_eq(spool_large_append(large, SLICE("x")), ERR_LIMIT);
+    spool_large_trim(large);
+    cr_expect_eq(parent.trimmed, 1, "once");
+    e.prepend = (struct slice){prepend, prepend_bytes};
+    spool_large_commit(large, &e, spool_fixture_on_done, &committed);
+    cr_assert(spool_parent_turn_until(&parent, &committed.done));
+    cr_expect_eq(committed.rc, ERR_OK);
+    spool_large_close(&large);
+    spool_parent_turn_for(&parent, 50);
+    cr_expect_eq(spool_segment_seal(io, parent.dir_fd, (struct spool_segment_id){1, 1, 0}), ERR_OK);
+    cr_expect_eq(expect_all_once(1, n, SPOOL_SCAN_COMMITTED), 1);
+    end();
+    free(body);
+    free(prepend);
+}
+
+Test(spool_writer, P1_a_large_message_gives_back_what_it_does_not_need_and_is_whole)
+{
+    trim_and_commit(3000001, 100);
+}
+
+Test(spool_writer, P1_a_trimmed_one_has_room_for_the_longest_envelope)
+{
+    trim_and_commit(3000001, SPOOL_ENVELOPE_MAX - 4096);
+}
+
+Test(spool_writer, little_is_not_worth_a_trim)
+{
+    char *body = spool_fixture_body(1, 3000000);
+    struct spool_large *large;
+
+    begin();
+    large = open_large(3500000);
+    append_all(large, body, 3000000);
+    spool_large_trim(large);
+    cr_expect_eq(parent.trimmed, 0);
+    spool_large_close(&large);
+    end();
+    free(body);
+}
+
 Test(spool_writer, an_empty_large_message)
 {
     begin();
