@@ -2,8 +2,8 @@
  *
  * Two buffers: the loop fills one, the thread writes the other.  When the disk is so slow that
  * EVENT_LOG_MAX_BYTES wait, lines are dropped and counted: mail never waits for its own history.
- * What was lost, so or because the disk refused it, is said in the log, and by an event "gap" when
- * lines can be written again.
+ * What was lost, so or because the disk refused it, is said in the log, at once and then as a sum a
+ * minute, and by an event "gap" when lines can be written again.
  */
 #include "base/event_log.h"
 
@@ -17,19 +17,24 @@
 #include "base/log.h"
 
 #define EVENT_LOG_MAX_BYTES (16 * 1024 * 1024)
+#define SAY_EVERY_MS 60000
 
 struct event_log {
-    struct buf gathered; /* the loop's */
+    struct buf gathered; /* the loop's, as all until the mutex */
     uint64_t dropped, gap_lines;
+    uint64_t unsaid;  /* lines that were lost since it was said */
+    int unsaid_errno; /* of the first of them; 0: dropped */
+    int64_t say_again_at_ms;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t filled;
     struct buf waiting; /* under the mutex, as all below */
     int fd;
     bool ending;
-    uint64_t lost; /* lines that could not be written */
-    int lost_errno;
-    bool is_torn; /* the last line that was written has no end */
+    uint64_t lost;   /* lines that could not be written, until the loop has taken the number */
+    int lost_errno;  /* of the first of them */
+    int batch_errno; /* of the last batch; 0: it was written */
+    bool is_torn;    /* the last line that was written has no end */
 };
 
 /* Returns what could not be written. */
@@ -75,8 +80,10 @@ write_batch(struct event_log *log, struct buf *batch)
     torn = rest.n > 0 && rest.n < buf_size(batch) && rest.p[-1] != '\n';
     pthread_mutex_lock(&log->mutex);
     log->is_torn = rest.n == buf_size(batch) ? log->is_torn : torn;
+    if (log->lost == 0)
+        log->lost_errno = saved;
     log->lost += count_lines(rest);
-    log->lost_errno = rest.n > 0 ? saved : 0;
+    log->batch_errno = rest.n > 0 ? saved : 0;
 }
 
 static void *
@@ -104,19 +111,42 @@ run(void *ctx)
     return NULL;
 }
 
+static void
+say_dropped(uint64_t count, const char *why)
+{
+    log_line(LOG_LEVEL_ALARM, NULL, "events-dropped", "count=%llu error=\"%s\"",
+             (unsigned long long)count, why);
+}
+
+static const char *
+reason(int why)
+{
+    return why ? strerror(why) : "the disk is too slow";
+}
+
+/* What was lost since it was last looked; adds it to what is to be said. */
+static uint64_t
+take_lost(struct event_log *log)
+{
+    uint64_t lost = log->lost + log->dropped;
+
+    if (log->unsaid == 0)
+        log->unsaid_errno = log->lost > 0 ? log->lost_errno : 0;
+    log->unsaid += lost;
+    log->lost = log->dropped = 0;
+    return lost;
+}
+
 /* At the end: what has no file, or could not be written. */
 static void
-say_unwritten(const struct event_log *log)
+say_unwritten(struct event_log *log)
 {
-    uint64_t lost = log->lost + log->dropped + count_lines(buf_slice(&log->gathered)) +
-                    count_lines(buf_slice(&log->waiting));
+    uint64_t left = count_lines(buf_slice(&log->gathered)) + count_lines(buf_slice(&log->waiting));
 
-    if (lost > 0)
-        log_line(LOG_LEVEL_ALARM, NULL, "events-dropped", "count=%llu error=\"%s\"",
-                 (unsigned long long)lost,
-                 log->fd < 0       ? "there is no file to write to"
-                 : log->lost_errno ? strerror(log->lost_errno)
-                                   : "the disk is too slow");
+    take_lost(log);
+    if (log->unsaid + left > 0)
+        say_dropped(log->unsaid + left,
+                    log->fd < 0 ? "there is no file to write to" : reason(log->unsaid_errno));
 }
 
 struct event_log *
@@ -197,29 +227,30 @@ say_gap(struct event_log *log)
 static void
 say_lost(struct event_log *log)
 {
+    int64_t now_ms = clock_monotonic_ms();
+    bool is_over;
     uint64_t lost;
-    int why;
 
     pthread_mutex_lock(&log->mutex);
-    lost = log->lost + log->dropped;
-    why = log->lost_errno;
-    log->lost = 0;
+    lost = take_lost(log);
+    is_over = lost == 0 && log->batch_errno == 0;
     pthread_mutex_unlock(&log->mutex);
-    log->dropped = 0;
     log->gap_lines += lost;
-    if (lost > 0)
-        log_line(LOG_LEVEL_ALARM, NULL, "events-dropped", "count=%llu error=\"%s\"",
-                 (unsigned long long)lost, why ? strerror(why) : "the disk is too slow");
-    else if (log->gap_lines > 0 && why == 0)
+    if (log->unsaid > 0 && now_ms >= log->say_again_at_ms) {
+        say_dropped(log->unsaid, reason(log->unsaid_errno));
+        log->unsaid = 0;
+        log->say_again_at_ms = now_ms + SAY_EVERY_MS;
+    }
+    if (is_over && log->gap_lines > 0)
         say_gap(log);
 }
 
 void
 event_log_flush(struct event_log *log)
 {
+    say_lost(log);
     if (buf_size(&log->gathered) == 0)
         return;
-    say_lost(log);
     pthread_mutex_lock(&log->mutex);
     if (buf_size(&log->waiting) + buf_size(&log->gathered) <= EVENT_LOG_MAX_BYTES) {
         buf_add_slice(&log->waiting, buf_slice(&log->gathered));
