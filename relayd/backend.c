@@ -4,27 +4,14 @@
  * place_serve: whenever a link becomes idle, is lost, or a wait arrives, it gives idle links to the
  * oldest waits of their target and opens links while the limit permits.
  *
- * The limit is the endpoint's, over all workers, and any worker may have all of it while no other
- * asks.  Who waits says so in the shared table; the others then close what is idle, and what they
- * have beyond their share when its transaction is over.
- *
  * Invariant: a wait is answered once.
  */
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
-#include "base/log.h"
 #include "relayd/backend_private.h"
 #include "route/destination_link.h"
-#include "state/shared_reason.h"
 
-#define SLOT_RETRY_MS 20
-#define OPEN_PAUSE_MS 1000
 #define LOOK_MS 25      /* is an idle link wanted elsewhere? */
-#define TURN_MS 250     /* with fewer connections than workers that want one */
-#define NEXT_TURN_MS 60 /* more than two looks of the others */
 #define PLACE_SLOTS 256 /* a power of two */
 
 struct backend_wait {
@@ -48,8 +35,8 @@ backend_place_worker(const struct backend_place *place)
     return place->pool->worker;
 }
 
-static int64_t
-now_of(const struct backend_place *place)
+int64_t
+place_now_ms(const struct backend_place *place)
 {
     return loop_now_ms(place->pool->worker->loop);
 }
@@ -92,11 +79,9 @@ oldest_wait(const struct backend_place *place, const struct backend_target *targ
     return wait;
 }
 
-/* Everybody who waits there hears that it cannot be reached; who begins to wait meanwhile does not.
- */
-static void
-fail_waits(struct backend_place *place, const struct backend_target *target, enum smtp_phase phase,
-           const struct smtp_reply *reply)
+void
+place_fail_waits(struct backend_place *place, const struct backend_target *target,
+                 enum smtp_phase phase, const struct smtp_reply *reply)
 {
     unsigned count = target ? target->wait_count : place->wait_count;
     struct backend_wait *wait;
@@ -122,126 +107,10 @@ fail_old_waits(struct backend_place *place, int64_t now_ms)
     }
 }
 
-/* --- What a connection that could not be made says. */
-
-static void
-note_down(struct backend_place *place, enum smtp_phase phase, bool timed_out,
-          const struct smtp_reply *reply)
-{
-    struct worker *w = place->pool->worker;
-    enum shared_health_reason reason = shared_reason_of(phase, timed_out);
-    char endpoint[INET_ENDPOINT_SIZE], text[SMTP_REPLY_TEXT_SIZE] = "",
-                                       quoted[SMTP_REPLY_LINE_SIZE + 8];
-
-    shared_slot_crowded(w->table, w->slot, &place->endpoint, 0);
-    if (!shared_health_failed(w->table, &place->endpoint, reason, clock_wall_ms(),
-                              w->config->probe_interval_min_ms, w->config->probe_interval_max_ms))
-        return;
-    if (reply && reply->code)
-        smtp_reply_text(reply, text, sizeof text);
-    else if (reply)
-        snprintf(text, sizeof text, "%s", reply->text);
-    log_line(LOG_LEVEL_WARN, NULL, "backend-down", "endpoint=%s phase=%s reason=%s reply=%s",
-             inet_endpoint_text(&place->endpoint, endpoint), smtp_phase_word(phase),
-             log_quote(slice_of(shared_reason_text(reason)), (char[120]){0}, 120),
-             log_quote(slice_of(text), quoted, sizeof quoted));
-}
-
-void
-place_link_ready(struct backend_place *place)
-{
-    struct worker *w = place->pool->worker;
-    char endpoint[INET_ENDPOINT_SIZE];
-
-    if (shared_health_succeeded(w->table, &place->endpoint, clock_wall_ms()))
-        log_line(LOG_LEVEL_INFO, NULL, "backend-up", "endpoint=%s",
-                 inet_endpoint_text(&place->endpoint, endpoint));
-}
-
-static bool
-has_ready_link(const struct backend_place *place)
-{
-    return place->link_count > place->opening_count + place->quiet_count;
-}
-
-/* Policy `may`: the handshake failed, or what the backend said inside was nothing; the next
- * connection does without for a while, and those who wait hear nothing of it. */
-static bool
-goes_on_in_clear(struct backend_target *target, enum smtp_phase phase, bool was_secure,
-                 const struct smtp_reply *reply)
-{
-    struct worker *w = target->place->pool->worker;
-    char endpoint[INET_ENDPOINT_SIZE], quoted[SMTP_REPLY_LINE_SIZE + 8];
-
-    if (target->to.tls != REGISTRY_TLS_MAY || reply->code != 0 ||
-        !(phase == SMTP_PHASE_STARTTLS || (phase == SMTP_PHASE_EHLO && was_secure)))
-        return false;
-    target->clear_until_ms = now_of(target->place) + BACKEND_CLEAR_MS;
-    shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_TLS_FALLBACKS);
-    log_line(LOG_LEVEL_WARN, NULL, "backend-tls-fallback",
-             "endpoint=%s why=%s effect=\"in the clear for %d s\"",
-             inet_endpoint_text(&target->to.endpoint, endpoint),
-             log_quote(slice_of(reply->text), quoted, sizeof quoted), BACKEND_CLEAR_MS / 1000);
-    return true;
-}
-
-/* TLS is needed and failed, while the endpoint serves others: their connections show that it lives,
- * so that this target alone waits. */
-static bool
-is_refused_alone(struct backend_target *target, enum smtp_phase phase, bool others_stand)
-{
-    struct backend_place *place = target->place;
-
-    if (phase != SMTP_PHASE_STARTTLS || !others_stand)
-        return false;
-    target->refused_until_ms = now_of(place) + place->pool->worker->config->probe_interval_min_ms;
-    return true;
-}
-
-/* While others stand, the backend lives and wants no more of them ("421 too many connections", or
- * a refusal): what waits is served by those, and no worker opens more for a while. */
-static bool
-is_crowded(struct backend_place *place, enum smtp_phase phase, bool timed_out, bool others_stand,
-           const struct smtp_reply *reply)
-{
-    struct worker *w = place->pool->worker;
-    char endpoint[INET_ENDPOINT_SIZE];
-
-    if (timed_out || !others_stand)
-        return false;
-    if (phase != SMTP_PHASE_CONNECT && reply->code / 100 != 4)
-        return false;
-    shared_slot_crowded(w->table, w->slot, &place->endpoint, BACKEND_CROWDED_MS);
-    log_line(LOG_LEVEL_INFO, NULL, "backend-crowded", "endpoint=%s connections=%u",
-             inet_endpoint_text(&place->endpoint, endpoint),
-             shared_slot_standing(w->table, &place->endpoint));
-    return true;
-}
-
-void
-target_failed(struct backend_target *target, enum smtp_phase phase, bool was_secure, bool timed_out,
-              const struct smtp_reply *reply)
-{
-    struct backend_place *place = target->place;
-    struct worker *w = place->pool->worker;
-    bool others_stand = shared_slot_standing(w->table, &place->endpoint) > 0;
-
-    if (goes_on_in_clear(target, phase, was_secure, reply))
-        return;
-    if (is_refused_alone(target, phase, others_stand))
-        fail_waits(place, target, phase, reply);
-    else if (is_crowded(place, phase, timed_out, others_stand, reply) || has_ready_link(place))
-        place->open_again_at_ms = now_of(place) + OPEN_PAUSE_MS;
-    else {
-        note_down(place, phase, timed_out, reply);
-        fail_waits(place, NULL, phase, reply);
-    }
-}
-
 /* --- Who gets which link. */
 
-static struct backend_link *
-find_idle(const struct backend_place *place, const struct backend_target *target)
+struct backend_link *
+place_idle_link(const struct backend_place *place, const struct backend_target *target)
 {
     struct backend_link *link = place->idle_count ? place->links : NULL;
 
@@ -250,37 +119,12 @@ find_idle(const struct backend_place *place, const struct backend_target *target
     return link;
 }
 
-static struct shared_slot_share
-share_of(const struct backend_place *place)
-{
-    struct worker *w = place->pool->worker;
-
-    return shared_slot_share(w->table, w->slot, &place->endpoint, place->limit);
-}
-
-/* Others wait, and this worker has more than its share, or has had its turn. */
-static bool
-is_owed_to_others(struct backend_place *place, const struct backend_link *link)
-{
-    struct shared_slot_share share = share_of(place);
-
-    if (share.wanted == 0 || !share.is_full)
-        return false;
-    if (place->first_wait == NULL || place->link_count > share.slots)
-        return true;
-    if (!share.is_too_few || now_of(place) - link->made_at_ms < TURN_MS)
-        return false;
-    place->open_again_at_ms = now_of(place) + NEXT_TURN_MS;
-    return true;
-}
-
 bool
 place_gives_up(struct backend_place *place, const struct backend_link *link)
 {
     return link->uses >= BACKEND_LINK_USES_MAX ||
-           now_of(place) - link->made_at_ms >= BACKEND_LINK_AGE_MS ||
-           (place->pool->worker->closing && place->first_wait == NULL) ||
-           is_owed_to_others(place, link);
+           place_now_ms(place) - link->made_at_ms >= BACKEND_LINK_AGE_MS ||
+           (place->pool->worker->closing && place->first_wait == NULL) || place_owes(place, link);
 }
 
 /* The slot of an idle link to another target of this endpoint is as good as any. */
@@ -291,45 +135,22 @@ open_one(struct backend_target *target)
 
     if (link_open(target))
         return true;
-    idle = find_idle(target->place, NULL);
+    idle = place_idle_link(target->place, NULL);
     if (idle == NULL)
         return false;
     link_quit(idle);
     return link_open(target);
 }
 
-static bool
-may_open(const struct backend_place *place)
-{
-    struct shared_slot_share share = share_of(place);
-
-    return share.wanted == 0 || place->link_count < share.slots;
-}
-
 /* As many new connections as there are waits, within the limit. */
 static void
 open_links(struct backend_place *place)
 {
-    if (now_of(place) < place->open_again_at_ms)
+    if (place_now_ms(place) < place->open_again_at_ms)
         return;
     for (struct backend_target *t = place->targets; t; t = t->next)
-        while (t->wait_count > t->opening_count && may_open(place) && open_one(t))
+        while (t->wait_count > t->opening_count && place_may_open(place) && open_one(t))
             ;
-}
-
-/* Says how many are still wanted, and comes again while somebody waits. */
-static void
-say_wanted(struct backend_place *place)
-{
-    struct worker *w = place->pool->worker;
-    unsigned wanted =
-        place->wait_count > place->opening_count ? place->wait_count - place->opening_count : 0;
-
-    if (wanted > 0 || place->is_wanting)
-        shared_slot_want(w->table, w->slot, &place->endpoint, wanted);
-    place->is_wanting = wanted > 0;
-    if (place->first_wait)
-        loop_timer_start(&place->retry, SLOT_RETRY_MS);
 }
 
 static void
@@ -348,7 +169,7 @@ assign_one(struct backend_place *place)
     if (place->idle_count == 0)
         return false;
     for (struct backend_wait *wait = place->first_wait; wait; wait = wait->next) {
-        struct backend_link *link = find_idle(place, wait->target);
+        struct backend_link *link = place_idle_link(place, wait->target);
 
         if (link == NULL)
             continue;
@@ -364,7 +185,7 @@ place_serve(struct backend_place *place)
     while (place->first_wait && assign_one(place))
         ;
     open_links(place);
-    say_wanted(place);
+    place_say_wanted(place);
 }
 
 static void
@@ -382,30 +203,13 @@ place_serve_later(struct backend_place *place)
     loop_defer(place->pool->worker->loop, serve_later, place);
 }
 
-/* Users who hold a link without needing it give it back: to as many as wait, or to nobody. */
-static void
-ask_back(struct backend_place *place, bool others_wait)
-{
-    unsigned wanted = others_wait ? place->wait_count + share_of(place).wanted : UINT_MAX;
-    struct backend_link *next;
-
-    for (struct backend_link *link = place->links; link && wanted > 0; link = next) {
-        next = link->next;
-        if (link->state == LINK_RESETTING)
-            wanted--;
-        else if (link->state == LINK_BUSY && link->ops->on_wanted &&
-                 link->ops->on_wanted(link->ctx, others_wait))
-            wanted--;
-    }
-}
-
 static void
 on_retry(void *ctx)
 {
     struct backend_place *place = ctx;
 
     if (place->first_wait)
-        ask_back(place, true);
+        place_ask_back(place, true);
     place_serve(place);
 }
 
@@ -463,7 +267,7 @@ backend_take_idle(struct backend_pool *pool, const struct destination *to,
                   const struct backend_user_ops *ops, void *ctx)
 {
     struct backend_target *target = target_of(pool, to);
-    struct backend_link *link = target->wait_count ? NULL : find_idle(target->place, target);
+    struct backend_link *link = target->wait_count ? NULL : place_idle_link(target->place, target);
 
     if (link)
         link_assign(link, ops, ctx);
@@ -479,8 +283,8 @@ fail_refused(void *ctx)
     if (place->is_closed)
         return;
     for (struct backend_target *t = place->targets; t; t = t->next)
-        if (now_of(place) < t->refused_until_ms)
-            fail_waits(place, t, SMTP_PHASE_STARTTLS, &none);
+        if (place_now_ms(place) < t->refused_until_ms)
+            place_fail_waits(place, t, SMTP_PHASE_STARTTLS, &none);
     place_serve(place);
 }
 
@@ -526,7 +330,7 @@ backend_wait_cancel(struct backend_wait **wait)
         return;
     place = (*wait)->target->place;
     wait_unlink(*wait);
-    say_wanted(place);
+    place_say_wanted(place);
     free(*wait);
     *wait = NULL;
 }
@@ -541,29 +345,12 @@ each_place(struct backend_pool *pool, void (*each)(struct backend_place *place))
             each(place);
 }
 
-/* Somebody else waits for what is idle here. */
-static void
-give_idle(struct backend_place *place)
-{
-    struct shared_slot_share share;
-    struct backend_link *link;
-
-    if (place->link_count == 0 || place->first_wait)
-        return;
-    share = share_of(place);
-    if (share.wanted == 0 || !share.is_full)
-        return;
-    for (unsigned i = 0; i < share.wanted && (link = find_idle(place, NULL)) != NULL; i++)
-        link_quit(link);
-    ask_back(place, true);
-}
-
 static void
 on_look(void *ctx)
 {
     struct backend_pool *pool = ctx;
 
-    each_place(pool, give_idle);
+    each_place(pool, place_give_idle);
     loop_timer_start(&pool->look, LOOK_MS);
 }
 
@@ -582,10 +369,10 @@ quit_idle(struct backend_place *place, int64_t since_ms)
 static void
 look_each_second(struct backend_place *place)
 {
-    int64_t now = now_of(place);
+    int64_t now = place_now_ms(place);
 
     quit_idle(place, now - BACKEND_LINK_IDLE_MS);
-    ask_back(place, false);
+    place_ask_back(place, false);
     fail_old_waits(place, now);
 }
 

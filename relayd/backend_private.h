@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The inside of the pool, shared by its two files: backend.c (who gets which link) and
- * backend_link.c (the life of a link, from connect to its end).
+ * The inside of the pool, shared by its four files: backend.c (places, targets, waits: who gets
+ * which link), backend_share.c (connections shared with the other workers), backend_failure.c (what
+ * one that could not be made says) and backend_link.c (the life of a link, from connect to its
+ * end).
  */
 #ifndef RELAYD_BACKEND_PRIVATE_H
 #define RELAYD_BACKEND_PRIVATE_H
@@ -59,16 +61,38 @@ void link_assign(struct backend_link *link, const struct backend_user_ops *ops, 
 void link_quit(struct backend_link *link); /* of an idle one */
 void link_end(struct backend_link *link);
 
-/* --- backend.c */
-struct worker *backend_place_worker(const struct backend_place *place);
-/* Whenever a link becomes idle, is lost, or a wait arrives. */
-void place_serve(struct backend_place *place);
-void place_serve_later(struct backend_place *place);
-/* An idle link is of no more use here: it is old, or another worker is in greater need of it. */
-bool place_gives_up(struct backend_place *place, const struct backend_link *link);
+/* --- backend_share.c */
+/* Another connection is within this worker's share, or nobody else wants one. */
+bool place_may_open(const struct backend_place *place);
+/* Others wait, and this worker has more than its share, or has had its turn. */
+bool place_owes(struct backend_place *place, const struct backend_link *link);
+/* Says how many are still wanted, and comes again (`retry`) while somebody waits. */
+void place_say_wanted(struct backend_place *place);
+/* Users who hold a link without needing it give it back: to as many as wait, or to nobody. */
+void place_ask_back(struct backend_place *place, bool others_wait);
+/* Somebody else waits for what is idle here. */
+void place_give_idle(struct backend_place *place);
+
+/* --- backend_failure.c */
 void place_link_ready(struct backend_place *place);
 /* A connection could not be made; the link is gone. */
 void target_failed(struct backend_target *target, enum smtp_phase phase, bool was_secure,
                    bool timed_out, const struct smtp_reply *reply);
+
+/* --- backend.c */
+struct worker *backend_place_worker(const struct backend_place *place);
+int64_t place_now_ms(const struct backend_place *place);
+/* Whenever a link becomes idle, is lost, or a wait arrives. */
+void place_serve(struct backend_place *place);
+void place_serve_later(struct backend_place *place);
+/* An idle link of the target, or, NULL, of any. */
+struct backend_link *place_idle_link(const struct backend_place *place,
+                                     const struct backend_target *target);
+/* Everybody who waits for the target, or, NULL, for any, hears that it cannot be reached; who
+ * begins to wait meanwhile does not. */
+void place_fail_waits(struct backend_place *place, const struct backend_target *target,
+                      enum smtp_phase phase, const struct smtp_reply *reply);
+/* An idle link is of no more use here: it is old, or another worker is in greater need of it. */
+bool place_gives_up(struct backend_place *place, const struct backend_link *link);
 
 #endif
