@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A look-up waits for one or two questions of the cache; a merge makes its typed answer out of
- * their replies.  News of a question makes its look-ups ready; deliver(), which the loop runs,
- * looks at each of those and at no other: what waits for a dead resolver costs nothing meanwhile.
+ * A look-up waits for one or two questions of the cache; a merge (dns_merge) makes its typed answer
+ * out of their replies.  News of a question makes its look-ups ready; deliver(), which the loop
+ * runs, looks at each of those and at no other: what waits for a dead resolver costs nothing
+ * meanwhile.
  *
  * Invariants: a look-up is in one of two lists, the waiting or the ready, and holds its questions;
  * it calls back out of deliver() alone.
  */
 #include "dns/dns.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "base/siphash.h"
-#include "dns/dns_cache.h"
+#include "dns/dns_merge.h"
 
-#define TTL_MAX_S 3600
 #define STALE_WAIT_MS 1800 /* for the resolver, with a stale answer at hand: RFC 8767 5 */
 #define AAAA_WAIT_MS 300   /* for the other family, with one at hand */
 
@@ -76,131 +74,6 @@ deliver_soon(struct dns *dns)
         return;
     dns->deliver_is_due = true;
     loop_defer(dns->loop, deliver, dns);
-}
-
-/* --- Merging. */
-
-static void
-begin_answer(struct dns_answer *answer)
-{
-    *answer = (struct dns_answer){.result = DNS_NO_DATA, .is_authentic = true, .ttl_s = TTL_MAX_S};
-}
-
-/* One question's part of an answer; its reply, if that is a fact. */
-static const struct dns_reply *
-merge(const struct dns *dns, const struct dns_question *q, struct dns_answer *answer)
-{
-    enum dns_known known = dns_cache_look(dns->cache, q);
-    enum dns_result result =
-        known == DNS_KNOWN_FAILED || known == DNS_KNOWN_NOT ? DNS_TEMPORARY : q->reply->result;
-    int64_t left_s;
-
-    if (known == DNS_KNOWN_STALE && result != DNS_OK) /* what was not there may be there now */
-        result = DNS_TEMPORARY;
-    if (result == DNS_OK || (answer->result != DNS_OK && result == DNS_TEMPORARY) ||
-        (answer->result == DNS_NO_DATA && result == DNS_NO_NAME))
-        answer->result = result;
-    if (result == DNS_TEMPORARY)
-        return NULL;
-    answer->is_authentic = answer->is_authentic && q->reply->is_authentic;
-    answer->is_stale = answer->is_stale || known == DNS_KNOWN_STALE;
-    left_s = (q->fresh_until_ms - dns_cache_now_ms(dns->cache) + 999) / 1000;
-    if (known == DNS_KNOWN_STALE)
-        left_s = 0;
-    if (left_s < answer->ttl_s)
-        answer->ttl_s = (uint32_t)left_s;
-    return q->reply;
-}
-
-static unsigned
-random_below(unsigned n)
-{
-    uint32_t random;
-
-    random_bytes(&random, sizeof random);
-    return random % n;
-}
-
-static void
-add_addresses(struct dns_addresses *found, const struct dns_reply *reply)
-{
-    for (unsigned i = 0; reply != NULL && i < reply->count; i++) {
-        unsigned at;
-
-        if (found->count == DNS_ADDRESSES_MAX)
-            return;
-        at = random_below(found->count + 1); /* a shuffle, card by card */
-        found->items[found->count] = found->items[at];
-        found->items[at] = reply->records[i].address;
-        found->count++;
-    }
-}
-
-static void
-merge_addresses(const struct dns *dns, const struct asked *asked, struct dns_addresses *found)
-{
-    memset(found, 0, sizeof *found);
-    begin_answer(&found->answer);
-    for (unsigned i = 0; i < asked->count; i++)
-        add_addresses(found, merge(dns, asked->questions[i], &found->answer));
-}
-
-/* Into its place by preference, and a random one among those of the same. */
-static void
-add_host(struct dns_hosts *found, uint16_t preference, const char *name)
-{
-    unsigned begin = 0, end, at;
-
-    while (begin < found->count && found->items[begin].preference < preference)
-        begin++;
-    for (end = begin; end < found->count && found->items[end].preference == preference;)
-        end++;
-    at = begin + random_below(end - begin + 1);
-    memmove(found->items + at + 1, found->items + at, (found->count - at) * sizeof found->items[0]);
-    found->count++;
-    found->items[at].preference = preference;
-    snprintf(found->items[at].name, sizeof found->items[at].name, "%s", name);
-}
-
-static void
-merge_hosts(const struct dns *dns, const struct asked *asked, struct dns_hosts *found)
-{
-    const struct dns_reply *reply;
-
-    memset(found, 0, sizeof *found);
-    begin_answer(&found->answer);
-    reply = merge(dns, asked->questions[0], &found->answer);
-    if (found->answer.result == DNS_NO_DATA) { /* RFC 5321 5.1: the implicit MX */
-        found->answer.result = DNS_OK;
-        add_host(found, 0, asked->questions[0]->name);
-        return;
-    }
-    for (unsigned i = 0; reply != NULL && i < reply->count && found->count < DNS_HOSTS_MAX; i++)
-        if (reply->records[i].name[0] != '\0')
-            add_host(found, reply->records[i].preference, reply->records[i].name);
-    if (found->answer.result == DNS_OK && found->count == 0)
-        found->answer.result = DNS_NO_NAME; /* a null MX, or none that could be a host */
-}
-
-static void
-read_records(const struct dns *dns, const struct dns_question *q, struct dns_records *found)
-{
-    const struct dns_reply *reply;
-
-    memset(found, 0, sizeof *found);
-    begin_answer(&found->answer);
-    reply = merge(dns, q, &found->answer);
-    if (reply == NULL)
-        return;
-    found->is_alias = reply->is_alias;
-    found->count = reply->count;
-    found->items = reply->records;
-}
-
-static void
-merge_records(const struct dns *dns, const struct asked *asked, struct dns_records *found)
-{
-    read_records(dns, asked->questions[0], found);
 }
 
 /* --- Look-ups. */
@@ -354,7 +227,7 @@ answer_addresses(struct dns_lookup *lookup)
 {
     struct dns_addresses found;
 
-    merge_addresses(lookup->dns, &lookup->asked, &found);
+    dns_merge_addresses(lookup->dns->cache, lookup->asked.questions, lookup->asked.count, &found);
     lookup_end(lookup);
     lookup->on_found.addresses(lookup->ctx, &found);
 }
@@ -364,7 +237,7 @@ answer_hosts(struct dns_lookup *lookup)
 {
     struct dns_hosts found;
 
-    merge_hosts(lookup->dns, &lookup->asked, &found);
+    dns_merge_hosts(lookup->dns->cache, lookup->asked.questions[0], &found);
     lookup_end(lookup);
     lookup->on_found.hosts(lookup->ctx, &found);
 }
@@ -374,7 +247,7 @@ answer_records(struct dns_lookup *lookup)
 {
     struct dns_records found;
 
-    merge_records(lookup->dns, &lookup->asked, &found);
+    dns_merge_records(lookup->dns->cache, lookup->asked.questions[0], &found);
     lookup_end(lookup);
     lookup->on_found.records(lookup->ctx, &found);
 }
@@ -498,7 +371,7 @@ dns_find_addresses(struct dns *dns, enum dns_cause cause, const char *name,
     collect(dns, cause, LOOKUP_ADDRESSES, name, DNS_TYPE_COUNT, &asked);
     known = is_known(dns, &asked);
     if (known)
-        merge_addresses(dns, &asked, found);
+        dns_merge_addresses(dns->cache, asked.questions, asked.count, found);
     let_go(&asked);
     return known;
 }
@@ -512,7 +385,7 @@ dns_find_hosts(struct dns *dns, enum dns_cause cause, const char *name, struct d
     collect(dns, cause, LOOKUP_HOSTS, name, DNS_TYPE_COUNT, &asked);
     known = is_known(dns, &asked);
     if (known)
-        merge_hosts(dns, &asked, found);
+        dns_merge_hosts(dns->cache, asked.questions[0], found);
     let_go(&asked);
     return known;
 }
@@ -526,7 +399,7 @@ dns_find_records(struct dns *dns, const char *name, enum dns_type type, struct d
     collect(dns, DNS_FOR_POLICY, LOOKUP_RECORDS, name, type, &asked);
     known = is_known(dns, &asked);
     if (known)
-        merge_records(dns, &asked, found);
+        dns_merge_records(dns->cache, asked.questions[0], found);
     let_go(&asked);
     return known;
 }
@@ -537,45 +410,8 @@ dns_peek_records(struct dns *dns, const char *name, enum dns_type type, struct d
     const struct dns_question *q = dns_cache_peek(dns->cache, name, type);
 
     if (q != NULL)
-        read_records(dns, q, found);
+        dns_merge_records(dns->cache, q, found);
     return q != NULL;
-}
-
-/* --- Names of addresses. */
-
-static const char *
-reverse(const struct inet_endpoint *address, const char *end, char *dst, size_t size)
-{
-    static const char digits[] = "0123456789abcdef";
-    size_t n = 0;
-
-    if (address->family == 4) {
-        snprintf(dst, size, "%u.%u.%u.%u.%s", address->addr[3], address->addr[2], address->addr[1],
-                 address->addr[0], end);
-        return dst;
-    }
-    for (unsigned i = 16; i-- > 0;) {
-        dst[n++] = digits[address->addr[i] & 15];
-        dst[n++] = '.';
-        dst[n++] = digits[address->addr[i] >> 4];
-        dst[n++] = '.';
-    }
-    snprintf(dst + n, size - n, "%s", end);
-    return dst;
-}
-
-const char *
-dns_reverse_name(const struct inet_endpoint *address, char dst[DNS_REVERSE_SIZE])
-{
-    return reverse(address, address->family == 4 ? "in-addr.arpa" : "ip6.arpa", dst,
-                   DNS_REVERSE_SIZE);
-}
-
-const char *
-dns_zone_name(const struct inet_endpoint *address, const char *zone,
-              char dst[DNS_REVERSE_SIZE + INET_DOMAIN_SIZE])
-{
-    return reverse(address, zone, dst, DNS_REVERSE_SIZE + INET_DOMAIN_SIZE);
 }
 
 /* --- The rest. */

@@ -12,6 +12,7 @@
 
 #include "base/dnsbl_zone.h"
 #include "base/log.h"
+#include "dns/dns_reverse.h"
 
 #define TEST_EVERY_MS (10 * 60 * 1000)
 #define DEAD_TEST_MS (60 * 1000) /* it may be our resolver that was away */

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "dns/dns_reverse.h"
+
 struct candidate {
     struct sender_ptr_check *check;
     struct dns_lookup *lookup;

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/dnsbl_zone.h"
+#include "dns/dns_reverse.h"
 #include "sender/sender_dialin.h"
 #include "sender/sender_helo.h"
 #include "sender/sender_ptr.h"

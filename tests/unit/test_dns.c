@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "dns/dns.h"
+#include "dns/dns_reverse.h"
 #include "dns_server.h"
 
 struct bench {
