@@ -1,24 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The index of the spool in PostgreSQL, and the connection to it, which commands.c uses as well. It
- * is a copy for people: the log is the truth, and nothing
- * here holds up mail (P5).  Changes collect for half a second and go in batches that can be
- * repeated without harm.  After each connection all is written anew, and rows of this node that
- * were not are deleted: they are no longer in the log.
+ * is a copy for people: the log is the truth, and nothing here holds up mail (P5).  Changes collect
+ * for half a second and go in batches (mirror_rows) that can be repeated without harm.  After each
+ * connection all is written anew, and rows of this node that were not are deleted: they are no
+ * longer in the log.
  *
  *   DOWN --connected--> CHECKING --the schema fits, the log is no older one (lineage.c)--> COPYING
  *                           \--it does not--> MISFIT (asked again later)
  *   COPYING --all written--> PRUNING --> FOLLOWING
  */
-#include "spoolmgr/keeper.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "db/db.h"
 #include "db/db_schema.h"
+#include "spoolmgr/mirror_rows.h"
 
 #define FLUSH_MS 500
 #define BATCH_ROWS 500
@@ -27,44 +25,6 @@
 #define RECHECK_OLD_MS 2000 /* an operator may have accepted it */
 
 enum state { DOWN, CHECKING, COPYING, PRUNING, FOLLOWING, MISFIT };
-
-enum column {
-    COLUMN_REF,
-    COLUMN_CUSTOMER_ID,
-    COLUMN_CUSTOMER,
-    COLUMN_REVERSE_PATH,
-    COLUMN_RECIPIENTS,
-    COLUMN_OPEN,
-    COLUMN_SIZE,
-    COLUMN_RECEIVED,
-    COLUMN_EXPIRES,
-    COLUMN_NEXT,
-    COLUMN_ATTEMPTS,
-    COLUMN_REPLY,
-    COLUMN_STATE,
-    COLUMN_SEGMENT,
-    COLUMN_COUNT
-};
-
-static const char upsert_sql[] =
-    "INSERT INTO postern.spool_index AS i (ref, node, customer_id, customer, reverse_path, "
-    "recipients, open_recipients, size_bytes, received_at, expires_at, next_attempt_at, attempts, "
-    "last_reply, state, segment, updated_at) "
-    "SELECT u.ref, $15::int, u.customer_id, u.customer, u.reverse_path, u.recipients::text[], "
-    "u.open_recipients, u.size_bytes, u.received_at, u.expires_at, u.next_attempt_at, u.attempts, "
-    "u.last_reply, u.state, u.segment, $16::timestamptz "
-    "FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::int[], "
-    "$7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::int[], "
-    "$12::text[], $13::text[], $14::text[]) AS u(ref, customer_id, customer, reverse_path, "
-    "recipients, open_recipients, size_bytes, received_at, expires_at, next_attempt_at, attempts, "
-    "last_reply, state, segment) "
-    "ON CONFLICT (ref) DO UPDATE SET node = EXCLUDED.node, customer_id = EXCLUDED.customer_id, "
-    "customer = EXCLUDED.customer, reverse_path = EXCLUDED.reverse_path, "
-    "recipients = EXCLUDED.recipients, open_recipients = EXCLUDED.open_recipients, "
-    "size_bytes = EXCLUDED.size_bytes, received_at = EXCLUDED.received_at, "
-    "expires_at = EXCLUDED.expires_at, next_attempt_at = EXCLUDED.next_attempt_at, "
-    "attempts = EXCLUDED.attempts, last_reply = EXCLUDED.last_reply, state = EXCLUDED.state, "
-    "segment = EXCLUDED.segment, updated_at = EXCLUDED.updated_at";
 
 static const char delete_sql[] =
     "DELETE FROM postern.spool_index WHERE ref = ANY($1::text[]) AND node = $2::int";
@@ -153,100 +113,6 @@ mirror_changed(struct mirror *mirror, struct mail *mail)
                ref_text(mail->message->ref, ref));
 }
 
-/* --- Rows as arrays, one a column. */
-
-struct rows {
-    struct buf columns[COLUMN_COUNT];
-    size_t count;
-};
-
-/* An element in quotes; octets that are not ASCII could make the database refuse the batch. */
-static void
-put_element(struct buf *b, const char *text)
-{
-    buf_add_text(b, "\"");
-    for (const char *p = text; *p != '\0'; p++) {
-        unsigned char c = (unsigned char)*p;
-
-        if (c == '"' || c == '\\')
-            buf_add_text(b, "\\");
-        buf_add(b, c < 0x20 || c > 0x7e ? "?" : p, 1);
-    }
-    buf_add_text(b, "\"");
-}
-
-static struct buf *
-column(struct rows *rows, enum column which)
-{
-    struct buf *b = &rows->columns[which];
-
-    buf_add_text(b, rows->count > 0 ? "," : "{");
-    return b;
-}
-
-static void
-put_time(struct rows *rows, enum column which, int64_t wall_ms)
-{
-    char text[CLOCK_RFC3339_SIZE];
-
-    buf_add_text(column(rows, which), wall_ms > 0 ? clock_rfc3339(wall_ms, text) : "NULL");
-}
-
-static void
-put_recipients(struct rows *rows, const struct spool_envelope *e)
-{
-    struct buf list;
-
-    buf_init(&list, 0);
-    buf_add_text(&list, "{");
-    for (unsigned i = 0; i < e->recipient_count; i++) {
-        if (i > 0)
-            buf_add_text(&list, ",");
-        put_element(&list, e->recipients[i].address);
-    }
-    buf_add_text(&list, "}");
-    put_element(column(rows, COLUMN_RECIPIENTS), buf_text(&list));
-    buf_fini(&list);
-}
-
-/* What cannot be read is left out of the row; the message itself is not. */
-static void
-put_envelope(struct keeper *k, struct rows *rows, const struct spool_message *m)
-{
-    struct spool_envelope e;
-    struct arena arena;
-
-    if (keeper_envelope(k, m, &arena, &e) != 0)
-        e = (struct spool_envelope){.reverse_path = "", .reason = ""};
-    put_element(column(rows, COLUMN_REVERSE_PATH), e.reverse_path);
-    put_recipients(rows, &e);
-    put_element(column(rows, COLUMN_REPLY),
-                spool_message_attempts(m) > 0 ? spool_message_last_reply(m) : e.reason);
-    arena_clear(&arena);
-}
-
-static void
-put_row(struct keeper *k, struct rows *rows, const struct mail *mail)
-{
-    const struct spool_message *m = mail->message;
-    char ref[REF_SIZE], segment[SPOOL_SEGMENT_NAME_SIZE];
-
-    put_element(column(rows, COLUMN_REF), ref_text(m->ref, ref));
-    buf_printf(column(rows, COLUMN_CUSTOMER_ID), "%u", m->customer_id);
-    put_element(column(rows, COLUMN_CUSTOMER), m->customer);
-    put_envelope(k, rows, m);
-    buf_printf(column(rows, COLUMN_OPEN), "%u", m->open_count);
-    buf_printf(column(rows, COLUMN_SIZE), "%llu", (unsigned long long)m->body_bytes);
-    put_time(rows, COLUMN_RECEIVED, m->received_at_ms);
-    put_time(rows, COLUMN_EXPIRES, m->expires_at_ms);
-    put_time(rows, COLUMN_NEXT, spool_message_next_attempt_at_ms(m));
-    buf_printf(column(rows, COLUMN_ATTEMPTS), "%u", spool_message_attempts(m));
-    put_element(column(rows, COLUMN_STATE), plan_state(mail));
-    put_element(column(rows, COLUMN_SEGMENT),
-                spool_segment_name(spool_message_segment(m), segment));
-    rows->count++;
-}
-
 /* --- Queries. */
 
 static void
@@ -256,6 +122,13 @@ complain(struct mirror *mirror, const char *why)
         log_line(LOG_LEVEL_WARN, NULL, "mirror-failed",
                  "why=\"%s\" effect=\"the index in PostgreSQL is behind; mail is not\"", why);
     mirror->has_complained = true;
+}
+
+static void
+recheck_in(struct mirror *mirror, int64_t ms)
+{
+    mirror->state = MISFIT;
+    mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + ms;
 }
 
 /* What a failed batch held is not known to be there: all is copied again, after a pause. */
@@ -269,8 +142,7 @@ on_written(void *ctx, const PGresult *result)
         return;
     if (PQresultStatus(result) != PGRES_COMMAND_OK) {
         complain(mirror, PQresultErrorMessage(result));
-        mirror->state = MISFIT;
-        mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + RECHECK_MS;
+        recheck_in(mirror, RECHECK_MS);
         return;
     }
     flush(mirror);
@@ -289,28 +161,19 @@ stamp(struct mirror *mirror, char dst[CLOCK_RFC3339_SIZE])
 static void
 send_rows(struct mirror *mirror)
 {
-    const char *params[COLUMN_COUNT + 2];
     char when[CLOCK_RFC3339_SIZE];
-    struct rows rows = {.count = 0};
+    struct mirror_rows rows;
     int64_t enough_at_ms = clock_monotonic_ms() + BATCH_MS;
 
-    for (size_t i = 0; i < COLUMN_COUNT; i++)
-        buf_init(&rows.columns[i], 0);
+    mirror_rows_init(&rows);
     while (mirror->dirty_first != NULL && rows.count < BATCH_ROWS &&
            (rows.count == 0 || clock_monotonic_ms() < enough_at_ms)) {
-        put_row(mirror->keeper, &rows, mirror->dirty_first);
+        mirror_rows_add(&rows, mirror->keeper, mirror->dirty_first);
         list_remove(mirror, mirror->dirty_first);
     }
-    for (size_t i = 0; i < COLUMN_COUNT; i++) {
-        buf_add_text(&rows.columns[i], "}");
-        params[i] = buf_text(&rows.columns[i]);
-    }
-    params[COLUMN_COUNT] = mirror->node;
-    params[COLUMN_COUNT + 1] = stamp(mirror, when);
     mirror->in_flight++;
-    db_query(mirror->db, upsert_sql, ARRAY_SIZE(params), params, on_written, mirror);
-    for (size_t i = 0; i < COLUMN_COUNT; i++)
-        buf_fini(&rows.columns[i]);
+    mirror_rows_send(&rows, mirror->db, mirror->node, stamp(mirror, when), on_written, mirror);
+    mirror_rows_fini(&rows);
 }
 
 static void
@@ -425,13 +288,6 @@ begin_copy(struct mirror *mirror)
             list_add(mirror, m->user);
     }
     flush(mirror);
-}
-
-static void
-recheck_in(struct mirror *mirror, int64_t ms)
-{
-    mirror->state = MISFIT;
-    mirror->recheck_at_ms = loop_now_ms(mirror->keeper->loop) + ms;
 }
 
 static void
