@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The content and the dot: to the backend in one stream, or to the spool.  `finish` is the only
- * place that answers a dot (P1).
+ * The content and the dot: to the backend (transaction_stream.c), or to the spool.
+ * transaction_finish is the only place that answers a dot (P1).
  */
 #include "relayd/transaction_private.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/crash_point.h"
 #include "base/log.h"
-#include "relayd/late.h"
 #include "milter/milter_header.h"
+#include "relayd/late.h"
 #include "relayd/scanners.h"
 
-#define STREAM_PIECE_BYTES (128 * 1024)
-#define STREAM_COPIED_BYTES (64 * 1024) /* of a body in memory, its end: it leaves with the dot */
-#define ENVELOPE_BYTES (64 * 1024)      /* with our header lines, and */
+#define ENVELOPE_BYTES (64 * 1024) /* with our header lines, and */
 #define ENVELOPE_RECIPIENT_BYTES \
     (SMTP_PATH_SIZE + INET_DOMAIN_SIZE + SMTP_DSN_ORCPT_MAX + 64) /* each */
 
@@ -182,7 +178,7 @@ on_too_late(void *ctx)
                            t->dot_sent ? SMTP_CLASS_UNKNOWN : SMTP_CLASS_AWAY, &t->away_reply);
 }
 
-/* --- Content to the backend. */
+/* --- What the backend gets. */
 
 static void
 make_prepend(struct transaction *t)
@@ -212,131 +208,6 @@ make_prepend(struct transaction *t)
         buf_add_text(&t->prepend, "\r\n");
 }
 
-static void
-send_dot(struct transaction *t)
-{
-    t->dot_sent = true;
-    CRASH_POINT("worker-before-dot");
-    smtp_client_dot(backend_link_client(t->link));
-    backend_link_flush(t->link);
-    CRASH_POINT("worker-behind-dot");
-}
-
-static void pump(struct transaction *t);
-
-static void
-on_read(void *ctx, int err, struct slice piece)
-{
-    struct transaction *t = ctx;
-
-    t->stream_reading = false;
-    if (t->stage != STAGE_DELIVERING || t->link == NULL)
-        return;
-    if (err < 0) {
-        log_line(LOG_LEVEL_ALARM, t->ref_text, "spill-unreadable", "error=\"%s\"", err_text(err));
-        transaction_link_drop(t);
-        if (t->is_prepared)
-            transaction_resolve_silently(t, SPOOL_RESOLUTION_CANCEL);
-        transaction_finish_verdict(t, SMTP_VERDICT_LOCAL_PROBLEM);
-        return;
-    }
-    t->streamed_bytes += piece.n;
-    smtp_client_content(backend_link_client(t->link), piece);
-    if (t->streamed_bytes == t->body->size_bytes)
-        send_dot(t);
-    else
-        pump(t);
-}
-
-static void
-pump_large(struct transaction *t)
-{
-    backend_link_flush(t->link);
-    if (t->stream_reading || backend_link_output_size(t->link) > CONN_HIGH_MARK)
-        return;
-    t->stream_reading = true;
-    spool_large_read(t->body->large, t->streamed_bytes, STREAM_PIECE_BYTES, on_read, t);
-}
-
-/* The next piece of a body in memory; false behind the last one. */
-static bool
-next_piece(struct transaction *t)
-{
-    if (t->stream_rest.n == 0 && !body_next_piece(t->body, &t->stream_chunk, &t->stream_rest))
-        return false;
-    return true;
-}
-
-static uint64_t
-bytes_left(const struct transaction *t)
-{
-    return t->body->size_bytes - t->streamed_bytes;
-}
-
-static int
-gather(struct transaction *t, struct iovec pieces[CONN_PIECES_MAX])
-{
-    struct smtp_client *client = backend_link_client(t->link);
-    int n = 0;
-
-    while (n < CONN_PIECES_MAX && bytes_left(t) > STREAM_COPIED_BYTES && next_piece(t)) {
-        size_t before = t->stream_rest.n;
-        struct slice run = smtp_client_next_run(client, &t->stream_rest);
-
-        t->streamed_bytes += before - t->stream_rest.n;
-        pieces[n++] = (struct iovec){.iov_base = (char *)(uintptr_t)run.p, .iov_len = run.n};
-    }
-    return n;
-}
-
-static void
-copy_rest(struct transaction *t)
-{
-    struct smtp_client *client = backend_link_client(t->link);
-
-    while (next_piece(t)) {
-        smtp_client_content(client, t->stream_rest);
-        t->streamed_bytes += t->stream_rest.n;
-        t->stream_rest.n = 0;
-    }
-}
-
-/* A large one leaves from where it lies; its end is copied, so that the dot is in the same write.
- */
-static void
-pump_memory(struct transaction *t)
-{
-    struct iovec pieces[CONN_PIECES_MAX];
-    int n;
-
-    while ((n = gather(t, pieces)) > 0)
-        if (!backend_link_write(t->link, pieces, n))
-            return;
-    copy_rest(t);
-    send_dot(t);
-}
-
-static void
-pump(struct transaction *t)
-{
-    if (t->body->large)
-        pump_large(t);
-    else
-        pump_memory(t);
-}
-
-void
-transaction_stream(struct transaction *t)
-{
-    t->stage = STAGE_DELIVERING;
-    t->is_streaming = true;
-    t->streamed_bytes = 0;
-    t->stream_chunk = NULL;
-    t->stream_rest.n = 0;
-    smtp_client_content(backend_link_client(t->link), buf_slice(&t->prepend));
-    pump(t);
-}
-
 void
 transaction_on_want_content(void *ctx)
 {
@@ -350,16 +221,6 @@ transaction_on_want_content(void *ctx)
         transaction_prepare(t);
     else
         transaction_stream(t);
-}
-
-void
-transaction_on_drained(void *ctx)
-{
-    struct transaction *t = ctx;
-
-    if (t->stage == STAGE_DELIVERING && t->is_streaming && !t->dot_sent &&
-        t->streamed_bytes < t->body->size_bytes)
-        pump(t);
 }
 
 static void

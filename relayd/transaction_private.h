@@ -2,12 +2,13 @@
  *
  * The inside of a transaction, shared by its files: transaction.c (life, answers, history),
  * transaction_rcpt.c (what a RCPT is answered), transaction_dot.c (what the dot is answered),
- * transaction_link.c (the backend's connection, and not holding it in vain), transaction_replay.c
- * (the dialogue said again at the end), transaction_keep.c (what goes to the spool),
- * transaction_forward.c (what a backend is told besides), transaction_memory.c (what is known of a
- * recipient without its backend), transaction_policy.c (what its customer thinks of the sender),
- * transaction_origin.c (the same of the client before an upstream filter), transaction_scan.c (what
- * content scanners think of the message).
+ * transaction_stream.c (the content on its way to the backend), transaction_link.c (the backend's
+ * connection, and not holding it in vain), transaction_replay.c (the dialogue said again at the
+ * end), transaction_keep.c (what goes to the spool), transaction_forward.c (what a backend is told
+ * besides), transaction_memory.c (what is known of a recipient without its backend),
+ * transaction_policy.c (what its customer thinks of the sender), transaction_origin.c (the same of
+ * the client before an upstream filter), transaction_scan.c (what content scanners think of the
+ * message).
  *
  * All waiting is for one thing at a time: a link, a reply of the backend, an answer of the state
  * process, the disk. Whatever arrives calls one small function, and exactly one of them answers the
@@ -348,8 +349,6 @@ uint32_t transaction_max_envelope_bytes(const struct transaction *t);
 void transaction_settle_data(struct transaction *t);
 /* Goes on when the content is whole and a large one has its place. */
 void transaction_settle_content(struct transaction *t);
-/* The content goes to the backend, which wants it. */
-void transaction_stream(struct transaction *t);
 /* The last word: `kept` says that the message is at the backend or in the spool, whatever the
  * client hears. */
 void transaction_finish(struct transaction *t, enum shared_counter counter, const char *word,
@@ -359,6 +358,10 @@ void transaction_finish_verdict(struct transaction *t, enum smtp_verdict verdict
 void transaction_decide_dot(struct transaction *t, enum smtp_phase phase, enum smtp_class class,
                             const struct smtp_reply *backend_reply);
 void transaction_on_want_content(void *ctx);
+
+/* --- transaction_stream.c */
+/* The content goes to the backend, which wants it, and behind it the dot. */
+void transaction_stream(struct transaction *t);
 void transaction_on_drained(void *ctx);
 
 #endif
