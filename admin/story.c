@@ -21,11 +21,16 @@ static void
 print_answered(FILE *out, const json_t *event)
 {
     char when[STORY_EVENT_TIME_SIZE];
+    struct buf b;
 
-    if (event_words_text(event, "reply")[0])
-        paragraph_printf(out, "Answered", "%s, at %s: %s.", event_words_text(event, "reply"),
-                         story_event_time(event_words_at_ms(event), when),
-                         event_words_text(event, "verdict"));
+    if (event_words_text(event, "reply")[0] == '\0')
+        return;
+    buf_init(&b, 0);
+    event_words_peer(&b, event_words_text(event, "reply"));
+    buf_printf(&b, ", at %s: %s.", story_event_time(event_words_at_ms(event), when),
+               event_words_text(event, "verdict"));
+    paragraph_print(out, "Answered", buf_text(&b));
+    buf_fini(&b);
 }
 
 static void
@@ -121,7 +126,8 @@ print_again(FILE *out, const json_t *event)
 
     buf_init(&b, 0);
     story_who_add_recipients(&b, event);
-    buf_printf(&b, ", likewise: %s", event_words_text(event, "reply"));
+    buf_add_text(&b, ", likewise: ");
+    event_words_peer(&b, event_words_text(event, "reply"));
     paragraph_print(out, "To", buf_text(&b));
     buf_fini(&b);
 }

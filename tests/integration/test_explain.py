@@ -517,6 +517,25 @@ def test_forged_octets_are_shown_and_not_obeyed(gate):
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout), ascii(done.stdout)
 
 
+def test_a_reply_has_its_text_as_it_was_sent(gate):
+    """The log has an octet beyond ASCII as the character of its number; the second recipient is told in one line."""
+    def as_logged(text):
+        return text.encode().decode("latin-1")
+
+    at, ref = datetime.now(timezone.utc), "P001-4KX3T-0B7Q2CG"
+    lines = "".join(json.dumps({"at": f"{at:%Y-%m-%dT%H:%M:%S}.00{n}Z", "event": "recipient-refused", "ref": ref, "client": "192.0.2.7",
+                                "from": "a@sender.example", "rcpt": f"{local}@off.example", "customer": "off", "verdict": "refused", "ms": 1,
+                                "reply": reply}) + "\n"
+                    for n, (local, reply) in enumerate((("a", as_logged("550 5.1.1 Empfänger unbekannt")), ("b", as_logged("550 5.1.1 für niemand")),
+                                                        ("c", "550 no\x1b]0;owned\x07\x9b31m"))))
+    gate.postgres.sql("SELECT postern.events_copy(9, 'octets', 0, %s, %s)", len(lines), lines)
+    done = gate.explain(ref)
+    said = " ".join(done.stdout.split())
+    assert "Answered 550 5.1.1 Empfänger unbekannt, at " in said, said
+    assert r"To <b@off.example>, likewise: 550 5.1.1 für niemand To <c@off.example>, likewise: 550 no\x1b]0;owned\x07" in said, said
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout), ascii(done.stdout)
+
+
 # --- The replies.
 
 @pytest.mark.parametrize("asked,words", [(("550",), ["relay-denied", "spf-fail"]), (("5.7.23",), ["spf-fail", "spf-softfail"]),
