@@ -10,6 +10,7 @@
 #include "admin/database.h"
 #include "admin/domain_lookup.h"
 #include "admin/field.h"
+#include "admin/missing.h"
 #include "admin/registry_row.h"
 #include "admin/survey_screen.h"
 #include "policy/policy.h"
@@ -113,13 +114,14 @@ find_name(struct call *call, struct checking *checking, const char *text)
         status = database_query(call, SUBJECT_QUERY DOMAIN_LOOKUP_BY_NAME, 1, params, &result);
     if (status != COMMAND_DONE)
         return status;
-    if (PQntuples(result) > 0) {
+    if (PQntuples(result) > 0)
         add_subject(checking, result, 0, name);
-    } else {
-        call_complain("there is no domain \"%s\"; `relayctl domain list` shows all", name);
-        checking->missing++;
-    }
+    else
+        status = missing_complain(call, MISSING_DOMAIN, name);
     PQclear(result);
+    if (status != COMMAND_NOTHING)
+        return status;
+    checking->missing++;
     return COMMAND_DONE;
 }
 

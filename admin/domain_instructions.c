@@ -10,6 +10,7 @@
 #include "admin/database.h"
 #include "admin/domain_lookup.h"
 #include "admin/field.h"
+#include "admin/missing.h"
 #include "admin/survey_screen.h"
 #include "notice/notice_language.h"
 #include "survey/survey_domain.h"
@@ -358,12 +359,7 @@ domain_instructions(struct call *call)
     if (status != COMMAND_DONE)
         return status;
     buf_init(&in.text, 0);
-    if (PQntuples(in.row) > 0) {
-        status = tell(&in);
-    } else {
-        call_complain("there is no domain \"%s\"; `relayctl domain list` shows all", in.name);
-        status = COMMAND_NOTHING;
-    }
+    status = PQntuples(in.row) > 0 ? tell(&in) : missing_complain(call, MISSING_DOMAIN, in.name);
     buf_fini(&in.text);
     PQclear(in.row);
     return status;

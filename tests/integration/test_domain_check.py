@@ -630,9 +630,9 @@ def test_the_screen_has_80_columns_and_no_word_of_the_table_left(node):
 
 def test_no_such_domain_among_others_and_no_selection(node):
     done = node.relayctl("domain", "check", "missing.test", check=False)
-    assert done.returncode == 3 and "there is no domain" in done.stderr
-    done = node.relayctl("domain", "check", "missing.test", "good.test", check=False)
-    assert done.returncode in (1, 4) and "good.test" in done.stdout
+    assert done.returncode == 3 and 'there is no domain "missing.test"; ' in done.stderr
+    done = node.relayctl("domain", "check", "goood.test", "good.test", check=False)
+    assert done.returncode in (1, 4) and "good.test" in done.stdout and "did you mean good.test?" in done.stderr
     assert node.relayctl("domain", "check", "--customer", "nobody", check=False).returncode == 3
     for args in ([], ["good.test", "--all"], ["--customer", "acme", "--all"], ["not a name"]):
         assert node.relayctl("domain", "check", *args, check=False).returncode == 2, args

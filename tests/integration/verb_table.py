@@ -90,13 +90,13 @@ VERBS = {
                                                 ("domain list --customer akme", *NO_ACME)),
         bad=(("domain list --customer ACME", *CAPITALS), ("domain list acme.example", *WORD))),
     "domain check": Verb(
-        "domain check acme.example", "We are the first MX", nothing=(("domain check akme.example", 3, "akme.example"),
+        "domain check acme.example", "We are the first MX", nothing=(("domain check akme.example", 3, "did you mean acme.example?"),
                                                                      ("domain check --customer akme", *NO_ACME)),
         bad=(("domain check", "which domains", "--all"), ("domain check a..b", "a..b", "empty label"),
              ("domain check --sender nowhere", '"nowhere"', "address"))),
     "domain instructions": Verb(
         "domain instructions acme.example", "IN  MX  10  relay.example.",
-        nothing=(("domain instructions akme.example", 3, "akme.example"),),
+        nothing=(("domain instructions akme.example", 3, "did you mean acme.example?"),),
         bad=(("domain instructions acme.example --language fr", '"fr"', "en, de, nl or da"),)),
     "domain remove": registry(
         "domain remove acme.example --reason x", "removed domain acme.example",
