@@ -71,11 +71,10 @@ ask_clock(struct local *local)
             local->clock_off_ms =
                 database_number(result, 0, 0) - (began_ms + (ended_ms - began_ms) / 2);
         else
-            buf_add_text(&why, PQresultErrorMessage(result));
+            database_say_why(call, result, &why);
         PQclear(result);
     }
-    snprintf(local->why_no_clock, sizeof local->why_no_clock, "%.*s",
-             (int)strcspn(buf_text(&why), "\n"), buf_text(&why));
+    snprintf(local->why_no_clock, sizeof local->why_no_clock, "%s", buf_text(&why));
     buf_fini(&why);
 }
 

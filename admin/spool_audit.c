@@ -43,7 +43,7 @@ copy_part(const struct copy *c, size_t from, size_t to, struct buf *why)
                               o->order.reason, o->order.detail, buf_text(&refs)});
     is_there = PQresultStatus(result) == PGRES_TUPLES_OK;
     if (!is_there)
-        buf_add_text(why, PQresultErrorMessage(result));
+        database_say_why(o->call, result, why);
     PQclear(result);
     buf_fini(&refs);
     return is_there;

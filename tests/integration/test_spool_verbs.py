@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from harness import ADDRESS, DROP, LOADGEN, QUICK, SILENT, Backend, Delay, Node, make_message, program, reference_in, wait_until
+from postgres import Between
 
 PATIENT = {"probe-interval-min": "10m", "probe-interval-max": "10m", "message-retry-min": "10m", "message-retry-max": "10m"}
 numbers = itertools.count(1)
@@ -455,6 +456,27 @@ def test_P2_without_a_keeper_relayctl_does_it_itself(node):
     verb(node, "release", ref)
     verb(node, "retry", ref)
     wait_until(lambda: delivered(node, ref), 20, "it is delivered")
+
+
+def test_P2_a_database_that_goes_away_in_the_middle_is_told_in_one_line(node):
+    """However far its audit had come, relayctl has done what it was asked to."""
+    ref = spooled(node)
+    node.spoolmgr.stop()
+    between, direct = Between(node.postgres), node.settings["database"]
+    node.write_config(database=between.conninfo(node.postgres.name))
+    try:
+        for cut in range(10):
+            between.let(cut)
+            done = node.relayctl("spool", "hold" if cut % 2 == 0 else "release", ref, "--reason", f"cut {cut}")
+            told = [line for line in done.stderr.splitlines() if "no keeper is running" not in line]
+            if not between.has_cut:
+                break
+            assert len(told) == 1 and "the audit in PostgreSQL does not have it, the spool's ledger does: " in told[0], told
+            assert " connection " in told[0] and "This probably means" not in told[0], told
+        assert cut >= 3 and told == [] and [reason for _, _, reason, *_ in audited(node, ref)][-1] == f"cut {cut}"
+    finally:
+        node.write_config(database=direct)
+        between.close()
 
 
 def test_an_owner_that_does_not_answer_is_tried_again_later(node):

@@ -302,6 +302,14 @@ def test_the_status_knows_how_far_it_came(prepared, between, cut, part, state):
     assert seen["state"] == state and ("was lost" in seen["detail"] or "is away" in seen["detail"])
 
 
+@pytest.mark.parametrize("cut", [0, 1, 2])
+def test_a_node_is_checked_without_the_databases_clock(prepared, between, cut):
+    between.let(cut)
+    (seen,) = prepared.run("node check --json", prepared.config(between.conninfo())).rows
+    (clock,) = [f for f in seen["findings"] if f["finding"] == "clock-unknown"]
+    assert " connection " in clock["text"] and "\n" not in clock["text"]
+
+
 def test_a_server_that_has_stopped(prepared):
     """The last of all tests here: it is the one that all have used."""
     prepared.postgres.stop()
