@@ -201,12 +201,14 @@ tls_client_ssl(struct tls_client *client, enum tls_policy policy, const char *na
 
 /* --- life --- */
 
-/* Files only: folders of hashed names would be read at each check, when nothing may be opened. */
+/* Files only: folders of hashed names would be read at each check, when nothing may be opened. A
+ * file that the environment names stands for the system's, as it does with OpenSSL itself. */
 static void
 load_system_store(SSL_CTX *ctx)
 {
-    const char *files[] = {getenv(X509_get_default_cert_file_env()),
-                           "/etc/ssl/certs/ca-certificates.crt", X509_get_default_cert_file()};
+    const char *named = getenv(X509_get_default_cert_file_env());
+    const char *files[] = {named ? named : "/etc/ssl/certs/ca-certificates.crt",
+                           named ? NULL : X509_get_default_cert_file()};
 
     for (size_t i = 0; i < ARRAY_SIZE(files); i++)
         if (files[i] && SSL_CTX_load_verify_file(ctx, files[i]) == 1)
