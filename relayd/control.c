@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/test_value.h"
 #include "db/db_schema.h"
 #include "relayd/control_private.h"
 #include "relayd/relayd.h"
@@ -46,7 +47,7 @@ on_rewrite(void *ctx)
     if (c->good.database_id[0] == '\0' || c->is_good_lost)
         return; /* there is no replica, or none that is ours: the next load writes it */
     if (c->is_loading) {
-        loop_timer_start(&c->rewrite, WRITE_EVERY_MS);
+        loop_timer_start(&c->rewrite, c->write_every_ms);
         return;
     }
     rc = control_load_rewrite(c->path, c->path_tmp, c->includes, clock_wall_ms());
@@ -68,8 +69,8 @@ on_networks_changed(void *ctx)
     int64_t since_ms = loop_now_ms(c->loop) - c->written_at_ms;
 
     if (!loop_timer_is_running(&c->rewrite))
-        loop_timer_start(&c->rewrite, c->written_at_ms && since_ms < WRITE_EVERY_MS
-                                          ? WRITE_EVERY_MS - since_ms
+        loop_timer_start(&c->rewrite, c->written_at_ms && since_ms < c->write_every_ms
+                                          ? c->write_every_ms - since_ms
                                           : COALESCE_MS);
 }
 
@@ -246,7 +247,7 @@ static void
 load_soon(struct control_process *c)
 {
     int64_t since_ms = loop_now_ms(c->loop) - c->written_at_ms;
-    int64_t delay_ms = c->written_at_ms ? WRITE_EVERY_MS - since_ms - c->last_load_ms : 0;
+    int64_t delay_ms = c->written_at_ms ? c->write_every_ms - since_ms - c->last_load_ms : 0;
 
     if (c->is_loading)
         c->load_again = true;
@@ -423,6 +424,7 @@ control_process_run(const struct config *config, int parent_fd)
     (void)prctl(PR_SET_NAME, "relayd-control");
     log_set_program("relayd/control");
     c->config = config;
+    c->write_every_ms = test_value("POSTERN_TEST_REPLICA_APART_MS", WRITE_EVERY_MS);
     c->loop = loop_new();
     make_paths(c);
     loop_on_signal(c->loop, SIGTERM, on_term, c);

@@ -34,6 +34,8 @@ struct control_process {
     int64_t missing_due_at_ms; /* wall clock; 0: no domain is missing */
     bool is_refused;
 
+    int64_t write_every_ms; /* at most so often is the replica written */
+
     struct control_load load;
     bool is_loading, load_again;
     size_t next_query;

@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/test_value.h"
 
 /* A table that the relay has replaced is seen within a second; until then a new worker is unknown.
  */
@@ -133,13 +134,8 @@ static int64_t
 patience_ms(const struct keeper *k)
 {
     int64_t twice_ms = 2 * k->config->final_reply_timeout_ms;
-#ifdef POSTERN_DEVELOPER
-    const char *test_ms = getenv("POSTERN_TEST_PREPARED_MS");
 
-    if (test_ms != NULL)
-        return strtoll(test_ms, NULL, 10);
-#endif
-    return twice_ms > PATIENCE_MS ? twice_ms : PATIENCE_MS;
+    return test_value("POSTERN_TEST_PREPARED_MS", twice_ms > PATIENCE_MS ? twice_ms : PATIENCE_MS);
 }
 
 /* Why a prepared record counts now; NULL: it does not. */

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/outbound.h"
+#include "base/test_value.h"
 #include "spoolmgr/keeper.h"
 
 #define CONNECTIONS 4 /* to one host, at once */
@@ -183,13 +184,7 @@ smarthost(const struct own *own)
 static uint16_t
 smtp_port(void)
 {
-#ifdef POSTERN_DEVELOPER
-    const char *test_port = getenv("POSTERN_TEST_MX_PORT");
-
-    if (test_port != NULL)
-        return (uint16_t)strtoul(test_port, NULL, 10);
-#endif
-    return SMTP_PORT;
+    return (uint16_t)test_value("POSTERN_TEST_MX_PORT", SMTP_PORT);
 }
 
 static struct registry_backend

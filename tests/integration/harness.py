@@ -174,6 +174,7 @@ class Node:
         self.reports.chmod(0o777)
         self.env = {"POSTERN_SQL_DIR": str(SOURCE / "sql"), "NO_COLOR": "1", "TZ": "UTC",
                     "SSL_CERT_FILE": "/dev/null",  # to read the system's authorities takes a second with sanitizers
+                    "POSTERN_TEST_REPLICA_APART_MS": "100",  # a change waits no second for the one before it
                     "ASAN_OPTIONS": f"log_path={self.reports}/asan:detect_leaks=1",
                     "UBSAN_OPTIONS": f"log_path={self.reports}/ubsan:print_stacktrace=1"}
         self.postgres = postgres or (Database() if Node.shares_postgres else Postgres())
