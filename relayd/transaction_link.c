@@ -12,6 +12,8 @@
 
 #include <stdio.h>
 
+#include "base/test_value.h"
+
 #define THINKING_MS 10 /* so long a sender may take, if others wait for the connection */
 #define THINKING_ALONE_MS 5000
 
@@ -168,7 +170,8 @@ static bool
 on_wanted(void *ctx, bool others_wait)
 {
     struct transaction *t = ctx;
-    int64_t patience_ms = others_wait ? THINKING_MS : THINKING_ALONE_MS;
+    int64_t patience_ms =
+        others_wait ? THINKING_MS : test_value("POSTERN_TEST_THINKING_MS", THINKING_ALONE_MS);
     bool is_thinking =
         (t->stage == STAGE_OPEN && !t->pending) ||
         (t->stage == STAGE_CONTENT && (!t->content_ended || transaction_scan_is_running(t)));

@@ -15,8 +15,11 @@ FINAL_S = 3
 
 
 class Gate(Node):
-    def __init__(self, backend, **settings):
-        super().__init__(settings={"workers": 1, "final-reply-timeout": f"{FINAL_S}s", **settings})
+    def __init__(self, backend, thinking_ms=None, **settings):
+        super().__init__(settings={"workers": 1, "final-reply-timeout": f"{FINAL_S}s", **settings}, start=False)
+        if thinking_ms:
+            self.relayd.env["POSTERN_TEST_THINKING_MS"] = str(thinking_ms)
+        self.start()
         self.backend = backend
         self.add_customer("acme", "acme.example", backend.endpoint)
         self.relayctl("customer", "set", "acme", "--max-connections-per-hour", "none")
@@ -62,6 +65,12 @@ def gate(world_of, backend):
     return world_of(Gate(backend))
 
 
+@pytest.fixture
+def hasty(world_of, backend):
+    """Gives a backend its connection back when the sender has thought for two seconds, not five."""
+    return world_of(Gate(backend, thinking_ms=2000))
+
+
 def commands(backend, session=None):
     return [line.split()[0].upper() for s, who, line in backend.transcript if who == "C" and session in (None, s)]
 
@@ -90,18 +99,18 @@ def ends(client):
     return client.reply()
 
 
-def test_P1_who_thinks_for_long_does_not_hold_the_backend_and_is_delivered_live(gate, backend):
-    with gate.open("a", "b") as client:
-        thinks(gate, client)
+def test_P1_who_thinks_for_long_does_not_hold_the_backend_and_is_delivered_live(hasty, backend):
+    with hasty.open("a", "b") as client:
+        thinks(hasty, client)
         reply = ends(client)
     assert reply.code == 250 and "queued" not in reply.text, str(reply)
     assert [m.rcpts for m in backend.taken] == [["a@acme.example", "b@acme.example"]]
     assert backend.taken[0].content.endswith(b"first\r\nsecond\r\n")
-    gate.drained(1)
+    hasty.drained(1)
 
 
-def test_a_sender_who_thinks_between_recipients_is_asked_for_them_all_again(gate, backend):
-    with gate.open("a") as client:
+def test_a_sender_who_thinks_between_recipients_is_asked_for_them_all_again(hasty, backend):
+    with hasty.open("a") as client:
         wait_until(lambda: commands(backend).count("RSET") > 0, 15, "RSET")
         assert client.cmd("RCPT TO:<b@acme.example>").code == 250
         assert client.cmd("DATA").code == 354
@@ -111,56 +120,56 @@ def test_a_sender_who_thinks_between_recipients_is_asked_for_them_all_again(gate
 
 
 @pytest.mark.parametrize("answer", ["450 4.2.0 later", "550 5.1.1 gone", "451 4.3.0 trouble"])
-def test_P2_one_that_is_taken_back_at_the_replay_does_not_hold_up_the_others(gate, backend, answer):
-    with gate.open("a", "b") as client:
-        thinks(gate, client)
+def test_P2_one_that_is_taken_back_at_the_replay_does_not_hold_up_the_others(hasty, backend, answer):
+    with hasty.open("a", "b") as client:
+        thinks(hasty, client)
         refuse(backend, "b", reply=answer)
         reply = ends(client)
         assert reply.code == 250, str(reply)
     assert backend.taken[0].rcpts == ["a@acme.example"]
-    wait_until(lambda: "recipient-taken-back" in gate.relayd.text(), 5, "it is logged")
+    wait_until(lambda: "recipient-taken-back" in hasty.relayd.text(), 5, "it is logged")
     if answer.startswith("5"):  # a late refusal ends what is kept (P4)
-        gate.drained()
-        assert gate.copies() == {"a": 1}
+        hasty.drained()
+        assert hasty.copies() == {"a": 1}
     else:
-        wait_until(gate.spool, 5, "it is kept")
+        wait_until(hasty.spool, 5, "it is kept")
         backend.script["rcpt"] = None
-        gate.drained()
-        assert gate.copies() == {"a": 1, "b": 1}
+        hasty.drained()
+        assert hasty.copies() == {"a": 1, "b": 1}
 
 
 @pytest.mark.parametrize("phase, answer, code", [("rcpt", "550 5.1.1 gone", 550), ("rcpt", "450 4.2.0 later", 450), ("mail", "550 5.7.1 no", 550),
                                                  ("mail", "451 4.7.1 greylisted", 451), ("data", "554 5.6.0 no", 554)])
-def test_P1_when_nobody_is_taken_at_the_replay_the_sender_hears_it(gate, backend, phase, answer, code):
-    with gate.open("a", "b") as client:
-        thinks(gate, client)
+def test_P1_when_nobody_is_taken_at_the_replay_the_sender_hears_it(hasty, backend, phase, answer, code):
+    with hasty.open("a", "b") as client:
+        thinks(hasty, client)
         backend.script[phase] = answer
         reply = ends(client)
         assert reply.code == code and reference_in(reply.text), str(reply)
         backend.script[phase] = None
         assert client.send(make_message(), rcpts="c@acme.example").code == 250
-    assert gate.copies() == {"c": 1} and not gate.spool()
+    assert hasty.copies() == {"c": 1} and not hasty.spool()
 
 
-def test_a_connection_that_stood_too_long_is_replaced_at_the_replay(gate, backend):
-    with gate.open("a") as client:
-        thinks(gate, client)
+def test_a_connection_that_stood_too_long_is_replaced_at_the_replay(hasty, backend):
+    with hasty.open("a") as client:
+        thinks(hasty, client)
         backend.script["mail"] = ["421 4.4.2 idle for too long", None]
         reply = ends(client)
     assert reply.code == 250 and "queued" not in reply.text, str(reply)
-    assert gate.copies() == {"a": 1}
-    gate.drained(1)
+    assert hasty.copies() == {"a": 1}
+    hasty.drained(1)
 
 
-def test_P1_a_backend_that_is_gone_at_the_replay_makes_all_of_it_ours(gate, backend):
-    with gate.open("a", "b") as client:
-        thinks(gate, client)
+def test_P1_a_backend_that_is_gone_at_the_replay_makes_all_of_it_ours(hasty, backend):
+    with hasty.open("a", "b") as client:
+        thinks(hasty, client)
         backend.stop()
         reply = ends(client)
     assert reply.code == 250 and "queued until" in reply.text, str(reply)
     backend.start()
-    gate.drained()
-    assert gate.copies() == {"a": 1, "b": 1}
+    hasty.drained()
+    assert hasty.copies() == {"a": 1, "b": 1}
 
 
 @pytest.mark.parametrize("limit", [5])
