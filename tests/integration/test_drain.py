@@ -8,8 +8,10 @@ PATIENT = {"probe-interval-min": "10m", "probe-interval-max": "10m", "message-re
 
 
 @pytest.fixture
-def patient(world_of, backend):
-    node = world_of(Node(settings=PATIENT))
+def patient(world_of, backend, request):
+    node = world_of(Node(settings=PATIENT, start=False))
+    node.relayd.env.update(getattr(request, "param", {}))
+    node.start()
     node.add_customer("acme", "acme.example", backend.endpoint)
     return node
 
@@ -94,6 +96,7 @@ def test_a_held_backend_stays_held(patient, backend):
     stays(lambda: len(backend.messages) == before and patient.spool())
 
 
+@pytest.mark.parametrize("patient", [{"POSTERN_TEST_DRAIN_PAUSE_MS": "10000"}], ids=["ten seconds"], indirect=True)
 def test_P2_pauses_end_but_not_behind_an_unanswered_end(patient, backend):
     def at_the_dot(session, content):
         return DROP if b"X-Test-Id: 0" in content else "451 4.7.1 later"
@@ -109,7 +112,7 @@ def test_P2_pauses_end_but_not_behind_an_unanswered_end(patient, backend):
     patient.spoolmgr.stop()
     patient.spoolmgr.start()
     stays(lambda: not backend.taken)
-    reply = wait_until(lambda: (r := etrn(patient)).code == 250 and r, 90, "a minute is over", pause=1)
+    reply = wait_until(lambda: (r := etrn(patient)).code == 250 and r, 90, "the pause is over", pause=1)
     assert reply.code == 250
     wait_until(lambda: backend.taken, 15, "the deferred one is delivered")
     stays(lambda: ids(backend) == [1])
