@@ -160,6 +160,23 @@ print_marks(const struct call *call, const json_t *answer)
     buf_fini(&text);
 }
 
+/* What a list that says good of the client lifts. */
+static void
+print_white_list(const struct call *call, const json_t *answer)
+{
+    json_t *check;
+    size_t i;
+
+    json_array_foreach(json_object_get(answer, "checks"), i, check)
+    {
+        if (text_of(check, "white_list")[0])
+            paragraph_printf(
+                call->printing.out, "White list",
+                "the client is on %s: no block list counts, and no first contact waits",
+                text_of(check, "white_list"));
+    }
+}
+
 static const char *
 sentence_of(const json_t *answer)
 {
@@ -188,6 +205,7 @@ print_answer(const struct call *call, const json_t *answer)
         fputc('\n', out);
     }
     print_spf(call, json_object_get(answer, "spf"));
+    print_white_list(call, answer);
     print_marks(call, answer);
     paragraph_print(out, "Verdict", sentence_of(answer));
     paragraph_print(out, "Reply", text_of(answer, "reply"));

@@ -76,7 +76,8 @@ is_marked(const json_t *event, const json_t *check)
 {
     static const char *const found[] = {"fail", "forged", "odd", "reject", "defer", "discard"};
 
-    if (strcmp(event_words_text(check, "check"), event_words_text(event, "decided_by")) == 0)
+    if (strcmp(event_words_text(check, "check"), event_words_text(event, "decided_by")) == 0 ||
+        event_words_text(check, "white_list")[0])
         return false;
     for (size_t i = 0; i < ARRAY_SIZE(found); i++)
         if (strcmp(event_words_text(check, "result"), found[i]) == 0)
@@ -99,6 +100,9 @@ add_check(struct buf *b, const json_t *event, const json_t *check)
             buf_printf(b, ", which answers %s", event_words_text(check, "answer"));
         buf_add_text(b, ")");
     }
+    if (event_words_text(check, "white_list")[0])
+        buf_printf(b, ", but the white list %s has the client, and goes before",
+                   event_words_text(check, "white_list"));
 }
 
 /* Those without a finding together, behind the others. */
@@ -116,6 +120,9 @@ add_clear(struct buf *b, const json_t *event)
         if (strcmp(event_words_text(check, "result"), "pass") != 0)
             continue;
         buf_printf(b, "%s%s%s%s", gap, event_words_text(check, "check"), name[0] ? " " : "", name);
+        if (event_words_text(check, "white_list")[0])
+            buf_printf(b, " (the white list %s has the client)",
+                       event_words_text(check, "white_list"));
         gap = ", ";
     }
 }

@@ -96,21 +96,31 @@ result_of(const struct simulation *s, enum policy_check check)
 }
 
 static json_t *
+json_of_check(const struct simulation *s, enum policy_check check)
+{
+    const struct sender_facts *facts = facts_of(s, check);
+    const struct sender_dnsbl_found *found = sender_facts_dnsbl(facts);
+    json_t *json =
+        json_pack("{s:s, s:s, s:s, s:s, s:I}", "check", policy_check_name(check), "action",
+                  policy_action_name(policy_action_of(s->screen.policy, check)), "result",
+                  result_of(s, check), "input", sender_facts_input(facts, check), "ms",
+                  (json_int_t)sender_facts_ms(facts, check));
+
+    if (check == POLICY_DNSBL && found && found->white_list)
+        json_object_set_new(json, "white_list", json_string(found->white_list));
+    return json;
+}
+
+static json_t *
 json_of_checks(const struct simulation *s)
 {
     json_t *checks = json_array();
 
     for (unsigned i = 0; i < POLICY_CHECK_COUNT; i++) {
         enum policy_check check = (enum policy_check)i;
-        enum policy_action action = policy_action_of(s->screen.policy, check);
 
-        if (action == POLICY_OFF)
-            continue;
-        json_array_append_new(
-            checks, json_pack("{s:s, s:s, s:s, s:s, s:I}", "check", policy_check_name(check),
-                              "action", policy_action_name(action), "result", result_of(s, check),
-                              "input", sender_facts_input(facts_of(s, check), check), "ms",
-                              (json_int_t)sender_facts_ms(facts_of(s, check), check)));
+        if (policy_action_of(s->screen.policy, check) != POLICY_OFF)
+            json_array_append_new(checks, json_of_check(s, check));
     }
     return checks;
 }

@@ -263,6 +263,8 @@ add_check(struct buf *json, const struct sender_facts *facts, enum policy_check 
         event_text(json, "input", slice_of(input));
     if (check == POLICY_DNSBL && fact == POLICY_FACT_FAIL && found)
         event_text(json, "answer", slice_of(inet_address_text(&found->code, answer)));
+    if (check == POLICY_DNSBL && found && found->white_list)
+        event_text(json, "white_list", slice_of(found->white_list));
     event_number(json, "ms", sender_facts_ms(facts, check));
     buf_add_text(json, "}");
 }

@@ -2,7 +2,7 @@
  *
  * The row of checks is walked in its order; the first that refuses or defers ends it.  Three things
  * bend the row: what SPF has authorised by a record that says something is not held against its
- * client's names (they are marked instead), a client on a list of good ones is neither looked up in
+ * client's names (they are marked instead), a client on a list of good ones is neither refused for
  * bad ones nor greylisted, and greylisting can be for those alone that failed something.
  */
 #include "policy/policy.h"

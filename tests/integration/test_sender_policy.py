@@ -22,6 +22,7 @@ def reverse(address, zone=None):
 GOOD, NONAME, MISMATCH, DYNAMIC, LISTED, OTHER, GOOD6 = ("192.0.2.10", "192.0.2.20", "192.0.2.30", "192.0.2.40", "192.0.2.50",
                                                         "192.0.2.60", "2001:db8:1::25")
 LIST, WHITE = "bl.lists.test.", "wl.lists.test."
+KNOWN_GOOD = "192.0.2.55"  # on both of them
 INTERNET = [
     f"{reverse(GOOD)} IN PTR mail.good.example.", f"mail.good.example. IN A {GOOD}", f"mail.good.example. IN AAAA {GOOD6}",
     f"{reverse(GOOD6)} IN PTR mail.good.example.",
@@ -30,6 +31,8 @@ INTERNET = [
     f"{reverse(LISTED)} IN PTR mail.listed.example.", f"mail.listed.example. IN A {LISTED}",
     f"{reverse(OTHER)} IN PTR mail.other.example.", f"mail.other.example. IN A {OTHER}",
     f"{reverse(LISTED, LIST)} IN A 127.0.0.2", f"{reverse(LISTED, LIST)} IN TXT \"see https://lists.test/192.0.2.50\"",
+    f"{reverse(KNOWN_GOOD)} IN PTR mail.known.example.", f"mail.known.example. IN A {KNOWN_GOOD}",
+    f"{reverse(KNOWN_GOOD, LIST)} IN A 127.0.0.2", f"{reverse(KNOWN_GOOD, WHITE)} IN A 127.0.10.1",
     f"{reverse('127.0.0.2', LIST)} IN A 127.0.0.2", f"{reverse('127.0.0.2', WHITE)} IN A 127.0.0.2",
     f"{reverse('::ffff:7f00:2', LIST)} IN A 127.0.0.2", f"{reverse('::ffff:7f00:2', WHITE)} IN A 127.0.0.2",
     "good.example. IN MX 10 mail.good.example.", f"good.example. IN TXT \"v=spf1 ip4:{GOOD} ip6:{GOOD6} -all\"",
@@ -197,6 +200,21 @@ def test_P6_a_null_mx_has_its_own_code_and_an_alias_is_only_marked(node, backend
 def test_P6_a_listed_client_hears_the_list_and_its_reason(node, customers):
     reply = converse(node, customers("off,dnsbl=reject"), client=LISTED)
     assert "bl.lists.test" in reply.text and "see https://lists.test/192.0.2.50" in reply.text, str(reply)
+
+
+def test_P6_a_white_list_goes_before_block_lists_and_greylisting_and_says_so(node, backend, customers):
+    who = {"client": KNOWN_GOOD, "helo": "mail.known.example", "sender": "a@none.example"}
+    assert marks_in(deliver(node, backend, customers("strict"), **who)) == set()
+    event = wait_until(lambda: [e for e in node.events("message") if e["client"] == KNOWN_GOOD], 10)[-1]
+    (check,) = [c for c in event["checks"] if c["check"] == "dnsbl"]
+    assert (check["result"], check["input"], check["white_list"]) == ("fail", "bl.lists.test", "wl.lists.test"), check
+    told = " ".join(node.relayctl("explain", event["ref"]).stdout.split())
+    assert "but the white list wl.lists.test has the client, and goes before" in told and "only marked" not in told, told
+    asked = ("simulate", "--ip", KNOWN_GOOD, "--helo", who["helo"], "--from", who["sender"], "--rcpt", f"user@{customers('strict')}")
+    said = node.relayctl_json(*asked)[0]
+    assert said["verdict"] == "accept" and not said["greylist_applies"] and said["marks"] == []
+    assert [c["white_list"] for c in said["checks"] if "white_list" in c] == ["wl.lists.test"]
+    assert "the client is on wl.lists.test: no block list counts" in " ".join(node.relayctl(*asked).stdout.split())
 
 
 def test_ipv6_is_judged_as_well(node, customers):
