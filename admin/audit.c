@@ -386,6 +386,6 @@ audit(struct call *call)
     if (count > 0 || !s.is_selecting)
         return COMMAND_DONE;
     call_complain("no row of the audit matches");
-    missing_say_customer(call, call_value(call, "customer"));
+    missing_say(call, MISSING_CUSTOMER, call_value(call, "customer"));
     return COMMAND_NOTHING;
 }

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/inet.h"
+#include "base/ref.h"
+
 const struct command_option command_common_options[] = {
     {"config", "FILE", "the configuration file; also -c FILE"},
     {"json", NULL, "print JSON: postern-json(7) has the fields of every command"},
@@ -27,8 +30,8 @@ static const struct command_option select_options[] = {
     {"customer", "NAME", "of this customer"},
     {"domain", "NAME", "with a recipient in this domain"},
     {"backend", "CUSTOMER/N", "whose route has this backend"},
-    {"rcpt", "ADDRESS", "for this recipient"},
-    {"from", "ADDRESS", "from this sender; <> is the null sender"},
+    {"rcpt", "ADDRESS", "for this recipient; @example.net is a whole domain"},
+    {"from", "ADDRESS", "from this sender; \"<>\" is the null sender, @example.net a whole domain"},
     {"older", "AGE", "received longer ago than this, e.g. 2h"},
     {"newer", "AGE", "received less long ago than this, e.g. 30m"},
     {"state", "WORD", "waiting, no-route, held, offered, prepared, listening, damaged or ended"},
@@ -134,6 +137,7 @@ complain_noun(const struct command *const *commands, const char *noun, struct bu
     struct command_guess guess = {0};
 
     buf_printf(problem, "unknown command \"%s\"", noun);
+    command_guess_offer(&guess, noun, "help");
     for (; *commands; commands++)
         command_guess_offer(&guess, noun, (*commands)->noun);
     add_guess(problem, "", &guess);
@@ -153,8 +157,8 @@ add_verbs(const struct command *verbs, struct buf *out)
         }
 }
 
-static void
-complain_verb(const struct command *verbs, const char *verb, struct buf *problem)
+void
+command_complain_verb(const struct command *verbs, const char *verb, struct buf *problem)
 {
     struct command_guess guess = {0};
 
@@ -270,6 +274,10 @@ take_word(struct command_line *line, int argc, char *const *argv, int *i, struct
     const char *word = argv[*i], *equals;
     struct slice name;
 
+    if (word[1] != '-' && command_find_option(line->command, slice_of(word + 1)) != NULL) {
+        buf_printf(problem, "unknown option %s; did you mean -%s?", word, word);
+        return ERR_SYNTAX;
+    }
     if (strncmp(word, "-c", 2) == 0)
         return take_option(line, SLICE("config"), word[2] ? word + 2 : NULL, argc, argv, i,
                            problem);
@@ -286,11 +294,24 @@ take_word(struct command_line *line, int argc, char *const *argv, int *i, struct
     return take_option(line, name, equals ? equals + 1 : NULL, argc, argv, i, problem);
 }
 
-/* What was perhaps meant is an address, a domain or a customer. */
+/* What was perhaps meant is a message, a client, an address, a domain or a customer. */
+static const char *
+selector_for(const char *word)
+{
+    struct inet_network network;
+    struct ref ref;
+
+    if (ref_find(slice_of(word), &ref) == ERR_OK)
+        return "id";
+    if (inet_network_parse(slice_of(word), &network) == ERR_OK)
+        return "ip";
+    return strchr(word, '@') ? "rcpt" : strchr(word, '.') ? "domain" : "customer";
+}
+
 static void
 suggest_selector(const struct command *c, const char *word, struct buf *problem)
 {
-    const char *name = strchr(word, '@') ? "rcpt" : strchr(word, '.') ? "domain" : "customer";
+    const char *name = selector_for(word);
 
     if (command_find_option(c, slice_of(name)) != NULL)
         buf_printf(problem, "; did you mean --%s %s?", name, word);
@@ -310,7 +331,7 @@ check_operands(const struct command *const *commands, const struct command_line 
     if (line->operand_count <= c->max_operands)
         return ERR_OK;
     if (c->verb == NULL && command_has_verbs(commands, c->noun)) {
-        complain_verb(command_verbs(commands, c->noun), line->operands[0], problem);
+        command_complain_verb(command_verbs(commands, c->noun), line->operands[0], problem);
         return ERR_SYNTAX;
     }
     buf_printf(problem, "\"%s\" is one word too many; the form is: relayctl %s%s%s [OPTIONS]%s%s",
@@ -410,7 +431,7 @@ command_parse(const struct command *const *commands, int argc, char *const *argv
             *noun_for_help = noun;
             return ERR_OK;
         }
-        complain_verb(command_verbs(commands, noun), verb, problem);
+        command_complain_verb(command_verbs(commands, noun), verb, problem);
         return ERR_SYNTAX;
     }
     i += line->command->verb ? 2 : 1;

@@ -88,6 +88,9 @@ bool command_has_verbs(const struct command *const *commands, const char *noun);
 /* A noun that stands alone needs no verb; NULL: there is none. */
 const struct command *command_find(const struct command *const *commands, const char *noun,
                                    const char *verb);
+/* Adds to `problem` that the noun has no such verb (NULL: that one is missing), and which is meant.
+ */
+void command_complain_verb(const struct command *verbs, const char *verb, struct buf *problem);
 /* All options of a command, those of its groups and the common ones; of the latter alone: NULL. */
 typedef void (*command_on_option)(void *ctx, const struct command_option *option);
 void command_each_option(const struct command *command, command_on_option each, void *ctx);

@@ -40,7 +40,7 @@ const struct command commands_simulate[] = {
 
 static const struct command_option trace_options[] = {
     {"from", "ADDRESS", "of this sender; \"<>\" is the null sender, @example.net a whole domain"},
-    {"rcpt", "ADDRESS", "to this recipient"},
+    {"rcpt", "ADDRESS", "to this recipient; @example.net is a whole domain"},
     {"domain", "DOMAIN", "to recipients of this domain; .example.net: of its subdomains"},
     {"customer", "NAME", "to this customer"},
     {"ip", "ADDRESS", "of this client, or network; its connections as well"},

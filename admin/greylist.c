@@ -137,10 +137,14 @@ greylist_list(struct call *call)
         status = list_state(call, &l, "waiting", &which);
     count = printer_row_count(l.printer);
     printer_finish(&l.printer);
-    if (status != COMMAND_DONE || count > 0 || (!l.customer && call->line.operand_count == 0))
+    if (status != COMMAND_DONE || count > 0)
         return status;
+    if (!l.customer && call->line.operand_count == 0) {
+        call_complain("nobody has come to this node whom greylisting knows, or makes wait");
+        return COMMAND_DONE;
+    }
     call_complain("nobody of these has come, or it was forgotten");
-    missing_say_customer(call, l.customer);
+    missing_say(call, MISSING_CUSTOMER, l.customer);
     return COMMAND_NOTHING;
 }
 

@@ -14,8 +14,8 @@ enum missing_kind {
 
 /* For what PostgreSQL does not have.  COMMAND_NOTHING, or what reading the names failed with. */
 enum command_status missing_complain(struct call *call, enum missing_kind kind, const char *name);
-/* For a search that found nothing: the same of the customer it was for (NULL: of none), where the
+/* For a search that found nothing: the same of what it was for (NULL or "": of none), where the
  * database that is connected, or else this node's replica, can be read and does not have it. */
-void missing_say_customer(const struct call *call, const char *name);
+void missing_say(const struct call *call, enum missing_kind kind, const char *name);
 
 #endif

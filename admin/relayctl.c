@@ -34,17 +34,43 @@ show_command(const char *noun, const char *verb, bool all_verbs)
     return rc;
 }
 
+static void
+add_no_help(const char *noun, const char *verb, struct buf *problem)
+{
+    struct command_guess guess = {0};
+
+    buf_printf(problem, "there is no command and no reply \"%s%s%s\"", noun, verb ? " " : "",
+               verb ? verb : "");
+    for (size_t i = 0; commands[i] != NULL; i++)
+        command_guess_offer(&guess, noun, commands[i]->noun);
+    for (unsigned i = 0; i < SMTP_VERDICT_COUNT; i++)
+        command_guess_offer(&guess, noun, smtp_verdict_word((enum smtp_verdict)i));
+    if (guess.best)
+        buf_printf(problem, "; did you mean `relayctl help %s`?", guess.best);
+    else
+        buf_add_text(problem, "; `relayctl help` lists all commands, postern-replies(7) all "
+                              "replies");
+}
+
 /* Of a command, or of a reply. */
 static enum command_status
 show_help(const char *const *words, unsigned count)
 {
     const char *noun = count > 0 ? words[0] : NULL, *verb = count > 1 ? words[1] : NULL;
+    const struct command *verbs = noun ? command_verbs(commands, noun) : NULL;
+    enum command_status status;
+    struct buf problem;
 
     if (show_command(noun, verb, true) == ERR_OK || replies_print(stdout, words, count) == ERR_OK)
         return COMMAND_DONE;
-    return call_usage("there is no command and no reply \"%s%s%s\"; `relayctl help` lists all "
-                      "commands, postern-replies(7) all replies",
-                      noun, verb ? " " : "", verb ? verb : "");
+    buf_init(&problem, 0);
+    if (verbs)
+        command_complain_verb(verbs, verb, &problem);
+    else
+        add_no_help(noun, verb, &problem);
+    status = call_usage("%s", buf_text(&problem));
+    buf_fini(&problem);
+    return status;
 }
 
 /* What was asked for with --help. */

@@ -175,6 +175,22 @@ read_backend(const struct call *call, struct selection *s)
                                 &s->backend_number);
 }
 
+/* Without the brackets that it has in replies and stories; NULL: it was not said. */
+static char *
+read_address(const struct call *call, const char *option)
+{
+    const char *text = call_value(call, option);
+    size_t n = text ? strlen(text) : 0;
+    char *bare;
+
+    if (text == NULL)
+        return NULL;
+    bare = mem_strdup(n >= 2 && text[0] == '<' && text[n - 1] == '>' ? text + 1 : text);
+    if (n >= 2 && text[0] == '<' && text[n - 1] == '>')
+        bare[n - 2] = '\0';
+    return bare;
+}
+
 enum command_status
 selection_read(const struct call *call, struct selection *s)
 {
@@ -182,14 +198,12 @@ selection_read(const struct call *call, struct selection *s)
 
     *s = (struct selection){
         .customer = call_value(call, "customer"),
-        .rcpt = call_value(call, "rcpt"),
-        .from = call_value(call, "from"),
+        .rcpt = read_address(call, "rcpt"),
+        .from = read_address(call, "from"),
         .state = call_value(call, "state"),
     };
     s->rcpt_ascii = s->rcpt ? field_address_ascii(s->rcpt) : NULL;
     s->from_ascii = s->from ? field_address_ascii(s->from) : NULL;
-    if (s->from && strcmp(s->from, "<>") == 0)
-        s->from = "";
     status = read_state(s);
     if (status == COMMAND_DONE)
         status = field_domain_option(call, s->domain);
@@ -230,10 +244,12 @@ selection_fini(struct selection *s)
     registry_close(&s->registry);
     free(s->refs);
     free(s->sorted);
+    free(s->rcpt);
+    free(s->from);
     free(s->rcpt_ascii);
     free(s->from_ascii);
     s->refs = s->sorted = NULL;
-    s->rcpt_ascii = s->from_ascii = NULL;
+    s->rcpt = s->from = s->rcpt_ascii = s->from_ascii = NULL;
 }
 
 /* --- Matching. */
@@ -244,10 +260,15 @@ same_text(const char *a, const char *b)
     return slice_equal_nocase(slice_of(a), slice_of(b));
 }
 
+/* `wanted` with a leading @ is a whole domain. */
 static bool
 is_address(const char *wanted, const char *ascii, const char *address)
 {
-    return same_text(wanted, address) || (ascii && same_text(ascii, address));
+    size_t n = strlen(wanted), m = strlen(address);
+
+    if (ascii && is_address(ascii, NULL, address))
+        return true;
+    return same_text(wanted[0] == '@' && m > n ? address + m - n : address, wanted);
 }
 
 static bool
@@ -331,5 +352,6 @@ void
 selection_complain(const struct call *call, const struct selection *s)
 {
     call_complain(s->is_empty ? "the spool is empty" : "no message matches");
-    missing_say_customer(call, s->customer);
+    missing_say(call, MISSING_CUSTOMER, s->customer);
+    missing_say(call, MISSING_DOMAIN, s->domain);
 }

@@ -11,9 +11,10 @@
 #include "spool/spool_store.h"
 
 struct selection {
-    const char *customer, *rcpt, *from, *state; /* NULL: any; from "" is the null sender */
-    char *rcpt_ascii, *from_ascii;              /* with A-labels; NULL: it has no others */
-    const char *backend;                        /* NULL: any; CUSTOMER/N */
+    const char *customer, *state;  /* NULL: any */
+    char *rcpt, *from;             /* NULL: any; "" is the null sender, "@x" a whole domain */
+    char *rcpt_ascii, *from_ascii; /* with A-labels; NULL: it has no others */
+    const char *backend;           /* NULL: any; CUSTOMER/N */
     uint32_t backend_customer_id, backend_number;
     char domain[FIELD_DOMAIN_SIZE];                /* "": any; ".x" takes its subdomains */
     int64_t received_before_ms, received_after_ms; /* 0: any */

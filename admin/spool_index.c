@@ -53,12 +53,19 @@ add_all(struct spool_where *w, const struct selection *s, unsigned node)
     if (s->customer)
         where_add(where, "customer = #", s->customer);
     if (s->from)
-        where_add(where, "lower(reverse_path) IN (SELECT lower(a) FROM unnest(#::text[]) a)",
+        where_add(where,
+                  s->from[0] == '@'
+                      ? "EXISTS (SELECT FROM unnest(#::text[]) a "
+                        "WHERE right(lower(reverse_path), length(a)) = lower(a))"
+                      : "lower(reverse_path) IN (SELECT lower(a) FROM unnest(#::text[]) a)",
                   field_address_array(&w->from, s->from, s->from_ascii));
     if (s->rcpt)
         where_add(where,
-                  "EXISTS (SELECT FROM unnest(recipients) r JOIN unnest(#::text[]) a "
-                  "ON lower(r) = lower(a))",
+                  s->rcpt[0] == '@'
+                      ? "EXISTS (SELECT FROM unnest(recipients) r JOIN unnest(#::text[]) a "
+                        "ON right(lower(r), length(a)) = lower(a))"
+                      : "EXISTS (SELECT FROM unnest(recipients) r JOIN unnest(#::text[]) a "
+                        "ON lower(r) = lower(a))",
                   field_address_array(&w->rcpt, s->rcpt, s->rcpt_ascii));
     if (s->domain[0])
         add_domain(where, s->domain);

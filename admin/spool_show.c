@@ -385,6 +385,10 @@ show_all(struct call *call, const struct selection *selection, struct spool_stor
 {
     size_t missing = 0;
 
+    if (selection->ref_count == 0) {
+        call_complain("there is no id on standard input");
+        return COMMAND_NOTHING;
+    }
     for (size_t i = 0; i < selection->ref_count; i++) {
         struct spool_message *m = spool_store_find(store, selection->refs[i]);
         char id[REF_SIZE];

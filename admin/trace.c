@@ -201,7 +201,8 @@ say_covered(struct event_source *source, const struct event_search *search, size
     event_source_covered(source, &text);
     if (count == 0) {
         call_complain("no event matches in %s", buf_text(&text));
-        missing_say_customer(source->call, search->customer);
+        missing_say(source->call, MISSING_CUSTOMER, search->customer);
+        missing_say(source->call, MISSING_DOMAIN, search->domain);
     } else
         call_complain("from %s", buf_text(&text));
     if (count > 0 && source->call->printing.width > 0)

@@ -417,7 +417,7 @@ say_nothing(const struct call *call, const struct asked *asked)
     call_complain("nothing was counted of customer %s from %s to %s; relayctl customer list has "
                   "the names, and --since goes further back",
                   call_value(call, "customer"), from, to);
-    missing_say_customer(call, call_value(call, "customer"));
+    missing_say(call, MISSING_CUSTOMER, call_value(call, "customer"));
     return COMMAND_NOTHING;
 }
 

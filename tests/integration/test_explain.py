@@ -554,6 +554,13 @@ def test_help_of_nothing_known_is_a_mistake(gate):
     assert done.returncode == 2 and "postern-replies(7)" in done.stderr
 
 
+@pytest.mark.parametrize("asked,words", [("spol", "did you mean `relayctl help spool`?"), ("custmer add", "did you mean `relayctl help customer`?"), ("spf-fial", "did you mean `relayctl help spf-fail`?"),
+                                         ("spool shw", "spool has no verb \"shw\"; did you mean show?"), ("spool foo", "its verbs are: list, show")])
+def test_a_near_miss_of_what_help_is_asked_about_is_named(gate, asked, words):
+    done = gate.relayctl("help", *asked.split(), check=False)
+    assert done.returncode == 2 and words in done.stderr and not done.stdout, done.stderr
+
+
 def test_P6_the_manual_has_every_reply_and_each_command_in_it_exists(gate):
     table = (SOURCE / "lib/smtp/smtp_verdict.def").read_text()
     page = (build_dir() / "admin/postern-replies.7").read_text().replace("\\-", "-")

@@ -64,6 +64,10 @@ def test_who_waits_and_who_is_known_is_listed(grey):
     assert "127.88.1.0/24" in grey.relayctl("greylist", "list").stdout
 
 
+def test_an_empty_greylist_says_so(node):
+    assert status(node, "list") == (0, "relayctl: nobody has come to this node whom greylisting knows, or makes wait\n")
+
+
 def test_what_is_forgotten_is_a_first_contact_again(grey):
     make_known(grey, "127.89.1.1")
     wait_until(lambda: listed(grey, "127.89.1.1") == [("known", "127.89.1.0/24", None, None)], 10, "it is listed as known")

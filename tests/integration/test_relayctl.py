@@ -726,6 +726,8 @@ def test_P5_the_spool_is_shown_without_database_and_daemons(spooled):
 
 SELECTORS = [("", "012"), ("--customer acme", "02"), ("--domain beta.example", "1"), ("--domain .beta.example", "1"),
              ("--domain .acme.example", ""), ("--rcpt olga@BETA.example", "1"), ("--from <>", "1"),
+             ("--rcpt <Olga@beta.example>", "1"), ("--rcpt @BETA.example", "1"), ("--rcpt @eta.example", ""), ("--from <sue@sender.example>", "2"),
+             ("--from @sender.EXAMPLE", "02"), ("--from @example", ""),
              ("--from sue@sender.example", "2"), ("--older 2h", "0"), ("--newer 2h", "12"), ("--older 30m --newer 2h", "1"),
              ("--state waiting", "012"), ("--state held", ""), ("--state ended", ""), ("--id {0}", "0"),
              ("{0} {2}", "02"), ("{0} --customer beta", "")]

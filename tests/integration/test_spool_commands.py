@@ -289,9 +289,13 @@ def test_P5_staff_elsewhere_look_into_the_index(node):
     seen = rows(done)[here]
     assert {name: seen[name] for name in own} == own and seen["updated_at"], "the same columns say the same"
     for selector in ([there, "--state", "held"],
-                     ["--rcpt", "USER@acme.example", "--node", "2", "--newer", "1h", "--domain", "acme.example", "--customer", "acme"]):
+                     ["--rcpt", "USER@acme.example", "--node", "2", "--newer", "1h", "--domain", "acme.example", "--customer", "acme"],
+                     [there, "--rcpt", "@ACME.example"], [there, "--rcpt", "<user@acme.example>"]):
         assert set(rows(susi("spool", "list", *selector, "--from", node.sender, "--json"))) == {there}, selector
     assert not susi("spool", "list", "--older", "1h", "--domain", ".acme.example", "--from", node.sender, code=3).stdout
+    at = node.sender[node.sender.index("@"):].upper()
+    assert set(rows(susi("spool", "list", there, "--from", at, "--json"))) == {there}
+    assert not susi("spool", "list", there, "--from", "@" + at[2:], code=3).stdout
     shown = json.loads(susi("spool", "show", there, "--json").stdout)
     assert (shown["id"], shown["node"], shown["recipients"][0]["address"], shown["state"]) == (there, 2, "user@acme.example", "held")
     for by in ("customer", "domain"):

@@ -208,10 +208,12 @@ VERBS = {
     "spool list": Verb(
         "spool list", "{waiting}", away="{waiting}",
         nothing=(("spool list --from nobody@sender.example", 3, "no message matches"), ("spool list --customer late", 3, "no message matches"),
-                 ("spool list P001-3F006-0000000", 3, "no message matches"), ("spool list --customer akme", *NO_ACME)),
+                 ("spool list P001-3F006-0000000", 3, "no message matches"), ("spool list --customer akme", *NO_ACME),
+                 ("spool list --domain acme.exmaple", 3, "did you mean acme.example?"), ("spool list --domain stranger.example", 3, "`relayctl domain list` shows all")),
         bad=(("spool list --state wating", '"wating"', "did you mean waiting"), ("spool list --older 2", '"2"', "2h"), ("spool list hello", '"hello"', LIKE_ID))),
     "spool show": Verb(
-        "spool show {waiting}", "waiting@sender.example", away="waiting@sender.example", nothing=(("spool show P001-3F006-0000000", 3, "P001-3F006-0000000 is not in the spool"),),
+        "spool show {waiting}", "waiting@sender.example", away="waiting@sender.example", nothing=(("spool show P001-3F006-0000000", 3, "P001-3F006-0000000 is not in the spool"),
+                                                                                                  ("spool show -", 3, "no id on standard input")),
         bad=(("spool show hello", '"hello"', LIKE_ID), ("spool show {waiting} --body", "--body", "--reason TEXT"))),
     "spool summary": Verb(
         "spool summary", "beta", away="beta", nothing=(("spool summary --from nobody@sender.example", 3, "no message matches"), ("spool summary --customer akme", *NO_ACME)),
@@ -261,7 +263,8 @@ VERBS = {
         bad=(("scan --kind server", '"server"', "backend or domain"), ("scan --per-minute 0", "--per-minute", "1 to"), ("scan acme", 'scan has no verb "acme"', "open-relay, canary"))),
     "trace": Verb(
         "trace --from passed@sender.example", "{passed}", away="{passed}", away_says="from the event log of this node",
-        nothing=(("trace --from nobody@sender.example", 3, "PostgreSQL"), ("trace --customer akme", *NO_ACME), ("trace --customer akme --local", *NO_ACME)),
+        nothing=(("trace --from nobody@sender.example", 3, "PostgreSQL"), ("trace --customer akme", *NO_ACME), ("trace --customer akme --local", *NO_ACME),
+                 ("trace --domain akme.example --since 1h", 3, "did you mean acme.example?"), ("trace --domain acme.exmaple --local", 3, "did you mean acme.example?")),
         bad=(("trace --since soon", '"soon"', "2h"), ("trace --limit 0", "--limit", "1"), ("trace --ip nowhere", '"nowhere"', "--ip"))),
     "explain": Verb(
         "explain {passed}", "Delivered", away="Delivered", away_says="the database is away",

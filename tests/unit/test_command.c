@@ -41,7 +41,14 @@ static const struct command status[] = {
     {0},
 };
 
-static const struct command *const table[] = {thing, status, NULL};
+static const struct command_option look_options[] = {{"ip", "ADDRESS", "whose"}, {0}};
+
+static const struct command look[] = {
+    {.noun = "look", .options = look_options, .summary = "Look", .example = "relayctl look"},
+    {0},
+};
+
+static const struct command *const table[] = {thing, status, look, NULL};
 
 #define WORDS_MAX 12
 
@@ -102,6 +109,15 @@ static const struct {
     {"thing frobnicate", "its verbs are: add, list", NULL, NULL, 0},
     {"thing", "Its verbs are: add, list", NULL, NULL, 0},
     {"thign add x", "did you mean thing?", NULL, NULL, 0},
+    {"hlp thing", "did you mean help?", NULL, NULL, 0},
+    {"thing add x -contact y", "unknown option -contact; did you mean --contact?", NULL, NULL, 0},
+    {"thing list -config y", "unknown option -config; did you mean --config?", NULL, NULL, 0},
+    {"thing list a@b.example", "did you mean --rcpt a@b.example?", NULL, NULL, 0},
+    {"thing list b.example", "did you mean --domain b.example?", NULL, NULL, 0},
+    {"thing list b", "did you mean --customer b?", NULL, NULL, 0},
+    {"thing list P001-4KX3T-0B7Q2CF", "did you mean --id P001-4KX3T-0B7Q2CF?", NULL, NULL, 0},
+    {"look 192.0.2.10", "did you mean --ip 192.0.2.10?", NULL, NULL, 0},
+    {"look 2001:db8::/32", "did you mean --ip 2001:db8::/32?", NULL, NULL, 0},
     {"frobnicate", "`relayctl help` lists all", NULL, NULL, 0},
     {"", "what is to be done?", NULL, NULL, 0},
 };
