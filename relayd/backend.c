@@ -218,11 +218,7 @@ on_retry(void *ctx)
 static struct backend_place **
 place_slot(struct backend_pool *pool, const struct inet_endpoint *endpoint)
 {
-    uint32_t hash = endpoint->port;
-
-    for (size_t i = 0; i < sizeof endpoint->addr; i++)
-        hash = hash * 31 + endpoint->addr[i];
-    return &pool->places[hash % PLACE_SLOTS];
+    return &pool->places[inet_endpoint_hash(endpoint) % PLACE_SLOTS];
 }
 
 static struct backend_place *

@@ -12,11 +12,7 @@
 static struct endpoint **
 endpoint_slot(struct keeper *k, const struct inet_endpoint *address)
 {
-    uint32_t hash = address->port;
-
-    for (size_t i = 0; i < sizeof address->addr; i++)
-        hash = hash * 31 + address->addr[i];
-    return &k->endpoints[hash % ENDPOINT_SLOTS];
+    return &k->endpoints[inet_endpoint_hash(address) % ENDPOINT_SLOTS];
 }
 
 static struct endpoint *

@@ -54,16 +54,6 @@ write_all(int fd, struct slice bytes)
     return bytes;
 }
 
-static uint64_t
-count_lines(struct slice bytes)
-{
-    uint64_t lines = 0;
-
-    for (size_t i = 0; i < bytes.n; i++)
-        lines += bytes.p[i] == '\n';
-    return lines;
-}
-
 /* With the mutex; returns with it. */
 static void
 write_batch(struct event_log *log, struct buf *batch)
@@ -82,7 +72,7 @@ write_batch(struct event_log *log, struct buf *batch)
     log->is_torn = rest.n == buf_size(batch) ? log->is_torn : torn;
     if (log->lost == 0)
         log->lost_errno = saved;
-    log->lost += count_lines(rest);
+    log->lost += slice_count(rest, '\n');
     log->batch_errno = rest.n > 0 ? saved : 0;
 }
 
@@ -141,7 +131,8 @@ take_lost(struct event_log *log)
 static void
 say_unwritten(struct event_log *log)
 {
-    uint64_t left = count_lines(buf_slice(&log->gathered)) + count_lines(buf_slice(&log->waiting));
+    uint64_t left =
+        slice_count(buf_slice(&log->gathered), '\n') + slice_count(buf_slice(&log->waiting), '\n');
 
     take_lost(log);
     if (log->unsaid + left > 0)

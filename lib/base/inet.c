@@ -110,6 +110,16 @@ inet_endpoint_equal(const struct inet_endpoint *a, const struct inet_endpoint *b
            memcmp(a->addr, b->addr, sizeof a->addr) == 0;
 }
 
+uint32_t
+inet_endpoint_hash(const struct inet_endpoint *e)
+{
+    uint32_t hash = e->port;
+
+    for (size_t i = 0; i < sizeof e->addr; i++)
+        hash = hash * 31 + e->addr[i];
+    return hash;
+}
+
 /* --- Networks. */
 
 /* The octet `i` of a mask of `bits`. */

@@ -30,6 +30,8 @@ const char *inet_address_text(const struct inet_endpoint *e, char dst[INET_ENDPO
 /* The address literal of RFC 5321 4.1.3: "[192.0.2.10]", "[IPv6:2001:db8::1]". */
 const char *inet_literal_text(const struct inet_endpoint *e, char dst[INET_ENDPOINT_SIZE]);
 bool inet_endpoint_equal(const struct inet_endpoint *a, const struct inet_endpoint *b);
+/* For a table of endpoints of our own choice: whoever can choose them can have them collide. */
+uint32_t inet_endpoint_hash(const struct inet_endpoint *e);
 
 /* A block of addresses. */
 struct inet_network {

@@ -52,6 +52,16 @@ slice_is_ascii(struct slice s)
     return true;
 }
 
+size_t
+slice_count(struct slice s, char c)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < s.n; i++)
+        count += s.p[i] == c;
+    return count;
+}
+
 struct slice
 slice_split(struct slice *rest, char sep)
 {

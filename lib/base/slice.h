@@ -29,8 +29,9 @@ bool slice_equal(struct slice a, struct slice b);
 bool slice_equal_nocase(struct slice a,
                         struct slice b); /* ASCII letters only, never the locale's */
 bool slice_starts_nocase(struct slice s, struct slice prefix);
-struct slice slice_trim(struct slice s); /* spaces and tabs at both ends */
-bool slice_is_ascii(struct slice s);     /* no octet above 127; control octets may be there */
+struct slice slice_trim(struct slice s);    /* spaces and tabs at both ends */
+bool slice_is_ascii(struct slice s);        /* no octet above 127; control octets may be there */
+size_t slice_count(struct slice s, char c); /* how often it is there */
 
 /* Cuts the part before the first `sep` off *rest and returns it; the last part leaves *rest with p
  * == NULL. */

@@ -307,16 +307,6 @@ unsent_lines(const struct smtp_client *client)
     return count;
 }
 
-static unsigned
-count_lines(struct slice lines)
-{
-    unsigned count = 0;
-
-    for (size_t i = 0; i < lines.n; i++)
-        count += lines.p[i] == '\n';
-    return count;
-}
-
 void
 smtp_client_check(const struct smtp_client *client)
 {
@@ -327,7 +317,7 @@ smtp_client_check(const struct smtp_client *client)
     CHECK(client->rcpt_answered <= client->rcpt_queued && client->rcpt_queued <= RCPT_MAX);
     CHECK(client->caps.pipelining || client->sent - client->answered <= 1);
     CHECK(client->state == STATE_ENDED ||
-          unsent_lines(client) == count_lines(buf_slice(&client->lines)));
+          unsent_lines(client) == slice_count(buf_slice(&client->lines), '\n'));
     CHECK(client->state == STATE_ENDED || waiting == 0 || is_unanswered(client));
     CHECK(client->state != STATE_IDLE || waiting <= 1); /* QUIT */
     CHECK(client->state != STATE_CONTENT || waiting == 0);

@@ -51,6 +51,21 @@ Test(inet, endpoints)
     }
 }
 
+Test(inet, equal_endpoints_have_one_hash_and_neighbours_others)
+{
+    static const char *const texts[] = {"192.0.2.10:25", "192.0.2.11:25", "192.0.2.10:26",
+                                        "[2001:db8::1]:25", "[2001:db8::2]:25"};
+    struct inet_endpoint e[ARRAY_SIZE(texts)], again;
+
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        cr_assert_eq(inet_endpoint_parse(slice_of(texts[i]), 0, &e[i]), ERR_OK);
+        cr_assert_eq(inet_endpoint_parse(slice_of(texts[i]), 0, &again), ERR_OK);
+        cr_expect_eq(inet_endpoint_hash(&e[i]), inet_endpoint_hash(&again), "%s", texts[i]);
+        for (size_t j = 0; j < i; j++)
+            cr_expect_neq(inet_endpoint_hash(&e[i]), inet_endpoint_hash(&e[j]), "%s", texts[i]);
+    }
+}
+
 static const struct {
     const char *name, *text;
     int rc;

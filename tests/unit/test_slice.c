@@ -45,6 +45,13 @@ Test(slice, split_gives_every_part_also_empty_ones)
     cr_expect_null(rest.p);
 }
 
+Test(slice, counts_a_character)
+{
+    cr_expect_eq(slice_count(SLICE(""), '\n'), 0);
+    cr_expect_eq(slice_count((struct slice){NULL, 0}, '\n'), 0);
+    cr_expect_eq(slice_count(SLICE("\na\n\nb"), '\n'), 3);
+}
+
 Test(slice, trim_and_copy)
 {
     char dst[4];
