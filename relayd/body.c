@@ -378,7 +378,7 @@ flush(struct body *body)
                                  .first = body->first,
                                  .last = body->last,
                                  .count = body->held};
-    rc = spool_large_append_borrowed(body->large, iov, n, on_written, batch);
+    rc = spool_large_append(body->large, iov, n, on_written, batch);
     if (rc < 0) {
         free(batch);
         fail(body, rc == ERR_LIMIT ? BODY_TOO_LONG : BODY_BROKEN);

@@ -26,11 +26,6 @@
 #define SPOOL_SEGMENT_WAIT_MS 5000
 /* After "none can be had" the next request waits this long. */
 #define SPOOL_SEGMENT_RETRY_MS 1000
-/* A large message's queue: reading from the sender stops above, and goes on below. */
-#define SPOOL_LARGE_BEHIND_BYTES (1024u * 1024)
-#define SPOOL_LARGE_ROOM_BYTES (256u * 1024)
-/* So much is collected before the thread is woken. */
-#define SPOOL_LARGE_WRITE_BYTES (256u * 1024)
 #define SPOOL_LARGE_READ_BYTES (1024u * 1024)
 /* Less of a large message's room is not worth giving back before its end. */
 #define SPOOL_LARGE_TRIM_BYTES (1024u * 1024)
@@ -75,10 +70,10 @@ struct spool_notice {
 };
 STAILQ_HEAD(spool_notices, spool_notice);
 
-struct spool_piece { /* of a large message, queued: one copied slice, or borrowed ones */
+struct spool_piece { /* of a large message, queued and borrowed */
     STAILQ_ENTRY(spool_piece) link;
-    size_t n;                     /* octets in all */
-    void (*release)(void *owner); /* NULL: copied, the octets stand behind iov[0] */
+    size_t n; /* octets in all */
+    void (*release)(void *owner);
     void *owner;
     int count;
     struct iovec iov[];
@@ -107,11 +102,6 @@ struct spool_large {
     void *ready_ctx;
 
     struct spool_pieces pieces;
-    bool is_urgent;        /* some of them are borrowed: not to be collected */
-    uint64_t queued_bytes; /* until written */
-    bool behind, room_due;
-    void (*on_room)(void *ctx);
-    void *room_ctx;
 
     enum spool_request read;
     uint64_t read_offset;

@@ -32,14 +32,11 @@ lane_of(struct spool_large *large)
 static bool
 has_work(const struct spool_large *large)
 {
-    if (large->closed)
-        return false;
-    if (large->closing || large->failed < 0)
-        return large->closing || large->read == REQUEST_WANTED || large->commit == REQUEST_WANTED ||
-               !STAILQ_EMPTY(&large->pieces);
-    return large->segment.open &&
-           (large->read == REQUEST_WANTED || large->commit == REQUEST_WANTED || large->is_urgent ||
-            large->queued_bytes >= SPOOL_LARGE_WRITE_BYTES);
+    if (large->closed || large->closing)
+        return !large->closed;
+    return (large->segment.open || large->failed < 0) &&
+           (large->read == REQUEST_WANTED || large->commit == REQUEST_WANTED ||
+            !STAILQ_EMPTY(&large->pieces));
 }
 
 static void
@@ -86,7 +83,7 @@ fail(struct spool_large *large, const char *alarm)
     spool_writer_notice(large->writer, &large->segment, false, alarm);
 }
 
-/* With the mutex: what was borrowed is for the loop to release. */
+/* With the mutex: they are for the loop to release. */
 static void
 drop_pieces(struct spool_writer *writer, struct spool_pieces *pieces)
 {
@@ -94,12 +91,8 @@ drop_pieces(struct spool_writer *writer, struct spool_pieces *pieces)
 
     while ((piece = STAILQ_FIRST(pieces)) != NULL) {
         STAILQ_REMOVE_HEAD(pieces, link);
-        if (piece->release == NULL)
-            free(piece);
-        else {
-            STAILQ_INSERT_TAIL(&writer->used_pieces, piece, link);
-            spool_writer_wake(writer);
-        }
+        STAILQ_INSERT_TAIL(&writer->used_pieces, piece, link);
+        spool_writer_wake(writer);
     }
 }
 
@@ -152,19 +145,13 @@ step_pieces(struct spool_large *large)
     int rc;
 
     STAILQ_CONCAT(&pieces, &large->pieces);
-    large->is_urgent = false;
     pthread_mutex_unlock(&writer->mutex);
     rc = write_pieces(large, &pieces, &bytes, alarm, sizeof alarm);
     pthread_mutex_lock(&writer->mutex);
     drop_pieces(writer, &pieces);
     large->written_bytes += bytes;
-    large->queued_bytes -= bytes;
     if (rc < 0)
         fail(large, alarm);
-    if (large->behind && large->queued_bytes < SPOOL_LARGE_ROOM_BYTES) {
-        large->room_due = true;
-        to_loop(large);
-    }
 }
 
 static void
@@ -315,13 +302,9 @@ spool_large_step(struct spool_lane *lane, struct spool_large *large)
     (void)lane;
     if (large->closing)
         step_close(large);
-    else if (large->failed < 0 && !STAILQ_EMPTY(&large->pieces)) {
+    else if (large->failed < 0 && !STAILQ_EMPTY(&large->pieces))
         drop_pieces(large->writer, &large->pieces);
-        large->is_urgent = false;
-        large->queued_bytes = 0;
-        large->room_due = large->behind;
-        to_loop(large);
-    } else if (!STAILQ_EMPTY(&large->pieces))
+    else if (!STAILQ_EMPTY(&large->pieces))
         step_pieces(large);
     else if (large->read == REQUEST_WANTED)
         step_read(large);
@@ -400,53 +383,11 @@ spool_large_give(struct spool_writer *writer, uint32_t ticket,
     return true;
 }
 
-/* The piece goes into the queue, or is freed. */
-static int
-append(struct spool_large *large, struct spool_piece *piece)
-{
-    int rc;
-
-    pthread_mutex_lock(&large->writer->mutex);
-    rc = large->failed;
-    if (rc == ERR_OK) {
-        STAILQ_INSERT_TAIL(&large->pieces, piece, link);
-        large->is_urgent |= piece->release != NULL;
-        large->appended_bytes += piece->n;
-        large->queued_bytes += piece->n;
-        large->behind |= large->queued_bytes > SPOOL_LARGE_BEHIND_BYTES;
-        to_lane(large);
-    }
-    pthread_mutex_unlock(&large->writer->mutex);
-    if (rc < 0)
-        free(piece);
-    return rc;
-}
-
-int
-spool_large_append(struct spool_large *large, struct slice slice)
-{
-    struct spool_piece *piece;
-
-    CHECK(large->commit == REQUEST_NONE);
-    if (slice.n > large->max_body_bytes - large->appended_bytes)
-        return ERR_LIMIT;
-    if (slice.n == 0)
-        return ERR_OK;
-    piece = mem_alloc(sizeof *piece + sizeof piece->iov[0] + slice.n);
-    piece->n = slice.n;
-    piece->count = 1;
-    piece->iov[0] = (struct iovec){&piece->iov[1], slice.n};
-    memcpy(piece->iov[0].iov_base, slice.p, slice.n);
-    return append(large, piece);
-}
-
-int
-spool_large_append_borrowed(struct spool_large *large, const struct iovec *pieces, int count,
-                            void (*release)(void *owner), void *owner)
+static struct spool_piece *
+new_piece(const struct iovec *pieces, int count, void (*release)(void *owner), void *owner)
 {
     struct spool_piece *piece = mem_alloc(sizeof *piece + (size_t)count * sizeof *pieces);
 
-    CHECK(large->commit == REQUEST_NONE && release != NULL);
     piece->release = release;
     piece->owner = owner;
     piece->count = count;
@@ -454,24 +395,30 @@ spool_large_append_borrowed(struct spool_large *large, const struct iovec *piece
         piece->iov[i] = pieces[i];
         piece->n += pieces[i].iov_len;
     }
-    if (piece->n > large->max_body_bytes - large->appended_bytes) {
-        free(piece);
-        return ERR_LIMIT;
+    return piece;
+}
+
+int
+spool_large_append(struct spool_large *large, const struct iovec *pieces, int count,
+                   void (*release)(void *owner), void *owner)
+{
+    struct spool_piece *piece = new_piece(pieces, count, release, owner);
+    int rc = ERR_LIMIT;
+
+    CHECK(large->commit == REQUEST_NONE);
+    if (piece->n <= large->max_body_bytes - large->appended_bytes) {
+        pthread_mutex_lock(&large->writer->mutex);
+        rc = large->failed;
+        if (rc == ERR_OK) {
+            STAILQ_INSERT_TAIL(&large->pieces, piece, link);
+            large->appended_bytes += piece->n;
+            to_lane(large);
+        }
+        pthread_mutex_unlock(&large->writer->mutex);
     }
-    return append(large, piece);
-}
-
-bool
-spool_large_is_behind(const struct spool_large *large)
-{
-    return large->behind; /* changed on the loop only */
-}
-
-void
-spool_large_on_room(struct spool_large *large, void (*on_room)(void *ctx), void *ctx)
-{
-    large->on_room = on_room;
-    large->room_ctx = ctx;
+    if (rc < 0)
+        free(piece);
+    return rc;
 }
 
 uint64_t
@@ -571,7 +518,7 @@ spool_large_destroy(struct spool_large *large)
 /* --- The loop's side: callbacks.  One is taken at a time: each may close its large, or others. */
 
 struct due {
-    bool ready, room, read, commit;
+    bool ready, read, commit;
     int ready_rc, read_rc, commit_rc;
     struct slice read_piece;
     char *read_octets;
@@ -582,7 +529,6 @@ take_due(struct spool_large *large)
 {
     struct due due = {
         .ready = large->ready_due,
-        .room = large->room_due && large->queued_bytes < SPOOL_LARGE_ROOM_BYTES,
         .read = large->read == REQUEST_DONE,
         .commit = large->commit == REQUEST_DONE && large->on_commit != NULL,
         .ready_rc = large->failed,
@@ -591,9 +537,7 @@ take_due(struct spool_large *large)
         .read_octets = large->read_octets,
     };
 
-    large->ready_due = large->room_due = false;
-    if (due.room)
-        large->behind = false;
+    large->ready_due = false;
     if (due.read) {
         due.read_piece = (struct slice){large->read_octets ? large->read_octets : "",
                                         due.read_rc == ERR_OK ? large->read_bytes : 0};
@@ -613,8 +557,6 @@ run_due(struct spool_large *large, const struct due *due)
         large->on_commit = NULL;
     if (due->ready && !large->closing)
         large->on_ready(large->ready_ctx, due->ready_rc);
-    if (due->room && !large->closing && large->on_room)
-        large->on_room(large->room_ctx);
     if (due->read && !large->closing)
         large->on_read(large->read_ctx, due->read_rc, due->read_piece);
     if (due->commit && !large->closing)

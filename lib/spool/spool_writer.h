@@ -81,17 +81,12 @@ struct spool_large;
 struct spool_large *spool_large_open(struct spool_writer *writer, uint64_t max_body_bytes,
                                      uint64_t max_envelope_bytes, spool_on_commit on_ready,
                                      void *ctx);
-/* Queues a piece (copied). Stop reading from the sender while spool_large_is_behind; on_room runs
- * when it no longer is. */
-MUST_USE int spool_large_append(struct spool_large *large, struct slice piece);
-/* The same without a copy, written at once: the pieces are borrowed until release(owner), which
- * runs once, on the loop and never from inside this call, whatever happens: also after
- * spool_large_close, and at the latest in spool_writer_free.  After an error nothing is borrowed.
- */
-MUST_USE int spool_large_append_borrowed(struct spool_large *large, const struct iovec *pieces,
-                                         int count, void (*release)(void *owner), void *owner);
-bool spool_large_is_behind(const struct spool_large *large);
-void spool_large_on_room(struct spool_large *large, void (*on_room)(void *ctx), void *ctx);
+/* Has these written behind what there is.  They are borrowed until release(owner), which runs once,
+ * on the loop and never from inside this call, whatever happens: also after spool_large_close, and
+ * at the latest in spool_writer_free.  After an error (ERR_LIMIT: more than max_body_bytes) nothing
+ * is borrowed.  How much waits to be written is for the owner to bound. */
+MUST_USE int spool_large_append(struct spool_large *large, const struct iovec *pieces, int count,
+                                void (*release)(void *owner), void *owner);
 /* Reads body octets back; the callback gets a borrowed slice (empty: past the end), or err. One
  * read at a time. */
 typedef void (*spool_on_read)(void *ctx, int err, struct slice piece);

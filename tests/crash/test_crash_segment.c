@@ -143,7 +143,7 @@ pass_large(void)
     int rc;
 
     turn_until(&ready.done);
-    rc = spool_large_append(large, (struct slice){m->body, m->n});
+    rc = spool_fixture_append(large, (struct slice){m->body, m->n});
     if (draw(4) == 0) { /* an envelope that has to follow the body */
         prepend = spool_fixture_body(number, 20000);
         e.prepend = (struct slice){prepend, 20000};

@@ -63,6 +63,8 @@ struct spool_outcome {
     int rc;
 };
 void spool_fixture_on_done(void *outcome, int rc);
+/* Lends the octets, which stay until the writer is freed. */
+int spool_fixture_append(struct spool_large *large, struct slice octets);
 
 /* Calls `on_record` for every record of every segment in the folder; the number of records. */
 unsigned spool_fixture_read_all(const struct spool_io *io, int dir_fd, enum spool_scan_reach reach,

@@ -391,12 +391,6 @@ on_read(void *ctx, int err, struct slice piece)
     outcome->rc = err < 0 ? err : (int)piece.n;
 }
 
-static void
-on_room(void *ctx)
-{
-    *(bool *)ctx = true;
-}
-
 static struct spool_large *
 open_large(uint64_t max_body_bytes)
 {
@@ -414,16 +408,8 @@ append_all(struct spool_large *large, const char *body, size_t n)
 {
     for (size_t at = 0; at < n;) {
         size_t piece = n - at < 65536 ? n - at : 65536;
-        bool room = false;
 
-        if (spool_large_is_behind(large)) {
-            spool_large_on_room(large, on_room, &room);
-            cr_assert(spool_parent_turn_until(&parent, &room));
-            spool_large_on_room(large, NULL, NULL); /* it stays set, and "room" does not */
-            cr_assert_not(spool_large_is_behind(large));
-            continue;
-        }
-        cr_assert_eq(spool_large_append(large, (struct slice){body + at, piece}), ERR_OK);
+        cr_assert_eq(spool_fixture_append(large, (struct slice){body + at, piece}), ERR_OK);
         at += piece;
     }
 }
@@ -496,7 +482,7 @@ trim_and_commit(size_t n, size_t prepend_bytes)
     cr_expect_eq(parent.trimmed, 1);
     cr_expect_leq(blocks_of(name), (off_t)(n + SPOOL_ENVELOPE_MAX + 64 * 1024));
     cr_expect_geq(parent.last_trimmed_bytes, n + SPOOL_ENVELOPE_MAX);
-    cr_expect_eq(spool_large_append(large, SLICE("x")), ERR_LIMIT);
+    cr_expect_eq(spool_fixture_append(large, SLICE("x")), ERR_LIMIT);
     spool_large_trim(large);
     cr_expect_eq(parent.trimmed, 1, "once");
     e.prepend = (struct slice){prepend, prepend_bytes};
@@ -552,7 +538,7 @@ Test(spool_writer, a_large_message_that_is_not_kept_leaves_nothing)
     begin();
     large = open_large(3000000);
     append_all(large, body, 3000000);
-    cr_expect_eq(spool_large_append(large, SLICE("x")), ERR_LIMIT);
+    cr_expect_eq(spool_fixture_append(large, SLICE("x")), ERR_LIMIT);
     spool_large_close(&large);
     spool_parent_turn_for(&parent, 100);
     cr_expect_eq(parent.done, 1);
@@ -625,7 +611,7 @@ lend(struct spool_large *large, struct lent *lent)
         memset(lent->octets[i], 'a' + i, sizeof lent->octets[i]);
         iov[i] = (struct iovec){lent->octets[i], sizeof lent->octets[i]};
     }
-    return spool_large_append_borrowed(large, iov, 3, on_lent_back, lent);
+    return spool_large_append(large, iov, 3, on_lent_back, lent);
 }
 
 static const struct {
@@ -707,7 +693,7 @@ Test(spool_writer, P8_a_large_message_waits_five_seconds_for_its_segment_at_most
     begin();
     large =
         spool_large_open(parent.writer, 1000, SPOOL_ENVELOPE_MAX, spool_fixture_on_done, &ready);
-    cr_assert_eq(spool_large_append(large, SLICE("body")), ERR_OK);
+    cr_assert_eq(spool_fixture_append(large, SLICE("body")), ERR_OK);
     spool_large_commit(large, &e, spool_fixture_on_done, &done);
     cr_assert(spool_parent_turn_until(&parent, &ready.done));
     took_ms = clock_monotonic_ms() - start_ms;
@@ -732,7 +718,7 @@ Test(spool_writer, P1_a_failed_sync_of_a_large_message_is_said)
 
     begin();
     large = open_large(1000);
-    cr_assert_eq(spool_large_append(large, SLICE("body")), ERR_OK);
+    cr_assert_eq(spool_fixture_append(large, SLICE("body")), ERR_OK);
     spool_counts.fail_fdatasync_at = spool_counts.fdatasyncs + 1;
     spool_large_commit(large, &e, spool_fixture_on_done, &committed);
     cr_assert(spool_parent_turn_until(&parent, &committed.done));
