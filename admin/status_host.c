@@ -80,6 +80,7 @@ look_at_disks(struct status *s)
 
 struct question {
     struct loop *loop;
+    struct dns_lookup *lookup; /* NULL: it has come to its end */
     struct dns_answer answer;
     bool is_answered;
 };
@@ -89,6 +90,7 @@ on_addresses(void *ctx, const struct dns_addresses *found)
 {
     struct question *q = ctx;
 
+    q->lookup = NULL;
     q->answer = found->answer;
     q->is_answered = found->answer.result != DNS_TEMPORARY;
     loop_stop(q->loop);
@@ -106,16 +108,14 @@ static void
 ask(struct question *q, const struct config *config)
 {
     struct dns *dns = dns_new(q->loop, &config->resolver);
-    struct dns_lookup *lookup =
-        dns_lookup_addresses(dns, DNS_FOR_BACKEND, config->hostname, on_addresses, q);
     struct loop_timer timer;
 
+    q->lookup = dns_lookup_addresses(dns, DNS_FOR_BACKEND, config->hostname, on_addresses, q);
     loop_timer_init(&timer, q->loop, on_silence, q);
     loop_timer_start(&timer, RESOLVER_MS);
     loop_run(q->loop);
     loop_timer_cancel(&timer);
-    if (!q->is_answered)
-        dns_lookup_cancel(&lookup);
+    dns_lookup_cancel(&q->lookup);
     dns_free(&dns);
 }
 

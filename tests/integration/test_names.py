@@ -167,3 +167,8 @@ def test_P3_with_a_wildcard_our_addresses_are_ours(world_of, dns):
     serve(node)
     assert "queued until" in node.send(rcpts="user@acme.example").text
     wait_until(lambda: node.relayd.log_lines("backend-is-us"), 10)
+
+
+def test_status_says_that_the_resolver_answers_with_a_failure(node, dns):
+    told = json.loads(node.relayctl("status", "--json", check=False).stdout)  # our own name is in no zone of this one
+    assert told["resolver"]["answers"] is False and told["resolver"]["needs_operator"], told["resolver"]
