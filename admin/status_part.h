@@ -20,10 +20,13 @@ struct status_part {
     json_t *facts;
 };
 
-struct status_backend { /* one that is not up, or has been looked at for JSON */
+struct status_backend { /* one whose health is known */
     struct shared_health health;
-    /* Whose it is, the first three, ", " between; "": by a name, or nobody's any more. */
+    bool is_registered;
+    /* Whose it is, the first three, ", " between; "": it is not known. */
     char customers[(REGISTRY_NAME_SIZE + 2) * 3];
+    uint32_t owners[3];
+    unsigned owner_count;
 };
 
 #define STATUS_PARTS_MAX 15

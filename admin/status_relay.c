@@ -13,8 +13,6 @@
 #include "base/clock.h"
 #include "base/milter_entry.h"
 
-#define OWNERS_SHOWN 3
-#define OWNERS_MAX 64 /* who share an address */
 #define NEAR_NAMED 3
 
 struct look {
@@ -80,77 +78,108 @@ look_at_work(const struct look *look)
 
 /* --- Backends. */
 
-static bool
-has_backend(const struct look *look, uint32_t customer_id, const struct inet_endpoint *endpoint)
-{
-    const struct registry_domain any = {.customer_id = customer_id};
-    struct registry_backend backends[REGISTRY_BACKENDS_MAX];
-    unsigned count = 0;
-
-    if (registry_find_backends(look->registry, &any, backends, &count) < 0)
-        return false;
-    for (unsigned i = 0; i < count; i++)
-        if (inet_endpoint_equal(&backends[i].endpoint, endpoint))
-            return true;
-    return false;
-}
-
-/* The address may be others' too, at other ports: they go. */
-static unsigned
-keep_those_of_the_port(const struct look *look, const struct inet_endpoint *endpoint, uint32_t *ids,
-                       unsigned count)
-{
-    unsigned kept = 0;
-
-    for (unsigned i = 0; i < count; i++)
-        if (has_backend(look, ids[i], endpoint)) {
-            uint32_t id = ids[i];
-
-            ids[i] = ids[kept];
-            ids[kept++] = id;
-        }
-    return kept;
-}
-
-static void
-name_owners(const struct look *look, struct status_backend *backend)
-{
-    uint32_t ids[OWNERS_MAX];
-    unsigned count = 0;
-    size_t used = 0;
-
-    if (look->registry == NULL ||
-        registry_find_backend_customers(look->registry, &backend->health.endpoint, ids, OWNERS_MAX,
-                                        &count) < 0)
-        return;
-    if (count > 1)
-        count = keep_those_of_the_port(look, &backend->health.endpoint, ids, count);
-    for (unsigned i = 0; i < count && i < OWNERS_SHOWN; i++) {
-        struct registry_customer customer;
-
-        if (registry_find_customer(look->registry, ids[i], look->status->now_ms, &customer) < 0)
-            continue;
-        used += (size_t)snprintf(backend->customers + used, sizeof backend->customers - used,
-                                 "%s%s", used ? ", " : "", customer.name);
-        if (used >= sizeof backend->customers)
-            return;
-    }
-}
-
 static void
 on_backend(void *ctx, const struct shared_health *health)
 {
     struct look *look = ctx;
     struct status *s = look->status;
-    struct status_backend *backend;
 
     s->backends = mem_realloc(s->backends, (s->backend_count + 1) * sizeof *s->backends);
-    backend = &s->backends[s->backend_count++];
-    *backend = (struct status_backend){.health = *health};
-    look->refusing += health->state == SHARED_HEALTH_REFUSING;
-    look->down += health->state == SHARED_HEALTH_DOWN;
-    if (health->state != SHARED_HEALTH_UP)
-        name_owners(look, backend);
+    s->backends[s->backend_count++] = (struct status_backend){.health = *health};
+}
+
+static int
+by_endpoint(const void *a, const void *b)
+{
+    const struct inet_endpoint *x = &((const struct status_backend *)a)->health.endpoint,
+                               *y = &((const struct status_backend *)b)->health.endpoint;
+    int rc = memcmp(x->addr, y->addr, sizeof x->addr);
+
+    return rc != 0 ? rc : x->port != y->port ? x->port - y->port : x->family - y->family;
+}
+
+static void
+name_owner(const struct look *look, struct status_backend *backend, uint32_t id)
+{
+    struct registry_customer customer;
+    size_t used = strlen(backend->customers);
+
+    for (unsigned i = 0; i < backend->owner_count; i++)
+        if (backend->owners[i] == id)
+            return;
+    if (backend->owner_count == ARRAY_SIZE(backend->owners) ||
+        registry_find_customer(look->registry, id, look->status->now_ms, &customer) < 0)
+        return;
+    backend->owners[backend->owner_count++] = id;
+    snprintf(backend->customers + used, sizeof backend->customers - used, "%s%s", used ? ", " : "",
+             customer.name);
+}
+
+/* A name: all that it was found to lead to.  Of what a snapshot has brought back that is not known:
+ * it may be the name's, if its port is. */
+static void
+match_name(struct look *look, const struct registry_backend *registered)
+{
+    uint64_t hash = shared_name_hash(look->table, registered->host);
+
+    for (size_t i = 0; i < look->status->backend_count; i++) {
+        struct status_backend *backend = &look->status->backends[i];
+
+        if (backend->health.endpoint.port != registered->endpoint.port)
+            continue;
+        if (backend->health.name_hash == hash)
+            name_owner(look, backend, registered->customer_id);
+        backend->is_registered |=
+            backend->health.name_hash == hash || backend->health.name_hash == 0;
+    }
+}
+
+static void
+on_registered(void *ctx, const struct registry_backend *registered)
+{
+    struct look *look = ctx;
+    const struct status_backend wanted = {.health.endpoint = registered->endpoint};
+    struct status_backend *found;
+
+    if (registered->endpoint.family == 0) {
+        match_name(look, registered);
+        return;
+    }
+    found = bsearch(&wanted, look->status->backends, look->status->backend_count, sizeof wanted,
+                    by_endpoint);
+    if (found == NULL)
+        return;
+    found->is_registered = true;
+    name_owner(look, found, registered->customer_id);
+}
+
+/* Those that are nobody's any more go; all stay while that cannot be told. */
+static void
+leave_registered(struct look *look)
+{
+    struct status *s = look->status;
+    size_t kept = 0;
+
+    if (s->backend_count == 0 || look->registry == NULL)
+        return;
+    qsort(s->backends, s->backend_count, sizeof *s->backends, by_endpoint);
+    if (registry_each_backend(look->registry, on_registered, look) < 0)
+        return;
+    for (size_t i = 0; i < s->backend_count; i++)
+        if (s->backends[i].is_registered)
+            s->backends[kept++] = s->backends[i];
+    s->backend_count = kept;
+}
+
+static void
+count_stopped(struct look *look)
+{
+    for (size_t i = 0; i < look->status->backend_count; i++) {
+        enum shared_health_state state = look->status->backends[i].health.state;
+
+        look->refusing += state == SHARED_HEALTH_REFUSING;
+        look->down += state == SHARED_HEALTH_DOWN;
+    }
 }
 
 static void
@@ -159,6 +188,8 @@ look_at_backends(struct look *look)
     struct status_part *part = status_add(look->status, "health");
 
     shared_health_each(look->table, on_backend, look);
+    leave_registered(look);
+    count_stopped(look);
     buf_printf(&part->detail, "%zu backends known, %u down", look->status->backend_count,
                look->down);
     status_fact(part, "known", json_integer((json_int_t)look->status->backend_count));

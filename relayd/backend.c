@@ -246,6 +246,7 @@ target_of(struct backend_pool *pool, const struct destination *to)
     struct backend_target *target = place->targets;
 
     place->limit = to->max_connections;
+    shared_health_found_as(pool->worker->table, &to->endpoint, to->registered, clock_wall_ms());
     while (target && !destination_shares_links(&target->to, to))
         target = target->next;
     if (target == NULL) {

@@ -48,8 +48,11 @@ transaction_route_next(struct transaction *t)
             return step;
         t->chosen = t->next_destination++;
         d = transaction_destination(t);
-        if (!d->held && shared_health_may_ask(t->worker->table, &d->endpoint, clock_wall_ms()))
+        if (d->held)
+            continue;
+        if (shared_health_may_ask(t->worker->table, &d->endpoint, clock_wall_ms()))
             return DESTINATION_FOUND;
+        shared_health_found_as(t->worker->table, &d->endpoint, d->registered, clock_wall_ms());
     }
     return DESTINATION_END;
 }

@@ -64,6 +64,8 @@ choose_destination(struct keeper *k, const struct schedule_queue *queue,
     struct destination to = *destination;
     bool down = attempt_is_down(k, e);
 
+    if (!e->is_own)
+        shared_health_found_as(route_table(k->route), &e->address, to.registered, clock_wall_ms());
     if (down && e->window.active > 0) {
         choice->is_busy = true;
         return false; /* its probe runs; the next one may serve meanwhile */

@@ -246,6 +246,11 @@ MUST_USE int registry_each_domain(const struct registry *registry,
                                   void (*each)(void *ctx, const struct registry_domain *domain),
                                   void *ctx);
 
+/* Every backend, customers' and domains'; for lists. */
+MUST_USE int registry_each_backend(const struct registry *registry,
+                                   void (*each)(void *ctx, const struct registry_backend *backend),
+                                   void *ctx);
+
 /* Every customer, with the values that hold at `wall_ms`; for lists. */
 MUST_USE int registry_each_customer(const struct registry *registry, int64_t wall_ms,
                                     void (*each)(void *ctx,

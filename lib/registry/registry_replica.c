@@ -349,6 +349,7 @@ struct walk {
     int64_t wall_ms;
     void (*each_domain)(void *ctx, const struct registry_domain *domain);
     void (*each_customer)(void *ctx, const struct registry_customer *customer);
+    void (*each_backend)(void *ctx, const struct registry_backend *backend);
     void *ctx;
 };
 
@@ -386,6 +387,37 @@ visit_customer(void *ctx, struct slice key, struct slice value)
     if (rc == ERR_OK)
         walk->each_customer(walk->ctx, &customer);
     return rc;
+}
+
+static int
+visit_backend(void *ctx, struct slice key, struct slice value)
+{
+    const struct walk *walk = ctx;
+    struct registry_backend whose = {0}, backend;
+    uint32_t id;
+    int rc;
+
+    if (key.n == 0 || (key.p[0] != 'b' && key.p[0] != 'o'))
+        return ERR_OK;
+    if (key.n != 5 || registry_key_customer(key, &id) != ERR_OK)
+        return ERR_CORRUPT;
+    if (key.p[0] == 'b')
+        whose.customer_id = id;
+    else
+        whose.domain_id = id;
+    rc = registry_decode_backend(value, walk->registry->format, &whose, &backend);
+    if (rc == ERR_OK)
+        walk->each_backend(walk->ctx, &backend);
+    return rc;
+}
+
+int
+registry_each_backend(const struct registry *registry,
+                      void (*each)(void *ctx, const struct registry_backend *backend), void *ctx)
+{
+    struct walk walk = {.registry = registry, .each_backend = each, .ctx = ctx};
+
+    return registry_walk(registry, visit_backend, &walk);
 }
 
 int

@@ -133,6 +133,7 @@ add_item(struct destination_walk *w, const struct registry_backend *b)
     };
     snprintf(d->tls_name, sizeof d->tls_name, "%s", b->tls_name[0] ? b->tls_name : b->host);
     snprintf(d->host, sizeof d->host, "%s", b->host);
+    snprintf(d->registered, sizeof d->registered, "%s", b->host);
     return d;
 }
 

@@ -18,6 +18,7 @@ struct destination {
     enum registry_tls tls;
     char tls_name[INET_DOMAIN_SIZE];         /* that its certificate must be for; "" its address */
     char host[INET_DOMAIN_SIZE];             /* the name whose address it is; "" none */
+    char registered[INET_DOMAIN_SIZE];       /* the same, or that whose MX host it is */
     uint32_t max_connections;                /* to the endpoint, over all of the node; never 0 */
     uint32_t customer_id, domain_id, number; /* the backend, as in struct registry_backend */
     bool trusts_us;                          /* XFORWARD tells it who the client is */

@@ -81,15 +81,52 @@ shared_health_claim(struct shared_table *table, uint64_t key, int64_t wall_ms)
     return entry;
 }
 
+/* The hash that stands there, if it is this endpoint's. */
+static uint64_t
+name_of(struct shared_health_entry *entry, const uint64_t addr[2], uint64_t family_port)
+{
+    uint64_t there = atomic_load(&entry->family_port);
+
+    return atomic_load(&entry->addr[0]) == addr[0] && atomic_load(&entry->addr[1]) == addr[1] &&
+                   (there & SHARED_FAMILY_PORT_MASK) == family_port
+               ? there & ~SHARED_FAMILY_PORT_MASK
+               : 0;
+}
+
 void
 shared_health_describe(struct shared_health_entry *entry, const struct inet_endpoint *e)
 {
-    uint64_t addr[2];
+    uint64_t addr[2], family_port = (uint64_t)e->family << 16 | e->port, name;
 
     memcpy(addr, e->addr, sizeof addr);
+    name = name_of(entry, addr, family_port);
     atomic_store(&entry->addr[0], addr[0]);
     atomic_store(&entry->addr[1], addr[1]);
-    atomic_store(&entry->family_port, (uint64_t)e->family << 16 | e->port);
+    atomic_store(&entry->family_port, name | family_port);
+}
+
+uint64_t
+shared_name_hash(const struct shared_table *table, const char *name)
+{
+    uint64_t hash = siphash(name, strlen(name), table->memory->header.hash_key) >> 24;
+
+    return hash ? hash : 1;
+}
+
+/* An address that is registered is found by itself; so a name that has led to it stays. */
+void
+shared_health_found_as(struct shared_table *table, const struct inet_endpoint *endpoint,
+                       const char *name, int64_t wall_ms)
+{
+    uint64_t key = shared_endpoint_key(table, endpoint), hash = shared_name_hash(table, name);
+    struct shared_health_entry *entry = shared_health_claim(table, key, wall_ms);
+    uint64_t there;
+
+    shared_health_describe(entry, endpoint);
+    there = atomic_load(&entry->family_port);
+    if (there >> 24 != hash && (name[0] != '\0' || there >> 24 == 0))
+        (void)atomic_compare_exchange_strong(&entry->family_port, &there,
+                                             hash << 24 | (there & SHARED_FAMILY_PORT_MASK));
 }
 
 void

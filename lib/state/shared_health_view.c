@@ -65,6 +65,7 @@ copy_entry(const struct shared_table *table, uint64_t key, struct shared_health_
         .reason = (enum shared_health_reason)s.reason,
         .since_ms = (int64_t)shared_value_of(key, atomic_load(&entry->since)),
         .failures = s.failures,
+        .name_hash = family_port >> 24,
     };
     memcpy(health->endpoint.addr, addr, sizeof addr);
     if (shared_health_stops(s.state))

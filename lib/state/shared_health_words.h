@@ -107,11 +107,14 @@ shared_good_at_ms(uint64_t value)
     return (int64_t)(value >> 3) * 1000;
 }
 
+#define SHARED_FAMILY_PORT_MASK ((UINT64_C(1) << 24) - 1) /* above it is the name's hash */
+
 /* NULL: nothing has ever been said of it. */
 struct shared_health_entry *shared_health_find(const struct shared_table *table, uint64_t key);
 struct shared_health_entry *shared_health_claim(struct shared_table *table, uint64_t key,
                                                 int64_t wall_ms);
-/* Whoever comes first, and whoever finds what another has left half written. All write the same. */
+/* Whoever comes first, and whoever finds what another has left half written. All write the same,
+ * and leave the name alone. */
 void shared_health_describe(struct shared_health_entry *entry, const struct inet_endpoint *e);
 void shared_health_touch(struct shared_health_entry *entry, int64_t wall_ms);
 /* min, 2 min, 4 min ... max, each up to a quarter shorter, so that many backends do not fall in

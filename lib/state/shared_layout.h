@@ -69,11 +69,12 @@ struct shared_health_entry {
     _Atomic uint64_t since;      /* wall clock ms 44, tag 20; so all that follow */
     _Atomic uint64_t probe;      /* wall clock ms 44, somebody is probing 1, tag 19 */
     _Atomic uint64_t touched_at; /* wall clock ms: the oldest is evicted */
-    _Atomic uint64_t addr[2], family_port;
-    _Atomic uint64_t tally;      /* of verdicts: all 8, accepted 8, refused and known valid 8 */
-    _Atomic uint64_t refused[3]; /* hashes of recipients known valid */
-    _Atomic uint64_t good;       /* probes of one that refuses: in a row 3, the last one's second */
-    _Atomic uint64_t broken[3];  /* fingerprints of messages whose transactions broke, in a row */
+    _Atomic uint64_t addr[2];
+    _Atomic uint64_t family_port; /* hash of the name 40 (shared_name_hash), family 8, port 16 */
+    _Atomic uint64_t tally;       /* of verdicts: all 8, accepted 8, refused and known valid 8 */
+    _Atomic uint64_t refused[3];  /* hashes of recipients known valid */
+    _Atomic uint64_t good;      /* probes of one that refuses: in a row 3, the last one's second */
+    _Atomic uint64_t broken[3]; /* fingerprints of messages whose transactions broke, in a row */
 };
 
 enum shared_inflight_state { SHARED_INFLIGHT_FREE, SHARED_INFLIGHT_CLAIMED, SHARED_INFLIGHT_FULL };

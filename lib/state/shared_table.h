@@ -108,9 +108,19 @@ struct shared_health { /* a copy */
     uint64_t refused_hashes[3];
     unsigned good_probes; /* while refusing: in a row */
     int64_t good_at_ms;   /* the last of them */
+    /* Of the registry's name that led to it last, or of "", it is registered by its address; 0: not
+     * known (it is not in the snapshot).  shared_name_hash. */
+    uint64_t name_hash;
 };
 /* The state's word for people: also "probing". */
 const char *shared_health_shown(const struct shared_health *health, int64_t wall_ms);
+
+/* Never 0. */
+uint64_t shared_name_hash(const struct shared_table *table, const char *name);
+/* It is one to ask, as an address of this name of the registry, or ("") as a registered address;
+ * for those who show it, who are to know whether it still is. */
+void shared_health_found_as(struct shared_table *table, const struct inet_endpoint *endpoint,
+                              const char *name, int64_t wall_ms);
 
 /* May this backend be asked now?  ASK: nothing speaks against it.  PROBE: it is down, its probe was
  * overdue and the caller has just claimed it (the moment moved on by compare-and-swap, so that one

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import ADDRESS, Backend, Node, make_message, wait_until
+from harness import ADDRESS, Backend, Node, free_port, make_message, wait_until
 from nameserver import Nameserver
 
 
@@ -172,3 +172,39 @@ def test_P3_with_a_wildcard_our_addresses_are_ours(world_of, dns):
 def test_status_says_that_the_resolver_answers_with_a_failure(node, dns):
     told = json.loads(node.relayctl("status", "--json", check=False).stdout)  # our own name is in no zone of this one
     assert told["resolver"]["answers"] is False and told["resolver"]["needs_operator"], told["resolver"]
+
+
+def test_status_shows_every_server_while_it_is_registered_and_no_longer(node, dns):
+    """By address, of one domain, by name and by MX: a server that has been removed is nobody's, though mail waits and its health is
+    remembered; the others stay."""
+    ports = {name: free_port() for name in ("address", "domains", "name", "mx")}
+    dns.set(f"mail IN A {ADDRESS}", "@ IN MX 10 mail")
+    for name in ports:
+        add_customer(node, name, f"{name}.example")
+    node.relayctl("domain", "add", "domains.example", "--customer", "domains")
+    node.relayctl("backend", "add", f"{ADDRESS}:{ports['address']}", "--customer", "address")
+    node.relayctl("backend", "add", f"{ADDRESS}:{ports['domains']}", "--customer", "domains", "--domain", "domains.example")
+    add_backend(node, "name", host="mail.names.test", port=ports["name"])
+    add_backend(node, "mx", host="names.test", port=ports["mx"], lookup="mx")
+    for name in ("address", "name", "mx"):
+        node.relayctl("domain", "add", f"{name}.example", "--customer", name)
+    for name in ports:
+        wait_until(lambda d=f"{name}.example": node.serves(d), 10, f"relayd serves {name}.example")
+        reply = node.send(rcpts=f"user@{name}.example")
+        assert reply.code == 250 and "queued until" in reply.text, str(reply)
+
+    def shown():
+        told = json.loads(node.relayctl("status", "--json", check=False).stdout)
+        down = {b["customers"][0] if b["customers"] else None: b["port"] for b in told["backends"] if b["state"] in ("down", "probing")}
+        assert told["health"]["down"] == len(down) == len(told["backends"])
+        return down
+
+    left = dict(ports)
+    assert shown() == left
+    for name in ports:
+        node.relayctl("backend", "remove", f"{name}/1", "--spool", "keep", "--reason", "a test", "--yes")
+        del left[name]
+        wait_until(lambda: shown() == left, 5, f"the server of {name} is gone, and {sorted(left)} are there")
+    assert len(node.spool()) == 4, "mail waits for all of them"
+    add_backend(node, "name", host="mail.names.test", port=ports["name"])
+    wait_until(lambda: shown() == {"name": ports["name"]}, 5, "and comes back as it was")

@@ -324,6 +324,18 @@ Test(registry, every_domain_is_listed)
 }
 
 static void
+note_backend(void *ctx, const struct registry_backend *backend)
+{
+    unsigned *seen = ctx;
+
+    if (backend->customer_id == 1 && backend->number == 1 && backend->domain_id == 0)
+        *seen |= backend->endpoint.port == 25 ? 1 : 4;
+    if (backend->customer_id == 1 && backend->number == 2 && backend->domain_id == 7 &&
+        strcmp(backend->host, "mx.own.example") == 0)
+        *seen |= 2;
+}
+
+static void
 count_customer(void *ctx, const struct registry_customer *customer)
 {
     unsigned *seen = ctx;
@@ -468,7 +480,7 @@ Test(registry, a_domain_has_backends_of_its_own_and_recipients)
     struct registry_maker *maker;
     struct registry_domain d;
     struct registry *r;
-    unsigned count;
+    unsigned count, seen = 0;
 
     cr_assert_eq(registry_maker_new(path, &maker), ERR_OK);
     cr_assert_eq(registry_maker_domain(maker, &own), ERR_OK);
@@ -498,6 +510,8 @@ Test(registry, a_domain_has_backends_of_its_own_and_recipients)
     cr_assert_eq(registry_find_backends(r, &d, found, &count), ERR_OK);
     cr_assert_eq(count, 1);
     cr_expect_eq(found[0].number, 1);
+    cr_expect_eq(registry_each_backend(r, note_backend, &seen), ERR_OK);
+    cr_expect_eq(seen, 3, "a customer's and a domain's");
     cr_expect_eq(registry_find_recipient(r, &d, slice_of("user")), ERR_NOT_FOUND);
     registry_close(&r);
 }
@@ -799,6 +813,7 @@ Test(registry, P5_look_ups_survive_hostile_content)
             (void)!registry_find_backends(r, &(struct registry_domain){.customer_id = 1}, backends,
                                           &count);
             (void)!registry_each_domain(r, count_domain, &seen);
+            (void)!registry_each_backend(r, note_backend, &seen);
             (void)!registry_each_customer(r, 0, count_customer, &seen);
             (void)!registry_find_filter(r, 1, &address, &filter);
             (void)!registry_find_rule(r, 1, &address, "a@b.example", 0, &rule);

@@ -271,6 +271,36 @@ Test(shared_health, what_an_evicted_endpoint_left_says_nothing)
     cr_expect(happen('3'));
 }
 
+Test(shared_health, the_name_that_led_to_it_is_known)
+{
+    uint64_t name = shared_name_hash(table, "mx.acme.example"), none = shared_name_hash(table, "");
+
+    tell("f");
+    cr_expect_eq(health().name_hash, 0);
+    shared_health_found_as(table, &backend, "", now);
+    cr_expect(name != none && name != 0 && none != 0 && health().name_hash == none);
+    shared_health_found_as(table, &backend, "mx.acme.example", now);
+    cr_expect_eq(health().name_hash, name);
+    shared_health_found_as(table, &backend, "", now);
+    cr_expect_eq(health().name_hash, name, "an address is found without");
+    tell("sfxyz");
+    cr_expect_eq(health().name_hash, name, "whatever happens to it");
+    cr_expect(health().endpoint.port == backend.port);
+    shared_health_found_as(table, &backend, "mx.globex.example", now);
+    cr_expect_eq(health().name_hash, shared_name_hash(table, "mx.globex.example"));
+}
+
+Test(shared_health, an_endpoint_that_is_about_to_be_asked_has_no_health_yet)
+{
+    struct shared_health h;
+
+    shared_health_found_as(table, &backend, "mx.acme.example", now);
+    cr_expect_eq(shared_health_get(table, &backend, &h), ERR_NOT_FOUND);
+    cr_expect_eq(shared_health_ask(table, &backend, now), SHARED_HEALTH_ASK);
+    tell("f");
+    cr_expect_eq(health().name_hash, shared_name_hash(table, "mx.acme.example"));
+}
+
 /* --- Snapshot. */
 
 static void
