@@ -2,19 +2,14 @@
  *
  * A worker's side.  Questions wait in one list in the order of their ids, which is also the order
  * of their deadlines and of the answers; so one timer and a walk from the head suffice.  What a
- * turn of the loop asks leaves when it ends.  What is learned of recipients is the news of nearly
- * every message and nobody waits for it: it collects for NEWS_MS, which saves both processes most
- * of their system calls for it; a question, and any other news, takes it along.  Without a state
- * process every question is unknown, told in a later turn like any other answer.
+ * turn of the loop asks leaves when it ends, and takes the news along that have collected.  Without
+ * a state process every question is unknown, told in a later turn like any other answer.
  */
 #include <stdlib.h>
 
 #include "base/codec.h"
-#include "base/siphash.h"
-#include "state/state_protocol.h"
+#include "state/state_client_private.h"
 
-#define HOUR_MS (60 * 60 * 1000)
-#define GOOD_TOLD_MAX 1024
 #define NEWS_MS 20 /* a worker that dies takes no more than that to its grave */
 
 struct state_query {
@@ -26,20 +21,6 @@ struct state_query {
     enum state_question question;
     state_on_answer on_answer;
     void *ctx;
-};
-
-struct state_client {
-    struct loop *loop;
-    struct channel *channel; /* NULL: there is no state process */
-    struct loop_timer timer, news_timer;
-    struct state_query *first, *last;
-    uint32_t next_id;
-    struct buf asks, news;
-    bool is_flush_due, is_closed;
-    uint64_t timeouts;
-    state_on_probe on_probe;
-    void *probe_ctx;
-    uint64_t good_told[GOOD_TOLD_MAX]; /* hashes of what was said lately */
 };
 
 /* --- The list. */
@@ -261,8 +242,8 @@ flush(void *ctx)
     send_all(client);
 }
 
-static void
-flush_later(struct state_client *client)
+void
+state_client_flush(struct state_client *client)
 {
     if (buf_size(&client->asks) > STATE_MESSAGE_ROOM ||
         buf_size(&client->news) > STATE_MESSAGE_ROOM)
@@ -273,8 +254,8 @@ flush_later(struct state_client *client)
     }
 }
 
-static void
-flush_in_time(struct state_client *client)
+void
+state_client_flush_in_time(struct state_client *client)
 {
     if (buf_size(&client->news) > STATE_MESSAGE_ROOM)
         send_all(client);
@@ -340,16 +321,8 @@ state_client_close(struct state_client **result)
     loop_defer(client->loop, free_client, client); /* behind a flush that may be due */
 }
 
-/* An entry of a question or of news, behind its head. */
-struct entry {
-    uint32_t customer_id;
-    uint64_t number;
-    const struct inet_endpoint *endpoint; /* NULL: none */
-    struct slice key;
-};
-
-static void
-put_entry(struct buf *b, const struct entry *entry)
+void
+state_entry_put(struct buf *b, const struct state_entry *entry)
 {
     char endpoint[STATE_ENDPOINT_SIZE];
 
@@ -363,7 +336,7 @@ put_entry(struct buf *b, const struct entry *entry)
 
 /* entry NULL: it cannot be asked. */
 static struct state_query *
-ask(struct state_client *client, enum state_question question, const struct entry *entry,
+ask(struct state_client *client, enum state_question question, const struct state_entry *entry,
     state_on_answer on_answer, void *ctx)
 {
     struct state_query *q = mem_alloc(sizeof *q);
@@ -382,8 +355,8 @@ ask(struct state_client *client, enum state_question question, const struct entr
         return q;
     put_u32(&client->asks, q->id);
     put_u8(&client->asks, question);
-    put_entry(&client->asks, entry);
-    flush_later(client);
+    state_entry_put(&client->asks, entry);
+    state_client_flush(client);
     return q;
 }
 
@@ -391,9 +364,9 @@ struct state_query *
 state_recipient_ask(struct state_client *client, uint32_t customer_id, const char *key,
                     int64_t stopped_at_ms, state_on_answer on_answer, void *ctx)
 {
-    struct entry entry = {.customer_id = customer_id,
-                          .number = (uint64_t)stopped_at_ms,
-                          .key = {key, strnlen(key, STATE_KEY_MAX + 1)}};
+    struct state_entry entry = {.customer_id = customer_id,
+                                .number = (uint64_t)stopped_at_ms,
+                                .key = {key, strnlen(key, STATE_KEY_MAX + 1)}};
     bool is_key = entry.key.n > 0 && entry.key.n <= STATE_KEY_MAX;
 
     return ask(client, STATE_ASK_RECIPIENT, is_key ? &entry : NULL, on_answer, ctx);
@@ -403,7 +376,7 @@ struct state_query *
 state_capabilities_ask(struct state_client *client, const struct inet_endpoint *endpoint,
                        int64_t stopped_at_ms, state_on_answer on_answer, void *ctx)
 {
-    struct entry entry = {.number = (uint64_t)stopped_at_ms, .endpoint = endpoint};
+    struct state_entry entry = {.number = (uint64_t)stopped_at_ms, .endpoint = endpoint};
 
     return ask(client, STATE_ASK_CAPABILITIES, &entry, on_answer, ctx);
 }
@@ -413,7 +386,7 @@ state_greylist_ask(struct state_client *client, const struct state_greylist_key 
                    int64_t delay_ms, state_on_answer on_answer, void *ctx)
 {
     char contact[STATE_CONTACT_MAX];
-    struct entry entry = {
+    struct state_entry entry = {
         .customer_id = key->customer_id, .number = (uint64_t)delay_ms, .endpoint = &key->client};
     bool is_key = state_contact_encode(key, contact, &entry.key);
 
@@ -424,7 +397,7 @@ struct state_query *
 state_ban_ask(struct state_client *client, uint32_t customer_id,
               const struct inet_endpoint *address, state_on_answer on_answer, void *ctx)
 {
-    struct entry entry = {.customer_id = customer_id, .endpoint = address};
+    struct state_entry entry = {.customer_id = customer_id, .endpoint = address};
 
     return ask(client, STATE_ASK_BAN, &entry, on_answer, ctx);
 }
@@ -435,7 +408,7 @@ state_list_ask(struct state_client *client, enum state_listing listing,
                state_on_answer on_answer, void *ctx)
 {
     char bytes[STATE_LIST_MAX];
-    struct entry entry = {.number = listing, .key = state_list_encode(filter, place, bytes)};
+    struct state_entry entry = {.number = listing, .key = state_list_encode(filter, place, bytes)};
 
     return ask(client, STATE_ASK_LIST, &entry, on_answer, ctx);
 }
@@ -450,143 +423,6 @@ state_query_cancel(struct state_query **query)
         return;
     unlink_query(q);
     free(q);
-}
-
-static bool
-add_news(struct state_client *client, enum state_news news, const struct entry *entry)
-{
-    if (client->channel == NULL || entry->key.n == 0 || entry->key.n > STATE_KEY_MAX)
-        return false;
-    put_u8(&client->news, news);
-    put_entry(&client->news, entry);
-    return true;
-}
-
-static void
-tell(struct state_client *client, enum state_news news, const struct entry *entry)
-{
-    if (add_news(client, news, entry))
-        flush_later(client);
-}
-
-void
-state_recipient_learn(struct state_client *client, uint32_t customer_id, const char *key,
-                      bool valid, const struct inet_endpoint *backend)
-{
-    struct entry entry = {.customer_id = customer_id,
-                          .endpoint = backend,
-                          .key = {key, strnlen(key, STATE_KEY_MAX + 1)}};
-
-    if (add_news(client, valid ? STATE_NEWS_VALID : STATE_NEWS_INVALID, &entry))
-        flush_in_time(client);
-}
-
-void
-state_domain_learn(struct state_client *client, uint32_t customer_id, const char *domain,
-                   enum state_domain word)
-{
-    if (word != STATE_DOMAIN_UNKNOWN)
-        tell(client, word == STATE_DOMAIN_PICKY ? STATE_NEWS_PICKY : STATE_NEWS_ACCEPT_ALL,
-             &(struct entry){.customer_id = customer_id, .key = slice_of(domain)});
-}
-
-void
-state_recipient_forget(struct state_client *client, uint32_t customer_id, const char *key)
-{
-    tell(client, STATE_NEWS_FORGET,
-         &(struct entry){.customer_id = customer_id, .key = slice_of(key)});
-}
-
-void
-state_domain_forget(struct state_client *client, uint32_t customer_id, const char *domain)
-{
-    tell(client, STATE_NEWS_FORGET_DOMAIN,
-         &(struct entry){.customer_id = customer_id, .key = slice_of(domain)});
-}
-
-void
-state_capabilities_learn(struct state_client *client, const struct inet_endpoint *endpoint,
-                         const struct state_capabilities *capabilities)
-{
-    char flags = (char)state_capabilities_flags(capabilities);
-
-    tell(client, STATE_NEWS_CAPABILITIES,
-         &(struct entry){
-             .number = capabilities->size_max_bytes, .endpoint = endpoint, .key = {&flags, 1}});
-}
-
-void
-state_greylist_forget(struct state_client *client, const struct state_filter *which)
-{
-    const struct state_place nowhere = {.size = 0};
-    char bytes[STATE_LIST_MAX];
-
-    tell(client, STATE_NEWS_FORGET_ORIGIN,
-         &(struct entry){.key = state_list_encode(which, &nowhere, bytes)});
-}
-
-/* --- News of addresses, which need no key. */
-
-static bool
-add_client_news(struct state_client *client, enum state_news news, uint32_t customer_id,
-                const struct inet_endpoint *address)
-{
-    struct entry entry = {.customer_id = customer_id, .endpoint = address, .key = {"", 0}};
-
-    if (client->channel == NULL)
-        return false;
-    put_u8(&client->news, news);
-    put_entry(&client->news, &entry);
-    return true;
-}
-
-void
-state_bounce_learn(struct state_client *client, uint32_t customer_id,
-                   const struct inet_endpoint *address)
-{
-    if (add_client_news(client, STATE_NEWS_BOUNCE, customer_id, address))
-        flush_in_time(client);
-}
-
-/* Has it been said this hour?  If two share a place, some is said again. */
-static bool
-is_good_told(struct state_client *client, uint32_t customer_id, const struct inet_endpoint *address)
-{
-    static const uint8_t fixed[SIPHASH_KEY_SIZE] = "postern good";
-    struct {
-        int64_t hour;
-        uint32_t customer_id;
-        char source[STATE_SOURCE_SIZE];
-    } what;
-    uint64_t hash, *told;
-
-    memset(&what, 0, sizeof what);
-    what.hour = loop_now_ms(client->loop) / HOUR_MS;
-    what.customer_id = customer_id;
-    state_source_encode(address, what.source);
-    hash = siphash(&what, sizeof what, fixed);
-    told = &client->good_told[hash % GOOD_TOLD_MAX];
-    if (*told == hash)
-        return true;
-    *told = hash;
-    return false;
-}
-
-void
-state_good_learn(struct state_client *client, uint32_t customer_id,
-                 const struct inet_endpoint *address)
-{
-    if (client->channel != NULL && !is_good_told(client, customer_id, address) &&
-        add_client_news(client, STATE_NEWS_GOOD, customer_id, address))
-        flush_in_time(client);
-}
-
-void
-state_ban_forget(struct state_client *client, uint32_t customer_id,
-                 const struct inet_endpoint *address)
-{
-    if (add_client_news(client, STATE_NEWS_FORGET_BAN, customer_id, address))
-        flush_later(client);
 }
 
 void
