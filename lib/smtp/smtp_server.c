@@ -17,8 +17,6 @@
  *
  * Not here: policy, limits of customers, timeouts, the TLS handshake.
  */
-#include "smtp/smtp_server.h"
-
 #include <stdlib.h>
 
 #include "smtp/smtp_server_private.h"
@@ -133,44 +131,6 @@ smtp_server_write_greeting(struct smtp_server *server)
     buf_printf(server->out, "220 %s ESMTP Postern\r\n", server->settings->hostname);
 }
 
-/* --- The end of data: no command, but answered as one. */
-
-static bool
-is_too_big(const struct smtp_server *server)
-{
-    uint64_t max = server->settings->max_size_bytes;
-
-    return max > 0 && server->data.size_bytes > max;
-}
-
-static enum smtp_step
-run_dot(struct smtp_server *server, struct smtp_reply *reply)
-{
-    enum smtp_verdict verdict = server->data.fault   ? SMTP_VERDICT_BARE_LINE_END
-                                : is_too_big(server) ? SMTP_VERDICT_TOO_BIG
-                                                     : SMTP_VERDICT_LOCAL_PROBLEM;
-
-    *reply = smtp_verdict_reply(verdict);
-    return server->ops->end(server->ctx, verdict != SMTP_VERDICT_LOCAL_PROBLEM, reply);
-}
-
-static void
-settle_dot(struct smtp_server *server, bool accepted)
-{
-    CHECK(!accepted || !(server->data.fault || is_too_big(server))); /* P7 */
-    server->idle_commands = 0;
-    smtp_server_end_transaction(server, SMTP_RESET_DONE);
-}
-
-static void
-write_dot(struct smtp_server *server, const struct smtp_reply *reply)
-{
-    smtp_reply_write(reply, server->out); /* a 421 closes only after the transaction's end */
-}
-
-static const struct smtp_server_row dot = {
-    .run = run_dot, .write = write_dot, .settle = settle_dot};
-
 /* --- The dispatcher. */
 
 static void
@@ -199,8 +159,8 @@ finish(struct smtp_server *server, const struct smtp_server_row *row,
     free_command(server);
 }
 
-static void
-run_row(struct smtp_server *server, const struct smtp_server_row *row)
+void
+smtp_server_run_row(struct smtp_server *server, const struct smtp_server_row *row)
 {
     struct smtp_reply reply = smtp_verdict_reply(row->verdict);
     enum smtp_step step = SMTP_SERVER_DONE;
@@ -258,7 +218,7 @@ run_verb(struct smtp_server *server, enum smtp_verb verb, struct slice args, boo
     }
     if (early)
         server->notes |= row->early;
-    run_row(server, row);
+    smtp_server_run_row(server, row);
 }
 
 /* What ends the session instead of the command; NULL: nothing does. */
@@ -340,39 +300,6 @@ take_line(struct smtp_server *server, struct slice input)
     return used;
 }
 
-/* --- Octets to content. */
-
-/* Exactly max_size_bytes of a message that is too big are handed on, however it was cut. */
-static void
-on_piece(void *ctx, struct slice piece)
-{
-    struct smtp_server *server = ctx;
-
-    if (!server->content_wanted)
-        return;
-    if (is_too_big(server)) {
-        piece.n -= (size_t)(server->data.size_bytes - server->settings->max_size_bytes);
-        server->content_wanted = false;
-    }
-    if (piece.n > 0 && !server->ops->content(server->ctx, piece))
-        server->content_wanted = false;
-}
-
-static size_t
-take_content(struct smtp_server *server, struct slice input)
-{
-    size_t n;
-
-    server->inside = true;
-    n = smtp_data_feed(&server->data, input, on_piece, server);
-    server->inside = false;
-    if (smtp_data_ended(&server->data)) {
-        smtp_server_set_state(server, STATE_DOT);
-        run_row(server, &dot);
-    }
-    return n;
-}
-
 static bool
 wants_input(const struct smtp_server *server)
 {
@@ -395,8 +322,8 @@ smtp_server_input(struct smtp_server *server, struct slice input)
     while (used < input.n && wants_input(server)) {
         struct slice rest = {input.p + used, input.n - used};
 
-        used +=
-            server->state == STATE_CONTENT ? take_content(server, rest) : take_line(server, rest);
+        used += server->state == STATE_CONTENT ? smtp_server_take_content(server, rest)
+                                               : take_line(server, rest);
     }
     return used;
 }
@@ -499,109 +426,4 @@ void
 smtp_server_set_normalise(struct smtp_server *server, bool normalise)
 {
     server->normalise = normalise;
-}
-
-/* --- Questions. */
-
-bool
-smtp_server_is_waiting(const struct smtp_server *server)
-{
-    return server->waiting != NULL;
-}
-
-bool
-smtp_server_wants_tls(const struct smtp_server *server)
-{
-    return server->state == STATE_TLS;
-}
-
-unsigned
-smtp_server_notes(const struct smtp_server *server)
-{
-    return server->notes;
-}
-
-bool
-smtp_server_is_finished(const struct smtp_server *server)
-{
-    return server->state == STATE_CLOSED;
-}
-
-bool
-smtp_server_in_data(const struct smtp_server *server)
-{
-    return server->state == STATE_CONTENT;
-}
-
-bool
-smtp_server_in_transaction(const struct smtp_server *server)
-{
-    return smtp_server_in_states(server, IN_TRANSACTION);
-}
-
-uint64_t
-smtp_server_content_size(const struct smtp_server *server)
-{
-    return server->data.size_bytes;
-}
-
-const char *
-smtp_server_content_fault(const struct smtp_server *server)
-{
-    return smtp_data_fault_text(server->data.fault);
-}
-
-struct slice
-smtp_server_helo_name(const struct smtp_server *server)
-{
-    return slice_of(server->helo_name);
-}
-
-unsigned
-smtp_server_command_count(const struct smtp_server *server)
-{
-    return server->command_count;
-}
-
-unsigned
-smtp_server_error_count(const struct smtp_server *server)
-{
-    return server->error_count;
-}
-
-unsigned
-smtp_server_last_code(const struct smtp_server *server)
-{
-    return server->last_code;
-}
-
-bool
-smtp_server_is_esmtp(const struct smtp_server *server)
-{
-    return server->is_esmtp;
-}
-
-void
-smtp_server_check(const struct smtp_server *server)
-{
-    bool reads_lines = smtp_server_in_states(server, IN_SESSION) && server->waiting == NULL;
-    unsigned max = server->settings->max_errors;
-
-    CHECK(!server->inside);
-    CHECK(server->state < STATE_COUNT);
-    CHECK(server->waiting == NULL || smtp_server_in_states(server, IN_SESSION | BIT(STATE_DOT)));
-    CHECK((server->waiting == &dot) == (server->state == STATE_DOT));
-    CHECK(server->close_reply == NULL || server->waiting != NULL);
-    CHECK((server->command != NULL) == (server->waiting != NULL && server->waiting != &dot));
-    CHECK(server->state != STATE_TLS || (!server->is_tls && server->waiting == NULL));
-    CHECK(smtp_line_kept(&server->line) < SMTP_COMMAND_LINE_MAX);
-    CHECK(smtp_line_is_empty(&server->line) || reads_lines || server->state == STATE_CLOSED);
-    CHECK(server->state != STATE_CONTENT || !smtp_data_ended(&server->data));
-    CHECK(server->helo_name[0] != '\0' ||
-          smtp_server_in_states(server, BIT(STATE_GREETING) | BIT(STATE_HELO) | BIT(STATE_TLS) |
-                                            BIT(STATE_CLOSED)));
-    CHECK(server->settings->max_idle_commands == 0 ||
-          server->idle_commands <= server->settings->max_idle_commands ||
-          server->state == STATE_CLOSED);
-    CHECK(max == 0 || server->errors < max || server->state == STATE_CLOSED);
 }

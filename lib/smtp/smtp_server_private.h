@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The inside of the server engine, shared by its two files: smtp_server.c (the dispatcher, octets
- * to lines and content, life) and smtp_server_commands.c (what each command does and changes).
+ * The inside of the server engine, shared by its files: smtp_server.c (the dispatcher, octets to
+ * lines, life), smtp_server_commands.c (what each command does and changes), smtp_server_content.c
+ * (octets to content, and its end) and smtp_server_view.c (questions, and what must be true).
  */
 #ifndef SMTP_SERVER_PRIVATE_H
 #define SMTP_SERVER_PRIVATE_H
@@ -93,7 +94,14 @@ struct smtp_server_row {
 /* --- smtp_server_commands.c */
 extern const struct smtp_server_row smtp_server_rows[SMTP_VERB_COUNT];
 
+/* --- smtp_server_content.c */
+extern const struct smtp_server_row smtp_server_dot; /* of the end of data */
+/* How much of the input was content; behind its end the next line begins. */
+size_t smtp_server_take_content(struct smtp_server *server, struct slice input);
+
 /* --- smtp_server.c */
+/* Runs its operation and answers, or waits. */
+void smtp_server_run_row(struct smtp_server *server, const struct smtp_server_row *row);
 bool smtp_server_in_states(const struct smtp_server *server, unsigned states);
 void smtp_server_set_state(struct smtp_server *server,
                            enum smtp_server_state state); /* the only setter */
