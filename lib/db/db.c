@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "db/db_connect.h"
+
 enum db_state { DB_WAITING, DB_CONNECTING, DB_UP };
 
 struct query {
@@ -193,58 +195,6 @@ go_down(struct db *db, const char *why)
 
 /* --- Connecting. */
 
-/* "a,b,c" rotated by n: "b,c,a" for 1. A list of one is returned as it is. */
-static char *
-rotate(const char *list, unsigned n)
-{
-    size_t size = list ? strlen(list) + 1 : 1, cut = 0;
-    unsigned count = 1;
-    char *out = mem_alloc(size + 1);
-
-    for (const char *c = list; c && *c; c++)
-        count += *c == ',';
-    n %= count;
-    for (; n > 0; n--)
-        cut += strcspn(list + cut, ",") + 1;
-    if (list && cut == 0)
-        memcpy(out, list, size);
-    else if (list) {
-        memcpy(out, list + cut, size - 1 - cut);
-        out[size - 1 - cut] = ',';
-        memcpy(out + size - cut, list, cut - 1);
-    }
-    return out;
-}
-
-/* Defaults of ours, the operator's string over them, and over that the rotated hosts. */
-static PGconn *
-start_connection(const struct db *db, char **problem)
-{
-    static const char *const rotated[] = {"host", "hostaddr", "port"};
-    const char *keywords[16] = {"keepalives_idle",  "keepalives_interval",       "keepalives_count",
-                                "tcp_user_timeout", "fallback_application_name", "dbname"};
-    const char *values[16] = {"10", "5", "3", "15000", "postern", db->conninfo};
-    PQconninfoOption *options = PQconninfoParse(db->conninfo, problem);
-    char *lists[ARRAY_SIZE(rotated)] = {NULL};
-    unsigned n = 6;
-    PGconn *pg;
-
-    if (options == NULL)
-        return NULL;
-    for (unsigned i = 0; i < ARRAY_SIZE(rotated); i++)
-        for (PQconninfoOption *o = options; o->keyword; o++)
-            if (o->val && strcmp(o->keyword, rotated[i]) == 0) {
-                lists[i] = rotate(o->val, db->first_host);
-                keywords[n] = rotated[i];
-                values[n++] = lists[i];
-            }
-    pg = PQconnectStartParams(keywords, values, 1);
-    PQconninfoFree(options);
-    for (unsigned i = 0; i < ARRAY_SIZE(rotated); i++)
-        free(lists[i]);
-    return pg;
-}
-
 static void
 ignore_notice(void *ctx, const PGresult *result)
 {
@@ -289,7 +239,7 @@ attempt(struct db *db)
     char *problem = NULL;
 
     db->state = DB_CONNECTING;
-    db->pg = start_connection(db, &problem);
+    db->pg = db_connect_start(db->conninfo, db->first_host, &problem);
     if (db->pg == NULL || PQstatus(db->pg) == CONNECTION_BAD) {
         go_down(db, problem ? problem : PQerrorMessage(db->pg));
         PQfreemem(problem);
