@@ -16,14 +16,11 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "net/proxy_protocol.h"
 #include "net/tls_server.h"
 #include "relayd/arrival.h"
 #include "relayd/sender_facts.h"
 
-#define SESSION_INPUT_MAX                                                  \
-    4096 /* a group of pipelined commands; the kernel keeps what is behind \
-          */
+#define SESSION_INPUT_MAX 4096 /* a group of pipelined commands; the rest stays in the kernel */
 #define SESSION_OUTPUT_MAX (16 * 1024)
 #define SESSION_COMMANDS_AT_ONCE 4096 /* octets of commands between two looks at the output */
 #define PRESSURE_SPREAD_MS 1          /* so that not all end in one turn */
@@ -88,12 +85,6 @@ session_end(struct session *s, enum session_why why, bool send_output)
 
 /* --- Time. */
 
-static bool
-is_pressed(const struct session *s)
-{
-    return arrival_is_pressed(s->worker);
-}
-
 static enum session_phase
 phase_of(const struct session *s)
 {
@@ -119,7 +110,8 @@ static void
 set_deadline(struct session *s, int64_t not_before_ms)
 {
     int64_t now = loop_now_ms(s->worker->loop);
-    int64_t at = session_clock_deadline_ms(&s->clock, &s->worker->session_times, is_pressed(s));
+    int64_t at = session_clock_deadline_ms(&s->clock, &s->worker->session_times,
+                                           arrival_is_pressed(s->worker));
 
     if (at == 0) {
         conn_deadline(s->conn, 0);
@@ -130,8 +122,8 @@ set_deadline(struct session *s, int64_t not_before_ms)
 }
 
 /* A phase begins anew when it changes, and for commands with each that has come whole. */
-static void
-keep_time(struct session *s)
+void
+session_keep_time(struct session *s)
 {
     int64_t now = loop_now_ms(s->worker->loop);
     enum session_phase phase = phase_of(s);
@@ -240,8 +232,8 @@ start_tls(struct session *s)
         return;
     }
     s->stage = SESSION_STAGE_TLS;
-    (void)conn_start_tls(s->conn, ssl, 0); /* the deadline is keep_time's */
-    keep_time(s);
+    (void)conn_start_tls(s->conn, ssl, 0); /* the deadline is session_keep_time's */
+    session_keep_time(s);
 }
 
 static void
@@ -251,11 +243,11 @@ on_tls_ready(struct session *s)
     s->is_stuck = false;
     smtp_server_tls_started(s->engine);
     set_reading(s);
-    keep_time(s);
+    session_keep_time(s);
 }
 
-static void
-process(struct session *s)
+void
+session_process(struct session *s)
 {
     feed(s);
     if (s->worker->closing || arrival_is_closed(s->worker))
@@ -273,32 +265,7 @@ process(struct session *s)
     if (smtp_server_wants_tls(s->engine))
         start_tls(s);
     else
-        keep_time(s);
-}
-
-/* --- Before the greeting. */
-
-/* In its place, when there is no engine yet. */
-static void
-refuse(struct session *s, enum session_why why, enum smtp_verdict verdict)
-{
-    struct smtp_reply reply = smtp_verdict_reply(verdict);
-
-    smtp_reply_write(&reply, conn_output(s->conn));
-    session_end(s, why, true);
-}
-
-static void
-greet(struct session *s)
-{
-    struct worker *w = s->worker;
-
-    s->stage = SESSION_STAGE_OPEN;
-    s->engine = smtp_server_new(&w->server_settings, &session_ops, s, conn_output(s->conn));
-    smtp_server_set_offers(s->engine, session_offers(s));
-    smtp_server_greet(s->engine);
-    conn_flush_now(s->conn);
-    process(s);
+        session_keep_time(s);
 }
 
 /* Before the engine is there it was given nothing. */
@@ -314,78 +281,15 @@ session_is_early(const struct session *s)
     return (smtp_server_notes(s->engine) & SMTP_NOTE_EARLY_DATA) || session_has_more(s);
 }
 
-static void
-refuse_early_talker(struct session *s)
-{
-    arrival_count(s->worker, ARRIVAL_EARLY, &s->peer);
-    refuse(s, SESSION_END_EARLY_TALKER, SMTP_VERDICT_EARLY_TALKER);
-}
-
-/* Who the client is is known. */
-static void
-begin(struct session *s)
-{
-    if (session_has_more(s))
-        s->notes |= SESSION_NOTE_EARLY_TALKER;
-    if (s->worker->config->greet_wait_ms == 0) {
-        greet(s);
-        return;
-    }
-    if (s->notes & SESSION_NOTE_EARLY_TALKER) {
-        refuse_early_talker(s);
-        return;
-    }
-    s->stage = SESSION_STAGE_GREET;
-    keep_time(s);
-}
-
-static void
-take_proxy_header(struct session *s)
-{
-    struct proxy_protocol_header header;
-    size_t size;
-    int rc = proxy_protocol_parse(buf_slice(conn_input(s->conn)), &header, &size);
-    enum smtp_verdict verdict;
-
-    if (rc == ERR_AGAIN)
-        return;
-    if (rc < 0) {
-        arrival_count(s->worker, ARRIVAL_NO_HEADER, &s->connected);
-        session_end(s, SESSION_END_NO_HEADER, false);
-        return;
-    }
-    buf_consume(conn_input(s->conn), size);
-    if (!header.is_own) {
-        s->peer = header.source;
-        s->notes |= SESSION_NOTE_PROXIED;
-    }
-    verdict = arrival_enter(s->worker, &s->peer);
-    s->is_entered = verdict == SMTP_VERDICT_OK;
-    if (s->is_entered)
-        begin(s);
-    else
-        refuse(s, SESSION_END_REFUSED, verdict);
-}
-
 /* --- Events. */
 
 static void
 on_input(struct session *s)
 {
-    switch (s->stage) {
-    case SESSION_STAGE_PROXY:
-        take_proxy_header(s);
-        return;
-    case SESSION_STAGE_GREET:
-        s->notes |= SESSION_NOTE_EARLY_TALKER;
-        refuse_early_talker(s);
-        return;
-    case SESSION_STAGE_OPEN:
-        process(s);
-        return;
-    case SESSION_STAGE_TLS:
-        return;
-    }
+    if (s->engine == NULL)
+        session_greet_input(s);
+    else if (s->stage == SESSION_STAGE_OPEN)
+        session_process(s);
 }
 
 static void
@@ -402,28 +306,24 @@ say_late(struct session *s, enum session_lateness late)
     struct smtp_reply reply = smtp_verdict_reply(rows[late].verdict);
 
     s->why = rows[late].why;
-    if (s->engine)
-        smtp_server_close(s->engine, &reply);
-    session_end(s, rows[late].why, s->engine && !s->is_stuck);
+    smtp_server_close(s->engine, &reply);
+    session_end(s, rows[late].why, !s->is_stuck);
 }
 
 static void
 on_timeout(struct session *s)
 {
     int64_t now = loop_now_ms(s->worker->loop);
-    enum session_lateness late =
-        session_clock_judge(&s->clock, &s->worker->session_times, is_pressed(s), now);
+    enum session_lateness late = session_clock_judge(&s->clock, &s->worker->session_times,
+                                                     arrival_is_pressed(s->worker), now);
 
     if (late == SESSION_IN_TIME)
         set_deadline(s, 0);
-    else if (s->stage == SESSION_STAGE_GREET)
-        greet(s);
     else if (s->stage == SESSION_STAGE_TLS)
         session_end(s, SESSION_END_TLS, false);
-    else if (s->stage == SESSION_STAGE_PROXY) {
-        arrival_count(s->worker, ARRIVAL_NO_HEADER, &s->connected);
-        session_end(s, SESSION_END_NO_HEADER, false);
-    } else
+    else if (s->engine == NULL)
+        session_greet_timeout(s);
+    else
         say_late(s, late);
 }
 
@@ -436,7 +336,7 @@ on_conn(void *ctx, enum conn_event event)
     case CONN_DRAINED:
         s->is_stuck = false;
         if (s->stage == SESSION_STAGE_OPEN)
-            process(s);
+            session_process(s);
         return;
     case CONN_INPUT:
         on_input(s);
@@ -478,13 +378,7 @@ session_start(struct worker *worker, int fd, const struct inet_endpoint *peer, b
     worker->sessions = s;
     worker->session_count++;
     shared_count(worker->table, worker->slot, SHARED_COUNTER_CONNECTIONS);
-    s->stage = SESSION_STAGE_PROXY;
-    session_clock_start(&s->clock, by_proxy ? SESSION_PHASE_PROXY : SESSION_PHASE_GREET,
-                        loop_now_ms(worker->loop));
-    if (by_proxy)
-        set_deadline(s, 0);
-    else
-        begin(s);
+    session_greet_start(s, by_proxy);
 }
 
 void
@@ -493,7 +387,7 @@ session_stop(struct session *s)
     struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_SHUTTING_DOWN);
 
     if (s->engine == NULL) {
-        refuse(s, SESSION_END_STOPPED, SMTP_VERDICT_SHUTTING_DOWN);
+        session_greet_refuse(s, SESSION_END_STOPPED, SMTP_VERDICT_SHUTTING_DOWN);
         return;
     }
     if (s->stage == SESSION_STAGE_TLS) { /* there is no way to say it */
@@ -539,7 +433,7 @@ session_answer(struct session *s, const struct smtp_reply *reply)
     if (reply->code / 100 == 2 && !smtp_server_in_data(s->engine))
         session_progress(s);
     smtp_server_answer(s->engine, reply);
-    process(s);
+    session_process(s);
 }
 
 /* The end of the client's side may be there and not yet read, behind other input or TLS's own. */
@@ -568,7 +462,7 @@ void
 session_resume(struct session *s)
 {
     if (!s->processing && s->conn)
-        process(s);
+        session_process(s);
 }
 
 struct smtp_server *

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The inside of a session, shared by its files: session.c (life, moving bytes), session_ops.c (the
- * engine's operations), session_event.c (what is told at its end).
+ * The inside of a session, shared by its files: session.c (life, moving bytes), session_greet.c
+ * (before the greeting), session_ops.c (the engine's operations), session_event.c (what is told at
+ * its end).
  */
 #ifndef RELAYD_SESSION_PRIVATE_H
 #define RELAYD_SESSION_PRIVATE_H
@@ -74,6 +75,17 @@ void session_drop_transaction(struct session *s);
 void session_progress(struct session *s); /* a recipient was accepted, a message is whole */
 /* For an operation of the engine: the client has sent more than the engine was given. */
 bool session_has_more(const struct session *s);
+
+/* The engine gets what has come, what it says goes out; the session may have ended by then. */
+void session_process(struct session *s);
+void session_keep_time(struct session *s); /* after whatever may have changed the phase */
+
+/* --- session_greet.c */
+void session_greet_start(struct session *s, bool by_proxy);
+void session_greet_input(struct session *s);
+void session_greet_timeout(struct session *s);
+/* In place of the greeting. */
+void session_greet_refuse(struct session *s, enum session_why why, enum smtp_verdict verdict);
 
 /* --- session_ops.c */
 extern const struct smtp_server_ops session_ops;
