@@ -55,27 +55,6 @@ has_ready_link(const struct backend_place *place)
     return place->link_count > place->opening_count + place->quiet_count;
 }
 
-/* Policy `may`: the handshake failed, or what the backend said inside was nothing; the next
- * connection does without for a while, and those who wait hear nothing of it. */
-static bool
-goes_on_in_clear(struct backend_target *target, enum smtp_phase phase, bool was_secure,
-                 const struct smtp_reply *reply)
-{
-    struct worker *w = backend_place_worker(target->place);
-    char endpoint[INET_ENDPOINT_SIZE], quoted[SMTP_REPLY_LINE_SIZE + 8];
-
-    if (target->to.tls != REGISTRY_TLS_MAY || reply->code != 0 ||
-        !(phase == SMTP_PHASE_STARTTLS || (phase == SMTP_PHASE_EHLO && was_secure)))
-        return false;
-    target->clear_until_ms = place_now_ms(target->place) + BACKEND_CLEAR_MS;
-    shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_TLS_FALLBACKS);
-    log_line(LOG_LEVEL_WARN, NULL, "backend-tls-fallback",
-             "endpoint=%s why=%s effect=\"in the clear for %d s\"",
-             inet_endpoint_text(&target->to.endpoint, endpoint),
-             log_quote(slice_of(reply->text), quoted, sizeof quoted), BACKEND_CLEAR_MS / 1000);
-    return true;
-}
-
 /* TLS is needed and failed, while the endpoint serves others: their connections show that it lives,
  * so that this target alone waits. */
 static bool
@@ -118,7 +97,7 @@ target_failed(struct backend_target *target, enum smtp_phase phase, bool was_sec
     struct worker *w = backend_place_worker(place);
     bool others_stand = shared_slot_standing(w->table, &place->endpoint) > 0;
 
-    if (goes_on_in_clear(target, phase, was_secure, reply))
+    if (target_goes_on_in_clear(target, phase, was_secure, reply))
         return;
     if (is_refused_alone(target, phase, others_stand))
         place_fail_waits(place, target, phase, reply);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * A link: one connection to a backend with its client engine, from connect() to its end, and what
- * its user may do with it.  TLS is begun when the engine says that STARTTLS was consented to; what
- * policy and what name is the target's.
+ * its user may do with it.
  *
  * Invariants: a link is busy exactly when it has a user; it holds a slot of the shared table from
  * link_open to link_end; its memory goes after the turn, since engine and connection may be on the
@@ -10,10 +9,8 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "relayd/backend_private.h"
 #include "route/destination_link.h"
@@ -196,19 +193,6 @@ on_want_content(void *ctx)
         link->ops->on_want_content(link->ctx);
 }
 
-/* Why a handshake failed is worth more than that the connection is gone. */
-static void
-explain(const struct backend_link *link, enum smtp_phase phase, struct smtp_reply *reply)
-{
-    const char *why = conn_tls_error(link->conn);
-    char text[SMTP_REPLY_LINE_SIZE];
-
-    if (phase != SMTP_PHASE_STARTTLS || reply->code != 0 || why[0] == '\0')
-        return;
-    snprintf(text, sizeof text, "TLS handshake failed: %s", why);
-    *reply = smtp_reply_make(0, NULL, text);
-}
-
 static void
 on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply *reply)
 {
@@ -217,7 +201,7 @@ on_end(void *ctx, enum smtp_phase phase, bool dot_sent, const struct smtp_reply 
 
     if (link->conn == NULL) /* dropped by its user inside an earlier event of this turn */
         return;
-    explain(link, phase, &said);
+    link_tls_explain(link, phase, &said);
     link_lost(link, phase, dot_sent, &said);
 }
 
@@ -236,62 +220,12 @@ link_timeout_ms(const struct backend_link *link)
     return left_ms > 1 ? left_ms : 1;
 }
 
-/* --- TLS. */
-
-static enum smtp_client_tls
-tls_wanted(const struct backend_target *target, int64_t now_ms)
-{
-    switch (target->to.tls) {
-    case REGISTRY_TLS_NONE:
-        return SMTP_CLIENT_TLS_NONE;
-    case REGISTRY_TLS_MAY:
-        return now_ms < target->clear_until_ms ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_MAY;
-    case REGISTRY_TLS_ENCRYPT:
-    case REGISTRY_TLS_VERIFY:
-        break;
-    }
-    return SMTP_CLIENT_TLS_MUST;
-}
-
-static void
-note_injection(struct backend_link *link, size_t octets)
-{
-    struct worker *w = worker_of(link);
-    char endpoint[INET_ENDPOINT_SIZE];
-
-    if (octets == 0)
-        return;
-    shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_INJECTIONS);
-    log_line(
-        LOG_LEVEL_WARN, NULL, "backend-injects",
-        "endpoint=%s octets=%zu effect=\"thrown away: it stood in plain text behind the 220 to "
-        "STARTTLS\"",
-        inet_endpoint_text(backend_link_endpoint(link), endpoint), octets);
-}
-
 static void
 on_starttls(void *ctx)
 {
     struct backend_link *link = ctx;
-    const struct destination *to = &link->target->to;
-    SSL *ssl = tls_client_ssl(worker_of(link)->tls_client, destination_policy(to),
-                              destination_name(to), &to->endpoint);
 
-    note_injection(link, smtp_client_injected_bytes(link->client) +
-                             conn_start_tls(link->conn, ssl, link_timeout_ms(link)));
-}
-
-static void
-on_tls_ready(struct backend_link *link)
-{
-    struct worker *w = worker_of(link);
-
-    link->is_secure = true;
-    shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_TLS);
-    if (conn_tls_is_resumed(link->conn))
-        shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_TLS_RESUMED);
-    smtp_client_tls_started(link->client);
-    backend_link_flush(link);
+    link_tls_begin(link, link_timeout_ms(link));
 }
 
 static const struct smtp_client_ops client_ops = {
@@ -312,7 +246,7 @@ on_connected(struct backend_link *link)
     set_state(link, LINK_GREETING);
     link->progress = UINT_MAX;
     link->client = smtp_client_new(&w->client_settings, &client_ops, link, conn_output(link->conn));
-    smtp_client_set_tls(link->client, tls_wanted(link->target, loop_now_ms(w->loop)));
+    smtp_client_set_tls(link->client, link_tls_wanted(link->target));
     shared_count(w->table, w->slot, SHARED_COUNTER_BACKEND_CONNECTIONS);
     backend_link_flush(link);
 }
@@ -354,7 +288,8 @@ on_conn(void *ctx, enum conn_event event)
         on_connected(link);
         return;
     case CONN_TLS_READY:
-        on_tls_ready(link);
+        link_tls_ready(link);
+        backend_link_flush(link);
         return;
     case CONN_INPUT:
         on_input(link);

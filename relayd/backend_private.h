@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * The inside of the pool, shared by its four files: backend.c (places, targets, waits: who gets
- * which link), backend_share.c (connections shared with the other workers), backend_failure.c (what
- * one that could not be made says) and backend_link.c (the life of a link, from connect to its
- * end).
+ * The inside of the pool, shared by its files: backend.c (places, targets, waits: who gets which
+ * link), backend_share.c (connections shared with the other workers), backend_failure.c (what one
+ * that could not be made says), backend_link.c (the life of a link, from connect to its end) and
+ * backend_tls.c (its TLS).
  */
 #ifndef RELAYD_BACKEND_PRIVATE_H
 #define RELAYD_BACKEND_PRIVATE_H
@@ -60,6 +60,18 @@ bool link_open(struct backend_target *target);
 void link_assign(struct backend_link *link, const struct backend_user_ops *ops, void *ctx);
 void link_quit(struct backend_link *link); /* of an idle one */
 void link_end(struct backend_link *link);
+
+/* --- backend_tls.c */
+enum smtp_client_tls link_tls_wanted(const struct backend_target *target); /* now */
+void link_tls_begin(struct backend_link *link, int64_t timeout_ms); /* 220 to STARTTLS has come */
+void link_tls_ready(struct backend_link *link);
+/* Why a handshake failed is worth more than that the connection is gone. */
+void link_tls_explain(const struct backend_link *link, enum smtp_phase phase,
+                      struct smtp_reply *reply);
+/* Policy `may`: the handshake failed, or what the backend said inside was nothing; the next
+ * connection does without for a while, and those who wait hear nothing of it. */
+bool target_goes_on_in_clear(struct backend_target *target, enum smtp_phase phase, bool was_secure,
+                             const struct smtp_reply *reply);
 
 /* --- backend_share.c */
 /* Another connection is within this worker's share, or nobody else wants one. */
