@@ -32,6 +32,16 @@ def pytest_configure(config):
         _use(tempfile.mkdtemp(prefix="t-"), *([tempfile.mkdtemp(prefix="t-", dir=memory)] if memory else []))
 
 
+# What takes longest begins first, so that no file is at work alone when all others are done.
+LONGEST = ("test_verbs.py", "test_damage.py", "test_cutthrough.py", "test_control.py", "test_keeper.py", "test_flow.py", "test_health.py",
+           "test_faults.py", "test_retention.py", "test_milter.py", "test_recipients.py", "test_reception.py", "test_screens.py",
+           "test_reload.py", "test_backend_links.py", "test_relayctl.py", "test_smuggling.py", "test_backend_test.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 _done = []  # what can go
 
 
