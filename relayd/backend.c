@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "relayd/backend_private.h"
 #include "route/destination_link.h"
 
