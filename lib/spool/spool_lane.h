@@ -27,6 +27,8 @@
 /* After "none can be had" the next request waits this long. */
 #define SPOOL_SEGMENT_RETRY_MS 1000
 #define SPOOL_LARGE_READ_BYTES (1024u * 1024)
+/* Where a large message's body begins in its segment. */
+#define SPOOL_LARGE_BODY_OFFSET (SPOOL_SEGMENT_HEADER_BYTES + (uint64_t)SPOOL_LARGE_BODY_AT)
 /* Less of a large message's room is not worth giving back before its end. */
 #define SPOOL_LARGE_TRIM_BYTES (1024u * 1024)
 /* Of a large record that the device is given at once. */
@@ -180,9 +182,16 @@ void spool_segment_close_at(const struct spool_io *io, const struct spool_open_s
 MUST_USE int spool_segment_publish(const struct spool_io *io,
                                    const struct spool_open_segment *segment);
 
-/* --- spool_large.c */
+/* --- spool_large_step.c */
 /* With the mutex held; gives it up meanwhile. */
 void spool_large_step(struct spool_lane *lane, struct spool_large *large);
+/* With the mutex held: they are for the loop to release. */
+void spool_large_drop_pieces(struct spool_writer *writer, struct spool_pieces *pieces);
+
+/* --- spool_large.c */
+/* With the mutex held: the thread is to look at it, if there is anything to do; the loop is. */
+void spool_large_to_lane(struct spool_large *large);
+void spool_large_to_loop(struct spool_large *large);
 /* With the mutex held: fails those whose segment has not come in time; the next such moment, or
  * INT64_MAX. */
 int64_t spool_large_fail_unserved(struct spool_writer *writer, int64_t now_ms);

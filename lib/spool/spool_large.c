@@ -4,22 +4,13 @@
  * for headers and envelope, while it is received; the commit writes what stands before it, syncs
  * and publishes.  Until then the segment holds no record, so that nothing needs undoing.
  *
- * Both sides are here: the loop's (queue, requests, callbacks) and the large lane's, which does one
- * thing at a time for each message in turn: pieces, then a read, then the commit, so that each sees
- * the ones before it.
+ * The loop's side is here: requests, who is to look at a message next, callbacks.  What the lane's
+ * thread does with it is in spool_large_step.c.
  */
-#include "config.h"
-
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/codec.h"
-#include "base/crash_point.h"
 #include "spool/spool_lane.h"
-
-#define BODY_OFFSET (SPOOL_SEGMENT_HEADER_BYTES + (uint64_t)SPOOL_LARGE_BODY_AT)
 
 static struct spool_lane *
 lane_of(struct spool_large *large)
@@ -39,8 +30,8 @@ has_work(const struct spool_large *large)
             !STAILQ_EMPTY(&large->pieces));
 }
 
-static void
-to_lane(struct spool_large *large)
+void
+spool_large_to_lane(struct spool_large *large)
 {
     if (large->at_lane || !has_work(large))
         return;
@@ -49,8 +40,8 @@ to_lane(struct spool_large *large)
     pthread_cond_signal(&lane_of(large)->cond);
 }
 
-static void
-to_loop(struct spool_large *large)
+void
+spool_large_to_loop(struct spool_large *large)
 {
     if (!large->at_loop) {
         large->at_loop = true;
@@ -70,248 +61,8 @@ serve(struct spool_large *large, const struct spool_open_segment *segment)
     else
         large->failed = ERR_FULL;
     large->ready_due = true;
-    to_loop(large);
-    to_lane(large);
-}
-
-/* --- The thread's side.  Each step has the mutex, and gives it up for the disk. */
-
-static void
-fail(struct spool_large *large, const char *alarm)
-{
-    large->failed = ERR_IO;
-    spool_writer_notice(large->writer, &large->segment, false, alarm);
-}
-
-/* With the mutex: they are for the loop to release. */
-static void
-drop_pieces(struct spool_writer *writer, struct spool_pieces *pieces)
-{
-    struct spool_piece *piece;
-
-    while ((piece = STAILQ_FIRST(pieces)) != NULL) {
-        STAILQ_REMOVE_HEAD(pieces, link);
-        STAILQ_INSERT_TAIL(&writer->used_pieces, piece, link);
-        spool_writer_wake(writer);
-    }
-}
-
-static uint64_t
-digest_and_list(struct spool_large *large, struct spool_pieces *pieces, struct iovec *iov)
-{
-    struct spool_piece *piece;
-    uint64_t bytes = 0;
-    size_t n = 0;
-
-    STAILQ_FOREACH(piece, pieces, link)
-    {
-        for (int i = 0; i < piece->count; i++, n++) {
-            iov[n] = piece->iov[i];
-            XXH3_64bits_update(large->body_state, iov[n].iov_base, iov[n].iov_len);
-        }
-        bytes += piece->n;
-    }
-    return bytes;
-}
-
-static int
-write_pieces(struct spool_large *large, struct spool_pieces *pieces, uint64_t *bytes, char *alarm,
-             size_t alarm_size)
-{
-    const struct spool_io *io = large->writer->io;
-    struct spool_piece *piece;
-    struct iovec *iov;
-    size_t count = 0;
-    int rc;
-
-    STAILQ_FOREACH(piece, pieces, link)
-    count += (size_t)piece->count;
-    iov = mem_alloc(count * sizeof *iov);
-    *bytes = digest_and_list(large, pieces, iov);
-    rc = spool_write_pieces(io, large->segment.fd, iov, count, BODY_OFFSET + large->written_bytes);
-    if (rc < 0)
-        spool_segment_close_at(io, &large->segment, "write", alarm, alarm_size);
-    free(iov);
-    return rc;
-}
-
-static void
-step_pieces(struct spool_large *large)
-{
-    struct spool_writer *writer = large->writer;
-    struct spool_pieces pieces = STAILQ_HEAD_INITIALIZER(pieces);
-    char alarm[160];
-    uint64_t bytes;
-    int rc;
-
-    STAILQ_CONCAT(&pieces, &large->pieces);
-    pthread_mutex_unlock(&writer->mutex);
-    rc = write_pieces(large, &pieces, &bytes, alarm, sizeof alarm);
-    pthread_mutex_lock(&writer->mutex);
-    drop_pieces(writer, &pieces);
-    large->written_bytes += bytes;
-    if (rc < 0)
-        fail(large, alarm);
-}
-
-static void
-step_read(struct spool_large *large)
-{
-    struct spool_writer *writer = large->writer;
-    uint64_t left =
-        large->read_offset < large->written_bytes ? large->written_bytes - large->read_offset : 0;
-    size_t n = large->read_bytes < left ? large->read_bytes : (size_t)left;
-    int rc = large->failed;
-
-    if (n > SPOOL_LARGE_READ_BYTES)
-        n = SPOOL_LARGE_READ_BYTES;
-    if (rc == ERR_OK && n > 0) {
-        pthread_mutex_unlock(&writer->mutex);
-        large->read_octets = mem_alloc(n);
-        rc = spool_read_exactly(writer->io, large->segment.fd, large->read_octets, n,
-                                BODY_OFFSET + large->read_offset);
-        pthread_mutex_lock(&writer->mutex);
-    }
-    large->read_bytes = n;
-    large->read_rc = rc;
-    large->read = REQUEST_DONE;
-    to_loop(large);
-}
-
-static struct spool_record_header
-record_header(const struct spool_large *large)
-{
-    size_t n = buf_size(&large->record) - SPOOL_RECORD_HEADER_BYTES;
-    bool before = buf_size(&large->record) <= SPOOL_LARGE_BODY_AT;
-
-    return (struct spool_record_header){
-        .type = SPOOL_RECORD_MESSAGE,
-        .envelope_bytes = (uint32_t)n,
-        .envelope_at = before ? SPOOL_RECORD_HEADER_BYTES
-                              : spool_align(SPOOL_LARGE_BODY_AT + large->written_bytes),
-        .envelope_check = XXH3_64bits(buf_slice(&large->record).p + SPOOL_RECORD_HEADER_BYTES, n),
-        .body_at = SPOOL_LARGE_BODY_AT,
-        .body_bytes = large->written_bytes,
-        .body_check = XXH3_64bits_digest(large->body_state),
-    };
-}
-
-static int
-write_record(struct spool_large *large, uint64_t *end)
-{
-    const struct spool_io *io = large->writer->io;
-    const uint64_t start = SPOOL_SEGMENT_HEADER_BYTES;
-    struct spool_record_header header = record_header(large);
-    char *record = large->record.mem + large->record.start;
-    const char *envelope = record + SPOOL_RECORD_HEADER_BYTES;
-    int rc;
-
-    spool_record_encode(&header, start, large->segment.key, (uint8_t *)record);
-    *end = start + spool_record_extent(&header);
-    if (*end > large->segment.size_bytes) {
-        errno = ENOSPC;
-        return ERR_FULL;
-    }
-    if (header.envelope_at == SPOOL_RECORD_HEADER_BYTES)
-        return spool_write_all(io, large->segment.fd, record, buf_size(&large->record), start);
-    rc = spool_write_all(io, large->segment.fd, envelope, header.envelope_bytes,
-                         start + header.envelope_at);
-    if (rc < 0)
-        return rc;
-    return spool_write_all(io, large->segment.fd, record, SPOOL_RECORD_HEADER_BYTES, start);
-}
-
-/* All of it in one sync would keep the device busy for as long, and each small record's sync behind
- * it. */
-static int
-sync_in_steps(const struct spool_io *io, int fd, uint64_t end)
-{
-    for (uint64_t at = 0; at + SPOOL_LARGE_STEP_BYTES < end; at += SPOOL_LARGE_STEP_BYTES)
-        if (io->write_out(fd, (off_t)at, SPOOL_LARGE_STEP_BYTES) < 0)
-            return ERR_IO;
-    return io->fdatasync(fd) < 0 ? ERR_IO : ERR_OK;
-}
-
-/* As spool_lane.c's write_batch: ERR_AGAIN is durable, with trouble after it. */
-static int
-write_sync_publish(struct spool_large *large, char *alarm, size_t alarm_size)
-{
-    const struct spool_io *io = large->writer->io;
-    const char *step = "write";
-    uint64_t end;
-    int rc = write_record(large, &end);
-
-    if (rc == ERR_OK) {
-        CRASH_POINT("large-written");
-        step = "fdatasync";
-        rc = sync_in_steps(io, large->segment.fd, end);
-    }
-    if (rc == ERR_OK) {
-        large->segment.end = end;
-        CRASH_POINT("large-synced");
-        step = "committed offset";
-        rc = spool_segment_publish(io, &large->segment) < 0 ? ERR_AGAIN : ERR_OK;
-    }
-    if (rc < 0)
-        spool_segment_close_at(io, &large->segment, step, alarm, alarm_size);
-    return rc;
-}
-
-static void
-step_commit(struct spool_large *large)
-{
-    struct spool_writer *writer = large->writer;
-    char alarm[160];
-    int rc = large->failed;
-
-    if (rc == ERR_OK) {
-        pthread_mutex_unlock(&writer->mutex);
-        rc = write_sync_publish(large, alarm, sizeof alarm);
-        pthread_mutex_lock(&writer->mutex);
-        if (rc == ERR_AGAIN)
-            spool_writer_notice(writer, &large->segment, false, alarm);
-        else if (rc < 0)
-            fail(large, alarm);
-        large->committed = rc == ERR_OK || rc == ERR_AGAIN;
-    }
-    large->commit_rc = large->committed ? ERR_OK : rc;
-    large->commit = REQUEST_DONE;
-    to_loop(large);
-}
-
-static void
-step_close(struct spool_large *large)
-{
-    struct spool_writer *writer = large->writer;
-
-    pthread_mutex_unlock(&writer->mutex);
-    if (large->segment.open)
-        writer->io->close(large->segment.fd);
-    pthread_mutex_lock(&writer->mutex);
-    drop_pieces(writer, &large->pieces);
-    if (large->segment.open)
-        spool_writer_notice(writer, &large->segment, true, "");
-    large->segment.open = false;
-    large->closed = true;
-    to_loop(large);
-}
-
-void
-spool_large_step(struct spool_lane *lane, struct spool_large *large)
-{
-    (void)lane;
-    if (large->closing)
-        step_close(large);
-    else if (large->failed < 0 && !STAILQ_EMPTY(&large->pieces))
-        drop_pieces(large->writer, &large->pieces);
-    else if (!STAILQ_EMPTY(&large->pieces))
-        step_pieces(large);
-    else if (large->read == REQUEST_WANTED)
-        step_read(large);
-    else if (large->commit == REQUEST_WANTED)
-        step_commit(large);
-    large->at_lane = false;
-    to_lane(large);
+    spool_large_to_loop(large);
+    spool_large_to_lane(large);
 }
 
 int64_t
@@ -327,12 +78,13 @@ spool_large_fail_unserved(struct spool_writer *writer, int64_t now_ms)
     return INT64_MAX;
 }
 
-/* --- The loop's side: requests. */
+/* --- Requests. */
 
 static uint64_t
 room_for(uint64_t body_bytes, uint64_t envelope_bytes)
 {
-    uint64_t size_bytes = BODY_OFFSET + spool_align(body_bytes) + spool_align(envelope_bytes);
+    uint64_t size_bytes =
+        SPOOL_LARGE_BODY_OFFSET + spool_align(body_bytes) + spool_align(envelope_bytes);
 
     /* that size means a shared one */
     return size_bytes == SPOOL_SEGMENT_BYTES ? size_bytes + SPOOL_ALIGN : size_bytes;
@@ -412,7 +164,7 @@ spool_large_append(struct spool_large *large, const struct iovec *pieces, int co
         if (rc == ERR_OK) {
             STAILQ_INSERT_TAIL(&large->pieces, piece, link);
             large->appended_bytes += piece->n;
-            to_lane(large);
+            spool_large_to_lane(large);
         }
         pthread_mutex_unlock(&large->writer->mutex);
     }
@@ -438,7 +190,7 @@ spool_large_read(struct spool_large *large, uint64_t offset, size_t n, spool_on_
     large->read_bytes = n;
     large->on_read = on_read;
     large->read_ctx = ctx;
-    to_lane(large);
+    spool_large_to_lane(large);
     pthread_mutex_unlock(&large->writer->mutex);
 }
 
@@ -473,10 +225,10 @@ spool_large_commit(struct spool_large *large, const struct spool_envelope *envel
         buf_size(&large->record) > large->max_envelope_bytes) {
         large->commit_rc = ERR_LIMIT;
         large->commit = REQUEST_DONE;
-        to_loop(large);
+        spool_large_to_loop(large);
     } else {
         large->commit = REQUEST_WANTED;
-        to_lane(large);
+        spool_large_to_lane(large);
     }
     pthread_mutex_unlock(&large->writer->mutex);
 }
@@ -494,7 +246,7 @@ spool_large_close(struct spool_large **large_)
     if (large->is_unserved)
         TAILQ_REMOVE(&large->writer->unserved_larges, large, unserved);
     large->is_unserved = false;
-    to_lane(large);
+    spool_large_to_lane(large);
     pthread_mutex_unlock(&large->writer->mutex);
 }
 
@@ -505,7 +257,7 @@ spool_large_destroy(struct spool_large *large)
     pthread_mutex_lock(&large->writer->mutex);
     if (large->is_unserved)
         TAILQ_REMOVE(&large->writer->unserved_larges, large, unserved);
-    drop_pieces(large->writer, &large->pieces);
+    spool_large_drop_pieces(large->writer, &large->pieces);
     pthread_mutex_unlock(&large->writer->mutex);
     if (large->segment.open)
         large->writer->io->close(large->segment.fd);
@@ -515,7 +267,7 @@ spool_large_destroy(struct spool_large *large)
     free(large);
 }
 
-/* --- The loop's side: callbacks.  One is taken at a time: each may close its large, or others. */
+/* --- Callbacks.  One is taken at a time: each may close its large, or others. */
 
 struct due {
     bool ready, read, commit;
