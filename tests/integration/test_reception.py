@@ -76,7 +76,7 @@ class ReceptionNode(Node):
             found = [e for e in self.events("connection")[caller.events_before:] if e["port"] == port and client in (None, e["client"])]
             assert len(found) <= 1, f"two events of one connection: {found}"
             return found and found[0]
-        return wait_until(look, 10, f"the event of the connection from port {port}")
+        return wait_until(look, 30, f"the event of the connection from port {port}")
 
 
 FULL = Backend.GOOD["ehlo"].replace("250 8BITMIME", "250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN")
