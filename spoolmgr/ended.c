@@ -93,34 +93,6 @@ ended_note(void *ctx, const struct spool_message *m, unsigned recipient)
         say(k->ended, m, recipient);
 }
 
-/* When it was tried last; an attempt that leaves nothing open is in its ends alone. */
-static int64_t
-last_try_ms(const struct spool_message *m)
-{
-    int64_t last_ms = spool_message_last_attempt_at_ms(m);
-
-    for (unsigned i = 0; i < m->recipient_count; i++)
-        if (spool_message_side(m, i) == SPOOL_OURS &&
-            spool_message_end(m, i) == SPOOL_END_DELIVERED &&
-            spool_message_ended_at_ms(m, i) > last_ms)
-            last_ms = spool_message_ended_at_ms(m, i);
-    return last_ms;
-}
-
-/* As above, by what is left of it: a live recipient that was delivered before any attempt was
- * delivered at the dot. */
-static bool
-was_kept(const struct spool_message *m, unsigned recipient)
-{
-    int64_t tried_ms;
-
-    if (spool_message_side(m, recipient) == SPOOL_OURS || m->unknown ||
-        spool_message_end(m, recipient) != SPOOL_END_DELIVERED)
-        return true;
-    tried_ms = last_try_ms(m);
-    return tried_ms > 0 && spool_message_ended_at_ms(m, recipient) >= tried_ms;
-}
-
 static bool
 is_to_be_said(const struct keeper *k, const struct spool_message *m, unsigned recipient)
 {
@@ -128,7 +100,7 @@ is_to_be_said(const struct keeper *k, const struct spool_message *m, unsigned re
 
     return end != SPOOL_END_NONE && end != SPOOL_END_CANCELLED &&
            spool_message_ended_at_ms(m, recipient) >= k->kept_until_ms - BEFORE_MS &&
-           was_kept(m, recipient);
+           !spool_message_ended_at_dot(m, recipient);
 }
 
 void

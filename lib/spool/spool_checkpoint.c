@@ -65,11 +65,12 @@ write_detail(struct spool_store *s, const struct spool_message *m)
     }
 }
 
+/* Those of the dot stand before the confirmation, as they were recorded: by that they are known. */
 static void
-write_ends(struct spool_store *s, const struct spool_message *m)
+write_ends(struct spool_store *s, const struct spool_message *m, bool at_dot)
 {
     for (unsigned i = 0; i < m->recipient_count; i++) {
-        if (spool_message_is_open(m, i))
+        if (spool_message_is_open(m, i) || spool_message_ended_at_dot(m, i) != at_dot)
             continue;
         spool_outcome_put_ended(spool_outcome_entry(s, m), i, spool_message_end(m, i),
                                 spool_message_ended_at_ms(m, i), spool_message_reply(m, i));
@@ -91,11 +92,12 @@ write_message(struct spool_store *s, const struct spool_message *m)
     }
     if (m->detail != NULL)
         write_detail(s, m);
+    write_ends(s, m, true);
     if ((m->flags & SPOOL_FLAG_PREPARED) && !m->prepared) {
         spool_outcome_entry(s, m);
         add(s, OUTCOME_CONFIRMED);
     }
-    write_ends(s, m);
+    write_ends(s, m, false);
 }
 
 static void

@@ -29,6 +29,7 @@ struct spool_recipient_detail { /* of one recipient, where they differ */
     const char *domain, *reply; /* reply: "" while it is open */
     int64_t ended_at_ms;
     uint8_t end, side;
+    bool is_of_dot; /* delivered while the record was prepared: it was never kept */
 };
 
 struct spool_detail {                          /* what few messages have */
@@ -158,6 +159,15 @@ spool_message_ended_at_ms(const struct spool_message *m, unsigned recipient)
     const struct spool_recipient_detail *r = spool_message_recipient(m, recipient);
 
     return r ? r->ended_at_ms : 0;
+}
+
+/* It is of a mixed message whose backend took it at the dot; its end is the sender's answer. */
+static inline bool
+spool_message_ended_at_dot(const struct spool_message *m, unsigned recipient)
+{
+    const struct spool_recipient_detail *r = spool_message_recipient(m, recipient);
+
+    return r != NULL && r->is_of_dot;
 }
 
 /* The backend's last answer for it, or why it could not be asked; "". */

@@ -69,6 +69,8 @@ apply_ended(struct spool_store *s, struct spool_message *m, struct decoder *d)
     }
     recipient->end = end;
     recipient->ended_at_ms = at_ms;
+    recipient->is_of_dot =
+        m->prepared && end == SPOOL_END_DELIVERED && spool_message_side(m, i) == SPOOL_LIVE;
     spool_entry_set_text(s, &recipient->reply, reply);
     if (m->open_count == 0)
         m->offered = false;

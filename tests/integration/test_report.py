@@ -366,6 +366,17 @@ def test_P2_only_what_was_kept_is_written_again(scribed):
     wait_until(lambda: scribed.ends(at_the_dot), 20, "rita's is delivered")
     together = scribed.scribe.record()
     wait_until(lambda: len(scribed.ends(together)) == 2, 20, "both are delivered by the first attempt")
+    scribed.acme.script["rcpt"] = lambda _, line: "550 5.1.1 unknown" if "rita" in line else None
+    alone = scribed.scribe.record("prepared")
+    scribed.scribe.say(alone, "confirm-all")
+    wait_until(lambda: len(scribed.ends(alone)) == 2, 20, "ron's is delivered by the only attempt, and rita's refused")
+    scribed.acme.script["rcpt"] = lambda _, line: "450 4.2.2 later" if "rita" in line else None
+    before = scribed.scribe.record("prepared")
+    scribed.scribe.say(before, "confirm-all")
+    wait_until(lambda: scribed.ends(before), 20, "ron's is delivered by the first attempt")
+    scribed.acme.script.clear()
+    scribed.relayctl("spool", "retry", before)
+    wait_until(lambda: len(scribed.ends(before)) == 2, 20, "rita's is delivered by the last")
     scribed.relayctl("backend", "hold", "acme/1", "--reason", "maintenance")
     scribed.wait_until_known()
     removed = scribed.scribe.record("prepared")
@@ -375,7 +386,8 @@ def test_P2_only_what_was_kept_is_written_again(scribed):
     wait_until(lambda: len(scribed.ends(removed)) == 2, 10, "both are removed")
     scribed.die()
     wait_until(lambda: len(scribed.ends(removed)) == 4, 10, "both again")
-    wait_until(lambda: len(scribed.ends(together)) == 4, 10, "both again")
+    for ref in (together, alone, before):
+        wait_until(lambda ref=ref: len(scribed.ends(ref)) == 4, 10, f"both again: {ref} of {together} {alone} {before}")
     assert [e["rcpt"] for e in scribed.ends(at_the_dot)] == [["rita@acme.example"]] * 2
     scribed.relayctl("backend", "release", "acme/1")
     scribed.wait_until_known()

@@ -312,6 +312,10 @@ see(struct spool_case *c, const struct row *row, const char *when)
     cr_expect_eq(spool_message_listens_until_ms(m) != 0, row->listens, "%s, %s", row->name, when);
     if (row->live == SPOOL_END_DELIVERED)
         cr_expect_str_eq(spool_message_reply(m, 1), "250 2.0.0 taken", "%s, %s", row->name, when);
+    cr_expect_eq(spool_message_ended_at_dot(m, 1),
+                 row->live == SPOOL_END_DELIVERED && row->steps[0].kind == SPOOL_RESOLUTION_CONFIRM,
+                 "%s, %s", row->name, when);
+    cr_expect_not(spool_message_ended_at_dot(m, 0), "%s, %s", row->name, when);
     cr_expect_eq(spool_message_awaits(m, 1), open > 0 && (row->prepared || row->listens), "%s, %s",
                  row->name, when);
     cr_expect_eq(spool_message_awaits(m, 0),
