@@ -10,7 +10,8 @@
  *            +-----------------------------------------------------------+
  *
  * The files are bounded here as well, whether or not there is a database: by age, since they hold
- * whole addresses (event-privacy), and by size; what goes without having been copied is said.
+ * whole addresses (event-privacy), and by size; what goes without having been copied is said.  A
+ * clock that has jumped makes all of them old at once: then what has not been copied waits.
  */
 #define _GNU_SOURCE 1
 
@@ -43,6 +44,7 @@
 #define HOUR_MS 3600000LL
 #define DAY_MS (24 * HOUR_MS)
 #define ENDS_MS (366 * DAY_MS)    /* as long as a customer's mail may be kept */
+#define GAP_MS (2 * HOUR_MS)      /* there is a file an hour while the relay runs */
 #define SETTLED_MS (10 * 60000LL) /* after its hour nobody writes to a file any more */
 
 struct copied {
@@ -61,7 +63,8 @@ struct control_events {
     char file[EVENT_FILES_NAME]; /* of the batch under way */
     uint64_t batch_ends;
     int64_t tend_at_ms, shorten_at_ms, bound_at_ms; /* monotonic */
-    char *said; /* the last complaint, so that it is said once */
+    char *said;        /* the last complaint, so that it is said once */
+    bool is_kept_said; /* that files are kept in spite of their age */
 };
 
 static void rest(struct control_events *e, int64_t ms);
@@ -186,6 +189,30 @@ remove_file(struct control_events *e, const struct event_file *file, const char 
     forget_offset(e, file->name);
 }
 
+/* There are no files of the hours before those that are written now: the relay was off, or its
+ * clock has jumped, and nobody can tell which. As with the expiry of mail, there is a grace. */
+static bool
+clock_may_be_wrong(const struct event_files *files, int64_t now_ms, int64_t grace_ms)
+{
+    size_t i = files->count - 1;
+
+    while (i > 0 && files->items[i].hour_ms - files->items[i - 1].hour_ms <= GAP_MS)
+        i--;
+    return i > 0 && now_ms - files->items[i].hour_ms < grace_ms;
+}
+
+static void
+say_kept(struct control_events *e, const struct event_file *file)
+{
+    if (!e->is_kept_said)
+        log_line(LOG_LEVEL_WARN, NULL, "event-files-kept",
+                 "file=%s why=\"older than event-privacy, but not copied, and the clock may have "
+                 "jumped\" effect=\"such files go when they have been copied, or after "
+                 "expiry-grace\"",
+                 file->name);
+    e->is_kept_said = true;
+}
+
 /* The newest file is never removed: workers write to it. */
 static void
 bound_files(struct control_events *e)
@@ -195,19 +222,25 @@ bound_files(struct control_events *e)
     int64_t now_ms = clock_wall_ms();
     struct event_files files;
     uint64_t left, most = c->event_log_max - c->event_log_max / 16;
+    bool is_grace;
 
     if (event_files_list(c->log_dir, &files) != ERR_OK)
         return; /* the parent has said so */
     left = files.size_bytes;
+    is_grace = files.count > 0 && clock_may_be_wrong(&files, now_ms, c->expiry_grace_ms);
     for (size_t i = 0; i + 1 < files.count; i++) {
         const struct event_file *file = &files.items[i];
         const char *newest = files.items[files.count - 1].name;
+        bool is_old = now_ms - file->hour_ms - HOUR_MS > age_ms;
 
-        if (now_ms - file->hour_ms - HOUR_MS > age_ms)
+        if (is_old && !(is_grace && file->size_bytes > offset_of(e, file->name)))
             remove_file(e, file, newest, "event-privacy");
         else if (left > most)
             remove_file(e, file, newest, "event-log-max");
-        else
+        else if (is_old) {
+            say_kept(e, file);
+            continue;
+        } else
             break;
         left -= file->size_bytes;
     }

@@ -196,8 +196,26 @@ def test_old_events_name_nobody_any_more(gate):
     assert sql("SELECT count(*) FROM postern.events_shortened WHERE is_done AND salt IS NOT NULL") == [(0,)]
 
 
+def test_P2_a_clock_that_has_jumped_makes_no_gap(gate):
+    """All files but the newest are too old at once: what has not been copied waits for that, and goes then."""
+    gaps = len(gate.relayd.log_lines("event-gap"))
+    line = line_of(NOW - timedelta(days=16), filler="jumped")
+    with gate.postgres.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK postern.events_copied IN ACCESS EXCLUSIVE MODE")  # copying waits
+        path = gate.write_old(NOW - timedelta(days=16), line * 3)
+        assert path.name in gate.says("event-files-kept")[0]
+        assert path.exists()
+        cursor.execute("ROLLBACK")
+    wait_until(lambda: not path.exists(), 30, "it goes when it has been copied")
+    assert gate.copied("detail ->> 'filler' = 'jumped'") == [("message",)] * 3
+    assert len(gate.relayd.log_lines("event-gap")) == gaps
+
+
 def test_files_go_by_age_and_a_gap_is_said(gate):
-    """Files hold whole addresses: they go with event-privacy, copied or not."""
+    """Files hold whole addresses: they go with event-privacy, copied or not, where the relay has run all the day before."""
+    for hours in range(1, 26):
+        if not (gate.dirs["log-dir"] / hour_of(NOW - timedelta(hours=hours))).exists():
+            gate.write_old(NOW - timedelta(hours=hours), "")
     before = len(gate.relayd.log_lines("event-gap"))
     with gate.postgres.connect() as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN; LOCK postern.events_copied IN ACCESS EXCLUSIVE MODE")  # copying waits
