@@ -151,6 +151,8 @@ static const struct command_option scan_options[] = {
 static const struct command_option scan_canary_options[] = {
     {"rcpt", "ADDRESS", "who gets it"},
     {"domain", "NAME", "instead: its postmaster gets it"},
+    {"outage", NULL, "hold its servers meanwhile: it must go into the spool, and out again"},
+    {"reason", "TEXT", "why --outage holds them; kept in the audit"},
     {0},
 };
 
@@ -187,7 +189,9 @@ const struct command commands_scan[] = {
         .more =
             "Judged as any client's mail is; `relayctl allow add` this node's address for the "
             "customer where its\npolicy refuses it. Exit 0: delivered; 4: it waits in the spool; "
-            "1: refused, or not answered.",
+            "1: refused, or not answered.\nWith --outage (operators, for a customer of your own) "
+            "exit 0: it "
+            "was kept, and delivered after the\nrelease; 1: anything else.",
     },
     {
         .noun = "scan",

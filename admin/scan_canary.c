@@ -11,6 +11,7 @@
 
 #include "admin/commands.h"
 #include "admin/field.h"
+#include "admin/scan_outage.h"
 #include "base/clock.h"
 #include "base/siphash.h"
 #include "conformance/conformance_script.h"
@@ -57,6 +58,8 @@ struct canary {
     int64_t began_at_ms, ready_ms, took_ms;
     enum outcome outcome;
     char answer[SMTP_REPLY_LINE_SIZE]; /* that decides */
+    bool has_outage;
+    struct scan_outage outage;
 };
 
 /* --- The message. */
@@ -199,12 +202,13 @@ print_json(const struct canary *c)
                                                (json_int_t)c->steps[i].ms, "reply",
                                                printer_json_text(answer)));
     }
-    all =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:o, s:I, s:I, s:o}", "canary", c->id, "outcome",
-                  outcome_rows[c->outcome].word, "recipient", c->rcpt, "from", c->sender,
-                  "listener", inet_endpoint_text(&c->settings.endpoint, listener), "id",
-                  reference_of(c, reference), "reply", printer_json_text(c->answer), "ready_ms",
-                  (json_int_t)c->ready_ms, "took_ms", (json_int_t)c->took_ms, "steps", steps);
+    all = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s?, s:o, s:I, s:I, s:o, s:s?, s:o}", "canary",
+                    c->id, "outcome", outcome_rows[c->outcome].word, "recipient", c->rcpt, "from",
+                    c->sender, "listener", inet_endpoint_text(&c->settings.endpoint, listener),
+                    "id", reference_of(c, reference), "reply", printer_json_text(c->answer),
+                    "ready_ms", (json_int_t)c->ready_ms, "took_ms", (json_int_t)c->took_ms, "steps",
+                    steps, "end", c->outage.end[0] ? c->outage.end : NULL, "end_ms",
+                    c->outage.end[0] ? json_integer(c->outage.end_ms) : json_null());
     text = json_dumps(all, JSON_COMPACT | JSON_PRESERVE_ORDER);
     CHECK(text != NULL);
     fprintf(c->call->printing.out, "%s\n", text);
@@ -240,6 +244,11 @@ print_text(const struct canary *c)
     printer_put_word(&c->call->printing, outcome_rows[c->outcome].word, 0);
     fprintf(c->call->printing.out, "after %lld ms: %s\n", (long long)c->took_ms,
             outcome_rows[c->outcome].sentence);
+    if (c->outage.end[0]) {
+        printer_put_word(&c->call->printing, c->outage.end, 0);
+        fprintf(c->call->printing.out, "%lld ms after its servers were released.\n",
+                (long long)c->outage.end_ms);
+    }
 }
 
 /* --- What is asked for. */
@@ -297,19 +306,58 @@ set_up(struct canary *c)
     make_script(c);
 }
 
+/* Into the spool, and out again. */
+static enum command_status
+send_through_outage(struct canary *c)
+{
+    enum command_status status = scan_outage_begin(c->call, c->rcpt, &c->outage);
+    char reference[REF_SIZE];
+
+    if (status != COMMAND_DONE)
+        return status;
+    send_it(c);
+    status = scan_outage_end(c->call, &c->outage);
+    if (status == COMMAND_DONE && c->outcome == OUTCOME_SPOOLED && reference_of(c, reference))
+        scan_outage_follow(c->call, reference, &c->outage);
+    return COMMAND_DONE;
+}
+
+static enum command_status
+status_of(const struct canary *c)
+{
+    if (outcome_rows[c->outcome].status == COMMAND_FAILED)
+        call_complain("the canary to %s was not taken: %s", c->rcpt, c->answer);
+    if (!c->has_outage)
+        return outcome_rows[c->outcome].status;
+    if (c->outcome == OUTCOME_DELIVERED)
+        call_complain("the canary to %s was delivered at once, although its servers were held",
+                      c->rcpt);
+    else if (c->outcome == OUTCOME_SPOOLED && strcmp(c->outage.end, "delivered") != 0)
+        call_complain("the canary to %s did not go out of the spool again: %s", c->rcpt,
+                      c->outage.end[0] ? c->outage.end : "its servers could not be released");
+    return c->outcome == OUTCOME_SPOOLED && strcmp(c->outage.end, "delivered") == 0
+               ? COMMAND_DONE
+               : COMMAND_FAILED;
+}
+
 enum command_status
 scan_canary(struct call *call)
 {
-    struct canary c = {.call = call};
+    struct canary c = {.call = call, .has_outage = call_value(call, "outage") != NULL};
     enum command_status status = read_recipient(&c);
 
     if (status != COMMAND_DONE)
         return status;
     set_up(&c);
-    send_it(&c);
-    (call->printing.json ? print_json : print_text)(&c);
-    if (outcome_rows[c.outcome].status == COMMAND_FAILED)
-        call_complain("the canary to %s was not taken: %s", c.rcpt, c.answer);
+    if (c.has_outage)
+        status = send_through_outage(&c);
+    else
+        send_it(&c);
+    if (status == COMMAND_DONE) {
+        (call->printing.json ? print_json : print_text)(&c);
+        status = status_of(&c);
+    }
+    scan_outage_fini(&c.outage);
     free_script(&c);
-    return outcome_rows[c.outcome].status;
+    return status;
 }

@@ -59,6 +59,36 @@ def test_a_refusal_and_a_silence_are_told(node):
     assert said["outcome"] == "unanswered" and said["steps"] == [] and "refused" in said["reply"]
 
 
+def held(node):
+    return [row["held"] for row in node.relayctl_json("backend", "list")]
+
+
+OUTAGE = ("--rcpt", "user@acme.example", "--outage", "--reason", "a drill")
+
+
+def test_P2_through_an_outage_into_the_spool_and_out_again(node, backend):
+    said = told(node, *OUTAGE)
+    assert (said["outcome"], said["end"]) == ("spooled", "delivered") and "queued until" in said["reply"] and said["end_ms"] > 0
+    message, = backend.taken
+    assert said["id"].encode() in message.content and held(node) == [False]
+    rows = node.relayctl_json("audit", "--what", "backends", "--limit", "2")
+    assert [row["reason"] for row in rows] == ["a drill"] * 2
+    assert "delivered" in canary(node, *OUTAGE).stdout.splitlines()[-1]
+
+
+def test_an_outage_that_goes_wrong_is_told_and_leaves_no_server_held(node, backend):
+    node.relayctl("block", "add", "127.0.0.0/8", "--customer", "acme", "--reason", "x")
+    node.wait_until_replicated()
+    assert "was not taken: 550 5.7.1" in canary(node, *OUTAGE, code=1).stderr and held(node) == [False]
+    assert told(node, *OUTAGE, code=1)["end"] is None
+    node.relayctl("backend", "hold", "acme/1", "--reason", "disks")
+    assert "all are held" in canary(node, *OUTAGE, code=1).stderr and held(node) == [True], "the hold of others stays"
+    assert "did you mean acme.example?" in canary(node, "--rcpt", "a@acme.exmaple", *OUTAGE[2:], code=3).stderr
+    assert "--reason" in canary(node, *OUTAGE[:3], code=2).stderr
+    node.postgres.stop()
+    canary(node, *OUTAGE, code=75)
+
+
 @pytest.mark.parametrize("args", [(), ("--rcpt", "a@acme.example", "--domain", "acme.example"), ("--rcpt", "nobody"), ("--domain", "a b")])
 def test_what_is_asked_wrongly(node, args):
     assert "--rcpt" in canary(node, *args, code=2).stderr or "--domain" in canary(node, *args, code=2).stderr
