@@ -8,7 +8,7 @@
 static const char *const state_words[] = {"unknown", "up", "down", "recovering", "refusing"};
 static const char *const reason_texts[] = {
     [SHARED_REASON_NONE] = "no failure",
-    [SHARED_REASON_CONNECT] = "connection refused or impossible",
+    [SHARED_REASON_CONNECT] = "no connection",
     [SHARED_REASON_TIMEOUT] = "no answer in time",
     [SHARED_REASON_BANNER] = "greeting refuses service",
     [SHARED_REASON_EHLO] = "EHLO and HELO refused",

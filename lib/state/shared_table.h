@@ -91,8 +91,7 @@ enum shared_health_reason {
     SHARED_REASON_BROKEN,  /* three messages' transactions in a row broke behind MAIL */
     SHARED_REASON_REFUSES, /* recipients known valid */
 };
-const char *
-shared_reason_text(enum shared_health_reason reason); /* "connection refused or impossible", ... */
+const char *shared_reason_text(enum shared_health_reason reason); /* "no connection", ... */
 
 #define SHARED_GOOD_PROBES 3
 #define SHARED_GOOD_PROBES_APART_MS (5 * 60 * 1000)
@@ -120,7 +119,7 @@ uint64_t shared_name_hash(const struct shared_table *table, const char *name);
 /* It is one to ask, as an address of this name of the registry, or ("") as a registered address;
  * for those who show it, who are to know whether it still is. */
 void shared_health_found_as(struct shared_table *table, const struct inet_endpoint *endpoint,
-                              const char *name, int64_t wall_ms);
+                            const char *name, int64_t wall_ms);
 
 /* May this backend be asked now?  ASK: nothing speaks against it.  PROBE: it is down, its probe was
  * overdue and the caller has just claimed it (the moment moved on by compare-and-swap, so that one
