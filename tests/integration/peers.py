@@ -217,6 +217,11 @@ class Backend:
             self._server.close()
         asyncio.run_coroutine_threadsafe(close(), self._loop).result(10)
 
+    def all_greeted(self):
+        """Who is connected has had an answer behind the banner: that to its EHLO."""
+        said = [session for session, who, _ in list(self.transcript) if who == "S"]
+        return all(said.count(session) >= 2 for session in list(self._writers))
+
     def drop_connections(self, but=None):
         """Aborts what is open, all or all but one session's; the listener stays."""
         def drop():
