@@ -44,7 +44,8 @@ class PastNode(Node):
     """Its daemons read a clock of the test's. The release build: sanitizers and another library before them do not go together."""
 
     def __init__(self, **settings):
-        super().__init__(settings={"timezone": "Europe/Amsterdam", "workers": 1, **settings}, start=False, build=release_build())
+        super().__init__(settings={"timezone": "Europe/Amsterdam", "workers": 1, "message-retry-max": "1s", **settings}, start=False,
+                         build=release_build())
         self.clock = Clock(self.folder)
         self.env.update(self.clock.env)
         self.spoolmgr.__init__(self)
