@@ -180,13 +180,15 @@ print_white_list(const struct call *call, const json_t *answer)
 static const char *
 sentence_of(const json_t *answer)
 {
-    if (json_is_true(json_object_get(answer, "greylist_applies")))
-        return "greylisted, unless it is known: a first contact waits for greylist-delay";
     if (strcmp(text_of(answer, "verdict"), "hold") == 0)
         return "accepted, and held for a content scanner";
     if (strcmp(text_of(answer, "verdict"), "accept") == 0)
         return "the sender is accepted; limits and the customer's own server come next";
-    return strcmp(text_of(answer, "verdict"), "refuse") == 0 ? "refused for good" : "put off";
+    if (strcmp(text_of(answer, "verdict"), "refuse") == 0)
+        return "refused for good";
+    if (json_is_true(json_object_get(answer, "greylist_applies")))
+        return "greylisted: a first contact waits, and passes then";
+    return "put off";
 }
 
 static void
@@ -249,7 +251,8 @@ run(struct call *call, json_t *message, struct slice content)
                       "registry and resolver");
         return COMMAND_FAILED;
     }
-    if (content.n > 0 && strcmp(text_of(answer, "verdict"), "accept") == 0)
+    if (content.n > 0 && (strcmp(text_of(answer, "verdict"), "accept") == 0 ||
+                          json_is_true(json_object_get(answer, "greylist_applies"))))
         simulate_scan(call, content, answer);
     json_object_del(answer, "queued");
     if (!json_is_true(json_object_get(answer, "ok"))) {

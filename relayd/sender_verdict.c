@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MINUTE_MS 60000
+
 static const struct verdict_row {
     enum smtp_verdict refusal;
     const char *lookup; /* what could not be looked up */
@@ -113,4 +115,17 @@ sender_verdict_reply(const struct policy_judgement *j, const struct sender_facts
     snprintf(enhanced, sizeof enhanced, "%u.%u.%u", reply.enhanced.class, reply.enhanced.subject,
              reply.enhanced.detail);
     return smtp_reply_make(reply.code, enhanced, text);
+}
+
+struct smtp_reply
+sender_verdict_first_contact(enum smtp_verdict verdict, int64_t wait_ms)
+{
+    struct smtp_reply reply = smtp_verdict_reply(verdict);
+    long long minutes = (long long)((wait_ms + MINUTE_MS - 1) / MINUTE_MS);
+    char text[SMTP_REPLY_TEXT_SIZE];
+
+    snprintf(text, sizeof text, "%.160s in %lld minute%s", reply.text, minutes,
+             minutes == 1 ? "" : "s");
+    snprintf(reply.text, sizeof reply.text, "%s", text);
+    return reply;
 }

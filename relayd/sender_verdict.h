@@ -13,5 +13,7 @@ enum smtp_verdict sender_verdict_of(const struct policy_judgement *judgement,
                                     const struct sender_facts *facts);
 struct smtp_reply sender_verdict_reply(const struct policy_judgement *judgement,
                                        const struct sender_facts *facts);
+/* What a first contact hears, with the minutes to wait; GREYLISTED, or PRIMARY_IS_UP. */
+struct smtp_reply sender_verdict_first_contact(enum smtp_verdict verdict, int64_t wait_ms);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * Facts are gathered as for a session, judged as at RCPT, until nothing is waited for.  What only a
- * real contact could tell (has it come before?) is told as "not asked".
+ * Facts are gathered as for a session, judged as at RCPT, until nothing is waited for.  The memory
+ * is asked as well, but only for a look: nobody has come by being simulated.  A message is judged
+ * even if its first contact would wait: it would come again.
  */
 #include "relayd/simulate.h"
 
@@ -23,6 +24,9 @@ struct simulation {
     bool is_spf_only;
     struct recipient_route route;
     struct screen screen;
+    struct state_query *query; /* to the memory */
+    enum policy_fact ban, greylist;
+    int64_t wait_ms;             /* 0: no first contact, or none that waits */
     json_t *message;             /* what relayctl has found in it; NULL: RCPT alone */
     struct sender_facts *origin; /* of whom a filter had it from; NULL: not asked for */
     bool is_at_end;              /* RCPT is accepted: `screen` is the origin's, if there is one */
@@ -38,6 +42,7 @@ drop(struct simulation *s)
     while (*at != s)
         at = &(*at)->next;
     *at = s->next;
+    state_query_cancel(&s->query);
     sender_facts_free(&s->facts);
     sender_facts_free(&s->origin);
     json_decref(s->message);
@@ -82,17 +87,19 @@ facts_of(const struct simulation *s, enum policy_check check)
 static const char *
 result_of(const struct simulation *s, enum policy_check check)
 {
-    const struct policy_judgement *j = &s->screen.judgement;
+    enum policy_fact fact;
 
     if (facts_of(s, check) == s->origin)
         return policy_fact_word(sender_facts_known(s->origin)->of[check]);
     if (s->screen.exempt & policy_check_bit(check))
         return "exempt";
-    if (check == POLICY_MILTER)
-        return "not asked";
-    if (check == POLICY_BAN || check == POLICY_GREYLIST)
-        return j->check == check && j->verdict == POLICY_WAIT ? "not asked" : "none";
-    return policy_fact_word(sender_facts_known(s->facts)->of[check]);
+    if (check == POLICY_GREYLIST && s->greylist == POLICY_FACT_UNKNOWN &&
+        s->screen.by == SCREEN_BY_POLICY && !screen_is_refused(&s->screen))
+        return "none"; /* it does not come to that */
+    fact = check == POLICY_BAN        ? s->ban
+           : check == POLICY_GREYLIST ? s->greylist
+                                      : sender_facts_known(s->facts)->of[check];
+    return fact == POLICY_FACT_UNKNOWN ? "not asked" : policy_fact_word(fact);
 }
 
 static json_t *
@@ -145,16 +152,15 @@ json_of_verdict(const struct simulation *s, const char *verdict, const struct sm
                                            [SCREEN_BY_FILTERS_ONLY] = "filters-only",
                                            [SCREEN_BY_NO_REGISTRY] = "no-registry"};
     char text[SMTP_REPLY_LINE_SIZE], policy[POLICY_TEXT_SIZE];
-    bool waits = s->screen.judgement.verdict == POLICY_WAIT;
 
-    return json_pack(
-        "{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "ok", 1, "verdict", verdict,
-        "reply", smtp_reply_text(reply, text, sizeof text), "customer", s->route.customer.name,
-        "policy", policy_text(s->screen.policy, policy), "by", by_words[s->screen.by], "rule",
-        s->screen.why, "greylist_applies", waits && s->screen.judgement.check == POLICY_GREYLIST,
-        "checks", json_of_checks(s), "marks", json_of_marks(s->screen.judgement.marks), "spf",
-        json_of_spf(sender_facts_spf(s->origin ?: s->facts, SPF_MAIL_FROM)), "spf_helo",
-        json_of_spf(sender_facts_spf(s->origin ?: s->facts, SPF_HELO)));
+    return json_pack("{s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "ok", 1,
+                     "verdict", verdict, "reply", smtp_reply_text(reply, text, sizeof text),
+                     "customer", s->route.customer.name, "policy",
+                     policy_text(s->screen.policy, policy), "by", by_words[s->screen.by], "rule",
+                     s->screen.why, "greylist_applies", s->wait_ms > 0, "checks", json_of_checks(s),
+                     "marks", json_of_marks(s->screen.judgement.marks), "spf",
+                     json_of_spf(sender_facts_spf(s->origin ?: s->facts, SPF_MAIL_FROM)),
+                     "spf_helo", json_of_spf(sender_facts_spf(s->origin ?: s->facts, SPF_HELO)));
 }
 
 static json_t *
@@ -176,14 +182,23 @@ add_queued(const struct simulation *s, json_t *json)
     json_object_set_new(json, "queued", json_string(smtp_reply_text(&reply, text, sizeof text)));
 }
 
+static bool
+is_first_contact(const struct simulation *s)
+{
+    return s->screen.by == SCREEN_BY_POLICY && s->screen.judgement.verdict == POLICY_TRY_LATER &&
+           s->screen.judgement.check == POLICY_GREYLIST;
+}
+
 static json_t *
 json_of_end(const struct simulation *s)
 {
     struct smtp_reply reply = smtp_verdict_reply(SMTP_VERDICT_RECIPIENT_OK);
     json_t *json;
 
-    if (!screen_is_refused(&s->screen)) {
-        json = json_of_verdict(s, "accept", &reply);
+    if (s->wait_ms > 0)
+        reply = sender_verdict_first_contact(SMTP_VERDICT_GREYLISTED, s->wait_ms);
+    if (!screen_is_refused(&s->screen) || is_first_contact(s)) {
+        json = json_of_verdict(s, s->wait_ms > 0 ? "later" : "accept", &reply);
         if (s->message)
             add_queued(s, json);
         return json;
@@ -285,6 +300,58 @@ judge_message(struct simulation *s)
     judge_origin(s);
 }
 
+/* --- The memory. */
+
+static void
+on_ban(void *ctx, const struct state_answer *answer)
+{
+    struct simulation *s = ctx;
+
+    s->query = NULL;
+    s->ban = answer->banned_until_ms > clock_wall_ms() ? POLICY_FACT_FAIL : POLICY_FACT_PASS;
+    judge(s);
+}
+
+static void
+on_greylist(void *ctx, const struct state_answer *answer)
+{
+    struct simulation *s = ctx;
+
+    s->query = NULL;
+    s->wait_ms = answer->greylist.wait_ms;
+    s->greylist = !answer->is_told ? POLICY_FACT_TEMPORARY
+                  : s->wait_ms > 0 ? POLICY_FACT_FAIL
+                                   : POLICY_FACT_PASS;
+    judge(s);
+}
+
+static void
+ask_greylist(struct simulation *s)
+{
+    char recipient[SMTP_PATH_SIZE];
+    struct state_greylist_key key = {.customer_id = s->route.customer.id,
+                                     .client = *sender_facts_client(s->facts),
+                                     .sender = s->mail.path.text,
+                                     .recipient = recipient,
+                                     .authorised_domain = sender_facts_authorised_domain(s->facts)};
+
+    smtp_path_key(&s->rcpt.path, recipient);
+    s->query = state_greylist_look(s->worker->state, &key,
+                                   (int64_t)s->worker->config->greylist_delay_ms, on_greylist, s);
+}
+
+static void
+ask(struct simulation *s, enum policy_check check)
+{
+    if (s->query)
+        return;
+    if (check == POLICY_BAN)
+        s->query = state_ban_ask(s->worker->state, s->route.customer.id,
+                                 sender_facts_client(s->facts), on_ban, s);
+    else if (check == POLICY_GREYLIST)
+        ask_greylist(s);
+}
+
 static void
 judge_rcpt(struct simulation *s)
 {
@@ -292,13 +359,17 @@ judge_rcpt(struct simulation *s)
         .customer = &s->route.customer,
         .domain = &s->route.domain,
         .sender = s->mail.path.text,
-        .ban = s->mail.path.is_null ? POLICY_FACT_PASS : POLICY_FACT_NONE,
+        .ban = s->ban,
+        .greylist = s->greylist,
     };
+    const struct policy_judgement *judgement = &s->screen.judgement;
 
     screen_judge(s->worker, &question, s->facts, &s->screen);
-    if (s->screen.by == SCREEN_BY_POLICY && !is_all_known(s))
+    if (s->screen.by == SCREEN_BY_POLICY && judgement->verdict == POLICY_WAIT)
+        ask(s, judgement->check);
+    if (s->screen.by == SCREEN_BY_POLICY && (judgement->verdict == POLICY_WAIT || !is_all_known(s)))
         return;
-    if (s->message && !screen_is_refused(&s->screen))
+    if (s->message && (!screen_is_refused(&s->screen) || is_first_contact(s)))
         judge_message(s);
     else
         end(s, json_of_end(s));
@@ -372,6 +443,7 @@ simulate_start(struct worker *worker, uint32_t id, const json_t *question, simul
     s->on_done = on_done;
     s->id = id;
     s->is_spf_only = strcmp(text_of(question, "check"), "spf") == 0;
+    s->ban = s->mail.path.is_null ? POLICY_FACT_UNKNOWN : POLICY_FACT_NONE;
     s->message = json_incref(json_object_get(question, "message"));
     s->next = worker->simulations;
     worker->simulations = s;

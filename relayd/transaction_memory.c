@@ -13,12 +13,8 @@
  */
 #include "relayd/transaction_private.h"
 
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "relayd/allowance.h"
-
-#define MINUTE_MS 60000
 
 /* Since then all backends of the recipient are down, and ages stand still; 0: they are not.  Those
  * that an operator holds say nothing. */
@@ -173,23 +169,10 @@ transaction_memory_begin(struct transaction *t)
         ask_greylist(t);
 }
 
-struct smtp_reply
-transaction_first_contact_reply(enum smtp_verdict verdict, int64_t wait_ms)
-{
-    struct smtp_reply reply = smtp_verdict_reply(verdict);
-    long long minutes = (long long)((wait_ms + MINUTE_MS - 1) / MINUTE_MS);
-    char text[SMTP_REPLY_TEXT_SIZE];
-
-    snprintf(text, sizeof text, "%.160s in %lld minute%s", reply.text, minutes,
-             minutes == 1 ? "" : "s");
-    snprintf(reply.text, sizeof reply.text, "%s", text);
-    return reply;
-}
-
 void
 transaction_memory_refuse_first_contact(struct transaction *t)
 {
-    struct smtp_reply reply = transaction_first_contact_reply(
+    struct smtp_reply reply = sender_verdict_first_contact(
         t->route.domain.primary_up == REGISTRY_PRIMARY_UP_DEFER ? SMTP_VERDICT_PRIMARY_IS_UP
                                                                 : SMTP_VERDICT_GREYLISTED,
         t->must_wait_ms);

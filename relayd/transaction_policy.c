@@ -132,7 +132,7 @@ transaction_policy_judge(struct transaction *t, const struct recipient_route *ro
     if (!screen_is_refused(screen))
         return TRANSACTION_POLICY_ACCEPTS;
     if (screen->by == SCREEN_BY_POLICY && screen->judgement.check == POLICY_GREYLIST)
-        *reply = transaction_first_contact_reply(SMTP_VERDICT_GREYLISTED, t->policy.wait_ms);
+        *reply = sender_verdict_first_contact(SMTP_VERDICT_GREYLISTED, t->policy.wait_ms);
     else
         *reply = screen_reply(screen, facts);
     smtp_reply_add_ref(reply, t->ref);

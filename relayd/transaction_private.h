@@ -279,8 +279,6 @@ enum decision_known transaction_memory_known(const struct transaction *t,
                                              const struct state_answer *answer);
 /* It must wait, and the primary is up. */
 void transaction_memory_refuse_first_contact(struct transaction *t);
-/* With the minutes that are left. */
-struct smtp_reply transaction_first_contact_reply(enum smtp_verdict verdict, int64_t wait_ms);
 
 /* --- transaction_rcpt.c */
 /* The recipient at hand: is it known whose it is, and what its customer thinks of the sender, so

@@ -116,6 +116,10 @@ struct state_query *state_capabilities_ask(struct state_client *client,
 struct state_query *state_greylist_ask(struct state_client *client,
                                        const struct state_greylist_key *key, int64_t delay_ms,
                                        state_on_answer on_answer, void *ctx);
+/* What would be said; nobody is seen by it. */
+struct state_query *state_greylist_look(struct state_client *client,
+                                        const struct state_greylist_key *key, int64_t delay_ms,
+                                        state_on_answer on_answer, void *ctx);
 /* Is null-sender mail of this address banned for the customer? */
 struct state_query *state_ban_ask(struct state_client *client, uint32_t customer_id,
                                   const struct inet_endpoint *address, state_on_answer on_answer,
@@ -194,6 +198,9 @@ struct state_capabilities state_store_capabilities(struct state_store *store,
 struct state_greylist state_store_greylist(struct state_store *store,
                                            const struct state_greylist_key *key, int64_t delay_ms,
                                            int64_t wall_ms);
+struct state_greylist state_store_greylist_look(struct state_store *store,
+                                                const struct state_greylist_key *key,
+                                                int64_t delay_ms, int64_t wall_ms);
 /* For `which` see state_greylist_forget. */
 void state_store_forget_origin(struct state_store *store, const struct state_filter *which,
                                int64_t wall_ms);

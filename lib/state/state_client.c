@@ -108,6 +108,7 @@ answer_of(enum state_question question, uint8_t word, uint64_t number)
         a.capabilities = state_capabilities_of(word, number);
         break;
     case STATE_ASK_GREYLIST:
+    case STATE_ASK_GREYLIST_LOOK:
         a.greylist = (struct state_greylist){.wait_ms = (int64_t)number, .is_known = word != 0};
         break;
     case STATE_ASK_LIST: /* not so */
@@ -381,16 +382,31 @@ state_capabilities_ask(struct state_client *client, const struct inet_endpoint *
     return ask(client, STATE_ASK_CAPABILITIES, &entry, on_answer, ctx);
 }
 
-struct state_query *
-state_greylist_ask(struct state_client *client, const struct state_greylist_key *key,
-                   int64_t delay_ms, state_on_answer on_answer, void *ctx)
+static struct state_query *
+ask_greylist(struct state_client *client, enum state_question question,
+             const struct state_greylist_key *key, int64_t delay_ms, state_on_answer on_answer,
+             void *ctx)
 {
     char contact[STATE_CONTACT_MAX];
     struct state_entry entry = {
         .customer_id = key->customer_id, .number = (uint64_t)delay_ms, .endpoint = &key->client};
     bool is_key = state_contact_encode(key, contact, &entry.key);
 
-    return ask(client, STATE_ASK_GREYLIST, is_key ? &entry : NULL, on_answer, ctx);
+    return ask(client, question, is_key ? &entry : NULL, on_answer, ctx);
+}
+
+struct state_query *
+state_greylist_ask(struct state_client *client, const struct state_greylist_key *key,
+                   int64_t delay_ms, state_on_answer on_answer, void *ctx)
+{
+    return ask_greylist(client, STATE_ASK_GREYLIST, key, delay_ms, on_answer, ctx);
+}
+
+struct state_query *
+state_greylist_look(struct state_client *client, const struct state_greylist_key *key,
+                    int64_t delay_ms, state_on_answer on_answer, void *ctx)
+{
+    return ask_greylist(client, STATE_ASK_GREYLIST_LOOK, key, delay_ms, on_answer, ctx);
 }
 
 struct state_query *

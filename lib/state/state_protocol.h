@@ -27,6 +27,7 @@ enum state_question {
                                NUL, domain; word: is it known, number: what is left to wait */
     STATE_ASK_LIST, /* number: enum state_listing; key: state_list_encode; answered by a page */
     STATE_ASK_BAN,  /* endpoint: the client; number: the end of its ban */
+    STATE_ASK_GREYLIST_LOOK, /* as GREYLIST, and nothing is written */
 };
 
 enum state_news {

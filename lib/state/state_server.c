@@ -79,14 +79,15 @@ get_entry(struct decoder *d)
 }
 
 static struct state_greylist
-ask_greylist(struct state_server *server, const struct entry *e, int64_t wall_ms)
+ask_greylist(struct state_server *server, const struct entry *e, bool is_look, int64_t wall_ms)
 {
     struct state_greylist_key key = {.customer_id = e->customer_id, .client = e->endpoint};
     char texts[STATE_CONTACT_MAX];
 
     if (e->endpoint.family == 0 || !state_contact_decode(e->key, texts, &key))
         return (struct state_greylist){.wait_ms = 0};
-    return state_store_greylist(server->store, &key, (int64_t)e->number, wall_ms);
+    return is_look ? state_store_greylist_look(server->store, &key, (int64_t)e->number, wall_ms)
+                   : state_store_greylist(server->store, &key, (int64_t)e->number, wall_ms);
 }
 
 /* A page is a message of its own. */
@@ -138,7 +139,8 @@ answer(struct state_server *server, uint8_t question, const struct entry *e, int
         *number = caps.size_max_bytes;
         return caps.is_known ? state_capabilities_flags(&caps) : 0;
     case STATE_ASK_GREYLIST:
-        greylist = ask_greylist(server, e, wall_ms);
+    case STATE_ASK_GREYLIST_LOOK:
+        greylist = ask_greylist(server, e, question == STATE_ASK_GREYLIST_LOOK, wall_ms);
         *number = (uint64_t)greylist.wait_ms;
         return greylist.is_known;
     case STATE_ASK_BAN:

@@ -127,9 +127,9 @@ is_void(struct state_store *store, const struct origin *origin, const struct sta
            record->at_ms <= forgotten_at_ms(store, origin, wall_ms);
 }
 
-/* Asking is being seen. */
+/* Asking is being seen, but for a look. */
 static bool
-is_known(struct state_store *store, const struct origin *origin, int64_t wall_ms)
+is_known(struct state_store *store, const struct origin *origin, bool is_look, int64_t wall_ms)
 {
     struct state_record record;
 
@@ -137,7 +137,7 @@ is_known(struct state_store *store, const struct origin *origin, int64_t wall_ms
         state_store_is_older(record.at_ms, STATE_GREYLIST_KNOWN_MS, wall_ms) ||
         record.at_ms <= forgotten_at_ms(store, &everyone, wall_ms))
         return false;
-    if (!state_store_is_recent(record.at_ms, STATE_STORE_REFRESH_MS, wall_ms))
+    if (!is_look && !state_store_is_recent(record.at_ms, STATE_STORE_REFRESH_MS, wall_ms))
         put_origin(store, origin, ORIGIN_KNOWN, (int64_t)load_u64(record.more), wall_ms);
     return true;
 }
@@ -147,19 +147,21 @@ is_known(struct state_store *store, const struct origin *origin, int64_t wall_ms
 /* Who cannot be written down would never be known. */
 static int64_t
 begin_waiting(struct state_store *store, const struct origin *origin, struct slice key,
-              int64_t delay_ms, int64_t wall_ms)
+              int64_t delay_ms, bool is_look, int64_t wall_ms)
 {
     struct state_record record = {.at_ms = wall_ms, .more_size = origin->domain.n};
 
     if (state_store_is_crowded(store))
         return 0;
+    if (is_look)
+        return delay_ms;
     memcpy(record.more, origin->domain.p, origin->domain.n);
     return state_store_put(store, key, &record) && !state_store_has_failed(store) ? delay_ms : 0;
 }
 
 static int64_t
 left_to_wait(struct state_store *store, const struct origin *origin, struct slice key,
-             int64_t delay_ms, int64_t wall_ms)
+             int64_t delay_ms, bool is_look, int64_t wall_ms)
 {
     struct state_record record;
     int64_t age_ms;
@@ -167,18 +169,20 @@ left_to_wait(struct state_store *store, const struct origin *origin, struct slic
     if (!state_store_find(store, key, &record) ||
         state_store_is_older(record.at_ms, STATE_GREYLIST_WINDOW_MS, wall_ms) ||
         is_void(store, origin, &record, wall_ms))
-        return begin_waiting(store, origin, key, delay_ms, wall_ms);
+        return begin_waiting(store, origin, key, delay_ms, is_look, wall_ms);
     age_ms = wall_ms > record.at_ms ? wall_ms - record.at_ms : 0;
     if (age_ms < delay_ms)
         return delay_ms - age_ms;
+    if (is_look)
+        return 0;
     put_origin(store, origin, ORIGIN_KNOWN, wall_ms, wall_ms);
     (void)state_store_put(store, key, NULL);
     return 0;
 }
 
-struct state_greylist
-state_store_greylist(struct state_store *store, const struct state_greylist_key *first,
-                     int64_t delay_ms, int64_t wall_ms)
+static struct state_greylist
+judge(struct state_store *store, const struct state_greylist_key *first, int64_t delay_ms,
+      bool is_look, int64_t wall_ms)
 {
     char contact_bytes[STATE_CONTACT_MAX], key_bytes[WAITING_KEY_SIZE];
     struct origin network = network_origin(&first->client), domain, *origin = &network;
@@ -187,18 +191,32 @@ state_store_greylist(struct state_store *store, const struct state_greylist_key 
 
     if (delay_ms <= 0 || !state_contact_encode(first, contact_bytes, &contact))
         return (struct state_greylist){.wait_ms = 0};
-    if (is_known(store, &network, wall_ms))
+    if (is_known(store, &network, is_look, wall_ms))
         return (struct state_greylist){.is_known = true};
     if (domain_size > 0) {
         domain = domain_origin((struct slice){contact.p + contact.n - domain_size, domain_size});
         origin = &domain;
-        if (is_known(store, &domain, wall_ms))
+        if (is_known(store, &domain, is_look, wall_ms))
             return (struct state_greylist){.is_known = true};
     }
     return (struct state_greylist){
         .wait_ms =
             left_to_wait(store, origin, waiting_key(origin, first->customer_id, contact, key_bytes),
-                         delay_ms, wall_ms)};
+                         delay_ms, is_look, wall_ms)};
+}
+
+struct state_greylist
+state_store_greylist(struct state_store *store, const struct state_greylist_key *first,
+                     int64_t delay_ms, int64_t wall_ms)
+{
+    return judge(store, first, delay_ms, false, wall_ms);
+}
+
+struct state_greylist
+state_store_greylist_look(struct state_store *store, const struct state_greylist_key *first,
+                          int64_t delay_ms, int64_t wall_ms)
+{
+    return judge(store, first, delay_ms, true, wall_ms);
 }
 
 /* --- What the purge asks. */

@@ -195,6 +195,26 @@ def test_P6_an_operators_block_is_heard_instead_of_the_greeting(node):
 
 # --- Greylisting.
 
+def simulated(node, client, sender="sender@origin.example", local="user"):
+    """The verdict, and what greylisting says."""
+    said = node.relayctl_json("simulate", "--ip", client, "--helo", "mail.good.example", "--from", sender, "--rcpt", f"{local}@grey.example")[0]
+    return said["verdict"], {c["check"]: c["result"] for c in said["checks"]}["greylist"], said["greylist_applies"]
+
+
+def test_simulate_knows_who_has_come_and_is_not_seen(node):
+    client, who = "198.51.102.1", {"sender": "sender@origin.example"}
+    for _ in range(2):
+        assert simulated(node, client) == ("later", "fail", True)
+        time.sleep(DELAY / 2 + 0.1)
+    assert simulated(node, client) == ("later", "fail", True), "nobody waits by being simulated"
+    assert converse(node, "grey.example", client=client, **who).code == 451
+    time.sleep(DELAY)
+    assert simulated(node, client) == ("accept", "pass", False), "it would pass now"
+    assert simulated(node, client, local="other") == ("later", "fail", True), "but is not known for having been simulated"
+    assert converse(node, "grey.example", client=client, **who).code == 250
+    assert simulated(node, client, local="other") == ("accept", "pass", False), "it is known"
+
+
 def test_a_first_contact_waits_and_is_known_then(node, backend):
     reply = converse(node, "grey.example", client="198.51.100.200")
     assert (reply.code, reply.enhanced) == (451, "4.7.1") and "minute" in reply.text, str(reply)
@@ -237,6 +257,9 @@ def test_P4_a_source_of_backscatter_is_banned_for_whom_it_hit(node):
     assert (reply.code, reply.enhanced) == (550, "5.7.1"), str(reply)
     assert converse(node, "other.example", client=OTHER, helo="mail.other.example", sender="").code == 250, "for nobody else"
     assert converse(node, "acme.example", client=OTHER, helo="mail.other.example", sender="a@none.example").code == 250, "only bounces"
+    for domain, verdict, result in (("acme.example", "refuse", "fail"), ("other.example", "accept", "pass")):
+        said = node.relayctl_json("simulate", "--ip", OTHER, "--helo", "mail.other.example", "--from", "<>", "--rcpt", f"user@{domain}")[0]
+        assert said["verdict"] == verdict and {c["check"]: c["result"] for c in said["checks"]}["ban"] == result, said
     assert any("backscatter-source" in line and 'ban="until' in line for line in node.relayd.text().splitlines())
 
 

@@ -290,10 +290,13 @@ def test_simulate_tells_every_check_and_what_would_be_said(node, customers, tmp_
     reply = converse(node, strict, client=NONAME, helo="localhost", sender="a@fail.example")
     assert str(reply.text).split(" [")[0] in said["reply"] or said["reply"].endswith(reply.text.split(" [")[0]), (said["reply"], str(reply))
     said = node.relayctl_json("simulate", "--ip", GOOD, "--helo", "mail.good.example", "--from", "info@good.example", "--rcpt", f"user@{strict}")[0]
-    assert said["verdict"] == "accept" and said["greylist_applies"] is True, "a first contact, which it is not for having been simulated"
+    assert said["verdict"] == "later" and said["greylist_applies"] is True, said
+    assert said["reply"].startswith("451 4.7.1 First contact, try again in 5 minutes"), said
+    (greylist,) = node.relayctl_json("greylist", "list", "--customer", said["customer"], check=False) or [None]
+    assert greylist is None, "it has not come for having been simulated"
     for sender, word in (("info@good.example", "pass"), ("a@fail.example", "fail"), ("a@none.example", "none"), ("a@broken.example", "permerror")):
         assert node.relayctl("simulate", "--check", "spf", "--ip", GOOD, "--from", sender).stdout.split()[0] == word
-    for content, verdict, word in ((b"Subject: a\n\nb\n", "accept", "250"), (b"a\rb\n", "refuse", "550 5.6.11"),
+    for content, verdict, word in ((b"Subject: a\n\nb\n", "later", "451 4.7.1 First contact"), (b"a\rb\n", "refuse", "550 5.6.11"),
                                    (b"Received: x\n" * 101 + b"\n", "refuse", "554 5.4.6"), (b"x" * 21_000_000, "refuse", "552 5.3.4")):
         (tmp_path / "message").write_bytes(content)
         said = node.relayctl_json("simulate", "--ip", GOOD, "--helo", "mail.good.example", "--from", "info@good.example",

@@ -411,3 +411,23 @@ Test(state_greylist, forgetting_in_a_time_to_come_voids_nothing)
     pass(&first, NOW);
     expect_known(&first, NOW + MINUTE, "known");
 }
+
+static int64_t
+look_wait_ms(int64_t wall_ms)
+{
+    return state_store_greylist_look(store, &first, DELAY, wall_ms).wait_ms;
+}
+
+Test(state_greylist, a_look_tells_what_would_be_said_and_is_not_seen)
+{
+    reopen();
+    cr_expect_eq(look_wait_ms(NOW), DELAY, "a first contact");
+    expect_wait(&first, NOW + DELAY, DELAY, "it was not seen");
+    cr_expect_eq(look_wait_ms(NOW + DELAY + MINUTE), DELAY - MINUTE, "what is left");
+    cr_expect_eq(look_wait_ms(NOW + 2 * DELAY), 0, "it would pass");
+    expect_wait(&first, NOW + 2 * DELAY, 0, "it has not passed by that");
+    cr_expect(state_store_greylist_look(store, &first, DELAY, NOW + 3 * DELAY).is_known);
+    cr_expect_eq(look_wait_ms(NOW + 2 * DELAY + 36 * DAY), 0, "the last moment");
+    cr_expect_eq(look_wait_ms(NOW + 2 * DELAY + 36 * DAY + MINUTE), DELAY,
+                 "a look does not keep it known");
+}
