@@ -50,15 +50,34 @@ customer_limit_changes(struct call *call, const char *customer_id, PGresult **ch
         2, params, changes);
 }
 
+/* The first change of the customer, or of one behind it: they are in the order of ids. */
+static int
+first_change(const PGresult *changes, int64_t customer_id)
+{
+    int from = 0, to = PQntuples(changes);
+
+    while (from < to) {
+        int middle = from + (to - from) / 2;
+
+        if (database_number(changes, middle, CHANGE_CUSTOMER) < customer_id)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
 struct customer_limit_value
 customer_limit_value(enum customer_limit_index index, const char *lasting, const PGresult *changes,
                      const char *customer_id)
 {
     const struct customer_limit *limit = &customer_limits[index];
+    int row = first_change(changes, strtoll(customer_id, NULL, 10));
 
-    for (int row = 0; row < PQntuples(changes); row++)
-        if (strcmp(PQgetvalue(changes, row, CHANGE_CUSTOMER), customer_id) == 0 &&
-            strcmp(PQgetvalue(changes, row, CHANGE_FIELD), limit->column) == 0)
+    for (; row < PQntuples(changes) &&
+           strcmp(PQgetvalue(changes, row, CHANGE_CUSTOMER), customer_id) == 0;
+         row++)
+        if (strcmp(PQgetvalue(changes, row, CHANGE_FIELD), limit->column) == 0)
             return (struct customer_limit_value){limit, database_text(changes, row, CHANGE_VALUE),
                                                  lasting,
                                                  database_number(changes, row, CHANGE_UNTIL)};

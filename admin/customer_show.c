@@ -100,7 +100,8 @@ print_limit(struct printer *p, const struct customer_limit_value *value)
     struct buf text;
 
     buf_init(&text, 0);
-    customer_limit_text(value, &text);
+    if (printer_is_for_people(p))
+        customer_limit_text(value, &text);
     printer_value(p, customer_limit_json(value->limit, value->value), buf_text(&text));
     buf_fini(&text);
 }

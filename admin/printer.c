@@ -162,14 +162,14 @@ csv_cell(const struct printer *p, json_t *value)
     json_decref(value);
 }
 
-/* Of the many cells of a long list nobody makes JSON that nobody reads. */
-static bool
-is_for_people(const struct printer *p)
+/* Of the many cells of a long list nobody makes JSON that nobody reads, nor text. */
+bool
+printer_is_for_people(const struct printer *p)
 {
     return !p->settings.json && !p->settings.csv;
 }
 
-/* Takes over `value`, which may be NULL for people. */
+/* Takes over `value`, which may be NULL for people, as the text for programs. */
 static void
 next_cell(struct printer *p, json_t *value, const char *text, const char *colour)
 {
@@ -240,7 +240,8 @@ printer_text(struct printer *p, const char *text)
     if (text == NULL)
         printer_none(p, "-");
     else
-        next_cell(p, is_for_people(p) ? NULL : printer_json_text(text), text[0] ? text : "-", NULL);
+        next_cell(p, printer_is_for_people(p) ? NULL : printer_json_text(text),
+                  text[0] ? text : "-", NULL);
 }
 
 static const char *
@@ -255,7 +256,7 @@ colour_of(const char *word)
 void
 printer_word(struct printer *p, const char *word)
 {
-    next_cell(p, is_for_people(p) ? NULL : printer_json_text(word), word, colour_of(word));
+    next_cell(p, printer_is_for_people(p) ? NULL : printer_json_text(word), word, colour_of(word));
 }
 
 void
@@ -273,8 +274,12 @@ printer_number(struct printer *p, int64_t number)
 {
     char text[32];
 
+    if (!printer_is_for_people(p)) {
+        next_cell(p, json_integer(number), NULL, NULL);
+        return;
+    }
     snprintf(text, sizeof text, "%lld", (long long)number);
-    next_cell(p, is_for_people(p) ? NULL : json_integer(number), text, NULL);
+    next_cell(p, NULL, text, NULL);
 }
 
 void
@@ -306,8 +311,10 @@ printer_size(struct printer *p, uint64_t bytes)
 {
     char text[PRINTER_SIZE_SIZE];
 
-    next_cell(p, is_for_people(p) ? NULL : json_integer((json_int_t)bytes),
-              printer_size_text(bytes, text), NULL);
+    if (printer_is_for_people(p))
+        next_cell(p, NULL, printer_size_text(bytes, text), NULL);
+    else
+        next_cell(p, json_integer((json_int_t)bytes), NULL, NULL);
 }
 
 const char *

@@ -74,6 +74,8 @@ void printer_none(struct printer *printer, const char *text_for_people); /* JSON
 /* In a list people see the first word and how many more there are. */
 void printer_words(struct printer *printer, const char *const *words, size_t count);
 
+/* Else for programs, who see no text: whoever makes a long one need not. */
+bool printer_is_for_people(const struct printer *printer);
 /* Any JSON value, taken over, with its own text. */
 struct json_t;
 /* Text as JSON; octets that are no UTF-8 are escaped. */

@@ -399,6 +399,14 @@ def test_a_temporary_limit_is_said_with_its_end(acme):
         [("postern", "insert", "retention_days")]
 
 
+def test_a_list_has_each_customers_own_temporary_values(ctl):
+    ctl.sql("INSERT INTO postern.customers (name) SELECT 'c' || lpad(n::text, 5, '0') FROM generate_series(1, 20000) n")
+    ctl.sql("INSERT INTO postern.customer_changes (customer_id, field, value, until_at)"
+            " SELECT id, field, CASE field WHEN 'retention_days' THEN (id % 300 + 1)::text ELSE '7' END, now() + interval '1 hour'"
+            " FROM postern.customers, unnest(ARRAY['retention_days', 'max_recipients_per_message']) field WHERE id % 13 = 0")
+    assert [r["retention_days"] for r in ctl("customer", "list", "--json").rows] == [n % 300 + 1 if n % 13 == 0 else 5 for n in range(1, 20001)]
+
+
 def test_the_zone_of_a_date_is_the_services(acme):
     acme.configure(timezone="Asia/Tokyo")
     acme("customer", "set", "acme", "--retention-days", "9", "--until", "2099-12-01")
