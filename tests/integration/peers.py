@@ -223,7 +223,12 @@ class Backend:
         return all(said.count(session) >= 2 for session in list(self._writers))
 
     def drop_connections(self, but=None):
-        """Aborts what is open, all or all but one session's; the listener stays."""
+        """Aborts what is open, all or all but one session's; the listener stays. Not in the middle of an EHLO, if that ends: it would
+        count as a backend that is down."""
+        end = time.monotonic() + 2
+        while not self.all_greeted() and time.monotonic() < end:
+            time.sleep(0.01)
+
         def drop():
             for session, writer in list(self._writers.items()):
                 if session != but:
