@@ -236,6 +236,21 @@ def test_a_pool_of_sixteen_addresses_passes_at_its_second_attempt(node):
     assert converse(node, "grey.example", client=POOL[3], sender="else@pool.example", local="x").code == 250, "over a restart"
 
 
+@pytest.mark.parametrize("policy, mode", [("off,greylist=defer", ["mx"]), ("off", ["fallback", "--primary-up", "defer"])])
+def test_a_pool_is_one_even_where_nobody_else_asks_for_spf(world_of, dns, backend, policy, mode):
+    alone = world_of(Node(settings={"resolver": dns.endpoint, "xclient-from": ["127.0.0.0/8"], "client-concurrency": 0,
+                                    "greylist-delay": f"{DELAY}s", "fallback-delay": f"{DELAY}s"}))
+    add_customers(alone, backend, {"alone": policy, "plain": "off"})
+    changes(alone, "domain", "set", "alone.example", "--mode", *mode)
+    who = {"sender": "news@pool.example"}
+    first = wait_until(lambda: (r := converse(alone, "alone.example", client=POOL[0], **who)).enhanced == "4.7.1" and r, 10, "it waits")
+    assert first.code // 100 == 4
+    time.sleep(DELAY)
+    assert converse(alone, "alone.example", client=POOL[1], **who).code == 250, "another network of the same pool"
+    assert "Received-SPF" not in deliver(alone, backend, "alone.example", client=POOL[2], **who), "SPF is off"
+    assert converse(alone, "alone.example", client="198.51.99.7", sender="a@fail.example").enhanced == "4.7.1", "nor does it refuse"
+
+
 def test_only_suspects_wait_in_the_standard_policy(node):
     assert converse(node, "suspects.example").code == 250, "nothing speaks against it"
     reply = converse(node, "suspects.example", client=DYNAMIC, helo="p4fd6a28.dip0.dialin.example", sender="a@none.example")
