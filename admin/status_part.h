@@ -29,7 +29,7 @@ struct status_backend { /* one whose health is known */
     unsigned owner_count;
 };
 
-#define STATUS_PARTS_MAX 15
+#define STATUS_PARTS_MAX 16
 #define STATUS_NEAR_PERCENT 80 /* of a limit */
 struct status {
     struct call *call;
@@ -61,8 +61,7 @@ void status_look_daemons(struct status *status);
 bool status_has_just_started(const struct call *call);
 void status_look_database(struct status *status); /* the replica and the event log as well */
 void status_look_spool(struct status *status);
-void
-status_look_relay(struct status *status); /* connections, counters, backends, scanners, limits */
-void status_look_host(struct status *status); /* disks, resolver, certificates */
+void status_look_relay(struct status *status); /* connections, backends, scanners, lists, limits */
+void status_look_host(struct status *status);  /* disks, resolver, certificates */
 
 #endif

@@ -11,7 +11,9 @@
 
 #include "admin/node_registry.h"
 #include "base/clock.h"
+#include "base/dnsbl_zone.h"
 #include "base/milter_entry.h"
+#include "sender/sender_dnsbl.h"
 
 #define NEAR_NAMED 3
 
@@ -265,6 +267,58 @@ look_at_scanners(const struct look *look)
     status_fact(part, "milters", list);
 }
 
+/* --- DNS lists. */
+
+/* As a worker has found it that has tested it. */
+static struct shared_list
+state_of_list(const struct look *look, unsigned list)
+{
+    struct shared_list state = {.state = SENDER_DNSBL_NEW};
+
+    for (unsigned slot = 0; slot < SHARED_WORKERS_MAX && state.state == SENDER_DNSBL_NEW; slot++)
+        state = shared_list_get(look->table, slot, list);
+    return state.state < SENDER_DNSBL_STATE_COUNT ? state : (struct shared_list){0};
+}
+
+static void
+look_at_list(const struct look *look, struct status_part *part, unsigned i, const char *setting,
+             const char *text)
+{
+    struct shared_list list = state_of_list(look, i);
+    const char *word = sender_dnsbl_word(list.state), *why = sender_dnsbl_why(list.state);
+    const char *gap = buf_size(&part->detail) ? ", " : "";
+    char when[CLOCK_LOCAL_SIZE];
+    struct dnsbl_zone zone;
+
+    if (dnsbl_zone_parse(text, &zone) != NULL)
+        return;
+    json_array_append_new(json_object_get(part->facts, "lists"),
+                          json_pack("{s:s, s:s, s:s, s:s?, s:o}", "name", zone.name, "setting",
+                                    setting, "state", word, "why", why[0] ? why : NULL, "since_at",
+                                    printer_json_time(list.since_ms)));
+    if (why[0])
+        status_problem(part, "asleep", "%s%s asleep since %s: %s; mail is judged without it", gap,
+                       zone.name, clock_local(list.since_ms, when), why);
+    else
+        buf_printf(&part->detail, "%s%s %s", gap, zone.name, word);
+}
+
+static void
+look_at_lists(const struct look *look)
+{
+    const struct config *c = look->status->call->config;
+    struct status_part *part;
+
+    if (c->dnsbl.count + c->dnswl.count == 0)
+        return;
+    part = status_add(look->status, "lists");
+    status_fact(part, "lists", json_array());
+    for (unsigned i = 0; i < c->dnsbl.count; i++)
+        look_at_list(look, part, i, "dnsbl", c->dnsbl.items[i]);
+    for (unsigned i = 0; i < c->dnswl.count; i++)
+        look_at_list(look, part, (unsigned)c->dnsbl.count + i, "dnswl", c->dnswl.items[i]);
+}
+
 /* --- Limits near their end. */
 
 static void
@@ -324,6 +378,7 @@ status_look_relay(struct status *s)
     look_at_work(&look);
     look_at_backends(&look);
     look_at_scanners(&look);
+    look_at_lists(&look);
     look_at_limits(&look);
     registry_close(&look.registry);
     shared_table_detach(&look.table);

@@ -380,6 +380,14 @@ on_signal(void *ctx, int signo)
 }
 
 static void
+on_list_state(void *ctx, unsigned list, enum sender_dnsbl_state state)
+{
+    struct worker *w = ctx;
+
+    shared_list_set(w->table, w->slot, list, state, clock_wall_ms());
+}
+
+static void
 set_up(struct worker *w, const struct config *config, const struct worker_args *args)
 {
     int wake_fd, rc;
@@ -413,6 +421,7 @@ set_up(struct worker *w, const struct config *config, const struct worker_args *
     w->spf = spf_client_open(w->loop, w->dns, -1);
     w->destinations = destination_finder_new(w->loop, config, w->dns);
     w->dnsbl = sender_dnsbl_new(w->dns, config, args->is_first);
+    sender_dnsbl_listen(w->dnsbl, on_list_state, w);
     w->scanners = scanners_new(w->loop, config, w->table, w->slot);
     w->pool = backend_pool_new(w);
     w->arrival = arrival_new(w);

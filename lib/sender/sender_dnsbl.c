@@ -22,20 +22,21 @@
 
 enum said { SAID_WAIT, SAID_CLEAN, SAID_LISTED, SAID_NOTHING, SAID_REFUSED };
 
-enum state { STATE_NEW, STATE_AWAKE, STATE_DEAD, STATE_LYING, STATE_REFUSING };
-
 static const struct state_row {
-    const char *text, *event; /* NULL: none */
+    const char *word, *why, *event; /* event: NULL none */
 } states[] = {
-    [STATE_NEW] = {"not tested yet", NULL},
-    [STATE_AWAKE] = {"awake", "dnsbl-awake"},
-    [STATE_DEAD] = {"asleep: it does not answer", "dnsbl-asleep"},
-    [STATE_LYING] = {"asleep: it fails its test (127.0.0.2 listed, 127.0.0.1 not; RFC 5782)",
-                     "dnsbl-asleep"},
-    [STATE_REFUSING] = {"asleep: it refuses our questions (127.255.255.x): is the resolver a "
-                        "public one, or is there a key to register for?",
-                        "dnsbl-refuses-us"},
+    [SENDER_DNSBL_NEW] = {"not tested yet", "", NULL},
+    [SENDER_DNSBL_AWAKE] = {"awake", "", "dnsbl-awake"},
+    [SENDER_DNSBL_DEAD] = {"asleep", "it does not answer", "dnsbl-asleep"},
+    [SENDER_DNSBL_LYING] = {"asleep",
+                            "it fails its test (127.0.0.2 listed, 127.0.0.1 not; RFC 5782)",
+                            "dnsbl-asleep"},
+    [SENDER_DNSBL_REFUSING] = {"asleep",
+                               "it refuses our questions (127.255.255.x): is the resolver a "
+                               "public one, or is there a key to register for?",
+                               "dnsbl-refuses-us"},
 };
+_Static_assert(ARRAY_SIZE(states) == SENDER_DNSBL_STATE_COUNT, "each has its row");
 
 /* What a list is tested with, in the order of `tests`. */
 enum { TEST_LISTED, TEST_CLEAN, TEST_LISTED6, TEST_CLEAN6, TEST_COUNT };
@@ -57,7 +58,7 @@ struct list {
     struct sender_dnsbl *lists;
     struct dnsbl_zone zone;
     bool is_white;
-    enum state state;
+    enum sender_dnsbl_state state;
     bool has_ipv6;
     unsigned failures; /* in a row */
     struct test tests[TEST_COUNT];
@@ -68,6 +69,8 @@ struct sender_dnsbl {
     struct dns *dns;
     int64_t sleep_ms;
     bool speaks;
+    void (*on_state)(void *ctx, unsigned list, enum sender_dnsbl_state state);
+    void *ctx;
     unsigned count;
     struct list items[];
 };
@@ -123,11 +126,11 @@ static void
 say_state(const struct list *list)
 {
     const struct state_row *row = &states[list->state];
-    enum log_level level = list->state == STATE_AWAKE ? LOG_LEVEL_WARN : LOG_LEVEL_ALARM;
-    char text[256];
+    enum log_level level = list->state == SENDER_DNSBL_AWAKE ? LOG_LEVEL_WARN : LOG_LEVEL_ALARM;
 
-    log_line(list->lists->speaks ? level : LOG_LEVEL_DEBUG, NULL, row->event, "list=%s state=%s",
-             list->zone.name, log_quote(slice_of(row->text), text, sizeof text));
+    log_line(list->lists->speaks ? level : LOG_LEVEL_DEBUG, NULL, row->event,
+             "list=%s state=\"%s%s%s\"", list->zone.name, row->word, row->why[0] ? ": " : "",
+             row->why);
 }
 
 static int64_t
@@ -135,36 +138,39 @@ time_in_state_ms(const struct list *list)
 {
     int64_t sleep_ms = list->lists->sleep_ms;
 
-    if (list->state == STATE_AWAKE)
+    if (list->state == SENDER_DNSBL_AWAKE)
         return TEST_EVERY_MS;
-    if (list->state == STATE_DEAD && list->zone.is_tested && sleep_ms > DEAD_TEST_MS)
+    if (list->state == SENDER_DNSBL_DEAD && list->zone.is_tested && sleep_ms > DEAD_TEST_MS)
         return DEAD_TEST_MS;
     return sleep_ms;
 }
 
 /* That it works from the start needs no line. */
 static void
-set_state(struct list *list, enum state state)
+set_state(struct list *list, enum sender_dnsbl_state state)
 {
-    enum state before = list->state;
+    enum sender_dnsbl_state before = list->state;
 
     list->state = state;
     list->failures = 0;
-    if (state != before && !(before == STATE_NEW && state == STATE_AWAKE))
+    if (state != before && !(before == SENDER_DNSBL_NEW && state == SENDER_DNSBL_AWAKE))
         say_state(list);
+    if (state != before && list->lists->on_state)
+        list->lists->on_state(list->lists->ctx, (unsigned)(list - list->lists->items), state);
     loop_timer_start(&list->timer, time_in_state_ms(list));
 }
 
-static enum state
+static enum sender_dnsbl_state
 judge(const struct list *list)
 {
     const struct test *listed = &list->tests[TEST_LISTED], *clean = &list->tests[TEST_CLEAN];
 
     if (listed->said == SAID_REFUSED || clean->said == SAID_REFUSED)
-        return STATE_REFUSING;
+        return SENDER_DNSBL_REFUSING;
     if (listed->said == SAID_NOTHING || clean->said == SAID_NOTHING)
-        return STATE_DEAD;
-    return listed->said == SAID_LISTED && clean->said == SAID_CLEAN ? STATE_AWAKE : STATE_LYING;
+        return SENDER_DNSBL_DEAD;
+    return listed->said == SAID_LISTED && clean->said == SAID_CLEAN ? SENDER_DNSBL_AWAKE
+                                                                    : SENDER_DNSBL_LYING;
 }
 
 static bool
@@ -216,22 +222,22 @@ on_timer(void *ctx)
     if (list->zone.is_tested)
         test_start(list);
     else
-        set_state(list, STATE_AWAKE);
+        set_state(list, SENDER_DNSBL_AWAKE);
 }
 
 /* What a check has heard of it. */
 static void
 list_said(struct list *list, enum said said)
 {
-    if (list->state != STATE_AWAKE)
+    if (list->state != SENDER_DNSBL_AWAKE)
         return;
     if (said == SAID_REFUSED) {
-        set_state(list, STATE_REFUSING);
+        set_state(list, SENDER_DNSBL_REFUSING);
     } else if (said != SAID_NOTHING) {
         list->failures = 0;
     } else if (++list->failures >= FAILURES_MAX) {
         if (!list->zone.is_tested)
-            set_state(list, STATE_DEAD);
+            set_state(list, SENDER_DNSBL_DEAD);
         else if (!is_under_test(list))
             test_start(list);
     }
@@ -240,7 +246,7 @@ list_said(struct list *list, enum said said)
 static bool
 is_to_be_asked(const struct list *list, const struct inet_endpoint *address)
 {
-    return list->state == STATE_AWAKE && (address->family == 4 || list->has_ipv6);
+    return list->state == SENDER_DNSBL_AWAKE && (address->family == 4 || list->has_ipv6);
 }
 
 /* --- A check. */
@@ -432,7 +438,7 @@ add_list(struct sender_dnsbl *lists, const char *text, bool is_white)
         return;
     }
     list->has_ipv6 = true;
-    set_state(list, STATE_AWAKE);
+    set_state(list, SENDER_DNSBL_AWAKE);
 }
 
 struct sender_dnsbl *
@@ -468,13 +474,26 @@ sender_dnsbl_free(struct sender_dnsbl **held)
 }
 
 const char *
-sender_dnsbl_name(const struct sender_dnsbl *lists, unsigned i)
+sender_dnsbl_word(enum sender_dnsbl_state state)
 {
-    return i < lists->count ? lists->items[i].zone.name : "";
+    CHECK((unsigned)state < ARRAY_SIZE(states));
+    return states[state].word;
 }
 
 const char *
-sender_dnsbl_state(const struct sender_dnsbl *lists, unsigned i)
+sender_dnsbl_why(enum sender_dnsbl_state state)
 {
-    return i < lists->count ? states[lists->items[i].state].text : "";
+    CHECK((unsigned)state < ARRAY_SIZE(states));
+    return states[state].why;
+}
+
+void
+sender_dnsbl_listen(struct sender_dnsbl *lists,
+                    void (*on_state)(void *ctx, unsigned list, enum sender_dnsbl_state state),
+                    void *ctx)
+{
+    lists->on_state = on_state;
+    lists->ctx = ctx;
+    for (unsigned i = 0; i < lists->count; i++)
+        on_state(ctx, i, lists->items[i].state);
 }

@@ -44,9 +44,23 @@ sender_dnsbl_start(struct sender_dnsbl *lists, const struct inet_endpoint *addre
                    void (*on_done)(void *ctx, const struct sender_dnsbl_found *found), void *ctx);
 void sender_dnsbl_cancel(struct sender_dnsbl_check **check); /* NULL is fine */
 
-/* For people: list `i` of them ("" beyond the last), and "awake", "not tested yet", "asleep: ...".
- */
-const char *sender_dnsbl_name(const struct sender_dnsbl *lists, unsigned i);
-const char *sender_dnsbl_state(const struct sender_dnsbl *lists, unsigned i);
+/* --- How the lists are, for people. */
+
+enum sender_dnsbl_state {
+    SENDER_DNSBL_NEW, /* not tested yet */
+    SENDER_DNSBL_AWAKE,
+    SENDER_DNSBL_DEAD, /* asleep, as all from here on */
+    SENDER_DNSBL_LYING,
+    SENDER_DNSBL_REFUSING,
+    SENDER_DNSBL_STATE_COUNT
+};
+const char *sender_dnsbl_word(enum sender_dnsbl_state state); /* "asleep" */
+const char *sender_dnsbl_why(enum sender_dnsbl_state state);  /* why it sleeps; "" it does not */
+
+/* Called at once for each list, and whenever one changes.  Lists of dnsbl first, then dnswl, each
+ * in the order of the setting. */
+void sender_dnsbl_listen(struct sender_dnsbl *lists,
+                         void (*on_state)(void *ctx, unsigned list, enum sender_dnsbl_state state),
+                         void *ctx);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * A worker's column: heartbeat, counters, messages in flight, connection slots, content scanners.
+ * A worker's column: heartbeat, counters, messages in flight, connection slots, content scanners,
+ * DNS lists.
  * Its owner writes it; others only read it, until the owner is dead and the parent clears it.
  *
  * Connection slots are exact without a common counter: a worker adds its own first and then sums
@@ -113,6 +114,8 @@ shared_worker_clear(struct shared_table *table, unsigned slot,
     shared_clients_clear(table, slot);
     for (unsigned i = 0; i < SHARED_SCANNERS_MAX; i++)
         atomic_store(&column->scanners[i], SHARED_SCANNER_UNKNOWN);
+    for (unsigned i = 0; i < SHARED_LISTS_MAX; i++)
+        atomic_store(&column->lists[i], 0);
     atomic_store(&column->message, 0);
     atomic_store(&column->stamped_at_ms, 0);
     atomic_store(&column->pid, 0);
@@ -132,6 +135,25 @@ shared_scanner_get(const struct shared_table *table, unsigned slot, unsigned sca
 {
     CHECK(scanner < SHARED_SCANNERS_MAX);
     return atomic_load(&shared_column_of(table, slot)->scanners[scanner]);
+}
+
+/* --- DNS lists. */
+
+void
+shared_list_set(struct shared_table *table, unsigned slot, unsigned list, unsigned state,
+                int64_t wall_ms)
+{
+    if (list < SHARED_LISTS_MAX)
+        atomic_store(&shared_column_of(table, slot)->lists[list], (uint64_t)wall_ms << 8 | state);
+}
+
+struct shared_list
+shared_list_get(const struct shared_table *table, unsigned slot, unsigned list)
+{
+    uint64_t word =
+        list < SHARED_LISTS_MAX ? atomic_load(&shared_column_of(table, slot)->lists[list]) : 0;
+
+    return (struct shared_list){.state = word & 0xff, .since_ms = (int64_t)(word >> 8)};
 }
 
 /* --- Counters. They outlive their worker: sums must not fall. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Filters, the lists of customers and operators, greylisting and backscatter, as a sender meets them: P3, P4, P6."""
+import re
 import time
 
 import pytest
@@ -315,3 +316,20 @@ def test_P4_only_spf_that_says_something_verifies_a_sender(node, how):
         assert reply.code == 250 and "queued until" in reply.text, str(reply)
         shown = wait_until(lambda r=reply: node.relayctl_json("spool", "show", reference_in(r.text)), 10)[0]
         assert shown["sender_verified"] is wanted, (domain, shown)
+
+
+# --- DNS lists.
+
+def test_a_list_that_sleeps_is_seen_in_status(world_of, dns):
+    asked = world_of(Node(settings={"resolver": dns.endpoint, "dnsbl": [LIST.rstrip("."), "absent.example"]}))
+
+    def lists():
+        part = asked.relayctl_json("status", check=False)[0].get("lists")
+        return part if part and part["state"] == "asleep" else None
+    part = wait_until(lists, 10, "the list that is not there sleeps")
+    awake, asleep = part["lists"]
+    assert (awake["name"], awake["setting"], awake["state"], awake["why"]) == (LIST.rstrip("."), "dnsbl", "awake", None)
+    assert (asleep["name"], asleep["state"]) == ("absent.example", "asleep") and "fails its test" in asleep["why"]
+    done = asked.relayctl("status", check=False)
+    assert done.returncode == 1, "an operator must see to it"
+    assert re.search(r"^lists +asleep .*absent\.example asleep since\s", done.stdout, re.M), done.stdout
