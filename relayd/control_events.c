@@ -189,13 +189,29 @@ remove_file(struct control_events *e, const struct event_file *file, const char 
     forget_offset(e, file->name);
 }
 
-/* There are no files of the hours before those that are written now: the relay was off, or its
- * clock has jumped, and nobody can tell which. As with the expiry of mail, there is a grace. */
-static bool
-clock_may_be_wrong(const struct event_files *files, int64_t now_ms, int64_t grace_ms)
+/* The one that workers write to.  Behind it may be those of hours to come, by a clock that was
+ * ahead. */
+static size_t
+present_file(const struct event_files *files, int64_t now_ms)
 {
     size_t i = files->count - 1;
 
+    while (i > 0 && files->items[i].hour_ms > now_ms)
+        i--;
+    return i;
+}
+
+/* There are no files of the hours before those that are written now (or of this one yet): the relay
+ * was off, or its clock has jumped, and nobody can tell which. As with the expiry of mail, there is
+ * a grace. */
+static bool
+clock_may_be_wrong(const struct event_files *files, size_t present, int64_t now_ms,
+                   int64_t grace_ms)
+{
+    size_t i = present;
+
+    if (now_ms - files->items[i].hour_ms > GAP_MS)
+        return true;
     while (i > 0 && files->items[i].hour_ms - files->items[i - 1].hour_ms <= GAP_MS)
         i--;
     return i > 0 && now_ms - files->items[i].hour_ms < grace_ms;
@@ -213,7 +229,7 @@ say_kept(struct control_events *e, const struct event_file *file)
     e->is_kept_said = true;
 }
 
-/* The newest file is never removed: workers write to it. */
+/* The file that workers write to is never removed. */
 static void
 bound_files(struct control_events *e)
 {
@@ -222,15 +238,17 @@ bound_files(struct control_events *e)
     int64_t now_ms = clock_wall_ms();
     struct event_files files;
     uint64_t left, most = c->event_log_max - c->event_log_max / 16;
+    size_t present;
     bool is_grace;
 
     if (event_files_list(c->log_dir, &files) != ERR_OK)
         return; /* the parent has said so */
     left = files.size_bytes;
-    is_grace = files.count > 0 && clock_may_be_wrong(&files, now_ms, c->expiry_grace_ms);
-    for (size_t i = 0; i + 1 < files.count; i++) {
+    present = files.count > 0 ? present_file(&files, now_ms) : 0;
+    is_grace = files.count > 0 && clock_may_be_wrong(&files, present, now_ms, c->expiry_grace_ms);
+    for (size_t i = 0; i < present; i++) {
         const struct event_file *file = &files.items[i];
-        const char *newest = files.items[files.count - 1].name;
+        const char *newest = files.items[present].name;
         bool is_old = now_ms - file->hour_ms - HOUR_MS > age_ms;
 
         if (is_old && !(is_grace && file->size_bytes > offset_of(e, file->name)))

@@ -211,6 +211,21 @@ def test_P2_a_clock_that_has_jumped_makes_no_gap(gate):
     assert len(gate.relayd.log_lines("event-gap")) == gaps
 
 
+def test_a_file_of_hours_to_come_keeps_nothing(gate):
+    """By a clock that was ahead and was put right: the file that workers write to is another, and the old ones go by their age."""
+    ahead = gate.write_old(NOW + timedelta(days=400), "")
+    for hours in range(1, 26):
+        if not (gate.dirs["log-dir"] / hour_of(NOW - timedelta(hours=hours))).exists():
+            gate.write_old(NOW - timedelta(hours=hours), "")
+    with gate.postgres.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN; LOCK postern.events_copied IN ACCESS EXCLUSIVE MODE")  # copying waits
+        old = gate.write_old(NOW - timedelta(days=16), line_of(NOW - timedelta(days=16)))
+        wait_until(lambda: not old.exists(), 30, "it is too old, and no clock has jumped")
+        cursor.execute("ROLLBACK")
+    assert (gate.dirs["log-dir"] / hour_of(datetime.now(timezone.utc))).exists()
+    ahead.unlink()
+
+
 def test_files_go_by_age_and_a_gap_is_said(gate):
     """Files hold whole addresses: they go with event-privacy, copied or not, where the relay has run all the day before."""
     for hours in range(1, 26):
