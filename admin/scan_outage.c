@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * The outage is a hold, as operators order it: each node obeys it, the audit has it, and what else
- * comes for the customer meanwhile waits and goes out.  No signal that can be caught ends relayctl
- * between hold and release.  The end of the message is read where everybody reads it, in its event.
+ * comes for the customer meanwhile waits and goes out.  No signal of a terminal or of who ends
+ * programs ends or stops relayctl between hold and release.  The end of the message is read where
+ * everybody reads it, in its event.
  */
 #include "admin/scan_outage.h"
 
@@ -40,12 +41,12 @@
 static void
 block_signals(int how)
 {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
     sigset_t set;
 
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+        sigaddset(&set, signals[i]);
     sigprocmask(how, &set, NULL);
 }
 
@@ -125,23 +126,37 @@ scan_outage_begin(struct call *call, const char *rcpt, struct scan_outage *o)
         status = wait_until_obeyed(call, version);
         if (status == COMMAND_DONE)
             return status;
-        scan_outage_end(call, o);
     }
+    if (o->held) /* also where it is not known whether the hold was kept */
+        scan_outage_end(call, o);
     block_signals(SIG_UNBLOCK);
     return status;
 }
 
-enum command_status
-scan_outage_end(struct call *call, struct scan_outage *o)
+static enum command_status
+release(struct call *call, const struct scan_outage *o)
 {
     const char *params[] = {o->held, call_value(call, "reason")};
     enum command_status status = database_begin_change(call);
     PGresult *r = NULL;
 
-    if (status == COMMAND_DONE) {
-        status = database_query(call, RELEASE, 2, params, &r);
-        PQclear(r);
-        status = database_end(call, status);
+    if (status != COMMAND_DONE)
+        return status;
+    status = database_query(call, RELEASE, 2, params, &r);
+    PQclear(r);
+    return database_end(call, status);
+}
+
+enum command_status
+scan_outage_end(struct call *call, struct scan_outage *o)
+{
+    enum command_status status = release(call, o);
+
+    if (status == COMMAND_LATER) { /* once more, anew: to release twice does no harm */
+        database_disconnect(call);
+        status = database_connect(call);
+        if (status == COMMAND_DONE)
+            status = release(call, o);
     }
     if (status != COMMAND_DONE)
         call_complain("servers that %s goes to are held still: `relayctl backend list` names "
