@@ -160,6 +160,12 @@ screen_judge_origin(const struct screen *s, struct sender_facts *origin)
                         sender_facts_look(origin, policy_checks_of(s->policy) & ~exempt));
 }
 
+const char *
+screen_pool(const struct screen *s, const struct sender_facts *facts)
+{
+    return s->exempt & policy_check_bit(POLICY_SPF) ? "" : sender_facts_authorised_domain(facts);
+}
+
 bool
 screen_lifts_greylist(const struct screen *s, const struct sender_facts *facts)
 {

@@ -48,6 +48,8 @@ struct policy_judgement screen_judge_origin(const struct screen *screen,
 /* Greylisting, by the policy or in fallback mode, is not for this client: by a rule, as a filter,
  * or since it is on a list of good ones. */
 bool screen_lifts_greylist(const struct screen *screen, const struct sender_facts *facts);
+/* The domain whose senders are one for greylisting; "": the client's network is. */
+const char *screen_pool(const struct screen *screen, const struct sender_facts *facts);
 /* The bits of the checks that count for this client. */
 unsigned screen_checks(const struct screen *screen);
 bool screen_is_refused(const struct screen *screen); /* for good or for now */

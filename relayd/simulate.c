@@ -2,7 +2,8 @@
  *
  * Facts are gathered as for a session, judged as at RCPT, until nothing is waited for.  The memory
  * is asked as well, but only for a look: nobody has come by being simulated.  A message is judged
- * even if its first contact would wait: it would come again.
+ * even if its first contact would wait: it would come again.  That a first contact waits in
+ * fallback mode is not simulated.
  */
 #include "relayd/simulate.h"
 
@@ -333,7 +334,7 @@ ask_greylist(struct simulation *s)
                                      .client = *sender_facts_client(s->facts),
                                      .sender = s->mail.path.text,
                                      .recipient = recipient,
-                                     .authorised_domain = sender_facts_authorised_domain(s->facts)};
+                                     .authorised_domain = screen_pool(&s->screen, s->facts)};
 
     smtp_path_key(&s->rcpt.path, recipient);
     s->query = state_greylist_look(s->worker->state, &key,

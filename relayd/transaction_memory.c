@@ -110,7 +110,8 @@ ask_greylist(struct transaction *t)
                                      .client = *session_peer(t->session),
                                      .sender = t->mail.path.text,
                                      .recipient = t->rcpt_key,
-                                     .authorised_domain = sender_facts_authorised_domain(facts)};
+                                     .authorised_domain =
+                                         screen_pool(&t->policy.at_hand.screen, facts)};
     int64_t delay_ms = fallback_delay_ms(t);
 
     if (delay_ms > 0 && !screen_lifts_greylist(&t->policy.at_hand.screen, facts))

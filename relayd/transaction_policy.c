@@ -62,7 +62,8 @@ ask_greylist(struct transaction *t, const struct sender_facts *facts)
                                      .client = *session_peer(t->session),
                                      .sender = t->mail.path.text,
                                      .recipient = recipient,
-                                     .authorised_domain = sender_facts_authorised_domain(facts)};
+                                     .authorised_domain =
+                                         screen_pool(&t->policy.at_hand.screen, facts)};
 
     smtp_path_key(&t->rcpt.path, recipient);
     t->policy.query = state_greylist_ask(
