@@ -117,12 +117,14 @@ name_owner(const struct look *look, struct status_backend *backend, uint32_t id)
              customer.name);
 }
 
-/* A name: all that it was found to lead to.  Of what a snapshot has brought back that is not known:
- * it may be the name's, if its port is. */
+/* A name: all that it was found to lead to.  Of what a snapshot has brought back that is not known,
+ * and only the last of several names that lead to one address is: what is not up may be this one's,
+ * if its port is, and is not hidden. */
 static void
 match_name(struct look *look, const struct registry_backend *registered)
 {
     uint64_t hash = shared_name_hash(look->table, registered->host);
+    uint64_t by_address = shared_name_hash(look->table, "");
 
     for (size_t i = 0; i < look->status->backend_count; i++) {
         struct status_backend *backend = &look->status->backends[i];
@@ -132,7 +134,8 @@ match_name(struct look *look, const struct registry_backend *registered)
         if (backend->health.name_hash == hash)
             name_owner(look, backend, registered->customer_id);
         backend->is_registered |=
-            backend->health.name_hash == hash || backend->health.name_hash == 0;
+            backend->health.name_hash == hash || backend->health.name_hash == 0 ||
+            (backend->health.name_hash != by_address && backend->health.state != SHARED_HEALTH_UP);
     }
 }
 
@@ -271,12 +274,12 @@ look_at_scanners(const struct look *look)
 
 /* As a worker has found it that has tested it. */
 static struct shared_list
-state_of_list(const struct look *look, unsigned list)
+state_of_list(const struct look *look, unsigned list, const char *name)
 {
     struct shared_list state = {.state = SENDER_DNSBL_NEW};
 
     for (unsigned slot = 0; slot < SHARED_WORKERS_MAX && state.state == SENDER_DNSBL_NEW; slot++)
-        state = shared_list_get(look->table, slot, list);
+        state = shared_list_get(look->table, slot, list, name);
     return state.state < SENDER_DNSBL_STATE_COUNT ? state : (struct shared_list){0};
 }
 
@@ -284,14 +287,16 @@ static void
 look_at_list(const struct look *look, struct status_part *part, unsigned i, const char *setting,
              const char *text)
 {
-    struct shared_list list = state_of_list(look, i);
-    const char *word = sender_dnsbl_word(list.state), *why = sender_dnsbl_why(list.state);
-    const char *gap = buf_size(&part->detail) ? ", " : "";
+    const char *gap = buf_size(&part->detail) ? ", " : "", *word, *why;
     char when[CLOCK_LOCAL_SIZE];
     struct dnsbl_zone zone;
+    struct shared_list list;
 
-    if (dnsbl_zone_parse(text, &zone) != NULL)
+    if (i >= SHARED_LISTS_MAX || dnsbl_zone_parse(text, &zone) != NULL)
         return;
+    list = state_of_list(look, i, zone.name);
+    word = sender_dnsbl_word(list.state);
+    why = sender_dnsbl_why(list.state);
     json_array_append_new(json_object_get(part->facts, "lists"),
                           json_pack("{s:s, s:s, s:s, s:s?, s:o}", "name", zone.name, "setting",
                                     setting, "state", word, "why", why[0] ? why : NULL, "since_at",

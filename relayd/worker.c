@@ -380,11 +380,12 @@ on_signal(void *ctx, int signo)
 }
 
 static void
-on_list_state(void *ctx, unsigned list, enum sender_dnsbl_state state)
+on_list_state(void *ctx, unsigned list, const char *name, enum sender_dnsbl_state state)
 {
     struct worker *w = ctx;
 
-    shared_list_set(w->table, w->slot, list, state, clock_wall_ms());
+    shared_list_set(w->table, w->slot, list, name,
+                    (struct shared_list){.state = state, .since_ms = clock_wall_ms()});
 }
 
 static void

@@ -69,7 +69,7 @@ struct sender_dnsbl {
     struct dns *dns;
     int64_t sleep_ms;
     bool speaks;
-    void (*on_state)(void *ctx, unsigned list, enum sender_dnsbl_state state);
+    sender_dnsbl_on_state on_state;
     void *ctx;
     unsigned count;
     struct list items[];
@@ -156,7 +156,8 @@ set_state(struct list *list, enum sender_dnsbl_state state)
     if (state != before && !(before == SENDER_DNSBL_NEW && state == SENDER_DNSBL_AWAKE))
         say_state(list);
     if (state != before && list->lists->on_state)
-        list->lists->on_state(list->lists->ctx, (unsigned)(list - list->lists->items), state);
+        list->lists->on_state(list->lists->ctx, (unsigned)(list - list->lists->items),
+                              list->zone.name, state);
     loop_timer_start(&list->timer, time_in_state_ms(list));
 }
 
@@ -488,12 +489,10 @@ sender_dnsbl_why(enum sender_dnsbl_state state)
 }
 
 void
-sender_dnsbl_listen(struct sender_dnsbl *lists,
-                    void (*on_state)(void *ctx, unsigned list, enum sender_dnsbl_state state),
-                    void *ctx)
+sender_dnsbl_listen(struct sender_dnsbl *lists, sender_dnsbl_on_state on_state, void *ctx)
 {
     lists->on_state = on_state;
     lists->ctx = ctx;
     for (unsigned i = 0; i < lists->count; i++)
-        on_state(ctx, i, lists->items[i].state);
+        on_state(ctx, i, lists->items[i].zone.name, lists->items[i].state);
 }

@@ -59,8 +59,8 @@ const char *sender_dnsbl_why(enum sender_dnsbl_state state);  /* why it sleeps; 
 
 /* Called at once for each list, and whenever one changes.  Lists of dnsbl first, then dnswl, each
  * in the order of the setting. */
-void sender_dnsbl_listen(struct sender_dnsbl *lists,
-                         void (*on_state)(void *ctx, unsigned list, enum sender_dnsbl_state state),
-                         void *ctx);
+typedef void (*sender_dnsbl_on_state)(void *ctx, unsigned list, const char *name,
+                                      enum sender_dnsbl_state state);
+void sender_dnsbl_listen(struct sender_dnsbl *lists, sender_dnsbl_on_state on_state, void *ctx);
 
 #endif

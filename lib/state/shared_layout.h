@@ -116,7 +116,7 @@ struct shared_column {
     _Atomic uint32_t connections;   /* of clients */
     _Atomic uint64_t message;       /* the fingerprint of what the worker is working on; 0: none */
     _Atomic int64_t scanners[SHARED_SCANNERS_MAX]; /* see shared_scanner_set */
-    _Atomic uint64_t lists[SHARED_LISTS_MAX];      /* since when, wall clock ms 56, state 8 */
+    _Atomic uint64_t lists[SHARED_LISTS_MAX]; /* since when, wall clock ms 44, name 12, state 8 */
     _Atomic uint64_t counters[SHARED_COUNTER_COUNT];
     struct shared_inflight inflight[SHARED_INFLIGHT_MAX];
     /* Written by the column's owner alone, read by all. */

@@ -285,15 +285,17 @@ void shared_scanner_set(struct shared_table *table, unsigned slot, unsigned scan
 int64_t shared_scanner_get(const struct shared_table *table, unsigned slot, unsigned scanner);
 
 /* --- DNS lists, as each worker has found them; by their place in the settings dnsbl and dnswl, one
- * behind the other.  Of those beyond the last place nothing is said. */
+ * behind the other.  Of those beyond the last place nothing is said, nor of one that has another
+ * name at that place: a worker from before a reload. */
 #define SHARED_LISTS_MAX 32
 struct shared_list {
     unsigned state;   /* enum sender_dnsbl_state; 0: it has not been tested */
     int64_t since_ms; /* wall clock */
 };
-void shared_list_set(struct shared_table *table, unsigned slot, unsigned list, unsigned state,
-                     int64_t wall_ms);
-struct shared_list shared_list_get(const struct shared_table *table, unsigned slot, unsigned list);
+void shared_list_set(struct shared_table *table, unsigned slot, unsigned list, const char *name,
+                     struct shared_list state);
+struct shared_list shared_list_get(const struct shared_table *table, unsigned slot, unsigned list,
+                                   const char *name);
 
 /* --- Suspects: messages at which workers die. */
 /* What the worker is working on at this moment; 0: nothing in particular. */

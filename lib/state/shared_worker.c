@@ -139,21 +139,30 @@ shared_scanner_get(const struct shared_table *table, unsigned slot, unsigned sca
 
 /* --- DNS lists. */
 
+static uint64_t
+name_bits(const struct shared_table *table, const char *name)
+{
+    return (shared_name_hash(table, name) & 0xfff) << 8;
+}
+
 void
-shared_list_set(struct shared_table *table, unsigned slot, unsigned list, unsigned state,
-                int64_t wall_ms)
+shared_list_set(struct shared_table *table, unsigned slot, unsigned list, const char *name,
+                struct shared_list state)
 {
     if (list < SHARED_LISTS_MAX)
-        atomic_store(&shared_column_of(table, slot)->lists[list], (uint64_t)wall_ms << 8 | state);
+        atomic_store(&shared_column_of(table, slot)->lists[list],
+                     (uint64_t)state.since_ms << 20 | name_bits(table, name) | state.state);
 }
 
 struct shared_list
-shared_list_get(const struct shared_table *table, unsigned slot, unsigned list)
+shared_list_get(const struct shared_table *table, unsigned slot, unsigned list, const char *name)
 {
     uint64_t word =
         list < SHARED_LISTS_MAX ? atomic_load(&shared_column_of(table, slot)->lists[list]) : 0;
 
-    return (struct shared_list){.state = word & 0xff, .since_ms = (int64_t)(word >> 8)};
+    if ((word & 0xfff00) != name_bits(table, name))
+        return (struct shared_list){0};
+    return (struct shared_list){.state = word & 0xff, .since_ms = (int64_t)(word >> 20)};
 }
 
 /* --- Counters. They outlive their worker: sums must not fall. */

@@ -51,11 +51,12 @@ struct bench {
 };
 
 static void
-on_state(void *ctx, unsigned list, enum sender_dnsbl_state state)
+on_state(void *ctx, unsigned list, const char *name, enum sender_dnsbl_state state)
 {
     struct bench *b = ctx;
     const char *why = sender_dnsbl_why(state);
 
+    (void)name;
     if (list == 0)
         snprintf(b->state, sizeof b->state, "%s%s%s", sender_dnsbl_word(state), why[0] ? ": " : "",
                  why);
