@@ -169,20 +169,21 @@ def test_old_events_name_nobody_any_more(gate):
     old = NOW - timedelta(days=20)
     sql = gate.postgres.sql
 
-    def add(tag, **fields):
-        line = line_of(old, ref=f"P001-{tag}-0000001", message_id="<private.one@sender.example>", helo="dialin-192-0-2-77.example",
+    def made(tag, **fields):
+        return line_of(old, ref=f"P001-{tag}-0000001", message_id="<private.one@sender.example>", helo="dialin-192-0-2-77.example",
                        spf="fail", spf_reason="192.0.2.77 is none of alice's", rule="block alice@sender.example", ptr="dialin-192-0-2-77.example",
                        checks=[{"check": "spf", "result": "fail", "input": "192.0.2.77", "ms": 3}], **{"reply": "550 5.1.1 <bob@acme.example> unknown", **fields})
-        sql("SELECT postern.events_copy(8, %s, 0, %s, %s)", tag, len(line), line)
+
+    def add(name, lines):
+        sql("SELECT postern.events_copy(8, %s, 0, %s, %s)", name, len(lines), lines)
 
     def shorten():
         while sql("SELECT postern.events_shorten('14 days')") != [(-1,)]:
             pass
 
-    add("SHRT1")
-    add("SHRT2", client="2001:db8:1:2:3::4")
+    add("at once", made("SHRT1") + made("SHRT2", client="2001:db8:1:2:3::4"))  # control shortens as well, at any moment
     shorten()
-    add("SHRT3")  # late
+    add("late", made("SHRT3"))
     shorten()
     rows = sql("SELECT text(client), sender, recipient_keys, message_id, detail FROM postern.events WHERE ref LIKE 'P001-SHRT%%' ORDER BY ref")
     assert [row[0] for row in rows] == ["192.0.2.0/24", "2001:db8:1::/48", "192.0.2.0/24"]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Backends by name, with a real name server: P1 (kept when a name fails), P8 (nothing waits for DNS), P3 (never ourselves)."""
 import json
+import socket
 import time
 
 import pytest
@@ -160,6 +161,9 @@ def test_P3_we_are_never_a_backend(node, dns, how):
 
 def test_P3_with_a_wildcard_our_addresses_are_ours(world_of, dns):
     node = world_of(Node(settings={"resolver": dns.endpoint}, start=False))
+    with socket.socket() as free:  # on every address, and none of those that tests beside this one are given
+        free.bind(("0.0.0.0", 0))
+        node.port = free.getsockname()[1]
     node.write_config(listen=[f"0.0.0.0:{node.port}"])
     node.start()
     add_customer(node)
