@@ -113,16 +113,6 @@ end_helpers_behind_workers(struct parent *p)
 
 /* --- Messages. */
 
-static struct spool_segment_id
-get_segment_id(struct decoder *d)
-{
-    struct spool_segment_id id = {.node = get_u16(d)};
-
-    id.epoch = get_u32(d);
-    id.number = get_u32(d);
-    return id;
-}
-
 static void
 on_worker_message(struct child *worker, uint16_t type, struct decoder *d)
 {
@@ -133,13 +123,13 @@ on_worker_message(struct child *worker, uint16_t type, struct decoder *d)
         if (decoder_done(d))
             parent_give_segment(worker, ticket, size_bytes);
     } else if (type == RELAYD_DONE_SEGMENT) {
-        struct spool_segment_id id = get_segment_id(d);
+        struct spool_segment_id id = spool_segment_get_id(d);
 
         get_u8(d);
         if (decoder_done(d))
             parent_done_segment(worker, id);
     } else if (type == RELAYD_KEEP_SEGMENT) {
-        struct spool_segment_id id = get_segment_id(d);
+        struct spool_segment_id id = spool_segment_get_id(d);
         uint64_t size_bytes = get_u64(d);
 
         if (decoder_done(d))

@@ -98,9 +98,7 @@ send_job(struct parent *p, const struct segment_job *job)
     int rc;
 
     buf_init(&b, 0);
-    put_u16(&b, job->id.node);
-    put_u32(&b, job->id.epoch);
-    put_u32(&b, job->id.number);
+    spool_segment_put_id(&b, job->id);
     if (job->work != WORK_SEAL)
         put_u64(&b, job->size_bytes);
     if (job->work == WORK_MAKE)
@@ -185,9 +183,7 @@ answer_worker(struct child *worker, uint32_t ticket, struct spool_segment_id id,
         return;
     buf_init(&b, 0);
     put_u32(&b, ticket);
-    put_u16(&b, id.node);
-    put_u32(&b, id.epoch);
-    put_u32(&b, id.number);
+    spool_segment_put_id(&b, id);
     put_bytes(&b, key);
     put_u64(&b, size_bytes);
     CRASH_POINT("parent-before-giving");

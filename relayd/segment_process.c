@@ -95,12 +95,10 @@ on_message(void *ctx, uint16_t type, struct slice payload, const int *fds, size_
 {
     struct segment_process *p = ctx;
     struct decoder d = decoder_of(payload);
-    struct spool_segment_id id = {.node = get_u16(&d)};
+    struct spool_segment_id id = spool_segment_get_id(&d);
 
     for (size_t i = 0; i < fd_count; i++)
         close(fds[i]);
-    id.epoch = get_u32(&d);
-    id.number = get_u32(&d);
     if (type == RELAYD_MAKE_SEGMENT) {
         uint64_t size_bytes = get_u64(&d);
 

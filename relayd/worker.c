@@ -83,12 +83,10 @@ take_segment(struct worker *w, struct slice payload, const int *fds, size_t fd_c
 {
     struct decoder d = decoder_of(payload);
     uint32_t ticket = get_u32(&d);
-    struct spool_segment_id id = {.node = get_u16(&d)};
+    struct spool_segment_id id = spool_segment_get_id(&d);
     struct slice key;
     uint64_t size;
 
-    id.epoch = get_u32(&d);
-    id.number = get_u32(&d);
     key = get_bytes(&d);
     size = get_u64(&d);
     CHECK(decoder_done(&d) && key.n == SIPHASH_KEY_SIZE);
@@ -256,21 +254,13 @@ on_want_segment(void *ctx, uint64_t size_bytes, uint32_t ticket)
 }
 
 static void
-put_segment_id(struct buf *b, struct spool_segment_id id)
-{
-    put_u16(b, id.node);
-    put_u32(b, id.epoch);
-    put_u32(b, id.number);
-}
-
-static void
 on_done_segment(void *ctx, struct spool_segment_id id, bool has_records)
 {
     struct worker *w = ctx;
     struct buf b;
 
     buf_init(&b, 0);
-    put_segment_id(&b, id);
+    spool_segment_put_id(&b, id);
     put_u8(&b, has_records);
     /* Without a parent nothing is lost: the next one seals what it finds. */
     if (w->parent && channel_send(w->parent, RELAYD_DONE_SEGMENT, buf_slice(&b), NULL, 0) < 0)
@@ -285,7 +275,7 @@ on_trim_segment(void *ctx, struct spool_segment_id id, uint64_t size_bytes)
     struct buf b;
 
     buf_init(&b, 0);
-    put_segment_id(&b, id);
+    spool_segment_put_id(&b, id);
     put_u64(&b, size_bytes);
     if (w->parent) /* what is not said stays reserved until the message's end */
         (void)!channel_send(w->parent, RELAYD_KEEP_SEGMENT, buf_slice(&b), NULL, 0);

@@ -159,9 +159,7 @@ apply(struct spool_store *s, struct spool_message *m, uint16_t type, struct slic
 static void
 put_place(struct buf *b, const struct spool_message *m)
 {
-    put_u16(b, m->segment->id.node);
-    put_u32(b, m->segment->id.epoch);
-    put_u32(b, m->segment->id.number);
+    spool_segment_put_id(b, m->segment->id);
     put_u64(b, m->record_offset);
     put_u16(b, m->ref.node);
     put_u32(b, m->ref.minute);
@@ -171,11 +169,8 @@ put_place(struct buf *b, const struct spool_message *m)
 struct spool_place
 spool_outcome_place(struct decoder *d)
 {
-    struct spool_place place;
+    struct spool_place place = {.segment = spool_segment_get_id(d)};
 
-    place.segment.node = get_u16(d);
-    place.segment.epoch = get_u32(d);
-    place.segment.number = get_u32(d);
     place.offset = get_u64(d);
     place.ref.node = get_u16(d);
     place.ref.minute = get_u32(d);

@@ -66,6 +66,24 @@ spool_segment_parse_name(const char *name, struct spool_segment_id *id)
     return strcmp(spool_segment_name(*id, again), name) == 0 ? ERR_OK : ERR_SYNTAX;
 }
 
+void
+spool_segment_put_id(struct buf *b, struct spool_segment_id id)
+{
+    put_u16(b, id.node);
+    put_u32(b, id.epoch);
+    put_u32(b, id.number);
+}
+
+struct spool_segment_id
+spool_segment_get_id(struct decoder *d)
+{
+    struct spool_segment_id id = {.node = get_u16(d)};
+
+    id.epoch = get_u32(d);
+    id.number = get_u32(d);
+    return id;
+}
+
 static const char *
 free_name(unsigned slot, char dst[SPOOL_SEGMENT_NAME_SIZE])
 {

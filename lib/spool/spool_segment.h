@@ -18,6 +18,7 @@
 #define SPOOL_SEGMENT_H
 
 #include "base/buf.h"
+#include "base/codec.h"
 #include "base/ref.h"
 #include "base/siphash.h"
 #include "spool/spool_io.h"
@@ -40,6 +41,9 @@ struct spool_segment_id {
 const char *spool_segment_name(struct spool_segment_id id, char dst[SPOOL_SEGMENT_NAME_SIZE]);
 MUST_USE int spool_segment_parse_name(const char *name,
                                       struct spool_segment_id *id); /* ERR_SYNTAX */
+/* In messages between processes and entries of the ledger. */
+void spool_segment_put_id(struct buf *b, struct spool_segment_id id);
+struct spool_segment_id spool_segment_get_id(struct decoder *d);
 
 /* For the relay's parent. `writer` is the process that will write it (0: not known), so that a
  * reader can tell when all that a dead one wrote has been sealed and read. Recycles a free segment
