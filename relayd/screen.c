@@ -107,21 +107,32 @@ screen_checks(const struct screen *s)
     return policy_checks_of(s->policy) & ~s->exempt;
 }
 
-static bool
-delays_first_contacts(const struct registry_domain *domain)
+int64_t
+screen_fallback_delay_ms(const struct worker *w, const struct registry_domain *domain)
 {
-    return domain->mode == REGISTRY_MODE_FALLBACK &&
-           domain->primary_up != REGISTRY_PRIMARY_UP_ACCEPT;
+    if (domain->mode != REGISTRY_MODE_FALLBACK)
+        return 0;
+    switch (domain->primary_up) {
+    case REGISTRY_PRIMARY_UP_STRICT:
+        return w->config->greylist_delay_ms;
+    case REGISTRY_PRIMARY_UP_DEFER:
+        return w->config->fallback_delay_ms;
+    case REGISTRY_PRIMARY_UP_ACCEPT:
+        break;
+    }
+    return 0;
 }
 
 /* A first contact is that of a pool of addresses, by the domain for which SPF authorises them: that
  * is looked up whether or not SPF itself counts here, or the key were others' to choose. */
 static void
-wait_for_pool(const struct screen_question *q, struct sender_facts *facts, struct screen *s)
+wait_for_pool(const struct worker *w, const struct screen_question *q, struct sender_facts *facts,
+              struct screen *s)
 {
-    bool is_due = s->judgement.verdict == POLICY_WAIT
-                      ? s->judgement.check == POLICY_GREYLIST
-                      : s->judgement.verdict == POLICY_ACCEPT && delays_first_contacts(q->domain);
+    bool is_due =
+        s->judgement.verdict == POLICY_WAIT
+            ? s->judgement.check == POLICY_GREYLIST
+            : s->judgement.verdict == POLICY_ACCEPT && screen_fallback_delay_ms(w, q->domain) > 0;
     unsigned spf = policy_check_bit(POLICY_SPF);
 
     if (is_due && !(s->exempt & spf) && !screen_lifts_greylist(s, facts) &&
@@ -148,7 +159,7 @@ screen_judge(struct worker *w, const struct screen_question *q, struct sender_fa
     known.of[POLICY_BAN] = q->ban;
     known.of[POLICY_GREYLIST] = q->greylist;
     s->judgement = policy_judge(s->policy, s->exempt, &known);
-    wait_for_pool(q, facts, s);
+    wait_for_pool(w, q, facts, s);
 }
 
 struct policy_judgement

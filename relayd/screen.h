@@ -50,6 +50,8 @@ struct policy_judgement screen_judge_origin(const struct screen *screen,
 bool screen_lifts_greylist(const struct screen *screen, const struct sender_facts *facts);
 /* The domain whose senders are one for greylisting; "": the client's network is. */
 const char *screen_pool(const struct screen *screen, const struct sender_facts *facts);
+/* How long a first contact waits in fallback mode, while the first mail server is up; 0: not. */
+int64_t screen_fallback_delay_ms(const struct worker *worker, const struct registry_domain *domain);
 /* The bits of the checks that count for this client. */
 unsigned screen_checks(const struct screen *screen);
 bool screen_is_refused(const struct screen *screen); /* for good or for now */

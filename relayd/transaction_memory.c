@@ -74,24 +74,6 @@ refuse_unknown(struct transaction *t, enum smtp_verdict verdict)
     refuse(t, verdict);
 }
 
-static int64_t
-fallback_delay_ms(const struct transaction *t)
-{
-    const struct config *c = t->worker->config;
-
-    if (t->route.domain.mode != REGISTRY_MODE_FALLBACK)
-        return 0;
-    switch (t->route.domain.primary_up) {
-    case REGISTRY_PRIMARY_UP_STRICT:
-        return c->greylist_delay_ms;
-    case REGISTRY_PRIMARY_UP_DEFER:
-        return c->fallback_delay_ms;
-    case REGISTRY_PRIMARY_UP_ACCEPT:
-        break;
-    }
-    return 0;
-}
-
 static void
 on_greylist(void *ctx, const struct state_answer *answer)
 {
@@ -112,7 +94,7 @@ ask_greylist(struct transaction *t)
                                      .recipient = t->rcpt_key,
                                      .authorised_domain =
                                          screen_pool(&t->policy.at_hand.screen, facts)};
-    int64_t delay_ms = fallback_delay_ms(t);
+    int64_t delay_ms = screen_fallback_delay_ms(t->worker, &t->route.domain);
 
     if (delay_ms > 0 && !screen_lifts_greylist(&t->policy.at_hand.screen, facts))
         t->query = state_greylist_ask(t->worker->state, &key, delay_ms, on_greylist, t);
