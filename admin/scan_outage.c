@@ -129,7 +129,8 @@ scan_outage_begin(struct call *call, const char *rcpt, struct scan_outage *o)
     }
     if (o->held) /* also where it is not known whether the hold was kept */
         scan_outage_end(call, o);
-    block_signals(SIG_UNBLOCK);
+    else
+        block_signals(SIG_UNBLOCK);
     return status;
 }
 

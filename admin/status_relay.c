@@ -22,6 +22,7 @@ struct look {
     struct shared_table *table;
     struct registry *registry; /* NULL: it cannot be read */
     unsigned refusing, down;
+    uint64_t by_address; /* the name of those that are registered by their address */
     struct status_part *limits;
     json_t *near;
 };
@@ -124,7 +125,6 @@ static void
 match_name(struct look *look, const struct registry_backend *registered)
 {
     uint64_t hash = shared_name_hash(look->table, registered->host);
-    uint64_t by_address = shared_name_hash(look->table, "");
 
     for (size_t i = 0; i < look->status->backend_count; i++) {
         struct status_backend *backend = &look->status->backends[i];
@@ -133,9 +133,10 @@ match_name(struct look *look, const struct registry_backend *registered)
             continue;
         if (backend->health.name_hash == hash)
             name_owner(look, backend, registered->customer_id);
-        backend->is_registered |=
-            backend->health.name_hash == hash || backend->health.name_hash == 0 ||
-            (backend->health.name_hash != by_address && backend->health.state != SHARED_HEALTH_UP);
+        backend->is_registered |= backend->health.name_hash == hash ||
+                                  backend->health.name_hash == 0 ||
+                                  (backend->health.name_hash != look->by_address &&
+                                   backend->health.state != SHARED_HEALTH_UP);
     }
 }
 
@@ -167,6 +168,7 @@ leave_registered(struct look *look)
 
     if (s->backend_count == 0 || look->registry == NULL)
         return;
+    look->by_address = shared_name_hash(look->table, "");
     qsort(s->backends, s->backend_count, sizeof *s->backends, by_endpoint);
     if (registry_each_backend(look->registry, on_registered, look) < 0)
         return;
